@@ -1,0 +1,85 @@
+//! The contract between a device model and the code that hosts it.
+//!
+//! A model is a pure state machine: registers in, effects out. It holds no lock, reads no clock,
+//! starts no thread and knows no bus. The rules, cited in review by their number:
+//!
+//! 1. **Time is an argument.** Every call whose outcome depends on time takes `now`. A `now`
+//!    earlier than one seen before is treated as the later one; it never panics and never makes
+//!    a counter run backwards for the guest.
+//! 2. **An interrupt line is a function of state.** The shell asks for the level after each call
+//!    and tells the interrupt controllers about changes. A model never calls out.
+//! 3. **A deadline is a promise.** [`Device::deadline`] names the earliest time at which the
+//!    model's outputs can change by themselves. The shell calls [`Device::advance`] at or after
+//!    it. Late calls lose no event that a guest could count, but for those that real hardware
+//!    coalesces too.
+//! 4. **Registers accept every value.** Each offset, width and value that a guest can produce has
+//!    the outcome that silicon gives; nothing panics, loops for a guest-chosen count or allocates.
+//! 5. **Reset is total.** [`Device::reset`] leaves the state that power-on leaves, by exhaustive
+//!    construction, except for what the specification says survives.
+//! 6. **Saved state is a struct of its own**, with a version, written and read by exhaustive
+//!    destructuring so that a new field breaks the build. [`Device::restore`] believes nothing:
+//!    a state that the model could not have reached is refused, and the model is untouched then.
+//! 7. **Inspection never changes state** and never shows a secret.
+#![no_std]
+#![forbid(unsafe_code)]
+
+mod inspect;
+mod time;
+
+pub use inspect::{Inspect, Value};
+pub use time::Instant;
+
+/// Why a saved state was refused. The fault is the saver's, never the running guest's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RestoreError {
+    /// The version is none that this build reads.
+    Version {
+        /// The version found.
+        found: u16,
+        /// The newest version that this build reads.
+        supported: u16,
+    },
+    /// A field holds a value that the model could not have reached.
+    Field(&'static str),
+}
+
+impl core::fmt::Display for RestoreError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Version { found, supported } => {
+                write!(f, "saved state has version {found}; this build reads up to {supported}")
+            }
+            Self::Field(name) => write!(f, "saved state has an impossible value in `{name}`"),
+        }
+    }
+}
+
+impl core::error::Error for RestoreError {}
+
+/// What every device model offers besides its registers.
+pub trait Device {
+    /// The versioned plain struct that holds the whole state.
+    type Saved;
+
+    /// Returns to the power-on state.
+    fn reset(&mut self, now: Instant);
+
+    /// The earliest time at which an output may change by itself, if any (rule 3).
+    fn deadline(&self) -> Option<Instant> {
+        None
+    }
+
+    /// Lets the events up to `now` happen.
+    fn advance(&mut self, now: Instant) {
+        let _ = now;
+    }
+
+    /// Copies the state out.
+    fn save(&self) -> Self::Saved;
+
+    /// Replaces the state by a saved one, or refuses it and changes nothing (rule 6).
+    fn restore(&mut self, saved: &Self::Saved) -> Result<(), RestoreError>;
+
+    /// Reports the current state for people (rule 7).
+    fn inspect(&self, to: &mut dyn Inspect);
+}
