@@ -1,0 +1,262 @@
+//! Guest RAM that the paravisor has mapped at its own physical address.
+
+use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
+
+use crate::{Gpa, GuestMemory, NotRam, RamMap};
+
+/// Guest memory that is mapped, at a constant distance from its guest-physical address.
+///
+/// The distance is zero in the paravisor; tests map a vector.
+#[derive(Debug)]
+pub struct MappedMemory {
+    ram: RamMap,
+    /// Virtual address of guest-physical address zero.
+    base: u64,
+}
+
+impl MappedMemory {
+    /// Describes the RAM of `ram`, mapped so that guest-physical zero is at virtual `base`.
+    ///
+    /// # Safety
+    /// For the life of the value each address of `ram`, plus `base`, must be mapped readable and
+    /// writable, and no Rust reference may point into it: it belongs to the guest.
+    pub const unsafe fn new(ram: RamMap, base: u64) -> Self {
+        Self { ram, base }
+    }
+
+    /// The RAM that can be reached.
+    pub const fn ram(&self) -> &RamMap {
+        &self.ram
+    }
+
+    /// The pointer for an access of `length` bytes at `gpa`, if all of it is guest RAM.
+    #[inline]
+    fn pointer(&self, gpa: Gpa, length: u64) -> Result<*mut u8, NotRam> {
+        if !self.ram.contains(gpa.0, length) {
+            return Err(NotRam { gpa, length });
+        }
+        Ok(self.base.wrapping_add(gpa.0) as *mut u8)
+    }
+}
+
+/// Bytes until the next 8-byte border, or until `left` is used up.
+#[inline]
+fn head_length(pointer: *mut u8, left: usize) -> usize {
+    (pointer.align_offset(8)).min(left)
+}
+
+impl GuestMemory for MappedMemory {
+    #[inline]
+    fn read(&self, gpa: Gpa, to: &mut [u8]) -> Result<(), NotRam> {
+        let from = self.pointer(gpa, to.len() as u64)?;
+        // SAFETY: `pointer` checked that all of the source is guest RAM, which `new`'s caller
+        // keeps mapped; atomics may be read while VPs write.
+        unsafe { copy_out(from, to) };
+        Ok(())
+    }
+
+    #[inline]
+    fn write(&self, gpa: Gpa, from: &[u8]) -> Result<(), NotRam> {
+        let to = self.pointer(gpa, from.len() as u64)?;
+        // SAFETY: as for `read`; no Rust reference points into guest RAM.
+        unsafe { copy_in(to, from) };
+        Ok(())
+    }
+
+    fn zero(&self, gpa: Gpa, length: u64) -> Result<(), NotRam> {
+        let to = self.pointer(gpa, length)?;
+        // SAFETY: as for `write`. A concurrent VP sees old bytes or zeroes.
+        unsafe { core::ptr::write_bytes(to, 0, length as usize) };
+        Ok(())
+    }
+
+    fn compare_exchange(&self, gpa: Gpa, size: u8, current: u64, new: u64) -> Result<u64, NotRam> {
+        let refused = NotRam { gpa, length: u64::from(size) };
+        if !matches!(size, 1 | 2 | 4 | 8) || !gpa.0.is_multiple_of(u64::from(size)) {
+            return Err(refused);
+        }
+        let to = self.pointer(gpa, u64::from(size))?;
+        if !(to as usize).is_multiple_of(usize::from(size)) {
+            return Err(refused);
+        }
+        // SAFETY: guest RAM, mapped and aligned to `size` as checked above.
+        Ok(unsafe { exchange(to, size, current, new) })
+    }
+}
+
+/// Exchanges the value of `size` bytes (1, 2, 4, 8) at `to` if it is `current`.
+///
+/// # Safety
+/// `to` must be mapped, writable and aligned to `size`.
+unsafe fn exchange(to: *mut u8, size: u8, current: u64, new: u64) -> u64 {
+    const ORDER: Ordering = Ordering::SeqCst;
+    macro_rules! exchange_as {
+        ($atomic:ty, $int:ty) => {{
+            // SAFETY: mapped and aligned, as this function's caller promises.
+            let cell = unsafe { <$atomic>::from_ptr(to.cast()) };
+            match cell.compare_exchange(current as $int, new as $int, ORDER, ORDER) {
+                Ok(old) | Err(old) => u64::from(old),
+            }
+        }};
+    }
+    match size {
+        1 => exchange_as!(AtomicU8, u8),
+        2 => exchange_as!(AtomicU16, u16),
+        4 => exchange_as!(AtomicU32, u32),
+        _ => exchange_as!(AtomicU64, u64),
+    }
+}
+
+/// Copies out of guest memory: 8 bytes at a time where the source is aligned.
+///
+/// # Safety
+/// `from` must be mapped for `to.len()` bytes.
+#[inline]
+unsafe fn copy_out(from: *mut u8, to: &mut [u8]) {
+    let mut from = from;
+    if to.len() == 4 && from.align_offset(4) == 0 {
+        // SAFETY: four mapped, aligned bytes.
+        let value = unsafe { AtomicU32::from_ptr(from.cast()) }.load(Ordering::Relaxed);
+        to.copy_from_slice(&value.to_le_bytes());
+        return;
+    }
+    if to.len() == 2 && from.align_offset(2) == 0 {
+        // SAFETY: two mapped, aligned bytes.
+        let value = unsafe { AtomicU16::from_ptr(from.cast()) }.load(Ordering::Relaxed);
+        to.copy_from_slice(&value.to_le_bytes());
+        return;
+    }
+    let (head, rest) = to.split_at_mut(head_length(from, to.len()));
+    let mut words = rest.chunks_exact_mut(8);
+    for byte in head {
+        // SAFETY: inside the source, as the caller promises.
+        (*byte, from) = unsafe { (load_byte(from), from.add(1)) };
+    }
+    for word in &mut words {
+        // SAFETY: inside the source and aligned: `head` ended at an 8-byte border.
+        let value = unsafe { AtomicU64::from_ptr(from.cast()) }.load(Ordering::Relaxed);
+        word.copy_from_slice(&value.to_le_bytes());
+        from = from.wrapping_add(8);
+    }
+    for byte in words.into_remainder() {
+        // SAFETY: inside the source, as the caller promises.
+        (*byte, from) = unsafe { (load_byte(from), from.add(1)) };
+    }
+}
+
+/// Loads one byte that others may be writing.
+///
+/// # Safety
+/// `from` must be mapped.
+unsafe fn load_byte(from: *mut u8) -> u8 {
+    // SAFETY: mapped, as the caller promises; bytes are always aligned.
+    unsafe { AtomicU8::from_ptr(from) }.load(Ordering::Relaxed)
+}
+
+/// Copies into guest memory: 8 bytes at a time where the destination is aligned.
+///
+/// # Safety
+/// `to` must be mapped for `from.len()` bytes, and no Rust reference may point there.
+#[inline]
+unsafe fn copy_in(to: *mut u8, from: &[u8]) {
+    let mut to = to;
+    if let Ok(value) = <[u8; 4]>::try_from(from)
+        && to.align_offset(4) == 0
+    {
+        // SAFETY: four mapped, aligned bytes.
+        let cell = unsafe { AtomicU32::from_ptr(to.cast()) };
+        cell.store(u32::from_le_bytes(value), Ordering::Release);
+        return;
+    }
+    if let Ok(value) = <[u8; 2]>::try_from(from)
+        && to.align_offset(2) == 0
+    {
+        // SAFETY: two mapped, aligned bytes.
+        let cell = unsafe { AtomicU16::from_ptr(to.cast()) };
+        cell.store(u16::from_le_bytes(value), Ordering::Release);
+        return;
+    }
+    let (head, rest) = from.split_at(head_length(to, from.len()));
+    let (words, tail) = rest.as_chunks::<8>();
+    for byte in head {
+        // SAFETY: inside the destination, as the caller promises.
+        to = unsafe { store_byte(to, *byte) };
+    }
+    for word in words {
+        // SAFETY: inside the destination and aligned: `head` ended at an 8-byte border.
+        let cell = unsafe { AtomicU64::from_ptr(to.cast()) };
+        cell.store(u64::from_le_bytes(*word), Ordering::Release);
+        to = to.wrapping_add(8);
+    }
+    for byte in tail {
+        // SAFETY: inside the destination, as the caller promises.
+        to = unsafe { store_byte(to, *byte) };
+    }
+}
+
+/// Stores one byte; answers the address behind it.
+///
+/// # Safety
+/// `to` must be mapped and writable.
+unsafe fn store_byte(to: *mut u8, byte: u8) -> *mut u8 {
+    // SAFETY: mapped, as the caller promises; bytes are always aligned.
+    unsafe { AtomicU8::from_ptr(to) }.store(byte, Ordering::Release);
+    to.wrapping_add(1)
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use std::vec;
+    use std::vec::Vec;
+
+    use super::*;
+    use crate::GpaRange;
+
+    /// 4 KiB of guest RAM at guest-physical 0x1000, in a vector of words.
+    fn guest(backing: &mut Vec<u64>) -> MappedMemory {
+        let mut ram = RamMap::new();
+        ram.add(GpaRange::from_length(0x1000, 4096).unwrap()).unwrap();
+        let base = (backing.as_mut_ptr() as u64).wrapping_sub(0x1000);
+        // SAFETY: the vector has 4 KiB, lives longer than the value, and is not touched meanwhile.
+        unsafe { MappedMemory::new(ram, base) }
+    }
+
+    #[test]
+    fn what_is_written_at_any_alignment_is_read_back() {
+        let mut backing = vec![0u64; 512];
+        let memory = guest(&mut backing);
+        for offset in 0..16u64 {
+            for length in 0..40usize {
+                let data: Vec<u8> = (0..length).map(|i| (i * 7 + offset as usize) as u8).collect();
+                memory.write(Gpa(0x1000 + offset), &data).unwrap();
+                let mut back = vec![0; length];
+                memory.read(Gpa(0x1000 + offset), &mut back).unwrap();
+                assert_eq!(back, data, "offset {offset} length {length}");
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_outside_the_ram_is_touched() {
+        let mut backing = vec![0u64; 512];
+        let memory = guest(&mut backing);
+        for (gpa, length) in [(0xfff, 1), (0xfff, 2), (0x1fff, 2), (0x2000, 1), (u64::MAX, 4)] {
+            let refused = Err(NotRam { gpa: Gpa(gpa), length });
+            assert_eq!(memory.read(Gpa(gpa), &mut vec![0; length as usize]), refused);
+            assert_eq!(memory.write(Gpa(gpa), &vec![0; length as usize]), refused);
+            assert_eq!(memory.zero(Gpa(gpa), length), refused);
+        }
+    }
+
+    #[test]
+    fn an_exchange_needs_the_current_value_and_alignment() {
+        let mut backing = vec![0x1122_3344_5566_7788u64; 512];
+        let memory = guest(&mut backing);
+        assert_eq!(memory.compare_exchange(Gpa(0x1000), 4, 1, 2), Ok(0x5566_7788));
+        assert_eq!(memory.compare_exchange(Gpa(0x1000), 4, 0x5566_7788, 2), Ok(0x5566_7788));
+        assert_eq!(memory.read_u64(Gpa(0x1000)), Ok(0x1122_3344_0000_0002));
+        assert!(memory.compare_exchange(Gpa(0x1001), 4, 0, 0).is_err());
+        assert!(memory.compare_exchange(Gpa(0x1000), 3, 0, 0).is_err());
+    }
+}

@@ -1,0 +1,97 @@
+//! All contact with the host.
+
+/// The width of a port access.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Width {
+    /// One byte.
+    Byte,
+    /// Two bytes.
+    Word,
+    /// Four bytes.
+    Dword,
+}
+
+impl Width {
+    /// The width in bytes.
+    pub const fn bytes(self) -> u8 {
+        match self {
+            Self::Byte => 1,
+            Self::Word => 2,
+            Self::Dword => 4,
+        }
+    }
+
+    /// A mask of the bits of this width.
+    pub const fn mask(self) -> u32 {
+        match self {
+            Self::Byte => 0xff,
+            Self::Word => 0xffff,
+            Self::Dword => 0xffff_ffff,
+        }
+    }
+}
+
+/// How the VM ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExitStatus(pub u8);
+
+/// A file that the host offers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HostFile {
+    /// The host's handle.
+    pub selector: u16,
+    /// Its length in bytes, as the host says.
+    pub length: u32,
+}
+
+/// Why a transfer from a host file failed. The fault is the host's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transfer {
+    /// The host reported an error.
+    Refused,
+    /// The range goes past the file's end.
+    PastEnd,
+}
+
+/// The outside of the VM, seen from the current CPU.
+///
+/// Whatever a call answers is the host's word.
+pub trait Host: Sync + 'static {
+    /// Reads a port of the host.
+    fn port_read(&self, port: u16, width: Width) -> u32;
+    /// Writes a port of the host.
+    fn port_write(&self, port: u16, width: Width, value: u32);
+    /// CPUID of the host CPU: EAX, EBX, ECX, EDX.
+    fn cpuid(&self, leaf: u32, subleaf: u32) -> [u32; 4];
+    /// The time-stamp counter of this CPU.
+    fn tsc(&self) -> u64;
+    /// TSC ticks per second.
+    fn tsc_frequency(&self) -> u64;
+    /// Has this CPU interrupted when the TSC reaches `deadline`, or not at all.
+    fn set_timer(&self, deadline: Option<u64>);
+    /// Interrupts CPU `index`, so that its VP leaves the guest or its idling.
+    fn kick(&self, index: u32);
+    /// Waits until this CPU is interrupted, and takes the interrupt. Answers at once if one has
+    /// been taken since [`Host::take_interrupts`].
+    fn idle(&self);
+    /// Takes the interrupts that wait for this CPU.
+    fn take_interrupts(&self);
+    /// A byte that somebody typed on the host's console or sent to its second channel.
+    fn serial_read(&self, channel: usize) -> Option<u8>;
+    /// Sends a byte to the host's console (channel 0) or its second channel (1). False if the host
+    /// has no room for it now: try again later.
+    fn serial_write(&self, channel: usize, byte: u8) -> bool;
+    /// Looks up a file that the host offers.
+    fn file(&self, name: &str) -> Option<HostFile>;
+    /// Reads part of a host file into our own memory.
+    fn read_file(&self, file: HostFile, offset: u32, to: &mut [u8]) -> Result<(), Transfer>;
+    /// Has the host write part of a file to guest memory, which the caller has checked to be RAM.
+    fn load_file(&self, file: HostFile, offset: u32, gpa: u64, length: u32)
+    -> Result<(), Transfer>;
+    /// Seconds since 1970 by the host's real-time clock.
+    fn wall_clock(&self) -> u64;
+    /// Tells whoever watches from the host one line.
+    fn report(&self, line: core::fmt::Arguments<'_>);
+    /// Ends the VM.
+    fn exit(&self, status: ExitStatus) -> !;
+}

@@ -1,0 +1,123 @@
+//! A virtual processor on the CPU that it is bound to.
+
+use memory::{GpaRange, RamMap};
+
+use crate::{Control, Exit, Host, Segment, SegmentRegister, VpState};
+
+/// An event to deliver to the guest at the next entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// An interrupt that the guest can take now; its controller has been acknowledged.
+    Interrupt(u8),
+    /// A non-maskable interrupt. NMIs stay masked until the guest's IRET.
+    Nmi,
+    /// An exception.
+    Exception {
+        /// Its vector.
+        vector: u8,
+        /// The error code, for the vectors that push one.
+        error_code: Option<u32>,
+    },
+}
+
+/// One virtual processor. All calls come from the CPU that it is bound to.
+pub trait GuestVp {
+    /// Runs the guest until it exits. Host interrupts are taken before this returns.
+    fn run(&mut self) -> Exit;
+
+    /// Replaces the whole state, FPU and MSRs included, as INIT does, then sets `state`.
+    /// `power_on` also resets what INIT leaves alone: the FPU, MSRs and the TSC.
+    fn reset(&mut self, state: &VpState, power_on: bool);
+
+    /// A general-purpose register, by its number.
+    fn gpr(&self, number: u8) -> u64;
+    /// Sets a general-purpose register.
+    fn set_gpr(&mut self, number: u8, value: u64);
+    /// RIP.
+    fn rip(&self) -> u64;
+    /// Sets RIP. An interrupt shadow ends.
+    fn set_rip(&mut self, rip: u64);
+    /// RFLAGS.
+    fn rflags(&self) -> u64;
+    /// Sets RFLAGS.
+    fn set_rflags(&mut self, rflags: u64);
+    /// A segment register.
+    fn segment(&self, register: SegmentRegister) -> Segment;
+    /// The control registers.
+    fn control(&self) -> Control;
+    /// Sets EFER as the guest sees it; the caller has checked it.
+    fn set_efer(&mut self, efer: u64);
+    /// The privilege level.
+    fn cpl(&self) -> u8;
+    /// DR6 and DR7.
+    fn debug_registers(&self) -> (u64, u64);
+    /// Sets DR6, as a #DB that is given on needs.
+    fn set_dr6(&mut self, dr6: u64);
+    /// CR2.
+    fn set_cr2(&mut self, cr2: u64);
+    /// CR8, the task priority class that the guest sees.
+    fn cr8(&self) -> u8;
+    /// Sets CR8.
+    fn set_cr8(&mut self, class: u8);
+    /// PAT.
+    fn pat(&self) -> u64;
+    /// Sets PAT; the caller has checked it.
+    fn set_pat(&mut self, pat: u64);
+    /// An XMM register.
+    fn xmm(&self, number: u8) -> u128;
+    /// Sets an XMM register.
+    fn set_xmm(&mut self, number: u8, value: u128);
+    /// Sets XCR0; the caller has checked it.
+    fn set_xcr0(&mut self, xcr0: u64);
+    /// The guest's TSC minus the host's.
+    fn tsc_offset(&self) -> u64;
+    /// Sets the guest's TSC minus the host's.
+    fn set_tsc_offset(&mut self, offset: u64);
+
+    /// The length of the exiting instruction, where the CPU tells it.
+    fn instruction_length(&self) -> Option<u8>;
+    /// Whether an instruction like STI or MOV SS has just shut interrupts out for one instruction.
+    fn interrupt_shadow(&self) -> bool;
+    /// Whether the guest could take an interrupt right now.
+    fn can_take_interrupt(&self) -> bool;
+    /// Whether the guest could take an NMI right now.
+    fn can_take_nmi(&self) -> bool;
+    /// Whether an event already waits for the next entry.
+    fn has_event(&self) -> bool;
+    /// Delivers `event` at the next entry, with the combination rules for an exception during
+    /// delivery (AMD64 APM vol. 2, section 8.2.9). A triple fault becomes [`Exit::Shutdown`].
+    fn inject(&mut self, event: Event);
+    /// Lets the CPU take interrupt `vector` as soon as the guest can, without a further exit;
+    /// `None` takes the offer back.
+    fn offer_interrupt(&mut self, vector: Option<u8>);
+    /// The offered vector, if the guest has taken it since the last call.
+    fn taken_interrupt(&mut self) -> Option<u8>;
+    /// Asks for [`Exit::InterruptWindow`] as soon as the guest can take an interrupt.
+    fn request_interrupt_window(&mut self);
+    /// Asks for [`Exit::NmiUnmasked`] as soon as the guest can take an NMI.
+    fn request_nmi_window(&mut self);
+
+    /// Names of the exit reasons that are counted, in the order of [`GuestVp::exit_counts`].
+    fn exit_names() -> &'static [&'static str];
+    /// How often the VP has exited, by reason.
+    fn exit_counts(&self) -> &[u64];
+}
+
+/// What holds the guest below us.
+pub trait Platform: Sync + 'static {
+    /// The outside.
+    type Host: Host;
+    /// A virtual processor.
+    type Vp: GuestVp;
+
+    /// The outside.
+    fn host(&self) -> &Self::Host;
+    /// CPUs of the VM, each of which carries one VP.
+    fn cpus(&self) -> u32;
+    /// The guest's RAM.
+    fn ram(&self) -> &RamMap;
+    /// Our own range, which the guest can not reach.
+    fn own_range(&self) -> GpaRange;
+    /// Guest-physical address bits.
+    fn physical_bits(&self) -> u8;
+}

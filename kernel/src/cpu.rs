@@ -1,0 +1,182 @@
+//! One context per CPU: stacks, descriptor tables, and where this CPU finds its own data.
+
+use core::arch::asm;
+use core::sync::atomic::{AtomicU32, Ordering};
+
+use memory::PAGE_SIZE;
+
+use crate::interrupts;
+use crate::paging::PageTables;
+use crate::Region;
+
+/// Pages of the stack that the VP loop runs on.
+const STACK_PAGES: u64 = 4;
+/// Interrupt-stack-table slots: NMI, #DF and #MC have stacks of their own, as they come any time.
+const IST_STACKS: usize = 3;
+
+/// Selector of the code segment, the same as in the boot tables.
+const CODE: u16 = 0x08;
+const DATA: u16 = 0x10;
+const TASK_STATE: u16 = 0x18;
+
+/// The task state segment (AMD64 APM vol. 2, figure 12-8).
+#[repr(C, packed(4))]
+#[derive(Default)]
+struct TaskState {
+    reserved_0: u32,
+    rsp: [u64; 3],
+    reserved_1: u64,
+    ist: [u64; 7],
+    reserved_2: u64,
+    reserved_3: u16,
+    io_map_base: u16,
+}
+
+/// What belongs to one CPU. Its first field is found by this CPU through GS.
+#[repr(C)]
+struct Context {
+    this: *const Context,
+    index: u32,
+    /// Set by an NMI, which may come at any instruction; cleared by whoever looks.
+    nmis: AtomicU32,
+    gdt: [u64; 5],
+    task_state: TaskState,
+}
+
+/// A CPU's place, prepared before the CPU runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    context: u64,
+    /// Where its stack ends.
+    pub stack_top: u64,
+}
+
+#[repr(C, packed)]
+struct TablePointer {
+    limit: u16,
+    base: u64,
+}
+
+/// Prepares the place of CPU `index`: every stack has a hole below it. A CPU that runs on a stack
+/// already gives its end as `stack_top`.
+pub fn prepare(
+    region: &mut Region,
+    tables: &mut PageTables,
+    index: u32,
+    stack_top: Option<u64>,
+) -> Place {
+    let stack_top = stack_top.unwrap_or_else(|| take_stack(region, tables, STACK_PAGES));
+    let mut task_state = TaskState { io_map_base: size_of::<TaskState>() as u16, ..TaskState::default() };
+    let mut ist = [0; 7];
+    for slot in ist.iter_mut().take(IST_STACKS) {
+        *slot = take_stack(region, tables, 1);
+    }
+    task_state.ist = ist;
+    let context = region.take(1);
+    const { assert!(size_of::<Context>() <= PAGE_SIZE as usize) };
+    let this = context as *mut Context;
+    let base = context + core::mem::offset_of!(Context, task_state) as u64;
+    let gdt = descriptors(base);
+    // SAFETY: the page has just been taken, is mapped, zeroed, and large enough.
+    unsafe { this.write(Context { this, index, nmis: AtomicU32::new(0), gdt, task_state }) };
+    Place { context, stack_top }
+}
+
+/// Null, code, data, and the task state segment at `base` (AMD64 APM vol. 2, section 4.8).
+fn descriptors(base: u64) -> [u64; 5] {
+    let limit = size_of::<TaskState>() as u64 - 1;
+    let low = limit | (base & 0xff_ffff) << 16 | 0x89 << 40 | (base >> 24 & 0xff) << 56;
+    [0, 0x00af_9b00_0000_ffff, 0x00cf_9300_0000_ffff, low, base >> 32]
+}
+
+/// Takes a stack of `pages` with a hole below; answers where it ends.
+fn take_stack(region: &mut Region, tables: &mut PageTables, pages: u64) -> u64 {
+    let hole = region.take(1 + pages);
+    tables.make_hole(region, hole);
+    hole + (1 + pages) * PAGE_SIZE
+}
+
+impl Place {
+    /// Makes the running CPU use this place.
+    ///
+    /// # Safety
+    /// Each place is entered by one CPU, once, with the final page tables active.
+    pub unsafe fn enter(&self) {
+        let context = self.context as *const Context;
+        // SAFETY: `prepare` filled the page, and it is never moved.
+        let gdt = unsafe { &raw const (*context).gdt };
+        let pointer = TablePointer { limit: 5 * 8 - 1, base: gdt as u64 };
+        // SAFETY: the table holds the selectors that are loaded, and lives for ever.
+        unsafe { load_descriptors(&pointer) };
+        // SAFETY: GS base is this CPU's to set; `current` relies on the value.
+        unsafe { write_gs_base(self.context) };
+        interrupts::load();
+    }
+}
+
+/// Loads the GDT and all segment registers from it.
+///
+/// # Safety
+/// `pointer` must describe a table made by [`descriptors`] that lives for ever.
+unsafe fn load_descriptors(pointer: &TablePointer) {
+    // SAFETY: the caller vouches for the table; the far return only reloads CS.
+    unsafe {
+        asm!(
+            "lgdt [{pointer}]",
+            "push {code}",
+            "lea {scratch}, [rip + 2f]",
+            "push {scratch}",
+            "retfq",
+            "2:",
+            "mov ds, {data:e}",
+            "mov es, {data:e}",
+            "mov ss, {data:e}",
+            "xor {scratch:e}, {scratch:e}",
+            "mov fs, {scratch:e}",
+            "mov gs, {scratch:e}",
+            "ltr {tss:x}",
+            pointer = in(reg) pointer,
+            code = in(reg) u64::from(CODE),
+            data = in(reg) u32::from(DATA),
+            tss = in(reg) TASK_STATE,
+            scratch = out(reg) _,
+        );
+    }
+}
+
+/// Sets the GS base of this CPU.
+///
+/// # Safety
+/// `base` must be the context of this CPU.
+unsafe fn write_gs_base(base: u64) {
+    const GS_BASE: u32 = 0xc000_0101;
+    // SAFETY: the MSR exists on every 64-bit CPU; the caller vouches for the value.
+    unsafe {
+        asm!("wrmsr", in("ecx") GS_BASE, in("eax") base as u32, in("edx") (base >> 32) as u32,
+            options(nomem, nostack));
+    }
+}
+
+fn current() -> &'static Context {
+    let this: *const Context;
+    // SAFETY: `Place::enter` pointed GS at the context, whose first field points to itself; before
+    // that no code asks.
+    unsafe { asm!("mov {}, gs:[0]", out(reg) this, options(nostack, readonly)) };
+    // SAFETY: contexts live for ever and are shared only through atomics.
+    unsafe { &*this }
+}
+
+/// The number of the running CPU.
+pub fn index() -> u32 {
+    current().index
+}
+
+/// Notes an NMI.
+pub(crate) fn note_nmi() {
+    current().nmis.fetch_add(1, Ordering::Relaxed);
+}
+
+/// NMIs that this CPU has got since the last call.
+pub fn take_nmis() -> u32 {
+    current().nmis.swap(0, Ordering::Relaxed)
+}

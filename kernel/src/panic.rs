@@ -1,0 +1,118 @@
+//! The end after a bug of ours: a record that leads to the line.
+
+use core::fmt::{Arguments, Write};
+use core::panic::PanicInfo;
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use spin::Mutex;
+
+use crate::relocate::layout;
+
+/// Frames that a crash record lists.
+const MAX_FRAMES: usize = 24;
+/// The image is linked to run here; addresses in a crash record are given relative to it.
+const LINK_BASE: u64 = 0x10_0000;
+
+/// The way to whoever watches, and the end of the VM.
+#[derive(Clone, Copy)]
+pub struct Console {
+    /// Writes a piece of text.
+    pub write: fn(&str),
+    /// Ends the VM with the status of a crash.
+    pub end: fn() -> !,
+}
+
+static CONSOLE: Mutex<Option<Console>> = Mutex::new(None);
+static CRASHING: AtomicBool = AtomicBool::new(false);
+
+unsafe extern "C" {
+    static __build_id: [u8; 36];
+}
+
+/// Sends crash records to `console`.
+pub fn set_console(console: Console) {
+    *CONSOLE.lock() = Some(console);
+}
+
+/// The image's build id, as the linker made it: 20 bytes behind the 16 bytes of the note's head.
+pub fn build_id() -> [u8; 20] {
+    let mut id = [0; 20];
+    // SAFETY: the linker script places the whole note at the symbol; it is constant.
+    let note = unsafe { &*(&raw const __build_id) };
+    for (to, from) in id.iter_mut().zip(note.iter().skip(16)) {
+        *to = *from;
+    }
+    id
+}
+
+struct Out(Console);
+
+impl Write for Out {
+    fn write_str(&mut self, text: &str) -> core::fmt::Result {
+        (self.0.write)(text);
+        Ok(())
+    }
+}
+
+/// Writes the crash record for a failure at `rip` with frame pointer `rbp`, then ends the VM.
+pub fn crash(what: Arguments<'_>, rip: u64, rbp: u64) -> ! {
+    // The lock can not be ours: it is only held for a copy.
+    let console = CONSOLE.try_lock().and_then(|console| *console);
+    let Some(console) = console else { stop() };
+    if CRASHING.swap(true, Ordering::AcqRel) {
+        // Another CPU is writing its record, or writing ours has failed.
+        (console.end)()
+    }
+    let mut out = Out(console);
+    let place = layout();
+    let _ = writeln!(out, "\npanic {what}");
+    let _ = write!(out, "panic build-id ");
+    for byte in build_id() {
+        let _ = write!(out, "{byte:02x}");
+    }
+    let _ = writeln!(out, " load-offset {:#x}", place.start.wrapping_sub(LINK_BASE));
+    let offset = place.start.wrapping_sub(LINK_BASE);
+    let _ = writeln!(out, "panic frame {:#x}", rip.wrapping_sub(offset));
+    walk_frames(rbp, |address| {
+        let _ = writeln!(out, "panic frame {:#x}", address.wrapping_sub(offset));
+    });
+    (console.end)()
+}
+
+/// Calls `each` with the return addresses from the frame at `rbp` on.
+fn walk_frames(rbp: u64, mut each: impl FnMut(u64)) {
+    let place = layout();
+    let mut frame = rbp;
+    for _ in 0..MAX_FRAMES {
+        // A frame lies behind the image, in our own range, and each next one higher.
+        if frame < place.end || frame % 8 != 0 || frame - place.end > 64 << 20 {
+            return;
+        }
+        let words = frame as *const u64;
+        // SAFETY: frame pointers are kept on in the whole image, so the chain from a live frame
+        // stays on its stack, which is mapped; the checks above stop a broken chain early.
+        let (next, address) = unsafe { (words.read_volatile(), words.add(1).read_volatile()) };
+        if address < place.start || address >= place.text_end {
+            return;
+        }
+        each(address);
+        if next <= frame {
+            return;
+        }
+        frame = next;
+    }
+}
+
+fn stop() -> ! {
+    loop {
+        core::hint::spin_loop();
+    }
+}
+
+#[panic_handler]
+fn panic(info: &PanicInfo<'_>) -> ! {
+    let rbp: u64;
+    // SAFETY: reads a register.
+    unsafe { core::arch::asm!("mov {}, rbp", out(reg) rbp, options(nomem, nostack)) };
+    crash(format_args!("{info}"), panic as *const () as u64, rbp)
+}

@@ -1,0 +1,136 @@
+//! The local APIC and IOAPIC that the host gives *us*: timer, kicks, serial input.
+
+use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+
+use crate::instructions;
+
+/// The page of the local APIC (AMD64 APM vol. 2, section 16.3.1), where firmware leaves it.
+pub const LOCAL_APIC_PAGE: u64 = 0xfee0_0000;
+/// The page of the IOAPIC.
+pub const IO_APIC_PAGE: u64 = 0xfec0_0000;
+
+/// CPUs that a VM may have.
+pub const MAX_CPUS: usize = 64;
+
+pub(crate) const TIMER_VECTOR: u8 = 0x40;
+pub(crate) const KICK_VECTOR: u8 = 0x41;
+pub(crate) const SERIAL_VECTOR: u8 = 0x42;
+const SPURIOUS_VECTOR: u8 = 0xff;
+
+/// Register offsets (AMD64 APM vol. 2, table 16-2).
+mod register {
+    pub(super) const ID: u64 = 0x20;
+    pub(super) const END_OF_INTERRUPT: u64 = 0xb0;
+    pub(super) const SPURIOUS: u64 = 0xf0;
+    pub(super) const COMMAND_LOW: u64 = 0x300;
+    pub(super) const COMMAND_HIGH: u64 = 0x310;
+    pub(super) const TIMER: u64 = 0x320;
+    pub(super) const LINT0: u64 = 0x350;
+    pub(super) const INITIAL_COUNT: u64 = 0x380;
+    pub(super) const CURRENT_COUNT: u64 = 0x390;
+    pub(super) const DIVIDE: u64 = 0x3e0;
+}
+
+const MASKED: u32 = 1 << 16;
+const DIVIDE_BY_1: u32 = 0b1011;
+const DELIVERY_PENDING: u32 = 1 << 12;
+
+fn read(register: u64) -> u32 {
+    // SAFETY: the page is mapped as device memory from before the first call.
+    unsafe { ((LOCAL_APIC_PAGE + register) as *const u32).read_volatile() }
+}
+
+fn write(register: u64, value: u32) {
+    // SAFETY: as for `read`; the registers that we write start no DMA.
+    unsafe { ((LOCAL_APIC_PAGE + register) as *mut u32).write_volatile(value) }
+}
+
+/// APIC ids by CPU number.
+static IDS: [AtomicU8; MAX_CPUS] = [const { AtomicU8::new(0) }; MAX_CPUS];
+
+/// Turns this CPU's APIC on and notes its id.
+pub(crate) fn enable(index: u32) {
+    write(register::SPURIOUS, 0x100 | u32::from(SPURIOUS_VECTOR));
+    write(register::LINT0, MASKED);
+    write(register::TIMER, u32::from(TIMER_VECTOR));
+    write(register::DIVIDE, DIVIDE_BY_1);
+    if let Some(id) = IDS.get(index as usize) {
+        id.store((read(register::ID) >> 24) as u8, Ordering::Release);
+    }
+}
+
+/// Ends the interrupt in service.
+pub(crate) fn end_of_interrupt(vector: u8) {
+    if vector != SPURIOUS_VECTOR {
+        write(register::END_OF_INTERRUPT, 0);
+    }
+}
+
+/// Starts the count-down; zero stops it.
+pub(crate) fn set_timer(count: u32) {
+    write(register::INITIAL_COUNT, count);
+}
+
+/// What is left of the count-down.
+pub(crate) fn timer_count() -> u32 {
+    read(register::CURRENT_COUNT)
+}
+
+/// Sends the kick vector to CPU `index`.
+pub(crate) fn kick(index: u32) {
+    let Some(id) = IDS.get(index as usize) else { return };
+    command(u32::from(id.load(Ordering::Acquire)) << 24, u32::from(KICK_VECTOR));
+}
+
+fn command(high: u32, low: u32) {
+    while read(register::COMMAND_LOW) & DELIVERY_PENDING != 0 {
+        core::hint::spin_loop();
+    }
+    write(register::COMMAND_HIGH, high);
+    write(register::COMMAND_LOW, low);
+}
+
+/// INIT, then SIPI with `page`, to all CPUs but this one (AMD64 APM vol. 2, section 15.27.8 asks
+/// for no second SIPI; a host that loses one would be broken).
+pub(crate) fn start_others(page: u64, wait: impl Fn(u64)) {
+    const ALL_BUT_SELF: u32 = 0b11 << 18;
+    const ASSERT: u32 = 1 << 14;
+    const INIT: u32 = 0b101 << 8;
+    const STARTUP: u32 = 0b110 << 8;
+    command(0, ALL_BUT_SELF | ASSERT | INIT);
+    wait(10_000);
+    command(0, ALL_BUT_SELF | ASSERT | STARTUP | (page >> 12) as u32);
+}
+
+/// Routes IOAPIC `pin` to CPU 0 as `vector`, edge triggered.
+pub(crate) fn route_pin(pin: u32, vector: u8) {
+    let select = IO_APIC_PAGE as *mut u32;
+    let window = (IO_APIC_PAGE + 0x10) as *mut u32;
+    let id = IDS.first().map_or(0, |id| id.load(Ordering::Acquire));
+    for (register, value) in [(0x11 + 2 * pin, u32::from(id) << 24), (0x10 + 2 * pin, vector.into())] {
+        // SAFETY: the page is mapped as device memory; the registers start no DMA.
+        unsafe { select.write_volatile(register) };
+        // SAFETY: as above.
+        unsafe { window.write_volatile(value) };
+    }
+}
+
+/// APIC timer ticks per TSC tick as a 32.32 fixed-point number.
+static TICKS_PER_TSC: AtomicU64 = AtomicU64::new(0);
+
+/// Notes the ratio of the APIC timer's frequency to the TSC's.
+pub(crate) fn set_timer_ratio(apic_ticks: u64, tsc_ticks: u64) {
+    let ratio = (u128::from(apic_ticks) << 32) / u128::from(tsc_ticks.max(1));
+    TICKS_PER_TSC.store(ratio as u64, Ordering::Release);
+}
+
+/// Has this CPU interrupted at TSC `deadline`, or never.
+///
+/// A deadline further off than the counter reaches interrupts early; the VP loop then asks again.
+pub(crate) fn set_deadline(deadline: Option<u64>) {
+    let Some(deadline) = deadline else { return set_timer(0) };
+    let left = deadline.saturating_sub(instructions::rdtsc());
+    let ratio = TICKS_PER_TSC.load(Ordering::Relaxed);
+    let count = (u128::from(left) * u128::from(ratio)) >> 32;
+    set_timer(u32::try_from(count).unwrap_or(u32::MAX).max(1));
+}

@@ -1,0 +1,186 @@
+//! What the host has given this VM: memory, CPUs, SVM.
+
+use core::fmt;
+
+use memory::{GpaRange, MapError, PAGE_SIZE, RamMap};
+
+use crate::apic::MAX_CPUS;
+use crate::vp::CpuFeatures;
+use crate::{fw_cfg, instructions};
+
+/// The hole that PCs have below 1 MiB: video memory, option ROMs, firmware.
+pub(crate) const LEGACY_HOLE: GpaRange = GpaRange::new(0xa_0000, 0x10_0000).unwrap();
+const FOUR_GIB: u64 = 1 << 32;
+/// `E820_RAM`.
+const TYPE_RAM: u32 = 1;
+/// An entry of the file: address, length, type.
+const E820_ENTRY: usize = 20;
+const MAX_E820_ENTRIES: u32 = 64;
+/// What the guest must be left with, at the least.
+const MIN_GUEST_RAM: u64 = 24 << 20;
+
+/// Pages of our own that each CPU costs: its stacks with their holes, context, control block, host
+/// save area, and the state that VMLOAD brings back.
+const PAGES_PER_CPU: u64 = 16;
+/// Bytes of heap: a fixed part, and a part for each CPU.
+const HEAP: u64 = 384 << 10;
+const HEAP_PER_CPU: u64 = 8 << 10;
+/// Pages for page tables of both kinds, permission maps, and video memory.
+const FIXED_PAGES: u64 = 24 + 5 + 32;
+
+/// Why the VM can not be used. The host's fault, or that of who configured it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartError {
+    /// The CPU has no SVM.
+    NoSvm,
+    /// SVM is switched off (VM_CR.SVMDIS).
+    SvmDisabled,
+    /// SVM has no nested paging.
+    NoNestedPaging,
+    /// No fw_cfg device with DMA.
+    NoFwCfg,
+    /// The memory map is missing or can not be read.
+    NoMemoryMap,
+    /// The memory map contradicts itself.
+    BadMemoryMap(MapError),
+    /// Too little RAM: bytes of low RAM, bytes wanted.
+    TooLittleRam(u64, u64),
+    /// Zero CPUs, or too many.
+    CpuCount(u32),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoSvm => f.write_str(
+                "the VM's CPU has no AMD-V (SVM): start QEMU with `-cpu EPYC,+svm,+npt`, or turn \
+                 nested virtualisation on for KVM",
+            ),
+            Self::SvmDisabled => f.write_str("AMD-V is switched off (VM_CR.SVMDIS) in the VM"),
+            Self::NoNestedPaging => f.write_str(
+                "the VM's AMD-V has no nested paging: start QEMU with `-cpu EPYC,+svm,+npt`",
+            ),
+            Self::NoFwCfg => f.write_str("the host offers no fw_cfg device with DMA"),
+            Self::NoMemoryMap => f.write_str("the host gives no memory map (fw_cfg etc/e820)"),
+            Self::BadMemoryMap(error) => write!(f, "the host's memory map is wrong: {error}"),
+            Self::TooLittleRam(found, wanted) => write!(
+                f,
+                "the VM has {} MiB of RAM below 4 GiB; the paravisor and a guest need {} MiB",
+                found >> 20,
+                (wanted + (1 << 20) - 1) >> 20
+            ),
+            Self::CpuCount(count) => {
+                write!(f, "the VM has {count} CPUs; 1 to {MAX_CPUS} can be used")
+            }
+        }
+    }
+}
+
+impl core::error::Error for StartError {}
+
+/// What the host has given this VM.
+#[derive(Clone, Copy, Debug)]
+pub struct Discovered {
+    /// CPUs.
+    pub cpus: u32,
+    /// The guest's RAM: all but the hole below 1 MiB and our own range.
+    pub ram: RamMap,
+    /// Our own range, at the top of low RAM.
+    pub own: GpaRange,
+    /// What this CPU offers.
+    pub features: CpuFeatures,
+    /// Whether pages of 1 GiB exist.
+    pub gigabyte_pages: bool,
+    /// Bits of a physical address.
+    pub physical_bits: u8,
+}
+
+/// Asks the CPU and the host; `image_size` is what our own code and data take.
+pub fn discover(image_size: u64) -> Result<Discovered, StartError> {
+    let features = check_cpu()?;
+    if !fw_cfg::is_present() {
+        return Err(StartError::NoFwCfg);
+    }
+    let cpus = fw_cfg::cpu_count();
+    if cpus == 0 || cpus as usize > MAX_CPUS {
+        return Err(StartError::CpuCount(cpus));
+    }
+    let mut ram = read_memory_map()?;
+    let own = place_own_range(&ram, image_size, cpus)?;
+    for taken in [own, LEGACY_HOLE] {
+        ram.remove(taken).map_err(StartError::BadMemoryMap)?;
+    }
+    let gigabyte_pages = instructions::cpuid(0x8000_0001, 0)[3] & 1 << 26 != 0;
+    let physical_bits = instructions::cpuid(0x8000_0008, 0)[0] as u8;
+    Ok(Discovered { cpus, ram, own, features, gigabyte_pages, physical_bits })
+}
+
+/// Checks for SVM with nested paging (AMD64 APM vol. 2, section 15.4).
+fn check_cpu() -> Result<CpuFeatures, StartError> {
+    const VM_CR: u32 = 0xc001_0114;
+    const VM_CR_SVMDIS: u64 = 1 << 4;
+    let extended = instructions::cpuid(0x8000_0001, 0);
+    if extended[2] & 1 << 2 == 0 || instructions::cpuid(0x8000_0000, 0)[0] < 0x8000_000a {
+        return Err(StartError::NoSvm);
+    }
+    // SAFETY: a CPU with SVM has the register.
+    if unsafe { instructions::rdmsr(VM_CR) } & VM_CR_SVMDIS != 0 {
+        return Err(StartError::SvmDisabled);
+    }
+    let svm = instructions::cpuid(0x8000_000a, 0)[3];
+    if svm & 1 == 0 {
+        return Err(StartError::NoNestedPaging);
+    }
+    Ok(CpuFeatures {
+        next_rip: svm & 1 << 3 != 0,
+        xsave: instructions::cpuid(1, 0)[2] & 1 << 26 != 0,
+        rdtscp: extended[3] & 1 << 27 != 0,
+    })
+}
+
+/// Reads QEMU's `etc/e820`.
+fn read_memory_map() -> Result<RamMap, StartError> {
+    let file = fw_cfg::find("etc/e820").ok_or(StartError::NoMemoryMap)?;
+    let mut map = RamMap::new();
+    for index in 0..(file.length / E820_ENTRY as u32).min(MAX_E820_ENTRIES) {
+        let mut entry = [0; E820_ENTRY];
+        fw_cfg::read(file, index * E820_ENTRY as u32, &mut entry)
+            .map_err(|_| StartError::NoMemoryMap)?;
+        let (words, kind) = entry.split_at(16);
+        if kind != TYPE_RAM.to_le_bytes() {
+            continue;
+        }
+        let (words, _) = words.as_chunks::<8>();
+        let [start, length] = [0, 1].map(|i| words.get(i).map_or(0, |w| u64::from_le_bytes(*w)));
+        let range = GpaRange::from_length(start, length).ok_or(StartError::NoMemoryMap)?;
+        map.add(range).map_err(StartError::BadMemoryMap)?;
+    }
+    Ok(map)
+}
+
+/// The top of the highest RAM below 4 GiB, as large as our own needs.
+fn place_own_range(ram: &RamMap, image_size: u64, cpus: u32) -> Result<GpaRange, StartError> {
+    let pages = FIXED_PAGES + PAGES_PER_CPU * u64::from(cpus);
+    let heap = heap_size(cpus);
+    let tables = table_pages(ram.total()) * PAGE_SIZE;
+    let size = image_size.next_multiple_of(PAGE_SIZE) + pages * PAGE_SIZE + heap + tables;
+    let wanted = size + MIN_GUEST_RAM;
+    let low = ram.ranges().iter().rfind(|range| range.end() <= FOUR_GIB);
+    let top = low.map_or(0, |range| range.end() & !(PAGE_SIZE - 1));
+    let start = low.map_or(0, GpaRange::start);
+    if top - start < wanted {
+        return Err(StartError::TooLittleRam(top - start, wanted));
+    }
+    GpaRange::new(top - size, top).ok_or(StartError::NoMemoryMap)
+}
+
+/// Bytes of heap.
+pub(crate) fn heap_size(cpus: u32) -> u64 {
+    HEAP + HEAP_PER_CPU * u64::from(cpus)
+}
+
+/// Pages for tables that grow with the RAM: one per GiB in each of two hierarchies, should the CPU
+/// have no pages of 1 GiB.
+fn table_pages(ram: u64) -> u64 {
+    2 * (ram >> 30)
+}

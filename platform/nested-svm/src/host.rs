@@ -1,0 +1,155 @@
+//! The host, which is a stock QEMU, seen from a CPU of the VM.
+
+use core::fmt::{Arguments, Write};
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use log::Level;
+use platform_api::{ExitStatus, Host, HostFile, Transfer, Width};
+use spin::Mutex;
+
+use crate::clock::Frequencies;
+use crate::{apic, fw_cfg, instructions, rtc, serial};
+
+/// QEMU's `isa-debugcon`: takes text for whoever watches.
+const REPORT_PORT: u16 = 0xe9;
+/// QEMU's `isa-debug-exit`: ends the VM with a status.
+const EXIT_PORT: u16 = 0xf4;
+/// ACPI power-off of QEMU's machines, for a VM that was started without the exit device.
+const POWER_OFF: (u16, u32) = (0x604, 0x2000);
+
+/// Makes lines from several CPUs come out whole.
+static REPORT: Mutex<()> = Mutex::new(());
+
+/// Outside of the VM.
+#[derive(Debug)]
+pub struct SvmHost {
+    tsc_frequency: AtomicU64,
+}
+
+impl SvmHost {
+    pub(crate) const fn new() -> Self {
+        Self { tsc_frequency: AtomicU64::new(1_000_000_000) }
+    }
+
+    pub(crate) fn set_frequencies(&self, found: Frequencies) {
+        self.tsc_frequency.store(found.tsc.max(1), Ordering::Release);
+        apic::set_timer_ratio(found.apic, found.tsc);
+    }
+}
+
+/// Writes to the report port, or to the console of a VM that has none.
+struct ReportPort;
+
+impl Write for ReportPort {
+    fn write_str(&mut self, text: &str) -> core::fmt::Result {
+        let watched = instructions::port_read(REPORT_PORT, Width::Byte) == u32::from(REPORT_PORT);
+        for byte in text.bytes() {
+            if watched {
+                instructions::port_write(REPORT_PORT, Width::Byte, byte.into());
+            } else {
+                // Without a report port this is the only way out; bytes that do not fit are lost.
+                let _ = serial::send(0, byte);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The way out for crash records.
+pub fn write_report(text: &str) {
+    let _ = ReportPort.write_str(text);
+}
+
+/// The way out for log lines.
+pub fn log_line(level: Level, line: Arguments<'_>) {
+    let _guard = REPORT.lock();
+    let _ = writeln!(ReportPort, "log {level} {line}");
+}
+
+/// Ends the VM.
+pub fn end(status: u8) -> ! {
+    instructions::port_write(EXIT_PORT, Width::Byte, status.into());
+    let (port, value) = POWER_OFF;
+    instructions::port_write(port, Width::Word, value);
+    instructions::stop()
+}
+
+impl Host for SvmHost {
+    fn port_read(&self, port: u16, width: Width) -> u32 {
+        instructions::port_read(port, width)
+    }
+
+    fn port_write(&self, port: u16, width: Width, value: u32) {
+        instructions::port_write(port, width, value);
+    }
+
+    fn cpuid(&self, leaf: u32, subleaf: u32) -> [u32; 4] {
+        instructions::cpuid(leaf, subleaf)
+    }
+
+    #[inline]
+    fn tsc(&self) -> u64 {
+        instructions::rdtsc()
+    }
+
+    fn tsc_frequency(&self) -> u64 {
+        self.tsc_frequency.load(Ordering::Relaxed)
+    }
+
+    fn set_timer(&self, deadline: Option<u64>) {
+        apic::set_deadline(deadline);
+    }
+
+    fn kick(&self, index: u32) {
+        apic::kick(index);
+    }
+
+    fn idle(&self) {
+        instructions::sleep();
+    }
+
+    fn take_interrupts(&self) {
+        instructions::open_interrupt_window();
+    }
+
+    fn serial_read(&self, channel: usize) -> Option<u8> {
+        serial::receive(channel)
+    }
+
+    fn serial_write(&self, channel: usize, byte: u8) -> bool {
+        serial::send(channel, byte)
+    }
+
+    fn file(&self, name: &str) -> Option<HostFile> {
+        fw_cfg::find(name)
+    }
+
+    fn read_file(&self, file: HostFile, offset: u32, to: &mut [u8]) -> Result<(), Transfer> {
+        fw_cfg::read(file, offset, to)
+    }
+
+    fn load_file(
+        &self,
+        file: HostFile,
+        offset: u32,
+        gpa: u64,
+        length: u32,
+    ) -> Result<(), Transfer> {
+        // SAFETY: the trait's contract: the caller has checked that this is guest RAM, which no
+        // Rust reference covers.
+        unsafe { fw_cfg::read_to(file, offset, gpa, length) }
+    }
+
+    fn wall_clock(&self) -> u64 {
+        rtc::seconds()
+    }
+
+    fn report(&self, line: Arguments<'_>) {
+        let _guard = REPORT.lock();
+        let _ = writeln!(ReportPort, "{line}");
+    }
+
+    fn exit(&self, status: ExitStatus) -> ! {
+        end(status.0)
+    }
+}

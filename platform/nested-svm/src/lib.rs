@@ -1,0 +1,409 @@
+//! The platform on which the guest is a nested AMD-V guest of a stock QEMU.
+//!
+//! [`discover()`] asks what the VM has; [`NestedSvm::start`] builds the paravisor's home on CPU 0;
+//! [`NestedSvm::start_other_cpus`] brings the others in; [`NestedSvm::erase_leftovers`] makes sure
+//! that the guest finds nothing of the firmware; [`NestedSvm::vp`] makes each CPU's VP.
+#![no_std]
+
+extern crate alloc;
+
+mod apic;
+mod clock;
+mod discover;
+mod entry;
+mod events;
+mod exits;
+mod fw_cfg;
+mod host;
+mod instructions;
+mod intercepts;
+mod nested_paging;
+mod rtc;
+mod serial;
+mod vmcb;
+mod vp;
+
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+
+use kernel::cpu::Place;
+use kernel::paging::{Access, GUEST_BASE, PageTables};
+use kernel::{Region, trampoline};
+use memory::{GpaRange, MappedMemory, PAGE_SIZE, RamMap};
+use platform_api::{Platform, Width};
+use spin::Once;
+
+pub use apic::MAX_CPUS;
+pub use discover::{Discovered, StartError, discover};
+pub use host::{SvmHost, end, log_line, write_report};
+pub use vp::SvmVp;
+
+use nested_paging::NestedTables;
+use vp::Pages;
+
+/// Pages of CPU 0's stack, which the image is moved onto; a hole lies below.
+const FIRST_STACK_PAGES: u64 = 4;
+/// Conventional memory ends here.
+const LOW_MEMORY_END: u64 = 0xa_0000;
+/// Option ROMs start here.
+const ROM_START: u64 = 0xc_0000;
+
+/// What one CPU works with.
+#[derive(Debug)]
+struct CpuPages {
+    place: Place,
+    vmcb: u64,
+    host: u64,
+    host_save: u64,
+}
+
+/// The platform.
+#[derive(Debug)]
+pub struct NestedSvm {
+    host: SvmHost,
+    found: Discovered,
+    image: GpaRange,
+    first_sample: clock::Sample,
+    coarse: clock::Frequencies,
+    tables_root: u64,
+    nested_root: u64,
+    port_map: u64,
+    msr_map: u64,
+    cpus: Vec<CpuPages>,
+    stacks: Vec<u64>,
+}
+
+static PLATFORM: Once<NestedSvm> = Once::new();
+/// CPUs that run our code.
+static RUNNING: AtomicU32 = AtomicU32::new(0);
+/// The image's function for each further CPU.
+static CPU_MAIN: AtomicUsize = AtomicUsize::new(0);
+
+impl NestedSvm {
+    /// Builds the paravisor's home on CPU 0, at the place that `found` gives. `loaded` is where the
+    /// loader had put the image.
+    ///
+    /// # Safety
+    /// Called once, on CPU 0, by the image at its final place, on the stack at the end of
+    /// `found.own`, with the early page tables.
+    pub unsafe fn start(found: Discovered, loaded: GpaRange) -> &'static Self {
+        // SAFETY: as this function's.
+        PLATFORM.call_once(|| unsafe { Self::build(found, loaded) })
+    }
+
+    /// See [`NestedSvm::start`].
+    ///
+    /// # Safety
+    /// As there.
+    unsafe fn build(found: Discovered, loaded: GpaRange) -> Self {
+        let layout = kernel::relocate::layout();
+        let stack_hole = found.own.end() - (FIRST_STACK_PAGES + 1) * PAGE_SIZE;
+        let free = GpaRange::new(layout.end, stack_hole).unwrap_or_default();
+        // SAFETY: the range is ours, and lies between the image and the stack we run on.
+        let mut region = unsafe { zeroed_region(free) };
+        let region = &mut region;
+        let mut tables = map_everything(region, &found);
+        tables.make_hole(region, stack_hole);
+        // SAFETY: the tables map the image, this stack, and all of RAM at their addresses.
+        unsafe { tables.activate() };
+        kernel::interrupts::fill_table();
+        kernel::interrupts::set_handler(on_interrupt);
+        let cpus: Vec<CpuPages> = {
+            // SAFETY: pages taken from the region are mapped, and ours for ever.
+            unsafe { give_heap(region, found.cpus) };
+            (0..found.cpus).map(|index| take_cpu(region, &mut tables, index, &found)).collect()
+        };
+        if let Some(first) = cpus.first() {
+            // SAFETY: this is CPU 0, with the final tables active.
+            unsafe { first.place.enter() };
+        }
+        mask_legacy_interrupts();
+        apic::enable(0);
+        let (first_sample, coarse) = clock::measure_coarse();
+        apic::set_timer(0);
+        let host = SvmHost::new();
+        host.set_frequencies(coarse);
+        let video = region.take(32);
+        let mut nested = NestedTables::new(region, &found.ram, found.gigabyte_pages);
+        nested.map(region, LOW_VIDEO, video);
+        open_firmware_area();
+        nested.map(region, FIRMWARE_AREA, FIRMWARE_AREA.start());
+        RUNNING.store(1, Ordering::Release);
+        let stacks = cpus.iter().map(|cpu| cpu.place.stack_top).collect();
+        Self {
+            host,
+            found,
+            image: loaded,
+            first_sample,
+            coarse,
+            tables_root: tables.root(),
+            nested_root: nested.root(),
+            port_map: region.take(3),
+            msr_map: region.take(2),
+            cpus,
+            stacks,
+        }
+        .with_permission_maps()
+    }
+
+    /// Fills the permission maps: no port passes, and of the MSRs only those of the table.
+    fn with_permission_maps(self) -> Self {
+        // SAFETY: three pages of ours that no reference covers.
+        unsafe { core::ptr::write_bytes(self.port_map as *mut u8, 0xff, intercepts::PORT_MAP_SIZE) };
+        let mut map = [0xffu8; intercepts::MSR_MAP_SIZE];
+        for (msr, _) in intercepts::OPEN_MSRS {
+            if let Some((byte, shift)) = intercepts::msr_map_place(*msr)
+                && let Some(byte) = map.get_mut(byte)
+            {
+                *byte &= !(0b11 << shift);
+            }
+        }
+        // SAFETY: two pages of ours that no reference covers.
+        unsafe {
+            core::ptr::copy_nonoverlapping(map.as_ptr(), self.msr_map as *mut u8, map.len());
+        }
+        self
+    }
+
+    /// Starts the other CPUs; each calls `main` with its number. Waits until all of them run.
+    /// Answers how many do, which is less than asked for if the host lost some.
+    pub fn start_other_cpus(&'static self, main: extern "C" fn(u32) -> !) -> u32 {
+        CPU_MAIN.store(main as usize, Ordering::Release);
+        if self.found.cpus == 1 {
+            return 1;
+        }
+        let start = trampoline::Start {
+            limit: self.found.cpus,
+            page_tables: self.tables_root,
+            stacks: self.stacks.as_ptr() as u64,
+            entry: cpu_entry,
+        };
+        // SAFETY: low memory is free until `erase_leftovers`; the early tables are still there.
+        unsafe { trampoline::install((GUEST_BASE + trampoline::PAGE) as *mut u8, &start) };
+        let wait = |microseconds: u64| {
+            let ticks = self.coarse.tsc / 1_000_000 * microseconds;
+            let begin = instructions::rdtsc();
+            while instructions::rdtsc().wrapping_sub(begin) < ticks {
+                core::hint::spin_loop();
+            }
+        };
+        apic::start_others(trampoline::PAGE, wait);
+        for _ in 0..10_000 {
+            if RUNNING.load(Ordering::Acquire) == self.found.cpus {
+                break;
+            }
+            wait(1_000);
+        }
+        RUNNING.load(Ordering::Acquire)
+    }
+
+    /// Erases what the firmware and the loader left in memory that becomes the guest's.
+    ///
+    /// # Safety
+    /// All CPUs must have left the trampoline, and the image must run at its final place.
+    pub unsafe fn erase_leftovers(&self) {
+        let low = GpaRange::new(0, LOW_MEMORY_END).unwrap_or_default();
+        for range in [low, FIRMWARE_AREA, self.image] {
+            // SAFETY: mapped, and nobody's: guest RAM before the guest runs, or firmware's.
+            unsafe { fill_zero(GUEST_BASE + range.start(), range.length()) };
+        }
+    }
+
+    /// Measures the clocks once more, over all the time since the start.
+    pub fn refine_clocks(&self) {
+        apic::set_timer(0);
+        self.host.set_frequencies(clock::refine(&self.first_sample, self.coarse));
+    }
+
+    /// The guest's memory.
+    pub fn guest_memory(&self) -> MappedMemory {
+        // SAFETY: all guest RAM is mapped at `GUEST_BASE` for ever, and the paravisor
+        // keeps no reference into it.
+        unsafe { MappedMemory::new(self.found.ram, GUEST_BASE) }
+    }
+
+    /// The memory in which guests look for firmware tables; it is no RAM.
+    pub fn firmware_memory(&self) -> MappedMemory {
+        let mut map = RamMap::new();
+        // An empty map takes a range.
+        let _ = map.add(FIRMWARE_AREA);
+        // SAFETY: the area is mapped at `GUEST_BASE` too, and nothing refers into it.
+        unsafe { MappedMemory::new(map, GUEST_BASE) }
+    }
+
+    /// Makes the VP of the running CPU.
+    ///
+    /// # Safety
+    /// Called once on each CPU.
+    pub unsafe fn vp(&self) -> Option<SvmVp> {
+        let cpu = self.cpus.get(kernel::cpu::index() as usize)?;
+        // SAFETY: the page was taken for this, and the CPU has SVM.
+        unsafe { vp::enable(cpu.host_save, self.found.features.xsave) };
+        // SAFETY: as above.
+        unsafe { instructions::vmsave(cpu.host) };
+        let pages = Pages {
+            vmcb: cpu.vmcb,
+            host: cpu.host,
+            port_map: self.port_map,
+            msr_map: self.msr_map,
+            nested_root: self.nested_root,
+        };
+        // SAFETY: the pages were taken for this CPU's VP.
+        Some(unsafe { SvmVp::new(pages, self.found.features) })
+    }
+}
+
+impl Platform for NestedSvm {
+    type Host = SvmHost;
+    type Vp = SvmVp;
+
+    fn host(&self) -> &SvmHost {
+        &self.host
+    }
+
+    fn cpus(&self) -> u32 {
+        self.found.cpus
+    }
+
+    fn ram(&self) -> &RamMap {
+        &self.found.ram
+    }
+
+    fn own_range(&self) -> GpaRange {
+        self.found.own
+    }
+
+    fn physical_bits(&self) -> u8 {
+        self.found.physical_bits
+    }
+}
+
+/// Video memory: the guest gets RAM there, so that writing to a screen makes no exits.
+const LOW_VIDEO: GpaRange = GpaRange::new(LOW_MEMORY_END, ROM_START).unwrap();
+/// Option ROMs and firmware: RAM that a guest finds empty, but for our tables.
+const FIRMWARE_AREA: GpaRange = GpaRange::new(ROM_START, 0x10_0000).unwrap();
+
+/// Where the stack of CPU 0 ends, for the move of the image.
+pub fn first_stack_top(found: &Discovered) -> u64 {
+    found.own.end()
+}
+
+fn on_interrupt(vector: u8) {
+    apic::end_of_interrupt(vector);
+}
+
+/// The first Rust code of each further CPU.
+extern "C" fn cpu_entry(index: u32) -> ! {
+    let platform = loop {
+        if let Some(platform) = PLATFORM.get() {
+            break platform;
+        }
+    };
+    if let Some(cpu) = platform.cpus.get(index as usize) {
+        // SAFETY: tickets are unique, and the trampoline has switched to the final tables.
+        unsafe { cpu.place.enter() };
+    }
+    apic::enable(index);
+    RUNNING.fetch_add(1, Ordering::AcqRel);
+    // SAFETY: `start_other_cpus` stored a function of this type before it woke us.
+    let main = unsafe {
+        core::mem::transmute::<usize, extern "C" fn(u32) -> !>(CPU_MAIN.load(Ordering::Acquire))
+    };
+    main(index)
+}
+
+/// Zeroes `free` and makes it the region that pages come from.
+///
+/// # Safety
+/// The range must be ours, mapped and unused.
+unsafe fn zeroed_region(free: GpaRange) -> Region {
+    // SAFETY: the caller vouches.
+    unsafe { fill_zero(free.start(), free.length()) };
+    // SAFETY: as above.
+    unsafe { Region::new(free) }
+}
+
+/// Zeroes a range.
+///
+/// # Safety
+/// It must be mapped, and no reference may point there.
+unsafe fn fill_zero(start: u64, length: u64) {
+    // SAFETY: the caller vouches.
+    unsafe { core::ptr::write_bytes(start as *mut u8, 0, length as usize) };
+}
+
+/// Takes heap pages.
+///
+/// # Safety
+/// Once.
+unsafe fn give_heap(region: &mut Region, cpus: u32) {
+    let pages = discover::heap_size(cpus).div_ceil(PAGE_SIZE);
+    let heap = region.take(pages);
+    // SAFETY: fresh pages of the region.
+    unsafe { kernel::give_to_heap(heap as *mut u8, (pages * PAGE_SIZE) as usize) };
+}
+
+fn take_cpu(region: &mut Region, tables: &mut PageTables, index: u32, found: &Discovered) -> CpuPages {
+    let stack = (index == 0).then(|| first_stack_top(found));
+    CpuPages {
+        place: kernel::cpu::prepare(region, tables, index, stack),
+        vmcb: region.take(1),
+        host: region.take(1),
+        host_save: region.take(1),
+    }
+}
+
+/// Our page tables: the image by its sections, the rest of our range, the guest's RAM, and the
+/// pages of our APICs.
+fn map_everything(region: &mut Region, found: &Discovered) -> PageTables {
+    let mut tables = PageTables::new(region, found.gigabyte_pages);
+    let layout = kernel::relocate::layout();
+    let parts = [
+        (layout.start, layout.text_end, Access::Code),
+        (layout.text_end, layout.rodata_end, Access::Constant),
+        (layout.rodata_end, found.own.end(), Access::Data),
+    ];
+    for (start, end, access) in parts {
+        tables.map_small(region, GpaRange::new(start, end).unwrap_or_default(), access);
+    }
+    for range in found.ram.ranges() {
+        tables.map(region, *range, GUEST_BASE, Access::Data);
+    }
+    tables.map(region, FIRMWARE_AREA, GUEST_BASE, Access::Data);
+    for page in [apic::LOCAL_APIC_PAGE, apic::IO_APIC_PAGE] {
+        let range = GpaRange::from_length(page, PAGE_SIZE).unwrap_or_default();
+        tables.map(region, range, 0, Access::Device);
+    }
+    tables
+}
+
+/// The host's 8259s stay silent: its IOAPIC brings what we want.
+fn mask_legacy_interrupts() {
+    for port in [0x21, 0xa1] {
+        instructions::port_write(port, Width::Byte, 0xff);
+    }
+    serial::start();
+}
+
+/// Makes C0000h–FFFFFh plain RAM, by the PAM registers of the host's bridge (Intel 440FX, section
+/// 3.2.13; Q35 has the same registers at another place).
+fn open_firmware_area() {
+    const CONFIG_ADDRESS: u16 = 0xcf8;
+    const CONFIG_DATA: u16 = 0xcfc;
+    let select = |register: u32| {
+        instructions::port_write(CONFIG_ADDRESS, Width::Dword, 1 << 31 | register & !3);
+        CONFIG_DATA + (register & 3) as u16
+    };
+    let identity = instructions::port_read(select(0), Width::Dword);
+    let first = match identity {
+        0x1237_8086 => 0x59,
+        0x29c0_8086 => 0x90,
+        other => {
+            log::warn!("unknown host bridge {other:#x}: the firmware area may stay read-only");
+            return;
+        }
+    };
+    for register in first..first + 7 {
+        instructions::port_write(select(register), Width::Byte, 0x33);
+    }
+}
