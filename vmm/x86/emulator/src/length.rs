@@ -1,0 +1,221 @@
+//! Length of an instruction that has made the VP exit and has a fixed opcode.
+//!
+//! On CPUs without next-RIP save this runs on each CPUID, MSR and HLT exit, so the usual case
+//! (64-bit mode, 4-level tables, no prefix, within one page) has a path of its own.
+
+use crate::cpu::{CodeSize, Cpu, SegmentRegister, cr0, cr4, efer};
+use crate::exception::Exception;
+use crate::machine::{Limits, Stop};
+use crate::memory::{BusError, PhysicalMemory};
+use crate::paging::{Access, Paging};
+
+/// An opcode without ModRM, or with a fixed one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opcode {
+    /// Its bytes, the first one lowest.
+    value: u32,
+    /// Bits that have to match.
+    mask: u32,
+    /// Bytes to match.
+    fixed: u8,
+    /// Bytes in all, with an immediate.
+    length: u8,
+}
+
+#[expect(missing_docs, reason = "the names are the architecture's")]
+impl Opcode {
+    pub const CPUID: Self = Self::fixed(0xA20F, 2);
+    pub const WRMSR: Self = Self::fixed(0x300F, 2);
+    pub const RDMSR: Self = Self::fixed(0x320F, 2);
+    pub const RDTSC: Self = Self::fixed(0x310F, 2);
+    pub const RDPMC: Self = Self::fixed(0x330F, 2);
+    pub const INVD: Self = Self::fixed(0x080F, 2);
+    pub const WBINVD: Self = Self::fixed(0x090F, 2);
+    pub const RSM: Self = Self::fixed(0xAA0F, 2);
+    pub const HLT: Self = Self::fixed(0xF4, 1);
+    pub const XSETBV: Self = Self::fixed(0xD1_010F, 3);
+    pub const MONITOR: Self = Self::fixed(0xC8_010F, 3);
+    pub const MWAIT: Self = Self::fixed(0xC9_010F, 3);
+    pub const VMRUN: Self = Self::fixed(0xD8_010F, 3);
+    pub const VMMCALL: Self = Self::fixed(0xD9_010F, 3);
+    pub const VMLOAD: Self = Self::fixed(0xDA_010F, 3);
+    pub const VMSAVE: Self = Self::fixed(0xDB_010F, 3);
+    pub const STGI: Self = Self::fixed(0xDC_010F, 3);
+    pub const CLGI: Self = Self::fixed(0xDD_010F, 3);
+    pub const SKINIT: Self = Self::fixed(0xDE_010F, 3);
+    pub const INVLPGA: Self = Self::fixed(0xDF_010F, 3);
+    pub const RDTSCP: Self = Self::fixed(0xF9_010F, 3);
+    pub const VMCALL: Self = Self::fixed(0xC1_010F, 3);
+    /// IN and OUT with the port in the instruction (E4–E7).
+    pub const PORT_IMMEDIATE: Self = Self { value: 0xE4, mask: 0xFC, fixed: 1, length: 2 };
+    /// IN and OUT with the port in DX (EC–EF).
+    pub const PORT_DX: Self = Self { value: 0xEC, mask: 0xFC, fixed: 1, length: 1 };
+    /// INS and OUTS (6C–6F).
+    pub const PORT_STRING: Self = Self { value: 0x6C, mask: 0xFC, fixed: 1, length: 1 };
+
+    /// An opcode of `length` bytes, 1 to 4, with the first one lowest in `value`.
+    pub const fn fixed(value: u32, length: u8) -> Self {
+        let mask = match length {
+            0 | 1 => 0xFF,
+            2 => 0xFFFF,
+            3 => 0xFF_FFFF,
+            _ => u32::MAX,
+        };
+        Self { value: value & mask, mask, fixed: length, length }
+    }
+
+    const fn matches(&self, bytes: u32) -> bool {
+        bytes & self.mask == self.value
+    }
+}
+
+/// Why the length is not known; RIP stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LengthError {
+    /// Another instruction stands there now: the guest changed its code or its tables since the
+    /// exit. Let it run again.
+    Changed,
+    /// The guest's tables have no translation any more.
+    Exception(Exception),
+    /// Code stands where no memory can be read.
+    Bus(BusError),
+}
+
+/// Length in bytes, with prefixes, of the instruction at CS:RIP, which is one of `opcode`.
+///
+/// The CPU has just executed it, so permissions are not checked and accessed bits not set.
+///
+/// # Errors
+/// [`LengthError`], only if the guest changes code or tables from another VP.
+#[inline]
+pub fn instruction_length<C: Cpu, M: PhysicalMemory>(
+    cpu: &C,
+    memory: &mut M,
+    limits: Limits,
+    opcode: Opcode,
+) -> Result<u8, LengthError> {
+    if let Some(window) = quick_window(cpu, memory)
+        && opcode.matches(window)
+    {
+        return Ok(opcode.length);
+    }
+    with_prefixes(cpu, memory, limits, opcode)
+}
+
+/// The first four bytes of code, if they are easily had: long mode, 4 levels, within a page.
+///
+/// Compatibility mode has other linear addresses, so it takes the slow path.
+#[inline]
+fn quick_window<C: Cpu, M: PhysicalMemory>(cpu: &C, memory: &mut M) -> Option<u32> {
+    let rip = cpu.rip();
+    let four_levels = cpu.efer() & efer::LMA != 0
+        && cpu.cr0() & cr0::PG != 0
+        && cpu.cr4() & cr4::LA57 == 0
+        && cpu.segment(SegmentRegister::Cs).is_long();
+    if !four_levels || rip & 0xFFF > 0xFFC {
+        return None;
+    }
+    let gpa = quick_walk(memory, cpu.cr3(), rip)?;
+    let mut bytes = [0; 4];
+    memory.fetch(gpa, &mut bytes).ok()?;
+    Some(u32::from_le_bytes(bytes))
+}
+
+/// A 4-level walk that looks at nothing but presence and page size (APM vol. 2, 5.3).
+#[inline]
+fn quick_walk<M: PhysicalMemory>(memory: &mut M, cr3: u64, linear: u64) -> Option<u64> {
+    const ADDRESS: u64 = 0x000F_FFFF_FFFF_F000;
+    const PRESENT: u64 = 1 << 0;
+    const LARGE: u64 = 1 << 7;
+    let mut entry = cr3;
+    for shift in [39_u32, 30, 21, 12] {
+        let mut bytes = [0; 8];
+        let at = (entry & ADDRESS) | ((linear >> shift) & 0x1FF) << 3;
+        memory.read(at, &mut bytes).ok()?;
+        entry = u64::from_le_bytes(bytes);
+        if entry & PRESENT == 0 {
+            return None;
+        }
+        if entry & LARGE != 0 && (shift == 30 || shift == 21) {
+            let offset = (1_u64 << shift) - 1;
+            return Some((entry & ADDRESS & !offset) | (linear & offset));
+        }
+    }
+    Some((entry & ADDRESS) | (linear & 0xFFF))
+}
+
+/// The general way: any mode, with prefixes, across pages.
+#[cold]
+#[inline(never)]
+fn with_prefixes<C: Cpu, M: PhysicalMemory>(
+    cpu: &C,
+    memory: &mut M,
+    limits: Limits,
+    opcode: Opcode,
+) -> Result<u8, LengthError> {
+    let code_size = CodeSize::of(cpu);
+    let mut code = Code { cpu, memory, paging: Paging::of(cpu, limits), code_size, page: None };
+    let mut start = 0;
+    while is_prefix(code.byte(start)?, code_size) {
+        start += 1;
+        // 15 bytes at most, the opcode among them.
+        if start + opcode.length > 15 {
+            return Err(LengthError::Changed);
+        }
+    }
+    let mut window = 0;
+    for index in 0..opcode.fixed.min(4) {
+        window |= u32::from(code.byte(start + index)?) << (8 * u32::from(index));
+    }
+    if opcode.matches(window) { Ok(start + opcode.length) } else { Err(LengthError::Changed) }
+}
+
+/// All prefixes but LOCK, which none of these instructions takes.
+const fn is_prefix(byte: u8, code_size: CodeSize) -> bool {
+    match byte {
+        0x26 | 0x2E | 0x36 | 0x3E | 0x64..=0x67 | 0xF2 | 0xF3 => true,
+        0x40..=0x4F => matches!(code_size, CodeSize::Bits64),
+        _ => false,
+    }
+}
+
+/// Instruction bytes one by one, with the last page's translation kept.
+struct Code<'a, C, M> {
+    cpu: &'a C,
+    memory: &'a mut M,
+    paging: Paging,
+    code_size: CodeSize,
+    page: Option<(u64, u64)>,
+}
+
+impl<C: Cpu, M: PhysicalMemory> Code<'_, C, M> {
+    fn byte(&mut self, index: u8) -> Result<u8, LengthError> {
+        let rip = self.cpu.rip().wrapping_add(u64::from(index));
+        let linear = if self.code_size == CodeSize::Bits64 {
+            rip
+        } else {
+            self.cpu.segment(SegmentRegister::Cs).base.wrapping_add(rip) & 0xFFFF_FFFF
+        };
+        let number = linear >> 12;
+        let base = match self.page {
+            Some((cached, base)) if cached == number => base,
+            _ => {
+                let gpa = self.translate(linear)? & !0xFFF;
+                self.page = Some((number, gpa));
+                gpa
+            }
+        };
+        let mut bytes = [0];
+        self.memory.fetch(base | (linear & 0xFFF), &mut bytes).map_err(LengthError::Bus)?;
+        Ok(u8::from_le_bytes(bytes))
+    }
+
+    fn translate(&mut self, linear: u64) -> Result<u64, LengthError> {
+        self.paging.translate(self.memory, linear, Access::Execute).map_err(|error| {
+            match Stop::of_walk(error, SegmentRegister::Cs) {
+                Stop::Exception(exception) => LengthError::Exception(exception),
+                _ => LengthError::Changed,
+            }
+        })
+    }
+}

@@ -1,0 +1,38 @@
+//! Emulates the one instruction that made a VP exit.
+//!
+//! Everything comes from the guest, which may be hostile: registers, page tables, instruction
+//! bytes. So no function here panics, loops without a bound or allocates, and each byte of an
+//! instruction and each memory operand is read exactly once, so that another VP cannot change it
+//! between a check and its use.
+//!
+//! * [`emulate`] runs an instruction with a memory operand, mostly one that hit MMIO.
+//! * [`emulate_port_string`] runs INS and OUTS.
+//! * [`Paging::translate`] is the guest's own page walk.
+//! * [`instruction_length`] is the quick way past CPUID, HLT, RDMSR and their like.
+#![no_std]
+#![forbid(unsafe_code)]
+
+mod access;
+mod alu;
+mod cpu;
+mod decode;
+mod exception;
+mod execute;
+mod fetch;
+mod forms;
+mod length;
+mod machine;
+mod memory;
+mod paging;
+mod segmentation;
+mod stack;
+mod string;
+
+pub use cpu::{CodeSize, Cpu, Register, Segment, SegmentRegister, Size, cr0, cr4, efer, rflags};
+pub use decode::{Base, DecodeError, Instruction, MemoryOperand, Place, Repeat, decode};
+pub use exception::Exception;
+pub use forms::{Arithmetic, BitChange, Operation, Shift, StringOperation};
+pub use length::{LengthError, Opcode, instruction_length};
+pub use machine::{Limits, Outcome, emulate, emulate_port_string};
+pub use memory::{BusError, PhysicalMemory, Ports};
+pub use paging::{Access, Paging, WalkError};
