@@ -1,0 +1,289 @@
+//! The model of an Intel 82093AA I/O APIC.
+//!
+//! It has 24 pins, and the EOI register of version 20h. The source is data sheet 290566 ("DS").
+//!
+//! A pin is given as *asserted* or not. The polarity bit holds what is written but does not
+//! invert: the devices of a virtual board have no voltage, and guests take the polarity from
+//! tables that describe other boards, too.
+//!
+//! Messages are returned, never sent: the shell delivers them to the local APICs at once. So the
+//! delivery status always reads idle, and remote IRR is set as soon as a level-triggered message
+//! leaves.
+#![no_std]
+#![forbid(unsafe_code)]
+
+#[cfg(test)]
+extern crate std;
+
+mod inspect;
+pub mod registers;
+mod state;
+#[cfg(test)]
+mod tests;
+
+pub use state::{SAVED_VERSION, Saved};
+
+use device::{Device, Inspect, Instant, RestoreError};
+use registers::*;
+
+/// How a message names its receivers (DS 3.2.4, bit 11).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DestinationMode {
+    /// The destination is an APIC ID.
+    Physical,
+    /// The destination is a set of logical IDs.
+    Logical,
+}
+
+/// What a message does at its receiver (DS 3.2.4, bits 10:8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeliveryMode {
+    /// The vector is requested at each receiver.
+    Fixed,
+    /// The vector is requested at one receiver.
+    LowestPriority,
+    /// System management interrupt.
+    Smi,
+    /// Non-maskable interrupt.
+    Nmi,
+    /// INIT.
+    Init,
+    /// The receiver asks the 8259A for the vector.
+    ExtInt,
+}
+
+/// Whether the interrupt ends with an EOI message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TriggerMode {
+    /// Edge.
+    Edge,
+    /// Level: report the end to [`IoApic::end_of_interrupt`].
+    Level,
+}
+
+/// An interrupt message to the local APICs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Eight bits of destination; 0xFF is everyone.
+    pub destination: u8,
+    /// How `destination` is meant.
+    pub destination_mode: DestinationMode,
+    /// What the message does.
+    pub delivery_mode: DeliveryMode,
+    /// The vector; without a meaning but for fixed and lowest priority.
+    pub vector: u8,
+    /// The trigger mode.
+    pub trigger_mode: TriggerMode,
+}
+
+/// Messages to send now, at most one for each pin.
+#[derive(Debug)]
+#[must_use]
+pub struct Messages<'a> {
+    entries: &'a [Entry; PINS],
+    pins: u32,
+}
+
+impl Iterator for Messages<'_> {
+    type Item = Message;
+
+    fn next(&mut self) -> Option<Message> {
+        let pin = self.pins.trailing_zeros();
+        let entry = self.entries.get(pin as usize)?;
+        self.pins &= self.pins.wrapping_sub(1);
+        entry.message()
+    }
+}
+
+impl Entry {
+    fn vector(self) -> u8 {
+        (self & Self::VECTOR).bits() as u8
+    }
+
+    fn delivery_mode(self) -> Option<DeliveryMode> {
+        match (self & Self::DELIVERY_MODE).bits() >> 8 {
+            0 => Some(DeliveryMode::Fixed),
+            1 => Some(DeliveryMode::LowestPriority),
+            2 => Some(DeliveryMode::Smi),
+            4 => Some(DeliveryMode::Nmi),
+            5 => Some(DeliveryMode::Init),
+            7 => Some(DeliveryMode::ExtInt),
+            _ => None,
+        }
+    }
+
+    /// Only interrupts with a vector of their own are level-triggered; the others are treated as
+    /// edges even if programmed otherwise (DS 3.2.4, delivery mode).
+    fn is_level(self) -> bool {
+        let by_vector = matches!(
+            self.delivery_mode(),
+            Some(DeliveryMode::Fixed | DeliveryMode::LowestPriority)
+        );
+        by_vector && self.contains(Self::LEVEL)
+    }
+
+    /// What the entry sends; nothing for the reserved delivery modes.
+    fn message(self) -> Option<Message> {
+        Some(Message {
+            destination: (self.bits() >> 56) as u8,
+            destination_mode: if self.contains(Self::LOGICAL) {
+                DestinationMode::Logical
+            } else {
+                DestinationMode::Physical
+            },
+            delivery_mode: self.delivery_mode()?,
+            vector: self.vector(),
+            trigger_mode: if self.is_level() { TriggerMode::Level } else { TriggerMode::Edge },
+        })
+    }
+}
+
+/// One I/O APIC.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IoApic {
+    select: u8,
+    id: u32,
+    entries: [Entry; PINS],
+    /// Bit n: pin n is asserted.
+    pins: u32,
+}
+
+impl IoApic {
+    /// An I/O APIC after reset with all pins idle.
+    pub fn new() -> Self {
+        Self::power_on(0)
+    }
+
+    fn power_on(pins: u32) -> Self {
+        Self { select: 0, id: 0, entries: [Entry::MASKED; PINS], pins }
+    }
+
+    /// Reads 32 bits at a byte offset of the register page. What is no register reads zero.
+    pub fn read(&self, offset: u16) -> u32 {
+        match offset {
+            IOREGSEL => u32::from(self.select),
+            IOWIN => self.peek(self.select),
+            _ => 0,
+        }
+    }
+
+    /// The register with this index, as IOWIN would read it.
+    pub fn peek(&self, index: u8) -> u32 {
+        match index {
+            // The arbitration ID follows the ID when that is written (DS 3.2.3).
+            IOAPICID | IOAPICARB => self.id,
+            IOAPICVER => VERSION,
+            _ => match self.half_entry(index) {
+                Some((entry, high)) => (entry.bits() >> if high { 32 } else { 0 }) as u32,
+                None => 0,
+            },
+        }
+    }
+
+    /// Writes 32 bits at a byte offset of the register page. What is no register, or read-only,
+    /// ignores it.
+    pub fn write(&mut self, offset: u16, value: u32) -> Messages<'_> {
+        match offset {
+            IOREGSEL => self.select = value as u8,
+            IOWIN if self.select == IOAPICID => self.id = value & ID_BITS,
+            IOWIN => return self.write_entry(self.select, value),
+            EOIR => return self.end_of_interrupt(value as u8),
+            _ => {}
+        }
+        self.messages(0)
+    }
+
+    /// Sets whether a pin is asserted. Pins beyond the last do not exist.
+    ///
+    /// A masked edge is lost (DS 3.2.4, interrupt mask); a level waits until it is unmasked.
+    pub fn set_pin(&mut self, pin: u8, asserted: bool) -> Option<Message> {
+        let entry = *self.entries.get(usize::from(pin))?;
+        let bit = 1 << pin;
+        let rises = asserted && self.pins & bit == 0;
+        self.pins = if asserted { self.pins | bit } else { self.pins & !bit };
+        if entry.is_level() {
+            return if self.raise_level(pin) { entry.message() } else { None };
+        }
+        if rises && !entry.contains(Entry::MASKED) { entry.message() } else { None }
+    }
+
+    /// A level-triggered interrupt with this vector ended. Pins that are still asserted interrupt
+    /// again (DS 3.2.4, remote IRR).
+    pub fn end_of_interrupt(&mut self, vector: u8) -> Messages<'_> {
+        let mut resend = 0;
+        for pin in 0..PINS as u8 {
+            let Some(entry) = self.entries.get_mut(usize::from(pin)) else { continue };
+            if entry.vector() == vector && entry.contains(Entry::REMOTE_IRR) {
+                entry.remove(Entry::REMOTE_IRR);
+                resend |= u32::from(self.raise_level(pin)) << pin;
+            }
+        }
+        self.messages(resend)
+    }
+
+    fn messages(&self, pins: u32) -> Messages<'_> {
+        Messages { entries: &self.entries, pins }
+    }
+
+    /// Whether a level-triggered pin is to send now; remote IRR is set then.
+    fn raise_level(&mut self, pin: u8) -> bool {
+        let asserted = self.pins >> pin & 1 != 0;
+        let Some(entry) = self.entries.get_mut(usize::from(pin)) else { return false };
+        let idle = !entry.intersects(Entry::MASKED | Entry::REMOTE_IRR);
+        let raises = asserted && idle && entry.is_level();
+        entry.set(Entry::REMOTE_IRR, raises || entry.contains(Entry::REMOTE_IRR));
+        raises
+    }
+
+    fn write_entry(&mut self, index: u8, value: u32) -> Messages<'_> {
+        let Some((old, high)) = self.half_entry(index) else { return self.messages(0) };
+        let (keep, shift) = if high { (0xFFFF_FFFF, 32) } else { (!0xFFFF_FFFF, 0) };
+        let bits = (old.bits() & keep) | u64::from(value) << shift;
+        let mut new = Entry::from_bits_truncate(bits) & Entry::WRITABLE;
+        // An edge has no remote IRR: software clears a stuck one by changing the trigger mode.
+        if new.is_level() {
+            new |= old & Entry::REMOTE_IRR;
+        }
+        let pin = (index - IOREDTBL) / 2;
+        if let Some(entry) = self.entries.get_mut(usize::from(pin)) {
+            *entry = new;
+        }
+        let resend = u32::from(self.raise_level(pin)) << pin;
+        self.messages(resend)
+    }
+
+    /// The entry that a register index belongs to; true for its upper half.
+    fn half_entry(&self, index: u8) -> Option<(Entry, bool)> {
+        let place = index.checked_sub(IOREDTBL)?;
+        let entry = self.entries.get(usize::from(place / 2))?;
+        Some((*entry, place % 2 != 0))
+    }
+}
+
+impl Default for IoApic {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Device for IoApic {
+    type Saved = Saved;
+
+    /// The pins belong to the devices and stay as they are.
+    fn reset(&mut self, _now: Instant) {
+        *self = Self::power_on(self.pins);
+    }
+
+    fn save(&self) -> Saved {
+        state::save(self)
+    }
+
+    fn restore(&mut self, saved: &Saved) -> Result<(), RestoreError> {
+        *self = state::restore(saved)?;
+        Ok(())
+    }
+
+    fn inspect(&self, to: &mut dyn Inspect) {
+        inspect::inspect(self, to);
+    }
+}

@@ -1,0 +1,208 @@
+//! Register access through the xAPIC page or the x2APIC MSRs.
+
+use crate::registers::*;
+use crate::{Effect, GeneralProtection, LocalApic, Mode};
+use device::Instant;
+
+impl LocalApic {
+    /// Reads 32 bits of the xAPIC page at byte `offset` (SDM 11.4.1).
+    ///
+    /// Registers stand at multiples of 16. An access to the bytes between them is undefined
+    /// (SDM 11.4.1); here, one that starts inside a register reads its upper bytes, any other
+    /// reads zero. Outside xAPIC mode nothing decodes the page: it reads all ones.
+    pub fn read_xapic(&mut self, offset: u16, now: Instant, tsc: u64) -> u32 {
+        if self.mode != Mode::XApic {
+            return u32::MAX;
+        }
+        let Some(register) = self.xapic_register(offset) else { return 0 };
+        if offset & 0xC != 0 {
+            return 0;
+        }
+        let value = match register {
+            ID => u32::from(self.identity().xapic_id()) << 24,
+            APR => u32::from(self.arbitration_priority()),
+            LDR => u32::from(self.registers.ldr) << 24,
+            DFR => u32::from(self.registers.dfr_model) << 28 | DFR_ONES,
+            ICR_HIGH => (self.registers.icr >> 32) as u32,
+            EOI | REMOTE_READ => 0,
+            _ => self.read_common(register, now, tsc),
+        };
+        value >> (8 * u32::from(offset & 3))
+    }
+
+    /// Writes 32 bits to the xAPIC page at byte `offset`, a multiple of 16. Any other offset, a
+    /// read-only register or a mode other than xAPIC ignores the write.
+    pub fn write_xapic(
+        &mut self,
+        offset: u16,
+        value: u32,
+        now: Instant,
+        tsc: u64,
+    ) -> Option<Effect> {
+        if self.mode != Mode::XApic {
+            return None;
+        }
+        let register = self.xapic_register(offset)?;
+        if offset & 0xF != 0 {
+            return None;
+        }
+        match register {
+            LDR => {
+                self.registers.ldr = (value >> 24) as u8;
+                Some(Effect::IdentityChanged)
+            }
+            DFR => {
+                self.registers.dfr_model = (value >> 28) as u8;
+                Some(Effect::IdentityChanged)
+            }
+            ICR_HIGH => {
+                let low = self.registers.icr & u64::from(u32::MAX);
+                self.registers.icr = u64::from(value & ICR_XAPIC_HIGH) << 32 | low;
+                None
+            }
+            ICR => self.write_command(value),
+            _ => self.write_common(register, value, now, tsc),
+        }
+    }
+
+    /// Reads one of the MSRs 800h to 8FFh.
+    ///
+    /// # Errors
+    ///
+    /// The APIC is not in x2APIC mode, or the register does not exist there or is write-only
+    /// (SDM 11.12.1.3, table 11-6).
+    pub fn read_msr(&mut self, msr: u32, now: Instant, tsc: u64) -> Result<u64, GeneralProtection> {
+        let register = self.x2apic_register(msr, X2APIC_READABLE)?;
+        Ok(match register {
+            ID => u64::from(self.config.apic_id),
+            LDR => u64::from(self.identity().x2apic_logical_id()),
+            ICR => self.registers.icr,
+            _ => u64::from(self.read_common(register, now, tsc)),
+        })
+    }
+
+    /// Writes one of the MSRs 800h to 8FFh.
+    ///
+    /// # Errors
+    ///
+    /// The APIC is not in x2APIC mode, the register does not exist there or is read-only, or a
+    /// reserved bit is set (SDM 11.12.1.3, table 11-6).
+    #[inline]
+    pub fn write_msr(
+        &mut self,
+        msr: u32,
+        value: u64,
+        now: Instant,
+        tsc: u64,
+    ) -> Result<Option<Effect>, GeneralProtection> {
+        let register = self.x2apic_register(msr, X2APIC_WRITABLE)?;
+        if value & !x2apic_bits(register) != 0 {
+            return Err(GeneralProtection);
+        }
+        if register == ICR {
+            self.registers.icr = value;
+            return Ok(self.write_command(value as u32));
+        }
+        Ok(self.write_common(register, value as u32, now, tsc))
+    }
+
+    #[inline]
+    fn x2apic_register(&self, msr: u32, allowed: u64) -> Result<u8, GeneralProtection> {
+        let index = msr.wrapping_sub(X2APIC_MSR_FIRST);
+        let exists = index < REGISTER_COUNT && allowed >> (index & 63) & 1 != 0;
+        if exists && self.mode == Mode::X2Apic { Ok(index as u8) } else { Err(GeneralProtection) }
+    }
+
+    /// The register at a page offset; `None` after logging the error if there is none.
+    fn xapic_register(&mut self, offset: u16) -> Option<u8> {
+        let index = offset >> 4;
+        if index < REGISTER_COUNT as u16 && XAPIC_PRESENT >> (index & 63) & 1 != 0 {
+            return Some(index as u8);
+        }
+        self.log_error(ErrorStatus::ILLEGAL_REGISTER_ADDRESS);
+        None
+    }
+
+    fn read_common(&mut self, register: u8, now: Instant, tsc: u64) -> u32 {
+        match register {
+            VERSION => VERSION_VALUE,
+            TPR => u32::from(self.registers.tpr),
+            PPR => u32::from(self.registers.ppr),
+            SVR => self.registers.svr,
+            ISR_FIRST..=ISR_LAST => self.registers.isr.register(register - ISR_FIRST),
+            TMR_FIRST..=TMR_LAST => self.registers.tmr.register(register - TMR_FIRST),
+            IRR_FIRST..=IRR_LAST => {
+                self.advance_timer(now, tsc);
+                self.registers.irr.register(register - IRR_FIRST)
+            }
+            ESR => self.registers.esr.bits(),
+            ICR => self.registers.icr as u32,
+            LVT_FIRST..=LVT_LAST => {
+                let entry = usize::from(register - LVT_FIRST);
+                self.registers.lvt.get(entry).copied().unwrap_or(0)
+            }
+            INITIAL_COUNT => self.registers.timer.initial,
+            CURRENT_COUNT => self.current_count(now, tsc),
+            DIVIDE => self.registers.timer.divide,
+            _ => 0,
+        }
+    }
+
+    #[inline]
+    fn write_common(&mut self, register: u8, value: u32, now: Instant, tsc: u64) -> Option<Effect> {
+        match register {
+            EOI => return self.end_of_interrupt(),
+            INITIAL_COUNT => {
+                self.write_initial_count(value, now);
+                return Some(Effect::TimerChanged);
+            }
+            TPR => self.set_tpr(value as u8),
+            SELF_IPI => self.write_self_ipi(value as u8),
+            SVR => return self.write_svr(value, now, tsc),
+            // The write latches what was detected and arms the interrupt again (SDM 11.5.3).
+            ESR => {
+                self.registers.esr = self.registers.errors;
+                self.registers.errors = ErrorStatus::empty();
+            }
+            LVT_FIRST..=LVT_LAST => {
+                return self.write_lvt(usize::from(register - LVT_FIRST), value, now, tsc);
+            }
+            DIVIDE => {
+                self.write_divide(value, now, tsc);
+                return Some(Effect::TimerChanged);
+            }
+            _ => {}
+        }
+        None
+    }
+
+    /// The arbitration priority (APM 16.6.4).
+    fn arbitration_priority(&self) -> u8 {
+        let tpr = self.registers.tpr;
+        let (requested, in_service) = (self.registers.irr.highest(), self.registers.isr.highest());
+        if tpr >> 4 >= requested >> 4 && tpr >> 4 > in_service >> 4 {
+            return tpr;
+        }
+        (tpr & in_service).max(requested) & 0xF0
+    }
+}
+
+/// Bits that WRMSR may set in a register of x2APIC mode; all others are reserved.
+#[inline]
+fn x2apic_bits(register: u8) -> u64 {
+    match register {
+        // EOI and ESR take zero only (SDM table 11-6).
+        EOI | ESR => 0,
+        INITIAL_COUNT => u64::from(u32::MAX),
+        TPR | SELF_IPI => 0xFF,
+        ICR => 0xFFFF_FFFF_0000_0000 | u64::from(ICR_LOW_BITS | ICR_STATUS),
+        SVR => u64::from(SVR_BITS),
+        DIVIDE => u64::from(DIVIDE_BITS),
+        LVT_FIRST..=LVT_LAST => {
+            let entry = usize::from(register - LVT_FIRST);
+            let bits = LVT_BITS.get(entry).zip(LVT_READ_ONLY.get(entry));
+            bits.map_or(0, |(writable, read_only)| u64::from(writable | read_only))
+        }
+        _ => 0,
+    }
+}

@@ -1,0 +1,77 @@
+//! IA32_APIC_BASE with its mode transitions.
+
+use crate::registers::{BASE_BSP, BASE_EN, BASE_EXTD, DEFAULT_PAGE};
+use crate::{GeneralProtection, LocalApic, Mode, Registers};
+
+/// IA32_APIC_BASE after power-on (SDM 11.4.7.1).
+pub(crate) fn reset_value(is_bsp: bool) -> u64 {
+    DEFAULT_PAGE | BASE_EN | if is_bsp { BASE_BSP } else { 0 }
+}
+
+/// The mode in a value of IA32_APIC_BASE (SDM table 11-5), unless it is the invalid one.
+pub(crate) fn mode_of(value: u64) -> Option<Mode> {
+    match (value & BASE_EN != 0, value & BASE_EXTD != 0) {
+        (false, false) => Some(Mode::Disabled),
+        (true, false) => Some(Mode::XApic),
+        (true, true) => Some(Mode::X2Apic),
+        (false, true) => None,
+    }
+}
+
+/// IA32_APIC_BASE bits that may be set where `page_mask` bounds the address.
+pub(crate) fn writable_bits(page_mask: u64) -> u64 {
+    page_mask | BASE_EN | BASE_EXTD | BASE_BSP
+}
+
+impl LocalApic {
+    /// IA32_APIC_BASE (SDM 11.4.4).
+    pub fn apic_base(&self) -> u64 {
+        self.base
+    }
+
+    /// Where the guest's xAPIC register page is: `None` outside xAPIC mode.
+    pub fn xapic_page(&self) -> Option<u64> {
+        (self.mode == Mode::XApic).then_some(self.base & self.config.page_mask)
+    }
+
+    /// The interface in use.
+    #[inline]
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Writes IA32_APIC_BASE. On success the caller asks for [`LocalApic::identity`],
+    /// [`LocalApic::xapic_page`] and [`LocalApic::timer_deadline`] again.
+    ///
+    /// The BSP flag is read/write (SDM volume 4, table 2-2) and decides nothing here. Disabling
+    /// loses the state of all registers (SDM 11.4.3); enabling x2APIC mode loses LDR, DFR and the
+    /// destination in the ICR (SDM 11.12.5.1).
+    ///
+    /// # Errors
+    ///
+    /// Reserved bits, an address beyond the physical width, the invalid mode (EN = 0, EXTD = 1),
+    /// x2APIC to xAPIC, disabled to x2APIC (SDM 11.12.5).
+    pub fn set_apic_base(&mut self, value: u64) -> Result<(), GeneralProtection> {
+        if value & !writable_bits(self.config.page_mask) != 0 {
+            return Err(GeneralProtection);
+        }
+        let mode = mode_of(value).ok_or(GeneralProtection)?;
+        match (self.mode, mode) {
+            (Mode::X2Apic, Mode::XApic) | (Mode::Disabled, Mode::X2Apic) => {
+                return Err(GeneralProtection);
+            }
+            (_, Mode::Disabled) => self.registers = Registers::RESET,
+            (Mode::XApic, Mode::X2Apic) => self.enter_x2apic(),
+            (Mode::Disabled | Mode::XApic, Mode::XApic) | (Mode::X2Apic, Mode::X2Apic) => {}
+        }
+        self.base = value;
+        self.mode = mode;
+        Ok(())
+    }
+
+    fn enter_x2apic(&mut self) {
+        self.registers.ldr = Registers::RESET.ldr;
+        self.registers.dfr_model = Registers::RESET.dfr_model;
+        self.registers.icr &= u64::from(u32::MAX);
+    }
+}

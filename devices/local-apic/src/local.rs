@@ -1,0 +1,168 @@
+//! The local vector table with the LINT pins.
+
+use crate::registers::{
+    DELIVERY_MODE, ErrorStatus, FIRST_LEGAL_VECTOR, LVT_BITS, LVT_ERROR, LVT_LEVEL, LVT_LINT0,
+    LVT_LINT1, LVT_MASKED, LVT_POLARITY, LVT_REMOTE_IRR, LVT_TIMER, SVR_BITS,
+};
+use crate::{Effect, LocalApic, Mode};
+use device::Instant;
+
+/// A local interrupt pin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LintPin {
+    /// Wired to the 8259A's INTR in a PC.
+    Lint0,
+    /// Wired to NMI in a PC.
+    Lint1,
+}
+
+/// What a LINT pin asks of the CPU itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum LocalDelivery {
+    /// Non-maskable interrupt.
+    Nmi,
+    /// System management interrupt.
+    Smi,
+    /// INIT.
+    Init,
+}
+
+impl LintPin {
+    fn entry(self) -> usize {
+        match self {
+            Self::Lint0 => LVT_LINT0,
+            Self::Lint1 => LVT_LINT1,
+        }
+    }
+}
+
+impl LocalApic {
+    /// Sets the electrical level of a LINT pin (SDM 11.5.1).
+    ///
+    /// A fixed interrupt goes to the IRR; what is for the CPU itself is returned. ExtINT is
+    /// neither: see [`LocalApic::accepts_ext_int`]. In a globally disabled APIC, LINT1 is the
+    /// CPU's NMI pin (SDM 11.4.3).
+    pub fn set_lint(&mut self, pin: LintPin, level: bool) -> Option<LocalDelivery> {
+        let entry = self.registers.lvt[pin.entry()];
+        let was = self.asserted(pin);
+        self.pins[pin as usize] = level;
+        let rises = self.asserted(pin) && !was;
+        if self.mode == Mode::Disabled {
+            return (rises && pin == LintPin::Lint1).then_some(LocalDelivery::Nmi);
+        }
+        if !rises || entry & LVT_MASKED != 0 {
+            return None;
+        }
+        match (entry & DELIVERY_MODE) >> 8 {
+            0 if is_level(pin, entry) => self.sample_lint0(),
+            0 => self.signal_local(pin.entry()),
+            2 => return Some(LocalDelivery::Smi),
+            4 => return Some(LocalDelivery::Nmi),
+            5 => return Some(LocalDelivery::Init),
+            // 7 is ExtINT; the others are reserved.
+            _ => {}
+        }
+        None
+    }
+
+    /// Whether the CPU takes interrupts from the 8259A through LINT0: its entry is an unmasked
+    /// ExtINT, or the APIC is globally disabled, which makes LINT0 the INTR pin (SDM 11.4.3).
+    /// The caller holds the 8259A's output against it.
+    #[inline]
+    pub fn accepts_ext_int(&self) -> bool {
+        let entry = self.registers.lvt[LVT_LINT0];
+        entry & (LVT_MASKED | DELIVERY_MODE) == DELIVERY_MODE || self.mode == Mode::Disabled
+    }
+
+    fn asserted(&self, pin: LintPin) -> bool {
+        let active_low = self.registers.lvt[pin.entry()] & LVT_POLARITY != 0;
+        self.pins[pin as usize] != active_low
+    }
+
+    /// Delivers the fixed, edge-triggered interrupt of an LVT entry, unless it is masked.
+    pub(crate) fn signal_local(&mut self, entry: usize) {
+        let Some(lvt) = self.registers.lvt.get(entry).copied() else { return };
+        let vector = lvt as u8;
+        if lvt & LVT_MASKED != 0 {
+            return;
+        }
+        if vector >= FIRST_LEGAL_VECTOR {
+            self.request(vector, false);
+        } else if self.registers.errors.is_empty() && entry != LVT_ERROR {
+            self.log_error(ErrorStatus::RECEIVE_ILLEGAL_VECTOR);
+        } else {
+            // An error interrupt whose own vector is illegal can not announce that.
+            self.registers.errors |= ErrorStatus::RECEIVE_ILLEGAL_VECTOR;
+        }
+    }
+
+    /// Requests a level-triggered LINT0 interrupt if the pin asks for one that is not on its way.
+    fn sample_lint0(&mut self) {
+        let entry = self.registers.lvt[LVT_LINT0];
+        let idle = entry & (LVT_MASKED | DELIVERY_MODE | LVT_LEVEL | LVT_REMOTE_IRR) == LVT_LEVEL;
+        if idle && self.asserted(LintPin::Lint0) && self.accept(entry as u8, true) {
+            self.registers.lvt[LVT_LINT0] |= LVT_REMOTE_IRR;
+        }
+    }
+
+    /// Clears LINT0's remote IRR when its interrupt ends, which then recurs while the pin asks.
+    pub(crate) fn end_lint0(&mut self, vector: u8) {
+        let entry = &mut self.registers.lvt[LVT_LINT0];
+        if *entry & LVT_REMOTE_IRR != 0 && *entry as u8 == vector {
+            *entry &= !LVT_REMOTE_IRR;
+            self.sample_lint0();
+        }
+    }
+
+    /// Writes an LVT entry. The mask can not be cleared while the APIC is software-disabled
+    /// (SDM 11.4.7.2).
+    pub(crate) fn write_lvt(
+        &mut self,
+        entry: usize,
+        value: u32,
+        now: Instant,
+        tsc: u64,
+    ) -> Option<Effect> {
+        let mut new = value & LVT_BITS.get(entry)?;
+        if !self.software_enabled() {
+            new |= LVT_MASKED;
+        }
+        if entry == LVT_TIMER {
+            self.write_lvt_timer(new, now, tsc);
+            return Some(Effect::TimerChanged);
+        }
+        let lvt = self.registers.lvt.get_mut(entry)?;
+        // Remote IRR has a meaning for fixed, level-triggered interrupts only (SDM 11.5.1).
+        if entry == LVT_LINT0 && new & (DELIVERY_MODE | LVT_LEVEL) == LVT_LEVEL {
+            new |= *lvt & LVT_REMOTE_IRR;
+        }
+        *lvt = new;
+        if entry == LVT_LINT0 {
+            self.sample_lint0();
+        }
+        None
+    }
+
+    /// Writes the SVR. A software disable masks the whole table (SDM 11.4.7.2).
+    pub(crate) fn write_svr(&mut self, value: u32, now: Instant, tsc: u64) -> Option<Effect> {
+        let was_enabled = self.software_enabled();
+        if was_enabled {
+            // What expired before the mask falls still counts.
+            self.advance_timer(now, tsc);
+        }
+        self.registers.svr = value & SVR_BITS;
+        let enabled = self.software_enabled();
+        if !enabled {
+            for lvt in &mut self.registers.lvt {
+                *lvt |= LVT_MASKED;
+            }
+        }
+        (enabled != was_enabled).then_some(Effect::IdentityChanged)
+    }
+}
+
+/// LINT1 is always edge-triggered (SDM 11.5.1, trigger mode).
+fn is_level(pin: LintPin, entry: u32) -> bool {
+    pin == LintPin::Lint0 && entry & LVT_LEVEL != 0
+}

@@ -1,0 +1,174 @@
+//! The saved state.
+
+use crate::registers::{
+    BASE_EN, BASE_EXTD, DELIVERY_MODE, DIVIDE_BITS, ErrorStatus, ICR_LOW_BITS, ICR_XAPIC_HIGH,
+    LVT_BITS, LVT_COUNT, LVT_LEVEL, LVT_LINT0, LVT_MASKED, LVT_REMOTE_IRR, SVR_BITS, SVR_ENABLE,
+};
+use crate::timer::{Timer, TimerMode};
+use crate::vectors::VectorSet;
+use crate::{Config, LocalApic, Mode, Registers, base};
+use device::{Instant, RestoreError};
+use serde::{Deserialize, Serialize};
+
+/// The version of [`Saved`] that this build writes and reads.
+pub const SAVED_VERSION: u16 = 1;
+
+/// The whole state of a local APIC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the fields are the registers of the same names")]
+pub struct Saved {
+    pub version: u16,
+    pub apic_id: u32,
+    pub base: u64,
+    pub latest: Instant,
+    pub pins: [bool; 2],
+    pub tpr: u8,
+    pub irr: [u64; 4],
+    pub isr: [u64; 4],
+    pub tmr: [u64; 4],
+    pub svr: u32,
+    pub lvt: [u32; LVT_COUNT],
+    pub icr: u64,
+    pub ldr: u8,
+    pub dfr_model: u8,
+    pub esr: u32,
+    pub errors: u32,
+    pub timer_initial: u32,
+    pub timer_divide: u32,
+    pub timer_expiry: Option<Instant>,
+    pub timer_not_before: Instant,
+    pub tsc_deadline: u64,
+}
+
+pub(crate) fn save(apic: &LocalApic) -> Saved {
+    let LocalApic { config, base, mode: _, latest, pins, registers } = apic;
+    let Config { apic_id, is_bsp: _, page_mask: _, minimum_period: _ } = config;
+    let Registers { tpr, ppr: _, irr, isr, tmr, svr, lvt, icr, ldr, dfr_model, esr, errors, timer } =
+        registers;
+    let Timer { initial, divide, expiry, not_before, tsc_deadline } = timer;
+    Saved {
+        version: SAVED_VERSION,
+        apic_id: *apic_id,
+        base: *base,
+        latest: *latest,
+        pins: *pins,
+        tpr: *tpr,
+        irr: irr.words(),
+        isr: isr.words(),
+        tmr: tmr.words(),
+        svr: *svr,
+        lvt: *lvt,
+        icr: *icr,
+        ldr: *ldr,
+        dfr_model: *dfr_model,
+        esr: esr.bits(),
+        errors: errors.bits(),
+        timer_initial: *initial,
+        timer_divide: *divide,
+        timer_expiry: *expiry,
+        timer_not_before: *not_before,
+        tsc_deadline: *tsc_deadline,
+    }
+}
+
+pub(crate) fn restore(config: Config, saved: &Saved) -> Result<LocalApic, RestoreError> {
+    let Saved {
+        version,
+        apic_id,
+        base,
+        latest,
+        pins,
+        tpr,
+        irr,
+        isr,
+        tmr,
+        svr,
+        lvt,
+        icr,
+        ldr,
+        dfr_model,
+        esr,
+        errors,
+        timer_initial,
+        timer_divide,
+        timer_expiry,
+        timer_not_before,
+        tsc_deadline,
+    } = *saved;
+    if version != SAVED_VERSION {
+        return Err(RestoreError::Version { found: version, supported: SAVED_VERSION });
+    }
+    require(apic_id == config.apic_id, "apic_id")?;
+    require(base & !base::writable_bits(config.page_mask) == 0, "base")?;
+    let mode = base::mode_of(base).ok_or(RestoreError::Field("base"))?;
+    let timer = Timer {
+        initial: timer_initial,
+        divide: timer_divide,
+        expiry: timer_expiry,
+        not_before: timer_not_before,
+        tsc_deadline,
+    };
+    let registers = Registers {
+        tpr,
+        ppr: 0,
+        irr: vectors(irr, "irr")?,
+        isr: vectors(isr, "isr")?,
+        tmr: vectors(tmr, "tmr")?,
+        svr,
+        lvt,
+        icr,
+        ldr,
+        dfr_model,
+        esr: ErrorStatus::from_bits(esr).ok_or(RestoreError::Field("esr"))?,
+        errors: ErrorStatus::from_bits(errors).ok_or(RestoreError::Field("errors"))?,
+        timer,
+    };
+    check_timer(&registers)?;
+    check_lvt(&registers)?;
+    check_addressing(mode, &registers)?;
+    let disabled = base & (BASE_EN | BASE_EXTD) == 0;
+    // CR8 reaches the task priority even then.
+    require(!disabled || registers == Registers { tpr, ..Registers::RESET }, "base")?;
+    let mut apic = LocalApic { config, base, mode, latest, pins, registers };
+    apic.update_ppr();
+    Ok(apic)
+}
+
+fn require(holds: bool, field: &'static str) -> Result<(), RestoreError> {
+    if holds { Ok(()) } else { Err(RestoreError::Field(field)) }
+}
+
+fn vectors(words: [u64; 4], field: &'static str) -> Result<VectorSet, RestoreError> {
+    VectorSet::from_words(words).ok_or(RestoreError::Field(field))
+}
+
+fn check_timer(registers: &Registers) -> Result<(), RestoreError> {
+    let timer = &registers.timer;
+    let mode = TimerMode::of(registers.lvt[crate::registers::LVT_TIMER]);
+    require(timer.divide & !DIVIDE_BITS == 0, "timer_divide")?;
+    require(mode.counts() || timer.initial == 0, "timer_initial")?;
+    require(timer.expiry.is_none() || timer.initial != 0, "timer_expiry")?;
+    require(mode.counts() || timer.not_before == Instant::START, "timer_not_before")?;
+    require(timer.tsc_deadline == 0 || mode == TimerMode::TscDeadline, "tsc_deadline")
+}
+
+fn check_lvt(registers: &Registers) -> Result<(), RestoreError> {
+    require(registers.svr & !SVR_BITS == 0, "svr")?;
+    for (index, (lvt, bits)) in registers.lvt.iter().zip(LVT_BITS).enumerate() {
+        let level = *lvt & (DELIVERY_MODE | LVT_LEVEL) == LVT_LEVEL;
+        let remote = if index == LVT_LINT0 && level { LVT_REMOTE_IRR } else { 0 };
+        require(*lvt & !(bits | remote) == 0, "lvt")?;
+        require(registers.svr & SVR_ENABLE != 0 || *lvt & LVT_MASKED != 0, "lvt")?;
+    }
+    Ok(())
+}
+
+fn check_addressing(mode: Mode, registers: &Registers) -> Result<(), RestoreError> {
+    let xapic = mode == Mode::XApic;
+    let high = if xapic { ICR_XAPIC_HIGH } else { u32::MAX };
+    let icr_bits = u64::from(high) << 32 | u64::from(ICR_LOW_BITS);
+    require(registers.icr & !icr_bits == 0, "icr")?;
+    require(xapic || registers.ldr == Registers::RESET.ldr, "ldr")?;
+    let model_bound = if xapic { 0..=0xF } else { Registers::RESET.dfr_model..=0xF };
+    require(model_bound.contains(&registers.dfr_model), "dfr_model")
+}

@@ -1,0 +1,208 @@
+//! The APIC timer.
+//!
+//! The input clock runs at 1 GHz, so one tick is one nanosecond of [`Instant`]; the divide
+//! configuration applies to it (SDM 11.5.4). TSC-deadline mode counts in the guest's TSC, whose
+//! frequency this model need not know (SDM 11.5.4.1).
+
+use crate::LocalApic;
+use crate::registers::{DIVIDE_BITS, LVT_MASKED, LVT_TIMER, LVT_TIMER_MODE_SHIFT};
+use device::Instant;
+
+/// Frequency of the timer's input clock, in Hz.
+pub const TIMER_INPUT_HZ: u64 = 1_000_000_000;
+
+/// When the timer wants [`LocalApic::advance_timer`] to be called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimerDeadline {
+    /// At this time.
+    At(Instant),
+    /// When the guest's TSC reaches this value.
+    Tsc(u64),
+}
+
+/// The mode in bits 18:17 of the LVT timer entry (SDM figure 11-8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TimerMode {
+    OneShot,
+    Periodic,
+    TscDeadline,
+    /// Encoding 11b; the timer does not count then.
+    Reserved,
+}
+
+impl TimerMode {
+    pub(crate) fn of(lvt: u32) -> Self {
+        match (lvt >> LVT_TIMER_MODE_SHIFT) & 3 {
+            0 => Self::OneShot,
+            1 => Self::Periodic,
+            2 => Self::TscDeadline,
+            _ => Self::Reserved,
+        }
+    }
+
+    /// Whether the count registers are in use.
+    pub(crate) fn counts(self) -> bool {
+        matches!(self, Self::OneShot | Self::Periodic)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Timer {
+    pub(crate) initial: u32,
+    pub(crate) divide: u32,
+    /// When the count reaches zero next, in exact periods; `None` if it does not run.
+    pub(crate) expiry: Option<Instant>,
+    /// The earliest time for the next interrupt of a periodic timer.
+    pub(crate) not_before: Instant,
+    /// IA32_TSC_DEADLINE; zero if disarmed.
+    pub(crate) tsc_deadline: u64,
+}
+
+impl Timer {
+    pub(crate) const RESET: Self =
+        Self { initial: 0, divide: 0, expiry: None, not_before: Instant::START, tsc_deadline: 0 };
+
+    /// Binary logarithm of the divisor (SDM figure 11-10).
+    fn shift(&self) -> u32 {
+        let code = (self.divide & 3) | ((self.divide >> 1) & 4);
+        (code + 1) & 7
+    }
+
+    /// Nanoseconds from the initial count to zero.
+    fn period(&self) -> u64 {
+        u64::from(self.initial) << self.shift()
+    }
+
+    /// The current count `nanos` before zero: what is left of a tick counts as a whole one.
+    fn count_for(&self, nanos: u64) -> u32 {
+        nanos.div_ceil(1 << self.shift()).min(u64::from(u32::MAX)) as u32
+    }
+
+    /// The count at `now`. A periodic timer whose interrupt is held back counts on meanwhile.
+    fn current(&self, now: Instant) -> u32 {
+        let Some(expiry) = self.expiry else { return 0 };
+        let left = match now.since(expiry).checked_rem(self.period()) {
+            Some(late) if now > expiry => self.period().saturating_sub(late),
+            _ => expiry.since(now),
+        };
+        self.count_for(left)
+    }
+}
+
+impl LocalApic {
+    /// The time at which the timer changes an output next, if any. A masked timer changes none.
+    #[inline]
+    pub fn timer_deadline(&self) -> Option<TimerDeadline> {
+        let lvt = self.registers.lvt[LVT_TIMER];
+        if lvt & LVT_MASKED != 0 {
+            return None;
+        }
+        let timer = &self.registers.timer;
+        if timer.tsc_deadline != 0 {
+            return Some(TimerDeadline::Tsc(timer.tsc_deadline));
+        }
+        let expiry = timer.expiry?;
+        Some(TimerDeadline::At(expiry.max(timer.not_before)))
+    }
+
+    /// Lets the timer's events up to `now`, when the guest's TSC is `tsc`, happen.
+    ///
+    /// Periods that were missed coalesce into one interrupt. A periodic timer never interrupts
+    /// more often than the minimum period given at construction, so that a guest's count of one
+    /// can not take the CPU from others; one-shot and TSC-deadline timers cost the guest an exit
+    /// for each interrupt and need no such bound.
+    #[inline]
+    pub fn advance_timer(&mut self, now: Instant, tsc: u64) {
+        let now = self.at(now);
+        let timer = &mut self.registers.timer;
+        if timer.tsc_deadline != 0 {
+            if tsc >= timer.tsc_deadline {
+                timer.tsc_deadline = 0;
+                self.signal_local(LVT_TIMER);
+            }
+        } else if let Some(expiry) = timer.expiry
+            && expiry.max(timer.not_before) <= now
+        {
+            self.expire(expiry, now);
+        }
+    }
+
+    fn expire(&mut self, expiry: Instant, now: Instant) {
+        let mode = TimerMode::of(self.registers.lvt[LVT_TIMER]);
+        let timer = &mut self.registers.timer;
+        // A period of zero can not be: a count of zero stops the timer. It would end it here, too.
+        let late = now.since(expiry).checked_rem(timer.period());
+        timer.expiry = match (mode, late) {
+            (TimerMode::Periodic, Some(late)) => {
+                Some(now.saturating_add(timer.period().saturating_sub(late)))
+            }
+            _ => None,
+        };
+        timer.not_before = now.saturating_add(self.config.minimum_period);
+        self.signal_local(LVT_TIMER);
+    }
+
+    pub(crate) fn current_count(&mut self, now: Instant, tsc: u64) -> u32 {
+        self.advance_timer(now, tsc);
+        self.registers.timer.current(self.latest)
+    }
+
+    pub(crate) fn write_initial_count(&mut self, value: u32, now: Instant) {
+        let now = self.at(now);
+        if !TimerMode::of(self.registers.lvt[LVT_TIMER]).counts() {
+            return;
+        }
+        // The bound holds for the first period too, or rewriting the count would evade it.
+        let not_before = match self.timer_mode() {
+            TimerMode::Periodic => now.saturating_add(self.config.minimum_period),
+            _ => Instant::START,
+        };
+        let timer = &mut self.registers.timer;
+        timer.initial = value;
+        timer.expiry = (value != 0).then(|| now.saturating_add(timer.period()));
+        timer.not_before = not_before;
+    }
+
+    /// Changes the rate of the running count, which itself stays (SDM 11.5.4).
+    pub(crate) fn write_divide(&mut self, value: u32, now: Instant, tsc: u64) {
+        let count = self.current_count(now, tsc);
+        let now = self.latest;
+        let timer = &mut self.registers.timer;
+        timer.divide = value & DIVIDE_BITS;
+        if timer.expiry.is_some() {
+            timer.expiry = Some(now.saturating_add(u64::from(count) << timer.shift()));
+        }
+    }
+
+    /// Replaces the LVT timer entry. What expired under the old entry is settled first; entering
+    /// or leaving TSC-deadline mode disarms the timer (SDM 11.5.4.1).
+    pub(crate) fn write_lvt_timer(&mut self, value: u32, now: Instant, tsc: u64) {
+        self.advance_timer(now, tsc);
+        let (old, new) = (self.timer_mode(), TimerMode::of(value));
+        self.registers.lvt[LVT_TIMER] = value;
+        if old != new && !(old.counts() && new.counts()) {
+            let divide = self.registers.timer.divide;
+            self.registers.timer = Timer { divide, ..Timer::RESET };
+        }
+    }
+
+    /// IA32_TSC_DEADLINE; zero if disarmed or in another mode (SDM 11.5.4.1).
+    pub fn tsc_deadline(&self) -> u64 {
+        self.registers.timer.tsc_deadline
+    }
+
+    /// Writes IA32_TSC_DEADLINE: zero disarms; a value that `tsc` has reached already interrupts
+    /// at once; outside TSC-deadline mode the write is ignored (SDM 11.5.4.1). The caller asks
+    /// for [`LocalApic::timer_deadline`] afterwards.
+    #[inline]
+    pub fn set_tsc_deadline(&mut self, value: u64, now: Instant, tsc: u64) {
+        if self.timer_mode() == TimerMode::TscDeadline {
+            self.registers.timer.tsc_deadline = value;
+            self.advance_timer(now, tsc);
+        }
+    }
+
+    pub(crate) fn timer_mode(&self) -> TimerMode {
+        TimerMode::of(self.registers.lvt[LVT_TIMER])
+    }
+}

@@ -1,0 +1,396 @@
+//! The model of a National PC16550D UART.
+//!
+//! The source is its data sheet of June 1995 ("DS"). The shell connects both sides:
+//!
+//! - After each register write it takes bytes from [`Uart::transmitted`] until there are none, so
+//!   the transmitter is empty when the guest looks again. The divisor is a register only: no baud
+//!   rate paces the bytes.
+//! - It offers bytes to [`Uart::receive`], keeps what that refuses and offers it again later. So
+//!   the line is flow-controlled and loses nothing; an overrun needs the loopback mode. In
+//!   loopback mode the input is disconnected (DS 8.7): bytes are refused until it ends.
+//!
+//! The character time-out counts four characters of ten bits at 115,200 baud, whatever the
+//! divisor: see [`CHARACTER_TIMEOUT_NANOS`]. The interrupt output is gated by OUT2 as in every
+//! PC; loopback mode switches the OUT2 pin off and with it the line.
+#![no_std]
+#![forbid(unsafe_code)]
+
+#[cfg(test)]
+extern crate std;
+
+mod fifo;
+mod inspect;
+pub mod registers;
+mod state;
+#[cfg(test)]
+mod tests;
+
+pub use registers::ModemLines;
+pub use state::{SAVED_VERSION, Saved};
+
+use device::{Device, Inspect, Instant, RestoreError};
+use fifo::Fifo;
+use registers::*;
+
+/// From the last character received, or read, to the character time-out interrupt, in
+/// nanoseconds: four characters of ten bits at 115,200 baud (DS 8.11, FIFO interrupt mode).
+pub const CHARACTER_TIMEOUT_NANOS: u64 = 4 * 10 * 1_000_000_000 / 115_200;
+
+/// What can be wrong with a received character (DS 8.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flaw {
+    /// The parity bit is wrong.
+    Parity,
+    /// The stop bit is missing.
+    Framing,
+    /// The line was low for a whole character; the byte is zero.
+    Break,
+}
+
+/// One UART.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Uart {
+    latest: Instant,
+    enable: InterruptEnable,
+    /// ENABLE, DMA_MODE, TRIGGER; the reset bits are pulses.
+    fifo_control: FifoControl,
+    line_control: u8,
+    modem_control: ModemControl,
+    divisor: u16,
+    scratch: u8,
+    receiver: Fifo,
+    transmitter: Fifo,
+    overrun: bool,
+    /// The transmitter became empty, which no read of the IIR has reported yet.
+    thr_empty_pending: bool,
+    /// When the character time-out happens, or happened.
+    timeout: Option<Instant>,
+    /// Lines that the modem drives.
+    lines: ModemLines,
+    deltas: u8,
+}
+
+impl Uart {
+    /// A UART after reset, with no modem line active.
+    pub fn new() -> Self {
+        Self::power_on(Instant::START, ModemLines::empty())
+    }
+
+    fn power_on(latest: Instant, lines: ModemLines) -> Self {
+        Self {
+            latest,
+            enable: InterruptEnable::empty(),
+            fifo_control: FifoControl::empty(),
+            line_control: 0,
+            modem_control: ModemControl::empty(),
+            divisor: 0,
+            scratch: 0,
+            receiver: Fifo::EMPTY,
+            transmitter: Fifo::EMPTY,
+            overrun: false,
+            thr_empty_pending: false,
+            timeout: None,
+            lines,
+            deltas: 0,
+        }
+    }
+
+    /// Reads the register at `offset` (0 to 7; higher bits are not decoded).
+    pub fn read(&mut self, offset: u8, now: Instant) -> u8 {
+        self.advance(now);
+        match (offset & 7, self.divisor_latched()) {
+            (RBR_THR_DLL, true) => self.divisor as u8,
+            (IER_DLM, true) => (self.divisor >> 8) as u8,
+            (RBR_THR_DLL, false) => self.read_received(),
+            (IER_DLM, false) => self.enable.bits(),
+            (IIR_FCR, _) => self.read_identification(),
+            (LCR, _) => self.line_control,
+            (MCR, _) => self.modem_control.bits(),
+            (LSR, _) => self.read_line_status(),
+            (MSR, _) => {
+                let value = self.modem_lines().bits() | self.deltas;
+                self.deltas = 0;
+                value
+            }
+            _ => self.scratch,
+        }
+    }
+
+    /// Writes the register at `offset` (0 to 7; higher bits are not decoded).
+    pub fn write(&mut self, offset: u8, value: u8, now: Instant) {
+        self.advance(now);
+        match (offset & 7, self.divisor_latched()) {
+            (RBR_THR_DLL, true) => self.divisor = (self.divisor & 0xFF00) | u16::from(value),
+            (IER_DLM, true) => self.divisor = (self.divisor & 0xFF) | u16::from(value) << 8,
+            (RBR_THR_DLL, false) => self.transmit(value),
+            (IER_DLM, false) => self.write_enable(value),
+            (IIR_FCR, _) => self.write_fifo_control(FifoControl::from_bits_truncate(value)),
+            (LCR, _) => self.write_line_control(value),
+            (MCR, _) => {
+                let value = ModemControl::from_bits_truncate(value);
+                self.with_deltas(|uart| uart.modem_control = value);
+            }
+            // LSR is for factory tests (DS 8.3); the deltas of MSR are not writable here.
+            (LSR | MSR, _) => {}
+            _ => self.scratch = value,
+        }
+    }
+
+    /// The next byte that the guest sent, if any.
+    pub fn transmitted(&mut self) -> Option<u8> {
+        let byte = self.transmitter.pop()?;
+        self.thr_empty_pending |= self.transmitter.is_empty();
+        Some(byte)
+    }
+
+    /// Takes a byte from the line. False if there is no room for it now: offer it again later.
+    #[must_use]
+    pub fn receive(&mut self, byte: u8, now: Instant) -> bool {
+        self.receive_with(byte, LineStatus::empty(), now)
+    }
+
+    /// Takes a damaged character from the line; a break arrives as zero. False as for
+    /// [`Uart::receive`].
+    #[must_use]
+    pub fn receive_flawed(&mut self, byte: u8, flaw: Flaw, now: Instant) -> bool {
+        match flaw {
+            Flaw::Parity => self.receive_with(byte, LineStatus::PARITY, now),
+            Flaw::Framing => self.receive_with(byte, LineStatus::FRAMING, now),
+            Flaw::Break => self.receive_with(0, LineStatus::BREAK | LineStatus::FRAMING, now),
+        }
+    }
+
+    /// Sets the lines that the modem drives.
+    pub fn set_modem_lines(&mut self, lines: ModemLines) {
+        self.with_deltas(|uart| uart.lines = lines);
+    }
+
+    /// Whether the guest holds its output in the break state.
+    pub fn sends_break(&self) -> bool {
+        self.line_control & LCR_BREAK != 0 && !self.loops()
+    }
+
+    /// Whether DTR and RTS are active, in this order.
+    pub fn ready_lines(&self) -> (bool, bool) {
+        let control = if self.loops() { ModemControl::empty() } else { self.modem_control };
+        (control.contains(ModemControl::DTR), control.contains(ModemControl::RTS))
+    }
+
+    /// The level of the interrupt line behind the gate that OUT2 controls.
+    pub fn interrupt(&self) -> bool {
+        let gate = self.modem_control.contains(ModemControl::OUT2) && !self.loops();
+        gate && self.identification() != IIR_NONE
+    }
+
+    fn receive_with(&mut self, byte: u8, errors: LineStatus, now: Instant) -> bool {
+        self.advance(now);
+        if self.loops() || self.receiver.len() >= self.capacity() {
+            return false;
+        }
+        self.shift_in(byte, errors);
+        true
+    }
+
+    /// A character arrives in the receiver whether or not there is room (DS 8.3, overrun).
+    fn shift_in(&mut self, byte: u8, errors: LineStatus) {
+        if self.receiver.len() >= self.capacity() {
+            self.overrun = true;
+            if self.fifos_on() {
+                return;
+            }
+            self.receiver = Fifo::EMPTY;
+        }
+        self.receiver.push(byte, errors.bits());
+        self.restart_timeout();
+    }
+
+    fn transmit(&mut self, byte: u8) {
+        self.thr_empty_pending = false;
+        if self.loops() {
+            self.shift_in(byte, LineStatus::empty());
+            self.thr_empty_pending = self.transmitter.is_empty();
+            return;
+        }
+        if !self.fifos_on() {
+            self.transmitter = Fifo::EMPTY;
+        }
+        self.transmitter.push(byte, 0);
+    }
+
+    fn read_received(&mut self) -> u8 {
+        let byte = self.receiver.pop().unwrap_or(0);
+        self.restart_timeout();
+        byte
+    }
+
+    /// The character time-out counts from here while characters wait in the FIFO (DS 8.11).
+    fn restart_timeout(&mut self) {
+        let waits = self.fifos_on() && !self.receiver.is_empty();
+        self.timeout = waits.then(|| self.latest.saturating_add(CHARACTER_TIMEOUT_NANOS));
+    }
+
+    fn write_enable(&mut self, value: u8) {
+        let old = self.enable;
+        self.enable = InterruptEnable::from_bits_truncate(value);
+        // Enabling the interrupt reports an empty transmitter at once (DS 8.6 with table IV).
+        if (self.enable - old).contains(InterruptEnable::THR_EMPTY) && self.transmitter.is_empty() {
+            self.thr_empty_pending = true;
+        }
+    }
+
+    fn write_fifo_control(&mut self, value: FifoControl) {
+        let enables = value.contains(FifoControl::ENABLE);
+        let switches = enables != self.fifos_on();
+        if switches || (enables && value.contains(FifoControl::RESET_RECEIVER)) {
+            self.receiver = Fifo::EMPTY;
+        }
+        if switches || (enables && value.contains(FifoControl::RESET_TRANSMITTER)) {
+            self.thr_empty_pending |= !self.transmitter.is_empty();
+            self.transmitter = Fifo::EMPTY;
+        }
+        // Without ENABLE the other bits are not programmed (DS 8.4).
+        let kept = FifoControl::DMA_MODE | FifoControl::TRIGGER;
+        self.fifo_control =
+            if enables { FifoControl::ENABLE | (value & kept) } else { self.fifo_control & kept };
+        self.restart_timeout();
+    }
+
+    fn write_line_control(&mut self, value: u8) {
+        let breaks = value & !self.line_control & LCR_BREAK != 0;
+        self.line_control = value;
+        if breaks && self.loops() {
+            self.shift_in(0, LineStatus::BREAK | LineStatus::FRAMING);
+        }
+    }
+
+    fn read_identification(&mut self) -> u8 {
+        let identification = self.identification();
+        if identification == IIR_THR_EMPTY {
+            self.thr_empty_pending = false;
+        }
+        identification | if self.fifos_on() { IIR_FIFOS } else { 0 }
+    }
+
+    /// The pending interrupt of the highest priority (DS table IV).
+    fn identification(&self) -> u8 {
+        let enabled = |source| self.enable.contains(source);
+        if enabled(InterruptEnable::LINE_STATUS)
+            && (self.overrun || self.receiver.top_errors() != 0)
+        {
+            return IIR_LINE_STATUS;
+        }
+        if enabled(InterruptEnable::RECEIVED_DATA) {
+            if self.receiver.len() >= self.trigger_level() {
+                return IIR_RECEIVED_DATA;
+            }
+            if self.timeout.is_some_and(|at| at <= self.latest) {
+                return IIR_TIMEOUT;
+            }
+        }
+        if enabled(InterruptEnable::THR_EMPTY) && self.thr_empty_pending {
+            return IIR_THR_EMPTY;
+        }
+        if enabled(InterruptEnable::MODEM_STATUS) && self.deltas != 0 {
+            return IIR_MODEM_STATUS;
+        }
+        IIR_NONE
+    }
+
+    fn read_line_status(&mut self) -> u8 {
+        let mut status = LineStatus::from_bits_truncate(self.receiver.top_errors());
+        status.set(LineStatus::DATA_READY, !self.receiver.is_empty());
+        status.set(LineStatus::OVERRUN, self.overrun);
+        let empty = LineStatus::THR_EMPTY | LineStatus::TRANSMITTER_EMPTY;
+        status.set(empty, self.transmitter.is_empty());
+        let fifo_error = self.fifos_on() && self.receiver.any_errors();
+        status.set(LineStatus::FIFO_ERROR, fifo_error);
+        self.overrun = false;
+        self.receiver.clear_top_errors();
+        status.bits()
+    }
+
+    /// Bits 7:4 of the MSR: in loopback mode the modem control register drives them (DS 8.7).
+    fn modem_lines(&self) -> ModemLines {
+        if !self.loops() {
+            return self.lines;
+        }
+        let mut lines = ModemLines::empty();
+        lines.set(ModemLines::CTS, self.modem_control.contains(ModemControl::RTS));
+        lines.set(ModemLines::DSR, self.modem_control.contains(ModemControl::DTR));
+        lines.set(ModemLines::RI, self.modem_control.contains(ModemControl::OUT1));
+        lines.set(ModemLines::DCD, self.modem_control.contains(ModemControl::OUT2));
+        lines
+    }
+
+    /// Records the deltas that a change causes: RI counts when it ends (DS 8.8).
+    fn with_deltas(&mut self, change: impl FnOnce(&mut Self)) {
+        let old = self.modem_lines();
+        change(self);
+        let new = self.modem_lines();
+        let changed = ((old ^ new) - ModemLines::RI) | ((old - new) & ModemLines::RI);
+        self.deltas |= changed.bits() >> MSR_DELTA_SHIFT;
+    }
+
+    fn loops(&self) -> bool {
+        self.modem_control.contains(ModemControl::LOOP)
+    }
+
+    fn fifos_on(&self) -> bool {
+        self.fifo_control.contains(FifoControl::ENABLE)
+    }
+
+    fn divisor_latched(&self) -> bool {
+        self.line_control & LCR_DLAB != 0
+    }
+
+    fn capacity(&self) -> usize {
+        if self.fifos_on() { FIFO_SIZE } else { 1 }
+    }
+
+    fn trigger_level(&self) -> usize {
+        let [one, four, eight, fourteen] = TRIGGER_LEVELS.map(usize::from);
+        match self.fifo_control.bits() >> 6 {
+            _ if !self.fifos_on() => 1,
+            0 => one,
+            1 => four,
+            2 => eight,
+            _ => fourteen,
+        }
+    }
+}
+
+impl Default for Uart {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Device for Uart {
+    type Saved = Saved;
+
+    fn reset(&mut self, now: Instant) {
+        *self = Self::power_on(self.latest.max(now), self.lines);
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let enabled = self.enable.contains(InterruptEnable::RECEIVED_DATA);
+        self.timeout.filter(|at| enabled && *at > self.latest)
+    }
+
+    fn advance(&mut self, now: Instant) {
+        self.latest = self.latest.max(now);
+    }
+
+    fn save(&self) -> Saved {
+        state::save(self)
+    }
+
+    fn restore(&mut self, saved: &Saved) -> Result<(), RestoreError> {
+        *self = state::restore(saved)?;
+        Ok(())
+    }
+
+    fn inspect(&self, to: &mut dyn Inspect) {
+        inspect::inspect(self, to);
+    }
+}

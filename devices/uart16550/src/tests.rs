@@ -1,0 +1,292 @@
+//! What a guest can see of a UART.
+
+use crate::*;
+use proptest::prelude::*;
+use std::vec::Vec;
+
+const T0: Instant = Instant::START;
+
+/// A UART whose interrupt gate is open, with these interrupts enabled.
+fn uart(enable: u8) -> Uart {
+    let mut uart = Uart::new();
+    uart.write(MCR, 0x08, T0);
+    uart.write(IER_DLM, enable, T0);
+    uart
+}
+
+fn fifo_uart(enable: u8, trigger: u8) -> Uart {
+    let mut uart = uart(enable);
+    uart.write(IIR_FCR, trigger << 6 | 1, T0);
+    uart
+}
+
+fn read(uart: &mut Uart, offset: u8) -> u8 {
+    uart.read(offset, T0)
+}
+
+fn drain(uart: &mut Uart) -> Vec<u8> {
+    core::iter::from_fn(|| uart.transmitted()).collect()
+}
+
+#[test]
+fn reset_values_are_those_of_table_iii() {
+    let mut uart = Uart::new();
+    let values = [0, 0, 0x01, 0, 0, 0x60, 0, 0];
+    for (offset, value) in (0..8).zip(values) {
+        assert_eq!(read(&mut uart, offset), value, "{offset}");
+    }
+    assert!(!uart.interrupt());
+}
+
+#[test]
+fn plain_registers_hold_their_bits() {
+    let mut uart = Uart::new();
+    for (offset, bits) in [(IER_DLM, 0x0F), (LCR, 0x7F), (MCR, 0x1F), (SCR, 0xFF)] {
+        uart.write(offset, bits, T0);
+        assert_eq!(read(&mut uart, offset), bits);
+    }
+    uart.write(IER_DLM, 0xFF, T0);
+    uart.write(MCR, 0xFF, T0);
+    assert_eq!((read(&mut uart, IER_DLM), read(&mut uart, MCR)), (0x0F, 0x1F));
+    uart.write(LCR, 0x83, T0);
+    uart.write(0, 0x34, T0);
+    uart.write(1, 0x12, T0);
+    assert_eq!((read(&mut uart, 0), read(&mut uart, 1)), (0x34, 0x12));
+    assert_eq!(drain(&mut uart), []);
+    uart.write(LCR, 0x03, T0);
+    assert_eq!(read(&mut uart, IER_DLM), 0x0F);
+    uart.write(LSR, 0, T0);
+    assert_eq!(read(&mut uart, LSR), 0x60);
+}
+
+#[test]
+fn transmitter_interrupts_when_drained_and_when_enabled() {
+    let mut uart = uart(0x02);
+    assert!(uart.interrupt(), "enabling reports an empty transmitter");
+    assert_eq!(read(&mut uart, IIR_FCR), 0x02);
+    assert_eq!(read(&mut uart, IIR_FCR), 0x01, "the read cleared it");
+    uart.write(0, b'x', T0);
+    assert_eq!((read(&mut uart, LSR), uart.interrupt()), (0x00, false));
+    assert_eq!(drain(&mut uart), b"x");
+    assert_eq!((read(&mut uart, LSR), uart.interrupt()), (0x60, true));
+    uart.write(0, b'y', T0);
+    assert!(!uart.interrupt(), "a write clears it, too");
+    let _ = drain(&mut uart);
+    uart.write(IER_DLM, 0, T0);
+    assert!(!uart.interrupt());
+    let _ = read(&mut uart, IIR_FCR);
+    uart.write(IER_DLM, 2, T0);
+    assert_eq!(read(&mut uart, IIR_FCR), 0x02);
+}
+
+#[test]
+fn transmit_fifo_holds_sixteen_and_the_holding_register_one() {
+    let mut uart = fifo_uart(0, 0);
+    for byte in 0..20 {
+        uart.write(0, byte, T0);
+    }
+    assert_eq!(drain(&mut uart), (0..16).collect::<Vec<u8>>());
+    uart.write(IIR_FCR, 0, T0);
+    uart.write(0, 1, T0);
+    uart.write(0, 2, T0);
+    assert_eq!(drain(&mut uart), [2]);
+}
+
+#[test]
+fn receiver_without_fifo_takes_one() {
+    let mut uart = uart(0x01);
+    assert!(uart.receive(b'a', T0));
+    assert!(!uart.receive(b'b', T0), "no room: the shell keeps it");
+    assert_eq!((read(&mut uart, IIR_FCR), read(&mut uart, LSR)), (0x04, 0x61));
+    assert_eq!(read(&mut uart, 0), b'a');
+    assert_eq!((read(&mut uart, IIR_FCR), read(&mut uart, LSR)), (0x01, 0x60));
+    assert_eq!(uart.deadline(), None);
+    assert!(uart.receive(b'b', T0));
+}
+
+#[test]
+fn trigger_levels_count() {
+    for (code, level) in [(0, 1), (1, 4), (2, 8), (3, 14)] {
+        let mut uart = fifo_uart(0x01, code);
+        for count in 1..=16 {
+            assert!(uart.receive(count, T0));
+            assert_eq!(uart.interrupt(), count >= level, "{code} {count}");
+        }
+        assert!(!uart.receive(17, T0));
+        assert_eq!(read(&mut uart, IIR_FCR), 0xC4);
+        for count in 1..=16 {
+            assert_eq!(read(&mut uart, 0), count);
+        }
+    }
+}
+
+#[test]
+fn character_timeout_fires_and_a_read_restarts_it() {
+    let mut uart = fifo_uart(0x01, 2);
+    let at = |nanos| Instant::from_nanos(nanos);
+    assert!(uart.receive(1, at(0)) && uart.receive(2, at(100)));
+    let due = at(100 + CHARACTER_TIMEOUT_NANOS);
+    assert_eq!(uart.deadline(), Some(due));
+    uart.advance(at(99 + CHARACTER_TIMEOUT_NANOS));
+    assert!(!uart.interrupt());
+    uart.advance(due);
+    assert!(uart.interrupt());
+    assert_eq!(uart.deadline(), None);
+    assert_eq!(uart.read(IIR_FCR, due), 0xCC);
+    assert_eq!(uart.read(0, due), 1);
+    assert!(!uart.interrupt());
+    assert_eq!(uart.deadline(), Some(due.saturating_add(CHARACTER_TIMEOUT_NANOS)));
+    assert_eq!(uart.read(0, due), 2);
+    assert_eq!(uart.deadline(), None);
+}
+
+#[test]
+fn fifo_control_clears() {
+    let mut uart = fifo_uart(0x01, 3);
+    assert!(uart.receive(1, T0));
+    uart.write(0, 9, T0);
+    uart.write(IIR_FCR, 0x03, T0);
+    assert_eq!(read(&mut uart, LSR), 0x00, "only the receiver");
+    uart.write(IIR_FCR, 0x05, T0);
+    assert_eq!((read(&mut uart, LSR), drain(&mut uart).len()), (0x60, 0));
+    assert!(uart.receive(1, T0));
+    uart.write(IIR_FCR, 0x00, T0);
+    assert_eq!((read(&mut uart, LSR), read(&mut uart, IIR_FCR)), (0x60, 0x01));
+}
+
+#[test]
+fn flaws_surface_with_their_character() {
+    let mut uart = fifo_uart(0x05, 0);
+    assert!(uart.receive(b'a', T0));
+    assert!(uart.receive_flawed(b'b', Flaw::Parity, T0));
+    assert!(uart.receive_flawed(b'c', Flaw::Framing, T0));
+    assert!(uart.receive_flawed(b'd', Flaw::Break, T0));
+    assert_eq!((read(&mut uart, IIR_FCR), read(&mut uart, LSR)), (0xC4, 0xE1));
+    assert_eq!(read(&mut uart, 0), b'a');
+    assert_eq!((read(&mut uart, IIR_FCR), read(&mut uart, LSR)), (0xC6, 0xE5));
+    assert_eq!((read(&mut uart, IIR_FCR), read(&mut uart, LSR)), (0xC4, 0xE1), "read clears");
+    assert_eq!(read(&mut uart, 0), b'b');
+    assert_eq!((read(&mut uart, LSR), read(&mut uart, 0)), (0xE9, b'c'));
+    assert_eq!((read(&mut uart, LSR), read(&mut uart, 0)), (0xF9, 0));
+    assert_eq!(read(&mut uart, LSR), 0x60);
+}
+
+#[test]
+fn loopback_returns_bytes_lines_and_overruns() {
+    let mut uart = fifo_uart(0, 0);
+    uart.write(MCR, 0x1F, T0);
+    assert_eq!(read(&mut uart, MSR), 0xFB, "no trailing edge of RI yet");
+    uart.write(MCR, 0x10, T0);
+    assert_eq!(read(&mut uart, MSR), 0x0F);
+    assert!(!uart.receive(1, T0), "disconnected");
+    for byte in 0..17 {
+        uart.write(0, byte, T0);
+    }
+    assert_eq!(drain(&mut uart), []);
+    assert_eq!((read(&mut uart, LSR), read(&mut uart, LSR)), (0x63, 0x61));
+    assert_eq!(
+        (0..16).map(|_| read(&mut uart, 0)).collect::<Vec<_>>(),
+        (0..16).collect::<Vec<_>>()
+    );
+    uart.write(LCR, 0x43, T0);
+    assert_eq!((read(&mut uart, LSR), uart.sends_break()), (0xF9, false));
+    uart.write(IIR_FCR, 0, T0);
+    uart.write(0, 1, T0);
+    uart.write(0, 2, T0);
+    assert_eq!((read(&mut uart, LSR), read(&mut uart, 0)), (0x63, 2), "overwritten");
+    uart.write(MCR, 0, T0);
+    assert!(uart.sends_break());
+}
+
+#[test]
+fn modem_deltas_interrupt_last() {
+    let mut uart = uart(0x0A);
+    uart.set_modem_lines(ModemLines::CTS | ModemLines::RI);
+    assert_eq!(read(&mut uart, IIR_FCR), 0x02);
+    assert_eq!((read(&mut uart, IIR_FCR), uart.interrupt()), (0x00, true));
+    assert_eq!((read(&mut uart, MSR), read(&mut uart, MSR)), (0x51, 0x50));
+    assert_eq!(read(&mut uart, IIR_FCR), 0x01);
+    uart.set_modem_lines(ModemLines::empty());
+    assert_eq!(read(&mut uart, MSR), 0x05);
+}
+
+#[test]
+fn out2_gates_the_line() {
+    let mut uart = uart(0x01);
+    assert!(uart.receive(1, T0) && uart.interrupt());
+    for (control, line) in [(0x00, false), (0x08, true), (0x18, false), (0x0B, true)] {
+        uart.write(MCR, control, T0);
+        assert_eq!(uart.interrupt(), line);
+    }
+    assert_eq!(uart.ready_lines(), (true, true));
+    uart.reset(T0);
+    assert_eq!(uart, Uart::new());
+}
+
+struct Ignore;
+
+impl Inspect for Ignore {
+    fn field(&mut self, _: &str, _: device::Value<'_>) {}
+    fn begin(&mut self, _: &str) {}
+    fn end(&mut self) {}
+}
+
+proptest! {
+    #[test]
+    fn random_traffic_keeps_the_promises(
+        steps in proptest::collection::vec((0u8..7, any::<u8>(), any::<u8>(), any::<u32>()), 0..200)
+    ) {
+        let mut uart = Uart::new();
+        let mut now = T0;
+        for (kind, offset, value, jump) in steps {
+            now = now.saturating_add(u64::from(jump >> (offset & 31)));
+            match kind {
+                0 => drop(uart.read(offset, now)),
+                1 | 2 => uart.write(offset, value, now),
+                3 => drop(uart.receive(value, now)),
+                4 => drop(uart.receive_flawed(value, Flaw::Parity, now)),
+                5 => uart.set_modem_lines(ModemLines::from_bits_truncate(value)),
+                _ => drop(drain(&mut uart)),
+            }
+            if let Some(due) = uart.deadline() {
+                // The promise: nothing happens before it, the interrupt is there at it.
+                let mut early = uart.clone();
+                early.advance(Instant::from_nanos(due.as_nanos() - 1));
+                prop_assert_eq!(early.interrupt(), uart.interrupt());
+                early.advance(due);
+                prop_assert_ne!(early.identification(), IIR_NONE);
+            }
+            let mut other = Uart::new();
+            prop_assert_eq!(other.restore(&uart.save()), Ok(()));
+            other.inspect(&mut Ignore);
+            prop_assert_eq!(&other, &uart);
+        }
+    }
+}
+
+#[test]
+fn impossible_states_are_refused() {
+    type Spoil = fn(&mut Saved);
+    let cases: [(&str, Spoil); 11] = [
+        ("enable", |s| s.enable = 0x10),
+        ("fifo_control", |s| s.fifo_control = 0x02),
+        ("fifo_control", |s| s.fifo_control = 0x20),
+        ("modem_control", |s| s.modem_control = 0x20),
+        ("receiver", |s| s.receiver_length = 17),
+        ("receiver", |s| s.receiver_length = 2),
+        ("receiver", |s| s.receiver[0].1 = 1),
+        ("transmitter", |s| s.transmitter[0] = (1, 0)),
+        ("lines", |s| s.lines = 1),
+        ("deltas", |s| s.deltas = 0x10),
+        ("timeout", |s| s.timeout = Some(T0)),
+    ];
+    let mut uart = Uart::new();
+    for (field, spoil) in cases {
+        let (mut bad, before) = (uart.save(), uart.clone());
+        spoil(&mut bad);
+        assert_eq!(uart.restore(&bad), Err(RestoreError::Field(field)));
+        assert_eq!(uart, before);
+    }
+    let future = Saved { version: 9, ..uart.save() };
+    assert_eq!(uart.restore(&future), Err(RestoreError::Version { found: 9, supported: 1 }));
+}
