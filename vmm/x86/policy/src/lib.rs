@@ -1,0 +1,16 @@
+//! What of the CPU the guest may see.
+//!
+//! Both tables allow, they do not deny: a CPUID bit or an MSR that no line names does not exist
+//! for the guest, whatever the CPU below offers.
+#![no_std]
+#![forbid(unsafe_code)]
+
+mod cpuid;
+pub mod msr;
+mod mtrr;
+#[cfg(test)]
+mod tests;
+
+pub use cpuid::{CpuidTable, Topology, xcr0_is_valid};
+pub use msr::{MsrKind, classify};
+pub use mtrr::Mtrrs;

@@ -1,0 +1,91 @@
+//! What the guest sees of the CPU.
+
+use crate::msr::{pat_is_valid, write_efer};
+use crate::*;
+
+/// A CPU that claims every feature.
+fn everything(leaf: u32, _: u32) -> [u32; 4] {
+    if leaf == 0x8000_0008 { [48 << 8 | 40, u32::MAX, 0, 0] } else { [u32::MAX; 4] }
+}
+
+fn table(hypervisor: bool) -> CpuidTable {
+    CpuidTable::new(Topology { vps: 4, hypervisor }, everything)
+}
+
+#[test]
+fn virtualisation_and_what_we_do_not_save_stay_hidden() {
+    let table = table(true);
+    let [_, _, one_c, one_d] = table.look_up(1, 0, 0, false, 1);
+    assert_eq!(one_c & (1 << 3 | 1 << 5 | 1 << 15), 0, "MONITOR, VMX, PDCM");
+    assert_eq!(one_d & (1 << 21 | 1 << 22), 0, "DS, ACPI thermal");
+    let [_, _, c, _] = table.look_up(0x8000_0001, 0, 0, false, 1);
+    assert_eq!(c & (1 << 2 | 1 << 3 | 1 << 12 | 1 << 23), 0, "SVM, extended APIC, SKINIT, PMU");
+    let [_, b, c, d] = table.look_up(7, 0, 0, false, 1);
+    assert_eq!(b & (1 << 16 | 1 << 2 | 1 << 10 | 1 << 1), 0, "AVX512, SGX, INVPCID, TSC_ADJUST");
+    assert_eq!(c & (1 << 16 | 1 << 3), 0, "LA57, PKU");
+    assert_eq!(d & !(1 << 4), 0);
+    assert_eq!(table.look_up(0x8000_000a, 0, 0, false, 1), [0; 4], "SVM features");
+    assert_eq!(table.look_up(0x8000_001f, 0, 0, false, 1), [0; 4], "SEV");
+    assert_eq!(table.look_up(0xa, 0, 0, false, 1), [0; 4], "performance counters");
+}
+
+#[test]
+fn each_vp_finds_itself() {
+    let table = table(true);
+    for vp in 0..4 {
+        assert_eq!(table.look_up(1, 0, vp, false, 1)[1] >> 24, vp);
+        assert_eq!(table.look_up(0xb, 1, vp, false, 1), [2, 4, 0x201, vp]);
+    }
+    assert_eq!(table.look_up(0x8000_0008, 0, 0, false, 1)[2], 2 << 12 | 3);
+}
+
+#[test]
+fn only_plain_hardware_without_the_interface() {
+    assert_eq!(table(false).look_up(1, 0, 0, false, 1)[2] >> 31, 0);
+    assert_eq!(table(true).look_up(1, 0, 0, false, 1)[2] >> 31, 1);
+}
+
+#[test]
+fn xsave_follows_the_guests_registers() {
+    let table = table(true);
+    assert_eq!(table.look_up(1, 0, 0, true, 1)[2] >> 27 & 1, 1);
+    assert_eq!(table.look_up(1, 0, 0, false, 1)[2] >> 27 & 1, 0);
+    assert_eq!(table.look_up(0xd, 0, 0, true, 1), [7, 576, 832, 0]);
+    assert_eq!(table.look_up(0xd, 0, 0, true, 7)[1], 832);
+    for (value, valid) in [(1, true), (3, true), (7, true), (5, false), (2, false), (9, false)] {
+        assert_eq!(xcr0_is_valid(value, 7), valid, "{value}");
+    }
+    assert!(!xcr0_is_valid(7, 3));
+}
+
+#[test]
+fn svme_can_not_be_set_and_long_mode_follows_the_rules() {
+    assert_eq!(write_efer(0, 1 << 12, false), None, "SVME");
+    assert_eq!(write_efer(0, 1 << 13, false), None, "LMSLE");
+    assert_eq!(write_efer(0, 1 << 8, false), Some(1 << 8));
+    assert_eq!(write_efer(0x500, 0, true), None, "LME under paging");
+    assert_eq!(write_efer(0x500, 0x901, true), Some(0xd01), "LMA stays");
+    assert_eq!(write_efer(0, 0x400, false), Some(0), "LMA can not be set");
+}
+
+#[test]
+fn svm_msrs_do_not_exist() {
+    for number in [0xc001_0114, 0xc001_0115, 0xc001_0117, 0xc001_0118] {
+        assert_eq!(classify(number), MsrKind::Absent);
+    }
+}
+
+#[test]
+fn memory_types_are_checked() {
+    assert!(pat_is_valid(0x0007_0406_0007_0406));
+    assert!(!pat_is_valid(0x02));
+    let mut mtrrs = Mtrrs::new(40);
+    assert_eq!(mtrrs.write(0x2ff, 0xc06), Some(()));
+    assert_eq!(mtrrs.write(0x2ff, 0xc02), None);
+    assert_eq!(mtrrs.write(0x200, 1 << 41), None);
+    assert_eq!(mtrrs.write(0x200, 0x8000_0006), Some(()));
+    assert_eq!(mtrrs.read(0x200), Some(0x8000_0006));
+    assert_eq!(mtrrs.write(0x250, 7), None);
+    assert_eq!(mtrrs.write(0xfe, 0), None);
+    assert_eq!(mtrrs.read(0x210), None);
+}
