@@ -1,1 +1,17 @@
-//! To come with the next commit.
+//! What the paravisor and the `paravane` command say to each other.
+//!
+//! Both sides are built from this one description: names of files, the configuration, exit
+//! statuses, and the lines of the report port.
+#![no_std]
+#![forbid(unsafe_code)]
+
+#[cfg(test)]
+extern crate std;
+
+pub mod config;
+pub mod file;
+pub mod report;
+pub mod status;
+
+pub use config::{Config, ConfigError, LogLevel};
+pub use status::Status;

@@ -1,0 +1,194 @@
+//! The configuration of a VM, as text.
+//!
+//! One `key=value` a line; empty lines are ignored. Every key may be missing, none may come twice,
+//! and what is unknown is refused: a setting that nobody reads would be a promise that nobody
+//! keeps. A hostile host can write anything here, so parsing allocates nothing and never panics.
+
+use core::fmt;
+
+/// The longest configuration in bytes.
+pub const MAX_LENGTH: usize = 4096;
+
+/// How much the paravisor logs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogLevel {
+    /// Failures only.
+    Error,
+    /// And what is suspicious.
+    #[default]
+    Warn,
+    /// And the steps of a start.
+    Info,
+    /// And what helps to find a bug.
+    Debug,
+}
+
+impl LogLevel {
+    const NAMES: [(&'static str, Self); 4] = [
+        ("error", Self::Error),
+        ("warn", Self::Warn),
+        ("info", Self::Info),
+        ("debug", Self::Debug),
+    ];
+
+    /// The name of the level.
+    pub fn name(self) -> &'static str {
+        Self::NAMES.iter().find(|(_, level)| *level == self).map_or("", |(name, _)| name)
+    }
+
+    /// The level with this name.
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::NAMES.iter().find(|(known, _)| *known == name).map(|(_, level)| *level)
+    }
+}
+
+/// The settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Whether the guest is offered the Hyper-V interface (`hyperv=on|off`, default on).
+    pub hyperv: bool,
+    /// How much is logged (`log=error|warn|info|debug`, default warn).
+    pub log: LogLevel,
+    /// Whether a triple fault ends the VM in place of a restart (`on-crash=end|restart`, default
+    /// restart).
+    pub end_on_crash: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { hyperv: true, log: LogLevel::default(), end_on_crash: false }
+    }
+}
+
+/// Why a configuration was refused: the fault is of who wrote it. Lines count from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConfigError {
+    /// Longer than [`MAX_LENGTH`].
+    TooLong,
+    /// Not UTF-8.
+    NotText,
+    /// A line without `=`.
+    NoValue(usize),
+    /// A key that is not known.
+    UnknownKey(usize),
+    /// A key that came before.
+    Repeated(usize),
+    /// A value that the key does not take.
+    BadValue(usize),
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLong => write!(f, "the configuration is longer than {MAX_LENGTH} bytes"),
+            Self::NotText => f.write_str("the configuration is not UTF-8 text"),
+            Self::NoValue(line) => write!(f, "configuration line {line} is not `key=value`"),
+            Self::UnknownKey(line) => write!(f, "configuration line {line} has an unknown key"),
+            Self::Repeated(line) => write!(f, "configuration line {line} repeats a key"),
+            Self::BadValue(line) => {
+                write!(f, "configuration line {line} has a value that its key does not take")
+            }
+        }
+    }
+}
+
+impl core::error::Error for ConfigError {}
+
+impl Config {
+    /// Parses a configuration.
+    pub fn parse(bytes: &[u8]) -> Result<Self, ConfigError> {
+        if bytes.len() > MAX_LENGTH {
+            return Err(ConfigError::TooLong);
+        }
+        let text = core::str::from_utf8(bytes).map_err(|_| ConfigError::NotText)?;
+        let mut config = Self::default();
+        let mut seen = [false; 3];
+        for (number, line) in (1..).zip(text.lines()) {
+            if line.trim().is_empty() {
+                continue;
+            }
+            let (key, value) = line.split_once('=').ok_or(ConfigError::NoValue(number))?;
+            let index = config.set(key.trim(), value.trim(), number)?;
+            if let Some(seen) = seen.get_mut(index)
+                && core::mem::replace(seen, true)
+            {
+                return Err(ConfigError::Repeated(number));
+            }
+        }
+        Ok(config)
+    }
+
+    /// Sets one key; answers its index.
+    fn set(&mut self, key: &str, value: &str, line: usize) -> Result<usize, ConfigError> {
+        let bad = ConfigError::BadValue(line);
+        match key {
+            "hyperv" => {
+                self.hyperv = choice(value, "on", "off").ok_or(bad)?;
+                Ok(0)
+            }
+            "log" => {
+                self.log = LogLevel::of_name(value).ok_or(bad)?;
+                Ok(1)
+            }
+            "on-crash" => {
+                self.end_on_crash = choice(value, "end", "restart").ok_or(bad)?;
+                Ok(2)
+            }
+            _ => Err(ConfigError::UnknownKey(line)),
+        }
+    }
+}
+
+fn choice(value: &str, yes: &str, no: &str) -> Option<bool> {
+    if value == yes {
+        Some(true)
+    } else if value == no {
+        Some(false)
+    } else {
+        None
+    }
+}
+
+impl fmt::Display for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { hyperv, log, end_on_crash } = *self;
+        writeln!(f, "hyperv={}", if hyperv { "on" } else { "off" })?;
+        writeln!(f, "log={}", log.name())?;
+        writeln!(f, "on-crash={}", if end_on_crash { "end" } else { "restart" })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::format;
+
+    use super::*;
+
+    #[test]
+    fn every_configuration_survives_its_text() {
+        for hyperv in [false, true] {
+            for (_, log) in LogLevel::NAMES {
+                for end_on_crash in [false, true] {
+                    let config = Config { hyperv, log, end_on_crash };
+                    assert_eq!(Config::parse(format!("{config}").as_bytes()), Ok(config));
+                }
+            }
+        }
+        assert_eq!(Config::parse(b""), Ok(Config::default()));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_line() {
+        let cases: [(&[u8], ConfigError); 6] = [
+            (b"\nhyperv", ConfigError::NoValue(2)),
+            (b"colour=red", ConfigError::UnknownKey(1)),
+            (b"log=info\nlog=info", ConfigError::Repeated(2)),
+            (b"hyperv=maybe", ConfigError::BadValue(1)),
+            (b"\xff", ConfigError::NotText),
+            (&[b'\n'; MAX_LENGTH + 1], ConfigError::TooLong),
+        ];
+        for (text, error) in cases {
+            assert_eq!(Config::parse(text), Err(error));
+        }
+    }
+}

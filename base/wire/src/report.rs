@@ -1,0 +1,51 @@
+//! Lines of the report port.
+//!
+//! Each is `KIND TEXT`. The paravisor writes them; whoever reads them takes every field as an
+//! allegation and ignores kinds that it does not know.
+
+/// `log LEVEL TEXT`: a line of the log.
+pub const LOG: &str = "log";
+/// `count NAME VALUE`: a counter at the end of the run.
+pub const COUNT: &str = "count";
+/// `panic TEXT`: a line of a crash record.
+pub const PANIC: &str = "panic";
+
+/// A line, taken apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Line<'a> {
+    /// A line of the log: level, text.
+    Log(&'a str, &'a str),
+    /// A counter: name, value.
+    Count(&'a str, u64),
+    /// A line of a crash record.
+    Panic(&'a str),
+}
+
+/// Takes a line apart; none if it is of no known kind or malformed.
+pub fn parse(line: &str) -> Option<Line<'_>> {
+    let (kind, rest) = line.split_once(' ')?;
+    match kind {
+        LOG => rest.split_once(' ').map(|(level, text)| Line::Log(level, text)),
+        COUNT => {
+            let (name, value) = rest.split_once(' ')?;
+            Some(Line::Count(name, value.parse().ok()?))
+        }
+        PANIC => Some(Line::Panic(rest)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_lines_come_apart_and_others_do_not() {
+        assert_eq!(parse("log INFO a b"), Some(Line::Log("INFO", "a b")));
+        assert_eq!(parse("count exit.cpuid 12"), Some(Line::Count("exit.cpuid", 12)));
+        assert_eq!(parse("panic frame 0x1"), Some(Line::Panic("frame 0x1")));
+        for wrong in ["", "log", "log INFO", "count x", "count x y", "count x -1", "other a b"] {
+            assert_eq!(parse(wrong), None, "{wrong}");
+        }
+    }
+}

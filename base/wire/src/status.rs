@@ -1,0 +1,56 @@
+//! How a VM ends.
+
+/// Why the paravisor ended the VM: the byte it writes to the exit device.
+///
+/// QEMU's process then ends with `status * 2 + 1`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Status {
+    /// The guest powered itself off.
+    PowerOff = 1,
+    /// The paravisor failed: our bug. A crash record was written.
+    Crashed = 16,
+    /// The CPU is not a 64-bit one.
+    NoLongMode = 17,
+    /// The VM can not be used: CPU, memory, CPU count, fw_cfg.
+    UnusableVm = 18,
+    /// The configuration is wrong.
+    BadConfig = 19,
+    /// The guest's kernel, initrd or command line can not be used.
+    BadGuest = 20,
+    /// The guest shut down by a triple fault before it had run for a moment, so that starting it
+    /// again would do the same.
+    GuestFailed = 21,
+}
+
+impl Status {
+    /// Every status.
+    pub const ALL: [Self; 7] = [
+        Self::PowerOff,
+        Self::Crashed,
+        Self::NoLongMode,
+        Self::UnusableVm,
+        Self::BadConfig,
+        Self::BadGuest,
+        Self::GuestFailed,
+    ];
+
+    /// The status that ended a QEMU process with exit code `code`.
+    pub fn of_process(code: i32) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| i32::from(*status as u8) * 2 + 1 == code)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn process_codes_are_distinct_and_found_again() {
+        for status in Status::ALL {
+            assert_eq!(Status::of_process(i32::from(status as u8) * 2 + 1), Some(status));
+        }
+        assert_eq!(Status::of_process(1), None);
+        assert_eq!(Status::of_process(0), None);
+    }
+}

@@ -1,0 +1,199 @@
+//! What others want of a VP: posted without a lock, drained by the VP before it enters the guest.
+//!
+//! A local APIC belongs to its VP alone, so IPIs, IOAPIC messages and orders for the VP wait here.
+//! The sender kicks the VP's CPU only if that may be in the guest or asleep, and only for the first
+//! post since the last drain.
+
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+use local_apic::Identity;
+
+/// Orders that are no vectors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Order {
+    /// A non-maskable interrupt.
+    Nmi = 1 << 0,
+    /// INIT.
+    Init = 1 << 1,
+    /// SIPI; the vector lies beside.
+    Startup = 1 << 2,
+    /// The 8259 pair changed its output.
+    ExtInt = 1 << 3,
+    /// Timers are to be looked at again.
+    Timer = 1 << 4,
+    /// All VPs are to gather: the machine restarts or ends.
+    Gather = 1 << 5,
+}
+
+/// Where the vector of a SIPI lies in the orders' word.
+const STARTUP_SHIFT: u32 = 24;
+
+/// One VP's mailbox.
+#[derive(Debug, Default)]
+pub struct Mailbox {
+    /// Something waits.
+    pending: AtomicBool,
+    /// The VP's CPU may be in the guest or asleep, and needs a kick.
+    away: AtomicBool,
+    orders: AtomicU32,
+    requests: [AtomicU64; 4],
+    level: [AtomicU64; 4],
+    identity: AtomicU64,
+}
+
+/// What has been taken out of a mailbox.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mail {
+    orders: u32,
+    /// Requested vectors, one bit each.
+    pub requests: [u64; 4],
+    /// Those of them that are level triggered.
+    pub level: [u64; 4],
+}
+
+impl Mail {
+    /// Whether `order` was given.
+    pub const fn has(&self, order: Order) -> bool {
+        self.orders & order as u32 != 0
+    }
+
+    /// The vector of the SIPI.
+    pub const fn startup_vector(&self) -> u8 {
+        (self.orders >> STARTUP_SHIFT) as u8
+    }
+}
+
+impl Mailbox {
+    /// Posts a vector. True if the VP's CPU must be kicked.
+    #[must_use]
+    pub fn post_vector(&self, vector: u8, level_triggered: bool) -> bool {
+        let (word, bit) = (usize::from(vector >> 6), 1 << (vector & 63));
+        if let (Some(requests), Some(level)) = (self.requests.get(word), self.level.get(word)) {
+            if level_triggered {
+                level.fetch_or(bit, Ordering::Relaxed);
+            } else {
+                level.fetch_and(!bit, Ordering::Relaxed);
+            }
+            requests.fetch_or(bit, Ordering::Release);
+        }
+        self.ring()
+    }
+
+    /// Gives an order. True if the VP's CPU must be kicked.
+    #[must_use]
+    pub fn post(&self, order: Order) -> bool {
+        self.orders.fetch_or(order as u32, Ordering::Release);
+        self.ring()
+    }
+
+    /// Posts a SIPI. Of two that wait, the first counts, as for a CPU that has started already.
+    /// True if the VP's CPU must be kicked.
+    #[must_use]
+    pub fn post_startup(&self, vector: u8) -> bool {
+        let bits = Order::Startup as u32 | u32::from(vector) << STARTUP_SHIFT;
+        let _ = self.orders.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |old| {
+            (old & Order::Startup as u32 == 0).then_some(old | bits)
+        });
+        self.ring()
+    }
+
+    fn ring(&self) -> bool {
+        !self.pending.swap(true, Ordering::SeqCst) && self.away.load(Ordering::SeqCst)
+    }
+
+    /// Whether something waits.
+    #[inline]
+    pub fn is_pending(&self) -> bool {
+        self.pending.load(Ordering::Relaxed)
+    }
+
+    /// Tells senders that from now on a kick is needed. False if something waits: then the VP
+    /// stays and drains first.
+    #[inline]
+    #[must_use]
+    pub fn leave(&self) -> bool {
+        self.away.store(true, Ordering::SeqCst);
+        if self.pending.load(Ordering::SeqCst) {
+            self.come_back();
+            return false;
+        }
+        true
+    }
+
+    /// Tells senders that no kick is needed.
+    #[inline]
+    pub fn come_back(&self) {
+        self.away.store(false, Ordering::Relaxed);
+    }
+
+    /// Takes everything out.
+    pub fn drain(&self) -> Mail {
+        self.pending.store(false, Ordering::SeqCst);
+        let mut mail = Mail { orders: self.orders.swap(0, Ordering::AcqRel), ..Mail::default() };
+        for (word, to) in self.requests.iter().zip(&mut mail.requests) {
+            if word.load(Ordering::Relaxed) != 0 {
+                *to = word.swap(0, Ordering::AcqRel);
+            }
+        }
+        for ((word, taken), to) in self.level.iter().zip(mail.requests).zip(&mut mail.level) {
+            if taken != 0 {
+                *to = word.fetch_and(!taken, Ordering::AcqRel) & taken;
+            }
+        }
+        mail
+    }
+
+    /// The VP's APIC as others address it.
+    pub fn identity(&self) -> Identity {
+        Identity::from_bits(self.identity.load(Ordering::Acquire))
+    }
+
+    /// Publishes the VP's APIC.
+    pub fn set_identity(&self, identity: Identity) {
+        self.identity.store(identity.to_bits(), Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_first_post_to_a_vp_that_is_away_kicks() {
+        let mailbox = Mailbox::default();
+        assert!(!mailbox.post_vector(0x30, false), "the VP is here");
+        assert!(!mailbox.leave(), "mail waits");
+        assert_eq!(mailbox.drain().requests, [1 << 0x30, 0, 0, 0]);
+        assert!(mailbox.leave());
+        assert!(mailbox.post_vector(0xff, true));
+        assert!(!mailbox.post(Order::Nmi), "kicked already");
+        mailbox.come_back();
+        let mail = mailbox.drain();
+        assert_eq!((mail.requests[3], mail.level[3]), (1 << 63, 1 << 63));
+        assert!(mail.has(Order::Nmi) && !mail.has(Order::Init));
+        assert_eq!(mailbox.drain(), Mail::default());
+    }
+
+    #[test]
+    fn the_first_sipi_counts_and_init_comes_along() {
+        let mailbox = Mailbox::default();
+        let _ = mailbox.post(Order::Init);
+        let _ = mailbox.post_startup(0x9a);
+        let _ = mailbox.post_startup(0x10);
+        let mail = mailbox.drain();
+        assert!(mail.has(Order::Init) && mail.has(Order::Startup));
+        assert_eq!(mail.startup_vector(), 0x9a);
+        let _ = mailbox.post_startup(0x10);
+        assert_eq!(mailbox.drain().startup_vector(), 0x10);
+    }
+
+    #[test]
+    fn a_vector_posted_again_as_an_edge_is_one() {
+        let mailbox = Mailbox::default();
+        let _ = mailbox.post_vector(0x41, true);
+        let _ = mailbox.post_vector(0x41, false);
+        let mail = mailbox.drain();
+        assert_eq!((mail.requests[1], mail.level[1]), (2, 0));
+    }
+}
