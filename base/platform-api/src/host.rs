@@ -76,6 +76,8 @@ pub trait Host: Sync + 'static {
     fn idle(&self);
     /// Takes the interrupts that wait for this CPU.
     fn take_interrupts(&self);
+    /// Whether bytes may have come in on a serial channel since the last call.
+    fn serial_event(&self) -> bool;
     /// A byte that somebody typed on the host's console or sent to its second channel.
     fn serial_read(&self, channel: usize) -> Option<u8>;
     /// Sends a byte to the host's console (channel 0) or its second channel (1). False if the host

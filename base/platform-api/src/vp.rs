@@ -1,6 +1,6 @@
 //! A virtual processor on the CPU that it is bound to.
 
-use memory::{GpaRange, RamMap};
+use memory::{GpaRange, GuestMemory, RamMap};
 
 use crate::{Control, Exit, Host, Segment, SegmentRegister, VpState};
 
@@ -109,11 +109,15 @@ pub trait Platform: Sync + 'static {
     type Host: Host;
     /// A virtual processor.
     type Vp: GuestVp;
+    /// The guest's memory.
+    type Memory: GuestMemory + Sync;
 
     /// The outside.
     fn host(&self) -> &Self::Host;
     /// CPUs of the VM, each of which carries one VP.
     fn cpus(&self) -> u32;
+    /// The guest's memory, by copying.
+    fn memory(&self) -> &Self::Memory;
     /// The guest's RAM.
     fn ram(&self) -> &RamMap;
     /// Our own range, which the guest can not reach.

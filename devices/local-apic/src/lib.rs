@@ -207,6 +207,14 @@ impl LocalApic {
         (vector >> 4 > self.registers.ppr >> 4).then_some(vector)
     }
 
+    /// As [`LocalApic::pending`], but for a CPU that compares the task priority itself, as AMD-V
+    /// does with V_TPR (APM 15.21.2): the guest may lower CR8 without an exit.
+    #[inline]
+    pub fn pending_at_any_task_priority(&self) -> Option<u8> {
+        let vector = self.registers.irr.highest();
+        (vector >> 4 > self.registers.isr.highest() >> 4).then_some(vector)
+    }
+
     /// The CPU took `vector`: it moves from the IRR to the ISR (SDM 11.8.4). A vector that is not
     /// requested changes nothing.
     #[inline]

@@ -112,6 +112,11 @@ impl Host for SvmHost {
         instructions::open_interrupt_window();
     }
 
+    #[inline]
+    fn serial_event(&self) -> bool {
+        serial::take_event()
+    }
+
     fn serial_read(&self, channel: usize) -> Option<u8> {
         serial::receive(channel)
     }

@@ -61,6 +61,7 @@ struct CpuPages {
 #[derive(Debug)]
 pub struct NestedSvm {
     host: SvmHost,
+    memory: MappedMemory,
     found: Discovered,
     image: GpaRange,
     first_sample: clock::Sample,
@@ -129,9 +130,18 @@ impl NestedSvm {
         open_firmware_area();
         nested.map(region, FIRMWARE_AREA, FIRMWARE_AREA.start());
         RUNNING.store(1, Ordering::Release);
+        // The firmware area is memory for the guest, though no RAM in its map.
+        let mut reachable = found.ram;
+        if let Err(error) = reachable.add(FIRMWARE_AREA) {
+            log::warn!("the firmware area can not be filled: {error}");
+        }
+        // SAFETY: all of it is mapped at `GUEST_BASE` for ever, and the paravisor keeps no
+        // reference into it.
+        let memory = unsafe { MappedMemory::new(reachable, GUEST_BASE) };
         let stacks = cpus.iter().map(|cpu| cpu.place.stack_top).collect();
         Self {
             host,
+            memory,
             found,
             image: loaded,
             first_sample,
@@ -215,22 +225,6 @@ impl NestedSvm {
         self.host.set_frequencies(clock::refine(&self.first_sample, self.coarse));
     }
 
-    /// The guest's memory.
-    pub fn guest_memory(&self) -> MappedMemory {
-        // SAFETY: all guest RAM is mapped at `GUEST_BASE` for ever, and the paravisor
-        // keeps no reference into it.
-        unsafe { MappedMemory::new(self.found.ram, GUEST_BASE) }
-    }
-
-    /// The memory in which guests look for firmware tables; it is no RAM.
-    pub fn firmware_memory(&self) -> MappedMemory {
-        let mut map = RamMap::new();
-        // An empty map takes a range.
-        let _ = map.add(FIRMWARE_AREA);
-        // SAFETY: the area is mapped at `GUEST_BASE` too, and nothing refers into it.
-        unsafe { MappedMemory::new(map, GUEST_BASE) }
-    }
-
     /// Makes the VP of the running CPU.
     ///
     /// # Safety
@@ -256,6 +250,7 @@ impl NestedSvm {
 impl Platform for NestedSvm {
     type Host = SvmHost;
     type Vp = SvmVp;
+    type Memory = MappedMemory;
 
     fn host(&self) -> &SvmHost {
         &self.host
@@ -263,6 +258,10 @@ impl Platform for NestedSvm {
 
     fn cpus(&self) -> u32 {
         self.found.cpus
+    }
+
+    fn memory(&self) -> &MappedMemory {
+        &self.memory
     }
 
     fn ram(&self) -> &RamMap {
@@ -289,6 +288,9 @@ pub fn first_stack_top(found: &Discovered) -> u64 {
 }
 
 fn on_interrupt(vector: u8) {
+    if vector == apic::SERIAL_VECTOR {
+        serial::note_event();
+    }
     apic::end_of_interrupt(vector);
 }
 

@@ -1,5 +1,7 @@
 //! The host's two serial ports: the console, plus a second channel.
 
+use core::sync::atomic::{AtomicBool, Ordering};
+
 use platform_api::Width;
 
 use crate::{apic, instructions};
@@ -49,6 +51,19 @@ pub(crate) fn start() {
         write(port, register::INTERRUPT_ENABLE, 0x01);
         apic::route_pin(pin, apic::SERIAL_VECTOR);
     }
+}
+
+/// Set by the interrupt; set at the start, as bytes may have come before.
+static EVENT: AtomicBool = AtomicBool::new(true);
+
+/// Notes an interrupt of either port.
+pub(crate) fn note_event() {
+    EVENT.store(true, Ordering::Release);
+}
+
+/// Whether there has been an interrupt since the last call.
+pub(crate) fn take_event() -> bool {
+    EVENT.load(Ordering::Relaxed) && EVENT.swap(false, Ordering::AcqRel)
 }
 
 /// A received byte.

@@ -58,6 +58,7 @@ pub struct SvmVp {
     features: CpuFeatures,
     nmi: NmiMask,
     offered: Option<u8>,
+    window_wanted: bool,
     /// An interrupt or NMI whose delivery an exception cut short: it comes after the exception.
     displaced: Option<Event>,
     shut_down: bool,
@@ -99,6 +100,7 @@ impl SvmVp {
             features,
             nmi: NmiMask::Open,
             offered: None,
+            window_wanted: false,
             displaced: None,
             shut_down: false,
             counts: [0; EXIT_KINDS],
@@ -235,6 +237,7 @@ impl SvmVp {
     }
 
     fn close_window(&mut self) {
+        self.window_wanted = false;
         self.intercept(intercepts::VIRTUAL_INTERRUPT, false);
         let old = self.vmcb.read_u32(control::VIRTUAL_INTERRUPT);
         self.vmcb.write_u32(control::VIRTUAL_INTERRUPT, old & !virtual_interrupt::PENDING);
@@ -333,7 +336,7 @@ impl GuestVp for SvmVp {
         self.vmcb.write_u8(control::TLB_CONTROL, TLB_FLUSH_ALL);
         self.intercept(intercepts::IRET | intercepts::VIRTUAL_INTERRUPT, false);
         (self.nmi, self.offered, self.displaced) = (NmiMask::Open, None, None);
-        self.shut_down = false;
+        (self.shut_down, self.window_wanted) = (false, false);
         reset_breakpoints();
         if power_on {
             self.reset_fpu();
@@ -522,7 +525,9 @@ impl GuestVp for SvmVp {
 
     #[inline]
     fn offer_interrupt(&mut self, vector: Option<u8>) {
-        if self.offered == vector {
+        if self.window_wanted {
+            self.close_window();
+        } else if self.offered == vector {
             return;
         }
         self.offered = vector;
@@ -553,6 +558,7 @@ impl GuestVp for SvmVp {
 
     fn request_interrupt_window(&mut self) {
         self.offered = None;
+        self.window_wanted = true;
         self.intercept(intercepts::VIRTUAL_INTERRUPT, true);
         let old = self.vmcb.read_u32(control::VIRTUAL_INTERRUPT)
             & !virtual_interrupt::PRIORITY_MASK;
