@@ -1,0 +1,316 @@
+//! One counter of the 8254.
+//!
+//! Nothing counts step by step: each value is computed from the clock tick at which the count
+//! began, so any absence costs the same.
+
+use crate::registers::{ACCESS_HIGH, ACCESS_LOW, STATUS_NULL, STATUS_OUT};
+
+/// What the counting element does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Run {
+    /// No count was written since the control word.
+    Idle,
+    /// Waits for the gate.
+    Armed,
+    /// Has counted since this tick, or begins there.
+    Counting(i64),
+    /// Was stopped by the gate after so many ticks.
+    Stopped(i64),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Counter {
+    /// Bits 5:0 of the control word.
+    pub(crate) control: u8,
+    /// The count register.
+    pub(crate) count: u16,
+    /// What the counting element was loaded with.
+    pub(crate) active: u16,
+    /// The count register waits to be loaded into a counting element at work.
+    pub(crate) reload: bool,
+    /// When it will be, if that is a matter of time.
+    pub(crate) reload_at: Option<i64>,
+    pub(crate) run: Run,
+    pub(crate) gate: bool,
+    /// The first byte of a count of two.
+    pub(crate) low_byte: Option<u8>,
+    /// The next read of a two-byte count returns the high byte.
+    pub(crate) reads_high: bool,
+    pub(crate) latched_count: Option<u16>,
+    pub(crate) latched_status: Option<u8>,
+}
+
+impl Counter {
+    /// A counter at power-on, which the data sheet leaves undefined: mode 3, OUT high, idle.
+    pub(crate) const fn power_on(gate: bool) -> Self {
+        Self {
+            control: 0x36,
+            count: 0,
+            active: 0,
+            reload: false,
+            reload_at: None,
+            run: Run::Idle,
+            gate,
+            low_byte: None,
+            reads_high: false,
+            latched_count: None,
+            latched_status: None,
+        }
+    }
+
+    pub(crate) fn access(&self) -> u8 {
+        self.control >> 4
+    }
+
+    /// The mode; bit 2 is not decoded in modes 2 and 3 (DS figure 7).
+    pub(crate) fn mode(&self) -> u8 {
+        let mode = (self.control >> 1) & 7;
+        if mode >= 6 { mode - 4 } else { mode }
+    }
+
+    fn bcd(&self) -> bool {
+        self.control & 1 != 0
+    }
+
+    fn modulus(&self) -> i64 {
+        if self.bcd() { 10_000 } else { 0x1_0000 }
+    }
+
+    /// The number of ticks that a count stands for: zero is the largest (DS, "Minimum and maximum
+    /// initial counts"). One is illegal in modes 2 and 3 and taken as two there.
+    fn ticks(&self, count: u16) -> i64 {
+        let value = if self.bcd() { from_bcd(count) } else { i64::from(count) };
+        match (value, self.mode()) {
+            (0, _) => self.modulus(),
+            (1, 2 | 3) => 2,
+            _ => value,
+        }
+    }
+
+    pub(crate) fn write_control(&mut self, control: u8) {
+        *self =
+            Self { control, count: self.count, active: self.active, ..Self::power_on(self.gate) };
+    }
+
+    pub(crate) fn write(&mut self, byte: u8, tick: i64) {
+        match self.access() {
+            ACCESS_LOW => self.load(u16::from(byte), tick),
+            ACCESS_HIGH => self.load(u16::from(byte) << 8, tick),
+            _ => match self.low_byte.take() {
+                Some(low) => self.load(u16::from_le_bytes([low, byte]), tick),
+                None => {
+                    self.low_byte = Some(byte);
+                    // "Writing the first byte disables counting" (DS, mode 0).
+                    if self.mode() == 0 {
+                        self.run = Run::Idle;
+                    }
+                }
+            },
+        }
+    }
+
+    /// A count is complete. Counting begins with the tick after the write (DS, "Mode
+    /// definitions").
+    fn load(&mut self, count: u16, tick: i64) {
+        self.count = count;
+        match (self.mode(), self.run) {
+            (1 | 5, Run::Idle | Run::Armed) => {
+                self.run = Run::Armed;
+                self.reload = true;
+            }
+            (1 | 5, _) => self.reload = true,
+            (2 | 3, Run::Counting(start)) => {
+                self.reload = true;
+                self.reload_at = Some(self.boundary(start, tick));
+            }
+            (2 | 3, _) if !self.gate => {
+                self.run = Run::Armed;
+                self.reload = true;
+            }
+            (0 | 4, _) if !self.gate => {
+                self.active = count;
+                self.run = Run::Stopped(0);
+            }
+            _ => self.begin(tick),
+        }
+    }
+
+    fn begin(&mut self, tick: i64) {
+        self.active = self.count;
+        self.reload = false;
+        self.reload_at = None;
+        self.run = Run::Counting(tick.saturating_add(1));
+    }
+
+    /// The gate changes (DS figure 21).
+    pub(crate) fn set_gate(&mut self, gate: bool, tick: i64) {
+        if gate == self.gate {
+            return;
+        }
+        self.gate = gate;
+        match (self.mode(), self.run, gate) {
+            (_, Run::Idle, _) => {}
+            (1 | 2 | 3 | 5, _, true) => self.begin(tick),
+            (2 | 3, _, false) => {
+                self.run = Run::Armed;
+                self.reload_at = None;
+            }
+            (0 | 4, Run::Counting(start), false) => {
+                self.run = Run::Stopped(tick.saturating_sub(start).max(0));
+            }
+            (0 | 4, Run::Stopped(elapsed), true) => {
+                self.run = Run::Counting(tick.saturating_sub(elapsed));
+            }
+            _ => {}
+        }
+    }
+
+    /// Loads a count that waited for the end of a period (mode 2) or half period (mode 3).
+    pub(crate) fn settle(&mut self, tick: i64) {
+        let Some(boundary) = self.reload_at.filter(|at| *at <= tick) else { return };
+        let was_high = self.ends_high(boundary);
+        self.active = self.count;
+        self.reload = false;
+        self.reload_at = None;
+        let skipped = if was_high { self.high_ticks(self.active) } else { 0 };
+        self.run = Run::Counting(boundary.saturating_sub(skipped));
+    }
+
+    /// The first tick after `tick` at which a new count is loaded: the end of the period, in mode
+    /// 3 also that of the high half.
+    fn boundary(&self, start: i64, tick: i64) -> i64 {
+        let ticks = self.ticks(self.active);
+        let elapsed = tick.saturating_sub(start).max(0);
+        let high = self.high_ticks(self.active);
+        let left = match elapsed.rem_euclid(ticks) {
+            phase if self.mode() == 3 && phase < high => high - phase,
+            phase => ticks - phase,
+        };
+        start.saturating_add(elapsed).saturating_add(left)
+    }
+
+    /// Whether `boundary` is the end of a high half period.
+    fn ends_high(&self, boundary: i64) -> bool {
+        let Run::Counting(start) = self.run else { return false };
+        self.mode() == 3 && boundary.saturating_sub(start) % self.ticks(self.active) != 0
+    }
+
+    /// Length of the high half period in mode 3: an odd count is longer there (DS, mode 3).
+    fn high_ticks(&self, count: u16) -> i64 {
+        (self.ticks(count) + 1) / 2
+    }
+
+    /// The OUT pin at `tick` (DS, "Mode definitions").
+    pub(crate) fn out(&self, tick: i64) -> bool {
+        let ticks = self.ticks(self.active);
+        let elapsed = match self.run {
+            Run::Counting(start) => tick.saturating_sub(start),
+            Run::Stopped(elapsed) => return self.mode() != 0 || elapsed >= ticks,
+            Run::Idle | Run::Armed => return self.mode() != 0,
+        };
+        match self.mode() {
+            0 | 1 => elapsed >= ticks,
+            2 => elapsed.rem_euclid(ticks) != ticks - 1 || elapsed < 0,
+            3 => elapsed.rem_euclid(ticks) < self.high_ticks(self.active) || elapsed < 0,
+            _ => elapsed != ticks,
+        }
+    }
+
+    /// The first tick after `tick` at which OUT rises by itself.
+    pub(crate) fn next_rise(&self, tick: i64) -> Option<i64> {
+        let Run::Counting(start) = self.run else { return None };
+        let ticks = self.ticks(self.active);
+        let rise = match self.mode() {
+            0 | 1 => start.saturating_add(ticks),
+            2 | 3 => match self.reload_at {
+                Some(boundary) if self.ends_high(boundary) => {
+                    let low = self.ticks(self.count) - self.high_ticks(self.count);
+                    boundary.saturating_add(low)
+                }
+                _ => {
+                    let periods = tick.saturating_sub(start).max(0) / ticks + 1;
+                    start.saturating_add(periods.saturating_mul(ticks))
+                }
+            },
+            _ => start.saturating_add(ticks).saturating_add(1),
+        };
+        (rise > tick).then_some(rise)
+    }
+
+    /// What the counting element holds at `tick`.
+    fn value(&self, tick: i64) -> u16 {
+        let elapsed = match self.run {
+            Run::Counting(start) if tick >= start => tick.saturating_sub(start),
+            Run::Stopped(elapsed) => elapsed,
+            _ => return self.active,
+        };
+        let ticks = self.ticks(self.active);
+        let value = match self.mode() {
+            2 => ticks - elapsed % ticks,
+            3 => {
+                // It counts down by two, in each half from the even part of the count.
+                let (phase, high) = (elapsed % ticks, self.high_ticks(self.active));
+                let in_half = if phase < high { phase } else { phase - high };
+                (ticks & !1) - 2 * in_half
+            }
+            _ => ticks.saturating_sub(elapsed),
+        };
+        let value = value.rem_euclid(self.modulus());
+        if self.bcd() { to_bcd(value) } else { value as u16 }
+    }
+
+    pub(crate) fn latch_count(&mut self, tick: i64) {
+        if self.latched_count.is_none() {
+            self.latched_count = Some(self.value(tick));
+        }
+    }
+
+    pub(crate) fn latch_status(&mut self, tick: i64) {
+        if self.latched_status.is_none() {
+            self.latched_status = Some(self.status(tick));
+        }
+    }
+
+    /// The status byte (DS figure 12).
+    fn status(&self, tick: i64) -> u8 {
+        let waits = match self.run {
+            Run::Idle => true,
+            Run::Counting(start) => tick < start || self.reload,
+            Run::Armed | Run::Stopped(_) => self.reload,
+        };
+        self.control
+            | if waits { STATUS_NULL } else { 0 }
+            | if self.out(tick) { STATUS_OUT } else { 0 }
+    }
+
+    /// Reads the counter's port: a latched status first, then a latched count, then the count.
+    pub(crate) fn read(&mut self, tick: i64) -> u8 {
+        if let Some(status) = self.latched_status.take() {
+            return status;
+        }
+        let [low, high] = self.latched_count.unwrap_or_else(|| self.value(tick)).to_le_bytes();
+        let (byte, last) = match self.access() {
+            ACCESS_LOW => (low, true),
+            ACCESS_HIGH => (high, true),
+            _ => {
+                self.reads_high = !self.reads_high;
+                if self.reads_high { (low, false) } else { (high, true) }
+            }
+        };
+        if last {
+            self.latched_count = None;
+        }
+        byte
+    }
+}
+
+/// The value of four decimal digits. A digit above 9, which a guest must not write, counts as it
+/// stands.
+fn from_bcd(digits: u16) -> i64 {
+    [12, 8, 4, 0].iter().fold(0, |value, shift| value * 10 + i64::from((digits >> shift) & 0xF))
+}
+
+fn to_bcd(value: i64) -> u16 {
+    let digit = |place: i64| (value / place % 10) as u16;
+    digit(1000) << 12 | digit(100) << 8 | digit(10) << 4 | digit(1)
+}

@@ -1,0 +1,228 @@
+//! The model of an Intel 8254 timer as a PC wires it.
+//!
+//! It comprises the three counters at ports 40h to 43h, and port 61h, which has the gate and
+//! output of counter 2. The source is Intel's data sheet 231164 ("DS").
+//!
+//! Counter 0 drives IRQ 0. Its rising edges are what an interrupt controller counts, so the shell
+//! takes them from [`Pit::take_edge`] and pulses the line (low, then high) for each. Rising edges
+//! come no more often than the minimum period given at construction; those between coalesce, so a
+//! count of one can not starve the machine. Each output's exact level is in [`Pit::output`].
+#![no_std]
+#![forbid(unsafe_code)]
+
+#[cfg(test)]
+extern crate std;
+
+mod counter;
+mod inspect;
+pub mod registers;
+mod state;
+#[cfg(test)]
+mod tests;
+
+pub use state::{SAVED_VERSION, Saved, SavedCounter, SavedRun};
+
+use counter::Counter;
+use device::{Device, Inspect, Instant, RestoreError};
+use registers::*;
+
+const NANOS_PER_SECOND: u128 = 1_000_000_000;
+
+/// The three counters with the speaker port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pit {
+    /// Nanoseconds between two interrupts, at least.
+    minimum_period: u64,
+    latest: Instant,
+    counters: [Counter; 3],
+    /// Bits 3:0 of port 61h.
+    speaker: u8,
+    /// The tick up to which rising edges of OUT0 were looked for.
+    examined: i64,
+    /// OUT0 rose, which has not become an interrupt yet.
+    due: bool,
+    /// An interrupt that the shell has not taken yet.
+    edge: bool,
+    not_before: Instant,
+}
+
+impl Pit {
+    /// A timer at power-on: nothing counts. `minimum_period` is in nanoseconds.
+    pub fn new(minimum_period: u64) -> Self {
+        Self::power_on(minimum_period, Instant::START)
+    }
+
+    fn power_on(minimum_period: u64, latest: Instant) -> Self {
+        Self {
+            minimum_period,
+            latest,
+            // Gates 0 and 1 are tied high; port 61h drives gate 2.
+            counters: [Counter::power_on(true), Counter::power_on(true), Counter::power_on(false)],
+            speaker: 0,
+            examined: tick(latest),
+            due: false,
+            edge: false,
+            not_before: Instant::START,
+        }
+    }
+
+    /// Reads a byte from port 40h to 43h or 61h; all ones from any other, and from the control
+    /// word, which is write-only.
+    pub fn read(&mut self, port: u16, now: Instant) -> u8 {
+        self.advance(now);
+        let tick = tick(self.latest);
+        match port {
+            COUNTER_0..=COUNTER_2 => self.counter(port).map_or(0xFF, |counter| counter.read(tick)),
+            SPEAKER => self.read_speaker(),
+            _ => 0xFF,
+        }
+    }
+
+    /// Writes a byte to port 40h to 43h or 61h; to any other it is lost.
+    pub fn write(&mut self, port: u16, value: u8, now: Instant) {
+        self.advance(now);
+        let tick = tick(self.latest);
+        let was_high = self.out(0);
+        match port {
+            COUNTER_0..=COUNTER_2 => {
+                if let Some(counter) = self.counter(port) {
+                    counter.write(value, tick);
+                }
+            }
+            CONTROL => self.write_control(value, tick),
+            SPEAKER => {
+                self.speaker = value & SPEAKER_BITS;
+                let [_, _, counter] = &mut self.counters;
+                counter.set_gate(value & SPEAKER_GATE != 0, tick);
+            }
+            _ => {}
+        }
+        // A change of mode may raise OUT0, too.
+        self.due |= self.out(0) && !was_high;
+        self.fire();
+    }
+
+    /// The level of an output (0 to 2) at `now`; low if there is no such counter.
+    pub fn output(&mut self, counter: usize, now: Instant) -> bool {
+        self.advance(now);
+        self.out(counter)
+    }
+
+    /// Whether OUT0 rose since the last call: then pulse IRQ 0.
+    #[must_use]
+    pub fn take_edge(&mut self) -> bool {
+        core::mem::take(&mut self.edge)
+    }
+
+    /// The level at the speaker: OUT2 if the guest lets it through.
+    pub fn speaker(&mut self, now: Instant) -> bool {
+        self.output(2, now) && self.speaker & SPEAKER_DATA != 0
+    }
+
+    fn counter(&mut self, port: u16) -> Option<&mut Counter> {
+        self.counters.get_mut(usize::from(port.checked_sub(COUNTER_0)?))
+    }
+
+    fn out(&self, counter: usize) -> bool {
+        let tick = tick(self.latest);
+        self.counters.get(counter).is_some_and(|counter| counter.out(tick))
+    }
+
+    fn write_control(&mut self, value: u8, tick: i64) {
+        let select = value >> 6;
+        if select == READ_BACK {
+            self.read_back(value, tick);
+        } else if let Some(counter) = self.counters.get_mut(usize::from(select)) {
+            if (value & CONTROL_BITS) >> 4 == ACCESS_LATCH {
+                counter.latch_count(tick);
+            } else {
+                counter.write_control(value & CONTROL_BITS);
+            }
+        }
+    }
+
+    /// The read-back command (DS figure 11): bits 3:1 select counters.
+    fn read_back(&mut self, command: u8, tick: i64) {
+        for (index, counter) in self.counters.iter_mut().enumerate() {
+            if command >> (index + 1) & 1 == 0 {
+                continue;
+            }
+            if command & READ_BACK_NO_COUNT == 0 {
+                counter.latch_count(tick);
+            }
+            if command & READ_BACK_NO_STATUS == 0 {
+                counter.latch_status(tick);
+            }
+        }
+    }
+
+    fn read_speaker(&self) -> u8 {
+        let refresh = (self.latest.as_nanos() / REFRESH_NANOS) & 1 != 0;
+        self.speaker
+            | if refresh { SPEAKER_REFRESH } else { 0 }
+            | if self.out(2) { SPEAKER_OUT2 } else { 0 }
+    }
+
+    /// Turns a rise into an interrupt as soon as the minimum period allows.
+    fn fire(&mut self) {
+        if self.due && self.latest >= self.not_before {
+            self.due = false;
+            self.edge = true;
+            self.not_before = self.latest.saturating_add(self.minimum_period);
+        }
+    }
+}
+
+impl Device for Pit {
+    type Saved = Saved;
+
+    fn reset(&mut self, now: Instant) {
+        *self = Self::power_on(self.minimum_period, self.latest.max(now));
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        if self.due {
+            return Some(self.not_before);
+        }
+        let [counter, _, _] = &self.counters;
+        let rise = counter.next_rise(self.examined)?;
+        Some(instant(rise).max(self.not_before))
+    }
+
+    fn advance(&mut self, now: Instant) {
+        self.latest = self.latest.max(now);
+        let tick = tick(self.latest);
+        let [counter, _, _] = &self.counters;
+        self.due |= counter.next_rise(self.examined).is_some_and(|rise| rise <= tick);
+        self.examined = tick;
+        for counter in &mut self.counters {
+            counter.settle(tick);
+        }
+        self.fire();
+    }
+
+    fn save(&self) -> Saved {
+        state::save(self)
+    }
+
+    fn restore(&mut self, saved: &Saved) -> Result<(), RestoreError> {
+        *self = state::restore(self.minimum_period, saved)?;
+        Ok(())
+    }
+
+    fn inspect(&self, to: &mut dyn Inspect) {
+        inspect::inspect(self, to);
+    }
+}
+
+/// The number of clock ticks up to a time. 64 bits of nanoseconds are less than 2^55 ticks.
+fn tick(at: Instant) -> i64 {
+    (u128::from(at.as_nanos()) * u128::from(CLOCK_HZ) / NANOS_PER_SECOND) as i64
+}
+
+/// The first time at which [`tick`] returns `tick`.
+fn instant(tick: i64) -> Instant {
+    let nanos = u128::from(tick.max(0) as u64) * NANOS_PER_SECOND;
+    let nanos = nanos.div_ceil(u128::from(CLOCK_HZ));
+    Instant::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+}
