@@ -80,9 +80,11 @@ pub trait Host: Sync + 'static {
     fn serial_event(&self) -> bool;
     /// A byte that somebody typed on the host's console or sent to its second channel.
     fn serial_read(&self, channel: usize) -> Option<u8>;
-    /// Sends a byte to the host's console (channel 0) or its second channel (1). False if the host
-    /// has no room for it now: try again later.
-    fn serial_write(&self, channel: usize, byte: u8) -> bool;
+    /// Whether the host has room for a byte on a serial channel now; if not, ask again later.
+    fn serial_ready(&self, channel: usize) -> bool;
+    /// Sends a byte to the host's console (channel 0) or its second channel (1). Without room it
+    /// may be lost.
+    fn serial_write(&self, channel: usize, byte: u8);
     /// Looks up a file that the host offers.
     fn file(&self, name: &str) -> Option<HostFile>;
     /// Reads part of a host file into our own memory.

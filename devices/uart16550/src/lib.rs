@@ -143,6 +143,16 @@ impl Uart {
         Some(byte)
     }
 
+    /// Whether the guest has sent a byte that [`Uart::transmitted`] has not given yet.
+    pub fn has_output(&self) -> bool {
+        !self.transmitter.is_empty()
+    }
+
+    /// Whether [`Uart::receive`] would take a byte now.
+    pub fn has_room(&self) -> bool {
+        !self.loops() && self.receiver.len() < self.capacity()
+    }
+
     /// Takes a byte from the line. False if there is no room for it now: offer it again later.
     #[must_use]
     pub fn receive(&mut self, byte: u8, now: Instant) -> bool {
@@ -184,7 +194,7 @@ impl Uart {
 
     fn receive_with(&mut self, byte: u8, errors: LineStatus, now: Instant) -> bool {
         self.advance(now);
-        if self.loops() || self.receiver.len() >= self.capacity() {
+        if !self.has_room() {
             return false;
         }
         self.shift_in(byte, errors);

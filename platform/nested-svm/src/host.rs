@@ -48,7 +48,7 @@ impl Write for ReportPort {
                 instructions::port_write(REPORT_PORT, Width::Byte, byte.into());
             } else {
                 // Without a report port this is the only way out; bytes that do not fit are lost.
-                let _ = serial::send(0, byte);
+                serial::send(0, byte);
             }
         }
         Ok(())
@@ -121,8 +121,12 @@ impl Host for SvmHost {
         serial::receive(channel)
     }
 
-    fn serial_write(&self, channel: usize, byte: u8) -> bool {
-        serial::send(channel, byte)
+    fn serial_ready(&self, channel: usize) -> bool {
+        serial::is_ready(channel)
+    }
+
+    fn serial_write(&self, channel: usize, byte: u8) {
+        serial::send(channel, byte);
     }
 
     fn file(&self, name: &str) -> Option<HostFile> {

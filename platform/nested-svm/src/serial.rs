@@ -73,12 +73,14 @@ pub(crate) fn receive(channel: usize) -> Option<u8> {
     (status != 0xff && status & DATA_READY != 0).then(|| read(port, register::DATA) as u8)
 }
 
-/// Sends a byte; false if the port has no room now. A missing port swallows it.
-pub(crate) fn send(channel: usize, byte: u8) -> bool {
-    let Some(port) = PORTS.get(channel).copied() else { return true };
-    if read(port, register::LINE_STATUS) & TRANSMIT_EMPTY == 0 {
-        return false;
+/// Whether a port takes a byte now. A missing port swallows everything.
+pub(crate) fn is_ready(channel: usize) -> bool {
+    PORTS.get(channel).is_none_or(|port| read(*port, register::LINE_STATUS) & TRANSMIT_EMPTY != 0)
+}
+
+/// Sends a byte.
+pub(crate) fn send(channel: usize, byte: u8) {
+    if let Some(port) = PORTS.get(channel) {
+        write(*port, register::DATA, byte.into());
     }
-    write(port, register::DATA, byte.into());
-    true
 }

@@ -1,0 +1,268 @@
+//! The devices that all VPs share, each behind a lock of its own, at their ports and addresses.
+//!
+//! Every access follows one pattern: lock the device, use it, set its interrupt line under the
+//! same lock (so that levels reach the controllers in the order in which they arose), unlock,
+//! deliver. Nothing is delivered, and no CPU kicked, under a lock.
+
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use device::{Device, Instant};
+use local_apic::Ipi;
+use pit8254::Pit;
+use platform_api::{Host, Width};
+use spin::Mutex;
+use uart16550::Uart;
+
+use crate::lines::{Lines, Signals, irq};
+
+/// The shortest time between two timer interrupts that a guest gets, in nanoseconds. A guest that
+/// asks for more of them gets these, so that it can not starve the other VPs and our own tasks.
+pub const MINIMUM_TIMER_PERIOD: u64 = 100_000;
+
+/// How soon a byte that could not be passed on is tried again, in nanoseconds.
+const SERIAL_RETRY: u64 = 1_000_000;
+
+/// Where interrupts go.
+pub trait Deliver {
+    /// Sends a message to local APICs.
+    fn deliver(&self, ipi: Ipi, level_triggered: bool);
+    /// The 8259 pair's output has changed.
+    fn pic_changed(&self);
+}
+
+/// What every access needs: the time, the host, and the way to the VPs.
+#[derive(Debug)]
+pub struct Access<'a, H, D> {
+    /// The time.
+    pub now: Instant,
+    /// The host.
+    pub host: &'a H,
+    /// Where interrupts go.
+    pub to: &'a D,
+}
+
+/// What a port access asks of the whole machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Reset.
+    Reset,
+    /// Power off.
+    PowerOff,
+}
+
+/// The shared devices.
+#[derive(Debug)]
+pub struct Chipset {
+    pub(crate) lines: Lines,
+    pit: Mutex<Pit>,
+    uarts: [Mutex<Uart>; 2],
+    /// A serial byte waits for room, on one side or the other.
+    serial_stalled: AtomicBool,
+    /// When the first of the devices wants [`Chipset::advance`], in nanoseconds.
+    deadline: AtomicU64,
+}
+
+const UART_IRQ: [u8; 2] = [irq::SERIAL_1, irq::SERIAL_2];
+
+impl Chipset {
+    /// Devices after power-on.
+    pub fn new() -> Self {
+        Self {
+            lines: Lines::new(),
+            pit: Mutex::new(Pit::new(MINIMUM_TIMER_PERIOD)),
+            uarts: [Mutex::new(Uart::new()), Mutex::new(Uart::new())],
+            serial_stalled: AtomicBool::new(false),
+            deadline: AtomicU64::new(u64::MAX),
+        }
+    }
+
+    /// Reads `width` bytes at `port`.
+    pub fn read_port(
+        &self,
+        port: u16,
+        width: Width,
+        on: &Access<'_, impl Host, impl Deliver>,
+    ) -> u32 {
+        if width == Width::Byte {
+            return u32::from(self.read_byte(port, on));
+        }
+        // Byte-wide devices see a wide access as bytes at consecutive ports.
+        let mut bytes = [0xff; 4];
+        for (offset, byte) in (0..u16::from(width.bytes())).zip(&mut bytes) {
+            *byte = self.read_byte(port.wrapping_add(offset), on);
+        }
+        u32::from_le_bytes(bytes) & width.mask()
+    }
+
+    fn read_byte(&self, port: u16, on: &Access<'_, impl Host, impl Deliver>) -> u8 {
+        let now = on.now;
+        match port {
+            0x20 | 0x21 | 0xa0 | 0xa1 | 0x4d0 | 0x4d1 => {
+                let (value, signals) = self.lines.read_pic(port);
+                send(signals, on.to);
+                value
+            }
+            0x40..=0x43 | 0x61 => self.with_pit(on, |pit| pit.read(port, now)),
+            0x3f8..=0x3ff => self.with_uart(0, on, |u| u.read(port as u8 & 7, now)),
+            0x2f8..=0x2ff => self.with_uart(1, on, |u| u.read(port as u8 & 7, now)),
+            _ => 0xff,
+        }
+    }
+
+    /// Writes `width` bytes of `value` at `port`.
+    pub fn write_port(
+        &self,
+        port: u16,
+        width: Width,
+        value: u32,
+        on: &Access<'_, impl Host, impl Deliver>,
+    ) -> Option<Request> {
+        let mut request = None;
+        for (offset, byte) in (0..u16::from(width.bytes())).zip(value.to_le_bytes()) {
+            let asked = self.write_byte(port.wrapping_add(offset), byte, on);
+            request = request.or(asked);
+        }
+        request
+    }
+
+    fn write_byte(
+        &self,
+        port: u16,
+        value: u8,
+        on: &Access<'_, impl Host, impl Deliver>,
+    ) -> Option<Request> {
+        let now = on.now;
+        match port {
+            0x20 | 0x21 | 0xa0 | 0xa1 | 0x4d0 | 0x4d1 => {
+                send(self.lines.write_pic(port, value), on.to);
+            }
+            0x40..=0x43 | 0x61 => self.with_pit(on, |pit| pit.write(port, value, now)),
+            0x3f8..=0x3ff => {
+                self.with_uart(0, on, |u| u.write(port as u8 & 7, value, now));
+            }
+            0x2f8..=0x2ff => {
+                self.with_uart(1, on, |u| u.write(port as u8 & 7, value, now));
+            }
+            _ => {}
+        }
+        None
+    }
+
+    /// Uses the PIT; its output 0 is an edge on IRQ 0.
+    fn with_pit<T>(
+        &self,
+        on: &Access<'_, impl Host, impl Deliver>,
+        use_it: impl FnOnce(&mut Pit) -> T,
+    ) -> T {
+        let mut pit = self.pit.lock();
+        let result = use_it(&mut pit);
+        let signals = if pit.take_edge() { self.lines.pulse(irq::TIMER) } else { Signals::default() };
+        self.lower_deadline(pit.deadline());
+        drop(pit);
+        send(signals, on.to);
+        result
+    }
+
+    /// Uses a UART: what it sends goes to the host at once, unless the host has no room.
+    fn with_uart<T>(
+        &self,
+        index: usize,
+        on: &Access<'_, impl Host, impl Deliver>,
+        use_it: impl FnOnce(&mut Uart) -> T,
+    ) -> T {
+        let [first, second] = &self.uarts;
+        let (cell, irq) = if index == 0 { (first, UART_IRQ[0]) } else { (second, UART_IRQ[1]) };
+        let mut uart = cell.lock();
+        let result = use_it(&mut uart);
+        self.transmit(index, &mut uart, on);
+        let signals = self.lines.set(irq, uart.interrupt());
+        self.lower_deadline(uart.deadline());
+        drop(uart);
+        send(signals, on.to);
+        result
+    }
+
+    fn transmit(
+        &self,
+        index: usize,
+        uart: &mut Uart,
+        on: &Access<'_, impl Host, impl Deliver>,
+    ) {
+        while uart.has_output() {
+            if !on.host.serial_ready(index) {
+                self.serial_stalled.store(true, Ordering::Release);
+                self.lower_deadline(Some(on.now.saturating_add(SERIAL_RETRY)));
+                return;
+            }
+            if let Some(byte) = uart.transmitted() {
+                on.host.serial_write(index, byte);
+            }
+        }
+    }
+
+    /// Passes bytes from the host's serial channels to the guest as far as there is room.
+    pub fn receive_serial(&self, on: &Access<'_, impl Host, impl Deliver>) {
+        let now = on.now;
+        self.serial_stalled.store(false, Ordering::Release);
+        for index in 0..self.uarts.len() {
+            let stalled = self.with_uart(index, on, |uart| {
+                while uart.has_room() {
+                    let Some(byte) = on.host.serial_read(index) else { return false };
+                    // There is room, as has just been asked.
+                    let _ = uart.receive(byte, now);
+                }
+                true
+            });
+            if stalled {
+                self.serial_stalled.store(true, Ordering::Release);
+                self.lower_deadline(Some(now.saturating_add(SERIAL_RETRY)));
+            }
+        }
+    }
+
+    /// When [`Chipset::advance`] is wanted.
+    #[inline]
+    pub fn deadline(&self) -> u64 {
+        self.deadline.load(Ordering::Relaxed)
+    }
+
+    fn lower_deadline(&self, deadline: Option<Instant>) {
+        if let Some(deadline) = deadline {
+            self.deadline.fetch_min(deadline.as_nanos(), Ordering::AcqRel);
+        }
+    }
+
+    /// Lets the events up to `now` happen.
+    pub fn advance(&self, on: &Access<'_, impl Host, impl Deliver>) {
+        let now = on.now;
+        self.deadline.store(u64::MAX, Ordering::Release);
+        self.with_pit(on, |pit| pit.advance(now));
+        for index in 0..self.uarts.len() {
+            self.with_uart(index, on, |uart| uart.advance(now));
+        }
+        if self.serial_stalled.load(Ordering::Acquire) {
+            self.receive_serial(on);
+        }
+    }
+
+    /// Returns all devices to their power-on state.
+    pub fn reset(&self, now: Instant) {
+        self.lines.reset(now);
+        self.pit.lock().reset(now);
+        for uart in &self.uarts {
+            uart.lock().reset(now);
+        }
+        self.serial_stalled.store(true, Ordering::Release);
+        self.deadline.store(now.as_nanos(), Ordering::Release);
+    }
+}
+
+/// Delivers what a line change caused.
+pub(crate) fn send(signals: Signals, to: &impl Deliver) {
+    for (ipi, level) in signals.messages.into_iter().flatten() {
+        to.deliver(ipi, level);
+    }
+    if signals.pic_changed {
+        to.pic_changed();
+    }
+}

@@ -1,0 +1,62 @@
+//! The way of an interrupt message to the VPs that it names.
+
+use local_apic::{Delivery, Destination, Ipi, lowest_priority};
+use platform_api::{Host, Platform};
+
+use crate::chipset::Deliver;
+use crate::machine::Machine;
+use crate::mailbox::{Mailbox, Order};
+
+impl<P: Platform> Machine<P> {
+    /// Sends `ipi`, which VP `sender` wrote to its ICR, or a device sent.
+    pub(crate) fn send_ipi(&self, ipi: Ipi, level_triggered: bool, sender: Option<u32>) {
+        if ipi.delivery == Delivery::LowestPriority {
+            let candidates = self.receivers(ipi.destination, sender);
+            let with_identity = candidates.map(|(vp, mailbox)| (vp, mailbox.identity()));
+            if let Some(vp) = lowest_priority(with_identity, ipi.vector) {
+                self.post(vp, |mailbox| mailbox.post_vector(ipi.vector, level_triggered));
+            }
+            return;
+        }
+        for (vp, _) in self.receivers(ipi.destination, sender) {
+            self.post(vp, |mailbox| match ipi.delivery {
+                Delivery::Fixed => mailbox.post_vector(ipi.vector, level_triggered),
+                Delivery::Nmi => mailbox.post(Order::Nmi),
+                Delivery::Init => mailbox.post(Order::Init),
+                Delivery::StartUp => mailbox.post_startup(ipi.vector),
+                // There is no system management mode: nothing would answer.
+                Delivery::Smi | Delivery::LowestPriority => false,
+            });
+        }
+    }
+
+    fn receivers(
+        &self,
+        destination: Destination,
+        sender: Option<u32>,
+    ) -> impl Iterator<Item = (u32, &Mailbox)> + Clone {
+        (0..).zip(&self.mailboxes).filter(move |(vp, mailbox)| {
+            destination.matches(mailbox.identity(), Some(*vp) == sender)
+        })
+    }
+
+    /// Posts to VP `vp`, then kicks its CPU if that is needed.
+    pub(crate) fn post(&self, vp: u32, post: impl FnOnce(&Mailbox) -> bool) {
+        if let Some(mailbox) = self.mailboxes.get(vp as usize)
+            && post(mailbox)
+        {
+            self.host().kick(vp);
+        }
+    }
+}
+
+impl<P: Platform> Deliver for Machine<P> {
+    fn deliver(&self, ipi: Ipi, level_triggered: bool) {
+        self.send_ipi(ipi, level_triggered, None);
+    }
+
+    fn pic_changed(&self) {
+        // The pair's output is wired to LINT0 of the first VP.
+        self.post(0, |mailbox| mailbox.post(Order::ExtInt));
+    }
+}

@@ -1,0 +1,34 @@
+//! The machine that the guest sees: exits in, device models behind them, effects out.
+//!
+//! [`Machine`] is what all VPs share; [`VirtualProcessor`] is one VP with its loop. An exit's way:
+//! `GuestVp::run` answers an `Exit`, `dispatch` takes it to a model in [`chipset`] or to the VP's
+//! own local APIC, and what follows (a line, a deadline, a message) is in place before the VP runs
+//! again. The platform is a type parameter, so nothing on that way is dynamic.
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+pub mod chipset;
+mod clock;
+mod cpu;
+mod deliver;
+mod dispatch;
+mod files;
+mod guest;
+mod lifecycle;
+mod lines;
+mod mailbox;
+mod machine;
+mod memory;
+mod msr;
+mod report;
+mod restart;
+mod vp;
+
+pub use chipset::MINIMUM_TIMER_PERIOD;
+pub use clock::Clock;
+pub use files::{GuestFiles, read_config};
+pub use guest::GuestError;
+pub use machine::Machine;
+pub use vp::VirtualProcessor;

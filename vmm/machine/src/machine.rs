@@ -1,0 +1,109 @@
+//! What all VPs share.
+
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use device::Instant;
+use hyperv::Partition;
+use local_apic::TIMER_INPUT_HZ;
+use memory::RamMap;
+use platform_api::{Host, Platform};
+use policy::{CpuidTable, Topology};
+use spin::Mutex;
+use wire::Config;
+
+use crate::chipset::{Access, Chipset};
+use crate::clock::Clock;
+use crate::files::GuestFiles;
+use crate::lifecycle::Lifecycle;
+use crate::mailbox::Mailbox;
+
+/// The machine, but for its VPs.
+#[derive(Debug)]
+pub struct Machine<P: Platform> {
+    pub(crate) platform: &'static P,
+    pub(crate) clock: Clock,
+    pub(crate) config: Config,
+    pub(crate) files: GuestFiles,
+    pub(crate) cpuid: CpuidTable,
+    pub(crate) chipset: Chipset,
+    pub(crate) mailboxes: Vec<Mailbox>,
+    pub(crate) hyperv: Option<Mutex<Partition>>,
+    pub(crate) lifecycle: Lifecycle,
+    /// The guest's TSC minus the host's, after a start of the machine.
+    pub(crate) tsc_offset: AtomicU64,
+    /// Exit counts of parked VPs, by reason; the sum is reported at the end.
+    pub(crate) counts: Mutex<Vec<u64>>,
+    pub(crate) starts: AtomicU64,
+}
+
+impl<P: Platform> Machine<P> {
+    /// Puts the machine together; nothing of the guest is loaded yet.
+    pub fn new(platform: &'static P, config: Config, files: GuestFiles) -> Self {
+        let host = platform.host();
+        let vps = platform.cpus();
+        let clock = Clock::new(host.tsc(), host.tsc_frequency());
+        let topology = Topology { vps, hypervisor: config.hyperv };
+        let mut mailboxes = Vec::new();
+        mailboxes.resize_with(vps as usize, Mailbox::default);
+        let machine = Self {
+            platform,
+            clock,
+            config,
+            files,
+            cpuid: CpuidTable::new(topology, |leaf, subleaf| host.cpuid(leaf, subleaf)),
+            chipset: Chipset::new(),
+            mailboxes,
+            hyperv: config.hyperv.then(|| Mutex::new(Partition::new(hyperv_clock(&clock)))),
+            lifecycle: Lifecycle::default(),
+            tsc_offset: AtomicU64::new(0),
+            counts: Mutex::new(Vec::new()),
+            starts: AtomicU64::new(0),
+        };
+        machine.restart_clocks();
+        machine
+    }
+
+    /// Starts the guest's time at zero: its TSC, its reference time.
+    pub(crate) fn restart_clocks(&self) {
+        let tsc = self.platform.host().tsc();
+        self.tsc_offset.store(tsc.wrapping_neg(), Ordering::Release);
+        if let Some(partition) = &self.hyperv {
+            *partition.lock() = Partition::new(hyperv_clock(&self.clock));
+        }
+    }
+
+    /// The host.
+    pub(crate) fn host(&self) -> &'static P::Host {
+        self.platform.host()
+    }
+
+    /// The guest's RAM.
+    pub(crate) fn ram(&self) -> &RamMap {
+        self.platform.ram()
+    }
+
+    /// The time now.
+    #[inline]
+    pub(crate) fn now(&self) -> Instant {
+        self.clock.at(self.host().tsc())
+    }
+
+    /// What a device access needs.
+    pub(crate) fn access(&self, now: Instant) -> Access<'_, P::Host, Self> {
+        Access { now, host: self.host(), to: self }
+    }
+
+    /// Number of VPs.
+    pub(crate) fn vps(&self) -> u32 {
+        self.mailboxes.len() as u32
+    }
+}
+
+fn hyperv_clock(clock: &Clock) -> hyperv::Clock {
+    hyperv::Clock {
+        tsc_frequency: clock.frequency(),
+        apic_frequency: TIMER_INPUT_HZ,
+        tsc_at_zero: 0,
+    }
+}

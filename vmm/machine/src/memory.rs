@@ -1,0 +1,186 @@
+//! Guest-physical addresses as an emulated instruction meets them: RAM, a device, or nothing.
+
+use device::Instant;
+use emulator::{BusError, PhysicalMemory, Ports};
+use local_apic::LocalApic;
+use memory::{Gpa, GuestMemory};
+use platform_api::{Host, Platform, Width};
+
+use crate::chipset::Request;
+use crate::machine::Machine;
+
+/// The IOAPIC's page (Intel 82093AA, section 3.0, at its usual address).
+pub(crate) const IOAPIC_PAGE: u64 = 0xfec0_0000;
+
+/// What an emulated instruction reaches, from one VP.
+pub(crate) struct Bus<'a, P: Platform> {
+    pub(crate) machine: &'a Machine<P>,
+    pub(crate) apic: &'a mut LocalApic,
+    pub(crate) vp: u32,
+    pub(crate) now: Instant,
+    pub(crate) tsc: u64,
+    /// Set when the instruction asked for something that concerns the whole machine.
+    pub(crate) request: Option<Request>,
+    /// Set when the local APIC's timer or identity changed.
+    pub(crate) apic_changed: bool,
+}
+
+/// Who answers at an address.
+enum Target {
+    Ram,
+    LocalApic(u16),
+    IoApic(u16),
+    Ecam(u32),
+    /// All-ones on a read; a write is lost.
+    Nothing,
+}
+
+impl<P: Platform> Bus<'_, P> {
+    fn target(&self, gpa: u64, length: usize) -> Target {
+        let page = gpa & !0xfff;
+        if self.apic.xapic_page() == Some(page) {
+            return Target::LocalApic(gpa as u16 & 0xfff);
+        }
+        if page == IOAPIC_PAGE {
+            return Target::IoApic(gpa as u16 & 0xfff);
+        }
+        if let Some(offset) = crate::chipset::ecam_offset(gpa) {
+            return Target::Ecam(offset);
+        }
+        if self.machine.ram().contains(gpa, length as u64) || is_firmware(gpa) {
+            return Target::Ram;
+        }
+        Target::Nothing
+    }
+
+    fn read_device(&mut self, gpa: u64, bytes: &mut [u8]) {
+        bytes.fill(0xff);
+        match self.target(gpa, bytes.len()) {
+            Target::LocalApic(offset) => {
+                let value = self.apic.read_xapic(offset & !3, self.now, self.tsc);
+                copy_part(value, offset, bytes);
+            }
+            Target::IoApic(offset) => {
+                let value = self.machine.chipset.lines.read_ioapic(offset & !3);
+                copy_part(value, offset, bytes);
+            }
+            Target::Ecam(offset) => self.machine.chipset.read_ecam(offset, bytes),
+            Target::Ram | Target::Nothing => {}
+        }
+    }
+
+    fn write_device(&mut self, gpa: u64, bytes: &[u8]) {
+        let mut word = [0; 4];
+        for (to, from) in word.iter_mut().zip(bytes) {
+            *to = *from;
+        }
+        let value = u32::from_le_bytes(word);
+        match self.target(gpa, bytes.len()) {
+            Target::LocalApic(offset) => {
+                let effect = self.apic.write_xapic(offset, value, self.now, self.tsc);
+                self.apic_changed |= self.machine.apply(effect, self.apic, self.vp);
+            }
+            Target::IoApic(offset) => {
+                self.machine.chipset.lines.write_ioapic(offset, value, |ipi, level| {
+                    self.machine.send_ipi(ipi, level, None);
+                });
+            }
+            Target::Ecam(offset) => self.machine.chipset.write_ecam(offset, bytes),
+            Target::Ram | Target::Nothing => {}
+        }
+    }
+}
+
+/// The bytes of `value` from byte `offset & 3` on; what is beyond stays as it is.
+fn copy_part(value: u32, offset: u16, bytes: &mut [u8]) {
+    let from = value.to_le_bytes();
+    for (to, from) in bytes.iter_mut().zip(from.iter().skip(usize::from(offset & 3))) {
+        *to = *from;
+    }
+}
+
+/// The area where guests look for firmware tables: memory, though no RAM in the map.
+fn is_firmware(gpa: u64) -> bool {
+    (0xc_0000..0x10_0000).contains(&gpa)
+}
+
+impl<P: Platform> PhysicalMemory for Bus<'_, P> {
+    fn read(&mut self, gpa: u64, bytes: &mut [u8]) -> Result<(), BusError> {
+        if self.machine.platform.memory().read(Gpa(gpa), bytes).is_err() {
+            self.read_device(gpa, bytes);
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, gpa: u64, bytes: &[u8]) -> Result<(), BusError> {
+        if self.machine.platform.memory().write(Gpa(gpa), bytes).is_err() {
+            self.write_device(gpa, bytes);
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn fetch(&mut self, gpa: u64, bytes: &mut [u8]) -> Result<(), BusError> {
+        if self.machine.platform.memory().read(Gpa(gpa), bytes).is_err() {
+            // Nothing to run there: a bus without a device floats high.
+            bytes.fill(0xff);
+        }
+        Ok(())
+    }
+
+    fn compare_exchange(
+        &mut self,
+        gpa: u64,
+        old: u128,
+        new: u128,
+        size: u8,
+    ) -> Result<u128, BusError> {
+        let memory = self.machine.platform.memory();
+        let exchanged = memory.compare_exchange(Gpa(gpa), size, old as u64, new as u64);
+        if let Ok(found) = exchanged {
+            return Ok(u128::from(found));
+        }
+        // A device, 16 bytes, or misaligned: as a read, then a write.
+        let (old_bytes, new_bytes) = (old.to_le_bytes(), new.to_le_bytes());
+        let mut found = [0; 16];
+        let length = usize::from(size.min(16));
+        if let (Some(now), Some(old), Some(new)) =
+            (found.get_mut(..length), old_bytes.get(..length), new_bytes.get(..length))
+        {
+            if memory.read(Gpa(gpa), now).is_err() {
+                self.write_device(gpa, new);
+                return Ok(u128::from_le_bytes(old_bytes));
+            }
+            if now == old {
+                self.write(gpa, new)?;
+            }
+        }
+        Ok(u128::from_le_bytes(found))
+    }
+}
+
+impl<P: Platform> Ports for Bus<'_, P> {
+    fn read_port(&mut self, port: u16, size: u8) -> u32 {
+        let access = self.machine.access(self.now);
+        self.machine.chipset.read_port(port, width(size), &access)
+    }
+
+    fn write_port(&mut self, port: u16, size: u8, value: u32) {
+        let access = self.machine.access(self.now);
+        let request = self.machine.chipset.write_port(port, width(size), value, &access);
+        self.request = self.request.or(request);
+    }
+}
+
+fn width(size: u8) -> Width {
+    match size {
+        1 => Width::Byte,
+        2 => Width::Word,
+        _ => Width::Dword,
+    }
+}
+
+/// The host's TSC, for callers that have no [`Bus`].
+pub(crate) fn guest_tsc<P: Platform>(machine: &Machine<P>, offset: u64) -> u64 {
+    machine.host().tsc().wrapping_add(offset)
+}
