@@ -152,6 +152,8 @@ fn put(bytes: &mut [u8], offset: usize, value: &[u8]) {
 fn bz_image(version: u16, long: bool) -> Vec<u8> {
     let mut image = vec![0; 3 * 512 + 0x2000];
     image[0x1F1] = 2;
+    // Code behind the header must not get into boot_params.
+    put(&mut image, 0x26C, &[0xDD; 0x64]);
     put(&mut image, 0x1FE, &[0x55, 0xAA, 0xEB, 0x6A]);
     put(&mut image, 0x202, b"HdrS");
     put(&mut image, 0x206, &version.to_le_bytes());
