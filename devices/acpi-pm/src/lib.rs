@@ -1,0 +1,198 @@
+//! The model of ACPI's fixed power management registers.
+//!
+//! It comprises the PM1a event and control blocks, and the 32-bit timer, in one block of 16 bytes
+//! (ACPI 6.5, 4.8). The machine is hardware-ACPI only: FADT SMI_CMD is 0, SCI_EN reads 1 always.
+//! Only the soft-off state S5 exists. The reset register is in the crate `reset-control`.
+#![no_std]
+#![forbid(unsafe_code)]
+
+#[cfg(test)]
+extern crate std;
+
+mod inspect;
+pub mod registers;
+mod state;
+#[cfg(test)]
+mod tests;
+
+pub use state::{SAVED_VERSION, Saved};
+
+use device::{Device, Inspect, Instant, RestoreError};
+use registers::*;
+
+const NANOS_PER_SECOND: u128 = 1_000_000_000;
+
+/// What the guest asks of the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Effect {
+    /// Enter S5: switch off.
+    PowerOff,
+}
+
+/// A fixed event from outside (ACPI 4.8.3.1.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FixedEvent {
+    /// Someone pressed the power button.
+    PowerButton,
+    /// The real-time clock's alarm fired.
+    RtcAlarm,
+    /// Firmware released the global lock.
+    GlobalLock,
+}
+
+/// The power management block.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AcpiPm {
+    latest: Instant,
+    status: Events,
+    enable: Events,
+    control: Control,
+}
+
+impl AcpiPm {
+    /// The block after reset. The timer counts from the start of the clock.
+    pub fn new() -> Self {
+        Self::power_on(Instant::START)
+    }
+
+    fn power_on(latest: Instant) -> Self {
+        let (status, enable) = (Events::empty(), Events::empty());
+        Self { latest, status, enable, control: Control::SCI_ENABLE }
+    }
+
+    /// Reads `width` bytes (1, 2 or 4) at `offset` in the block. What is no register, or beyond
+    /// the block, reads zero.
+    pub fn read(&mut self, offset: u16, width: u8, now: Instant) -> u32 {
+        self.advance(now);
+        let mut bytes = [0; 4];
+        for (place, byte) in bytes.iter_mut().take(usize::from(width)).enumerate() {
+            *byte = self.read_byte(offset.wrapping_add(place as u16));
+        }
+        u32::from_le_bytes(bytes)
+    }
+
+    /// Writes `width` bytes (1, 2 or 4) at `offset` in the block. Sleep types other than S5's
+    /// name no state that this machine has and do nothing.
+    pub fn write(&mut self, offset: u16, width: u8, value: u32, now: Instant) -> Option<Effect> {
+        self.advance(now);
+        let mut effect = None;
+        for (place, byte) in value.to_le_bytes().into_iter().take(usize::from(width)).enumerate() {
+            effect = self.write_byte(offset.wrapping_add(place as u16), byte).or(effect);
+        }
+        effect
+    }
+
+    /// Sets the status bit of an event.
+    pub fn raise(&mut self, event: FixedEvent) {
+        self.status |= match event {
+            FixedEvent::PowerButton => Events::POWER_BUTTON,
+            FixedEvent::RtcAlarm => Events::RTC,
+            FixedEvent::GlobalLock => Events::GLOBAL,
+        };
+    }
+
+    /// The level of the system control interrupt; active while an enabled event has its status
+    /// set (ACPI 4.8.3.1).
+    pub fn interrupt(&self) -> bool {
+        self.status.intersects(self.enable)
+    }
+
+    fn read_byte(&self, offset: u16) -> u8 {
+        let (register, place) = locate(offset);
+        let value = match register {
+            PM1_STATUS => u32::from(self.status.bits()),
+            PM1_ENABLE => u32::from(self.enable.bits()),
+            PM1_CONTROL => u32::from(self.control.bits()),
+            PM_TIMER => ticks(self.latest) as u32,
+            _ => 0,
+        };
+        (value >> (8 * place)) as u8
+    }
+
+    fn write_byte(&mut self, offset: u16, byte: u8) -> Option<Effect> {
+        let (register, place) = locate(offset);
+        let shift = 8 * u32::from(place & 1);
+        let (mask, value) = (0xFF << shift, u16::from(byte) << shift);
+        match register {
+            PM1_STATUS => self.status -= Events::from_bits_truncate(value),
+            PM1_ENABLE => {
+                let kept = self.enable.bits() & !mask;
+                self.enable = Events::from_bits_truncate(kept | value);
+            }
+            PM1_CONTROL => {
+                let kept = self.control - Control::from_bits_truncate(mask);
+                let new = Control::from_bits_truncate(value);
+                self.control = kept | (new & Control::WRITABLE) | Control::SCI_ENABLE;
+                let sleep_type = (self.control & Control::SLEEP_TYPE).bits() >> 10;
+                let sleeps = new.contains(Control::SLEEP_ENABLE);
+                return (sleeps && sleep_type == u16::from(SLP_TYP_S5)).then_some(Effect::PowerOff);
+            }
+            _ => {}
+        }
+        None
+    }
+}
+
+impl Default for AcpiPm {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Device for AcpiPm {
+    type Saved = Saved;
+
+    fn reset(&mut self, now: Instant) {
+        *self = Self::power_on(self.latest.max(now));
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let waits = self.enable.contains(Events::TIMER) && !self.status.contains(Events::TIMER);
+        waits.then(|| instant((half_periods(self.latest) + 1) << (TIMER_BITS - 1)))
+    }
+
+    /// The timer's status is set each time the most significant bit changes (ACPI 4.8.2.1).
+    fn advance(&mut self, now: Instant) {
+        let before = half_periods(self.latest);
+        self.latest = self.latest.max(now);
+        if half_periods(self.latest) != before {
+            self.status |= Events::TIMER;
+        }
+    }
+
+    fn save(&self) -> Saved {
+        state::save(self)
+    }
+
+    fn restore(&mut self, saved: &Saved) -> Result<(), RestoreError> {
+        *self = state::restore(saved)?;
+        Ok(())
+    }
+
+    fn inspect(&self, to: &mut dyn Inspect) {
+        inspect::inspect(self, to);
+    }
+}
+
+/// The register that a byte belongs to, with the byte's place in it.
+fn locate(offset: u16) -> (u16, u16) {
+    let start = if offset >= PM_TIMER { offset & !3 } else { offset & !1 };
+    (start, offset - start)
+}
+
+/// Timer ticks since the start of the clock.
+fn ticks(at: Instant) -> u64 {
+    (u128::from(at.as_nanos()) * u128::from(TIMER_HZ) / NANOS_PER_SECOND) as u64
+}
+
+/// How often the timer's most significant bit has changed.
+fn half_periods(at: Instant) -> u64 {
+    ticks(at) >> (TIMER_BITS - 1)
+}
+
+/// The first time at which [`ticks`] returns this.
+fn instant(ticks: u64) -> Instant {
+    let nanos = (u128::from(ticks) * NANOS_PER_SECOND).div_ceil(u128::from(TIMER_HZ));
+    Instant::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+}

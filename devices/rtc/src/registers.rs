@@ -1,0 +1,92 @@
+//! Ports with the bits of the registers.
+//!
+//! Sections are those of Motorola's MC146818 data sheet, ADI-1019 ("DS"); the century byte and
+//! the NMI mask are those of the IBM PC/AT.
+
+use bitflags::bitflags;
+
+/// Index of the register that [`DATA`] accesses; bit 7 masks NMI. Write-only.
+pub const INDEX: u16 = 0x70;
+/// The register that the index selects.
+pub const DATA: u16 = 0x71;
+/// Registers and memory together.
+pub const SIZE: usize = 128;
+
+/// Seconds; the alarm's follow each at the next index (DS figure 11).
+pub(crate) const SECONDS: u8 = 0x00;
+/// Alarm: seconds.
+pub(crate) const ALARM_SECONDS: u8 = 0x01;
+/// Minutes.
+pub(crate) const MINUTES: u8 = 0x02;
+/// Alarm: minutes.
+pub(crate) const ALARM_MINUTES: u8 = 0x03;
+/// Hours.
+pub(crate) const HOURS: u8 = 0x04;
+/// Alarm: hours.
+pub(crate) const ALARM_HOURS: u8 = 0x05;
+/// Day of the week; Sunday is 1.
+pub(crate) const WEEKDAY: u8 = 0x06;
+/// Day of the month.
+pub(crate) const DAY: u8 = 0x07;
+/// Month.
+pub(crate) const MONTH: u8 = 0x08;
+/// Year of the century.
+pub(crate) const YEAR: u8 = 0x09;
+/// Register A.
+pub(crate) const A: u8 = 0x0A;
+/// Register B.
+pub(crate) const B: u8 = 0x0B;
+/// Register C, read-only.
+pub(crate) const C: u8 = 0x0C;
+/// Register D, read-only.
+pub(crate) const D: u8 = 0x0D;
+/// Century; the FADT names it.
+pub const CENTURY: u8 = 0x32;
+
+/// Register A: update in progress.
+pub(crate) const A_UPDATE: u8 = 1 << 7;
+/// Register A: divider and rate, which hold what is written.
+pub(crate) const A_BITS: u8 = 0x7F;
+/// Register A: the divider for the 32,768 Hz crystal, with the slowest interrupt rates off.
+pub(crate) const A_NORMAL: u8 = 0x20;
+/// Register A: divider bits 6:4.
+pub(crate) const A_DIVIDER: u8 = 0x70;
+/// Register A: rate bits 3:0.
+pub(crate) const A_RATE: u8 = 0x0F;
+/// Register D: RAM and time are valid.
+pub(crate) const D_VALID: u8 = 1 << 7;
+
+/// Hours in 12-hour mode: afternoon (DS table 3).
+pub(crate) const HOURS_PM: u8 = 1 << 7;
+/// Alarm bytes with both bits set match everything (DS, "Time, calendar, and alarm locations").
+pub(crate) const ALARM_ANY: u8 = 0xC0;
+
+bitflags! {
+    /// Register B (DS, "Register B").
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(crate) struct Control: u8 {
+        /// Stored without an effect: guests keep UTC, and the rule is of 1967.
+        const DAYLIGHT_SAVING = 1 << 0;
+        const HOURS_24 = 1 << 1;
+        const BINARY = 1 << 2;
+        /// The SQW pin, which a PC does not wire.
+        const SQUARE_WAVE = 1 << 3;
+        const UPDATE_ENDED = 1 << 4;
+        const ALARM = 1 << 5;
+        const PERIODIC = 1 << 6;
+        const SET = 1 << 7;
+    }
+}
+
+impl Control {
+    /// The interrupt enables; register C has the flags in the same places.
+    pub(crate) const INTERRUPTS: Self = Self::UPDATE_ENDED.union(Self::ALARM).union(Self::PERIODIC);
+}
+
+/// Register C: an enabled interrupt is flagged.
+pub(crate) const C_REQUEST: u8 = 1 << 7;
+
+/// Nanoseconds in a second.
+pub(crate) const SECOND: u64 = 1_000_000_000;
+/// How long before an update UIP warns of it, in nanoseconds (DS table 6, tBUC).
+pub(crate) const UPDATE_WARNING: u64 = 244_000;

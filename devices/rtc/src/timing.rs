@@ -1,0 +1,92 @@
+//! The divider chain: updates, alarms, periodic flags.
+
+use crate::Rtc;
+use crate::registers::*;
+use device::Instant;
+
+impl Rtc {
+    /// Whether the divider runs: only 010b suits the crystal of a PC (DS table 4).
+    pub(crate) fn divider_runs(&self) -> bool {
+        self.a & A_DIVIDER == A_NORMAL
+    }
+
+    /// Whether seconds update the calendar.
+    fn updates(&self) -> bool {
+        self.divider_runs() && !self.b.contains(Control::SET)
+    }
+
+    pub(crate) fn update_in_progress(&self) -> bool {
+        self.updates() && self.latest.since(self.second_start) >= SECOND - UPDATE_WARNING
+    }
+
+    /// Register A. Starting the divider makes the first update follow half a second later (DS,
+    /// "Divider control").
+    pub(crate) fn write_a(&mut self, value: u8) {
+        let ran = self.divider_runs();
+        self.a = value & A_BITS;
+        if self.divider_runs() && !ran {
+            // Before the clock's own start there is no time to point at; then it is a full one.
+            let start = self.latest.as_nanos().saturating_sub(SECOND / 2);
+            self.second_start = Instant::from_nanos(start);
+        }
+    }
+
+    pub(crate) fn run_until(&mut self, now: Instant) {
+        let before = self.latest;
+        self.latest = self.latest.max(now);
+        if !self.divider_runs() {
+            return;
+        }
+        let seconds = self.latest.since(self.second_start) / SECOND;
+        let periods = self.periods(before);
+        if self.rate().is_some() && (seconds != 0 || self.periods(self.latest) != periods) {
+            self.flags |= Control::PERIODIC;
+        }
+        self.second_start = self.second_start.saturating_add(seconds * SECOND);
+        if seconds == 0 || !self.updates() {
+            return;
+        }
+        self.flags |= Control::UPDATE_ENDED;
+        if self.alarm_time().is_some_and(|alarm| alarm.next(&self.calendar) <= seconds) {
+            self.flags |= Control::ALARM;
+        }
+        self.calendar = self.calendar.after(seconds);
+    }
+
+    /// The periodic rate in Hz (DS table 5, for 32,768 Hz): the two fastest codes repeat slower
+    /// ones.
+    fn rate(&self) -> Option<u64> {
+        match self.a & A_RATE {
+            0 => None,
+            1 => Some(256),
+            2 => Some(128),
+            code => Some(32_768 >> (code - 1)),
+        }
+    }
+
+    /// Whole periods from the start of the current second to a time in it.
+    fn periods(&self, at: Instant) -> u64 {
+        let elapsed = at.since(self.second_start);
+        self.rate().map_or(0, |rate| elapsed.saturating_mul(rate) / SECOND)
+    }
+
+    /// The earliest time at which a flag is set that interrupts.
+    pub(crate) fn next_event(&self) -> Option<Instant> {
+        if !self.divider_runs() || self.interrupt() {
+            return None;
+        }
+        let wants = |source| self.b.contains(source);
+        let after = |seconds: u64| self.second_start.saturating_add(seconds.saturating_mul(SECOND));
+        let updates = self.updates();
+        let update = (updates && wants(Control::UPDATE_ENDED)).then(|| after(1));
+        let alarm = self
+            .alarm_time()
+            .filter(|_| updates && wants(Control::ALARM))
+            .map(|alarm| after(alarm.next(&self.calendar)));
+        let periodic = self.rate().filter(|_| wants(Control::PERIODIC)).map(|rate| {
+            let next = self.periods(self.latest) + 1;
+            self.second_start.saturating_add((next * SECOND).div_ceil(rate))
+        });
+        [update, alarm, periodic].into_iter().flatten().min()
+    }
+}
