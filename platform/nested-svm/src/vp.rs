@@ -224,7 +224,7 @@ impl SvmVp {
             exit::VMMCALL => Exit::Hypercall,
             exit::XSETBV => Exit::Xsetbv,
             exit::INVD | exit::WBINVD => Exit::CacheFlush,
-            exit::ICEBP => Exit::Exception { vector: 1, error_code: None },
+            exit::ICEBP => Exit::Int1,
             exit::INVLPGA
             | exit::VMRUN..=exit::SKINIT
             | exit::MONITOR

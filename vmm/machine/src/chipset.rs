@@ -6,10 +6,13 @@
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use acpi_pm::AcpiPm;
 use device::{Device, Instant};
 use local_apic::Ipi;
 use pit8254::Pit;
 use platform_api::{Host, Width};
+use reset_control::ResetControl;
+use rtc::Rtc;
 use spin::Mutex;
 use uart16550::Uart;
 
@@ -18,6 +21,10 @@ use crate::lines::{Lines, Signals, irq};
 /// The shortest time between two timer interrupts that a guest gets, in nanoseconds. A guest that
 /// asks for more of them gets these, so that it can not starve the other VPs and our own tasks.
 pub const MINIMUM_TIMER_PERIOD: u64 = 100_000;
+
+/// The ports of the ACPI power management block.
+pub(crate) const PM_BASE: u16 = 0x600;
+const PM_END: u16 = PM_BASE + 0x10;
 
 /// How soon a byte that could not be passed on is tried again, in nanoseconds.
 const SERIAL_RETRY: u64 = 1_000_000;
@@ -28,6 +35,8 @@ pub trait Deliver {
     fn deliver(&self, ipi: Ipi, level_triggered: bool);
     /// The 8259 pair's output has changed.
     fn pic_changed(&self);
+    /// The devices' first deadline is earlier than before.
+    fn deadline_lowered(&self);
 }
 
 /// What every access needs: the time, the host, and the way to the VPs.
@@ -55,6 +64,9 @@ pub enum Request {
 pub struct Chipset {
     pub(crate) lines: Lines,
     pit: Mutex<Pit>,
+    rtc: Mutex<Rtc>,
+    pm: Mutex<AcpiPm>,
+    reset: Mutex<ResetControl>,
     uarts: [Mutex<Uart>; 2],
     /// A serial byte waits for room, on one side or the other.
     serial_stalled: AtomicBool,
@@ -65,11 +77,14 @@ pub struct Chipset {
 const UART_IRQ: [u8; 2] = [irq::SERIAL_1, irq::SERIAL_2];
 
 impl Chipset {
-    /// Devices after power-on.
-    pub fn new() -> Self {
+    /// Devices after power-on; it is `unix_seconds` since 1970 then.
+    pub fn new(unix_seconds: u64, now: Instant) -> Self {
         Self {
             lines: Lines::new(),
             pit: Mutex::new(Pit::new(MINIMUM_TIMER_PERIOD)),
+            rtc: Mutex::new(Rtc::new(unix_seconds, now)),
+            pm: Mutex::new(AcpiPm::new()),
+            reset: Mutex::new(ResetControl::new()),
             uarts: [Mutex::new(Uart::new()), Mutex::new(Uart::new())],
             serial_stalled: AtomicBool::new(false),
             deadline: AtomicU64::new(u64::MAX),
@@ -83,6 +98,9 @@ impl Chipset {
         width: Width,
         on: &Access<'_, impl Host, impl Deliver>,
     ) -> u32 {
+        if let Some(offset) = pm_offset(port) {
+            return self.with_pm(on, |pm| pm.read(offset, width.bytes(), on.now));
+        }
         if width == Width::Byte {
             return u32::from(self.read_byte(port, on));
         }
@@ -103,6 +121,8 @@ impl Chipset {
                 value
             }
             0x40..=0x43 | 0x61 => self.with_pit(on, |pit| pit.read(port, now)),
+            0x64 | 0x92 | 0xcf9 => self.reset.lock().read(port),
+            0x70 | 0x71 => self.with_rtc(on, |rtc| rtc.read(port, now)),
             0x3f8..=0x3ff => self.with_uart(0, on, |u| u.read(port as u8 & 7, now)),
             0x2f8..=0x2ff => self.with_uart(1, on, |u| u.read(port as u8 & 7, now)),
             _ => 0xff,
@@ -117,6 +137,10 @@ impl Chipset {
         value: u32,
         on: &Access<'_, impl Host, impl Deliver>,
     ) -> Option<Request> {
+        if let Some(offset) = pm_offset(port) {
+            let effect = self.with_pm(on, |pm| pm.write(offset, width.bytes(), value, on.now));
+            return effect.map(|acpi_pm::Effect::PowerOff| Request::PowerOff);
+        }
         let mut request = None;
         for (offset, byte) in (0..u16::from(width.bytes())).zip(value.to_le_bytes()) {
             let asked = self.write_byte(port.wrapping_add(offset), byte, on);
@@ -137,6 +161,11 @@ impl Chipset {
                 send(self.lines.write_pic(port, value), on.to);
             }
             0x40..=0x43 | 0x61 => self.with_pit(on, |pit| pit.write(port, value, now)),
+            0x64 | 0x92 | 0xcf9 => {
+                // INIT of all VPs without firmware to run is a reset of the machine, too.
+                return self.reset.lock().write(port, value).map(|_| Request::Reset);
+            }
+            0x70 | 0x71 => self.with_rtc(on, |rtc| rtc.write(port, value, now)),
             0x3f8..=0x3ff => {
                 self.with_uart(0, on, |u| u.write(port as u8 & 7, value, now));
             }
@@ -157,9 +186,42 @@ impl Chipset {
         let mut pit = self.pit.lock();
         let result = use_it(&mut pit);
         let signals = if pit.take_edge() { self.lines.pulse(irq::TIMER) } else { Signals::default() };
-        self.lower_deadline(pit.deadline());
+        let lowered = self.lower_deadline(pit.deadline());
         drop(pit);
         send(signals, on.to);
+        tell(lowered, on.to);
+        result
+    }
+
+    /// Uses the real-time clock.
+    fn with_rtc<T>(
+        &self,
+        on: &Access<'_, impl Host, impl Deliver>,
+        use_it: impl FnOnce(&mut Rtc) -> T,
+    ) -> T {
+        let mut rtc = self.rtc.lock();
+        let result = use_it(&mut rtc);
+        let signals = self.lines.set(irq::RTC, rtc.interrupt());
+        let lowered = self.lower_deadline(rtc.deadline());
+        drop(rtc);
+        send(signals, on.to);
+        tell(lowered, on.to);
+        result
+    }
+
+    /// Uses the ACPI power management block.
+    fn with_pm<T>(
+        &self,
+        on: &Access<'_, impl Host, impl Deliver>,
+        use_it: impl FnOnce(&mut AcpiPm) -> T,
+    ) -> T {
+        let mut pm = self.pm.lock();
+        let result = use_it(&mut pm);
+        let signals = self.lines.set(irq::SCI, pm.interrupt());
+        let lowered = self.lower_deadline(pm.deadline());
+        drop(pm);
+        send(signals, on.to);
+        tell(lowered, on.to);
         result
     }
 
@@ -176,9 +238,10 @@ impl Chipset {
         let result = use_it(&mut uart);
         self.transmit(index, &mut uart, on);
         let signals = self.lines.set(irq, uart.interrupt());
-        self.lower_deadline(uart.deadline());
+        let lowered = self.lower_deadline(uart.deadline());
         drop(uart);
         send(signals, on.to);
+        tell(lowered, on.to);
         result
     }
 
@@ -226,10 +289,12 @@ impl Chipset {
         self.deadline.load(Ordering::Relaxed)
     }
 
-    fn lower_deadline(&self, deadline: Option<Instant>) {
-        if let Some(deadline) = deadline {
-            self.deadline.fetch_min(deadline.as_nanos(), Ordering::AcqRel);
-        }
+    /// Notes a deadline. True if it is now the first.
+    fn lower_deadline(&self, deadline: Option<Instant>) -> bool {
+        deadline.is_some_and(|deadline| {
+            let nanos = deadline.as_nanos();
+            nanos < self.deadline.fetch_min(nanos, Ordering::AcqRel)
+        })
     }
 
     /// Lets the events up to `now` happen.
@@ -237,6 +302,8 @@ impl Chipset {
         let now = on.now;
         self.deadline.store(u64::MAX, Ordering::Release);
         self.with_pit(on, |pit| pit.advance(now));
+        self.with_rtc(on, |rtc| rtc.advance(now));
+        self.with_pm(on, |pm| pm.advance(now));
         for index in 0..self.uarts.len() {
             self.with_uart(index, on, |uart| uart.advance(now));
         }
@@ -249,11 +316,28 @@ impl Chipset {
     pub fn reset(&self, now: Instant) {
         self.lines.reset(now);
         self.pit.lock().reset(now);
+        self.rtc.lock().reset(now);
+        self.pm.lock().reset(now);
+        self.reset.lock().reset(now);
         for uart in &self.uarts {
             uart.lock().reset(now);
         }
         self.serial_stalled.store(true, Ordering::Release);
         self.deadline.store(now.as_nanos(), Ordering::Release);
+    }
+}
+
+/// The offset in the power management block of a port.
+const fn pm_offset(port: u16) -> Option<u16> {
+    match port {
+        PM_BASE..PM_END => Some(port - PM_BASE),
+        _ => None,
+    }
+}
+
+fn tell(lowered: bool, to: &impl Deliver) {
+    if lowered {
+        to.deadline_lowered();
     }
 }
 

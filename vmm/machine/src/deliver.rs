@@ -59,4 +59,7 @@ impl<P: Platform> Deliver for Machine<P> {
         // The pair's output is wired to LINT0 of the first VP.
         self.post(0, |mailbox| mailbox.post(Order::ExtInt));
     }
+    fn deadline_lowered(&self) {
+        self.post(0, |mailbox| mailbox.post(Order::Timer));
+    }
 }

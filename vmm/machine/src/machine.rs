@@ -1,5 +1,6 @@
 //! What all VPs share.
 
+use alloc::vec;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 
@@ -7,7 +8,7 @@ use device::Instant;
 use hyperv::Partition;
 use local_apic::TIMER_INPUT_HZ;
 use memory::RamMap;
-use platform_api::{Host, Platform};
+use platform_api::{GuestVp, Host, Platform};
 use policy::{CpuidTable, Topology};
 use spin::Mutex;
 use wire::Config;
@@ -32,9 +33,12 @@ pub struct Machine<P: Platform> {
     pub(crate) lifecycle: Lifecycle,
     /// The guest's TSC minus the host's, after a start of the machine.
     pub(crate) tsc_offset: AtomicU64,
-    /// Exit counts of parked VPs, by reason; the sum is reported at the end.
+    /// Exit counts of parked VPs: those of VP 0 by reason, then those of VP 1, and so on.
     pub(crate) counts: Mutex<Vec<u64>>,
+    /// Starts of the guest so far.
     pub(crate) starts: AtomicU64,
+    /// When the guest started last, in nanoseconds.
+    pub(crate) started: AtomicU64,
 }
 
 impl<P: Platform> Machine<P> {
@@ -52,13 +56,14 @@ impl<P: Platform> Machine<P> {
             config,
             files,
             cpuid: CpuidTable::new(topology, |leaf, subleaf| host.cpuid(leaf, subleaf)),
-            chipset: Chipset::new(),
+            chipset: Chipset::new(host.wall_clock(), clock.at(host.tsc())),
             mailboxes,
             hyperv: config.hyperv.then(|| Mutex::new(Partition::new(hyperv_clock(&clock)))),
             lifecycle: Lifecycle::default(),
             tsc_offset: AtomicU64::new(0),
-            counts: Mutex::new(Vec::new()),
+            counts: Mutex::new(vec![0; vps as usize * P::Vp::exit_names().len()]),
             starts: AtomicU64::new(0),
+            started: AtomicU64::new(0),
         };
         machine.restart_clocks();
         machine

@@ -4,7 +4,7 @@ use device::Instant;
 use emulator::{BusError, PhysicalMemory, Ports};
 use local_apic::LocalApic;
 use memory::{Gpa, GuestMemory};
-use platform_api::{Host, Platform, Width};
+use platform_api::{Platform, Width};
 
 use crate::chipset::Request;
 use crate::machine::Machine;
@@ -14,13 +14,11 @@ pub(crate) const IOAPIC_PAGE: u64 = 0xfec0_0000;
 
 /// What an emulated instruction reaches, from one VP.
 pub(crate) struct Bus<'a, P: Platform> {
-    pub(crate) machine: &'a Machine<P>,
-    pub(crate) apic: &'a mut LocalApic,
-    pub(crate) vp: u32,
-    pub(crate) now: Instant,
-    pub(crate) tsc: u64,
-    /// Set when the instruction asked for something that concerns the whole machine.
-    pub(crate) request: Option<Request>,
+    machine: &'a Machine<P>,
+    apic: &'a mut LocalApic,
+    vp: u32,
+    now: Instant,
+    tsc: u64,
     /// Set when the local APIC's timer or identity changed.
     pub(crate) apic_changed: bool,
 }
@@ -30,12 +28,23 @@ enum Target {
     Ram,
     LocalApic(u16),
     IoApic(u16),
-    Ecam(u32),
     /// All-ones on a read; a write is lost.
     Nothing,
 }
 
-impl<P: Platform> Bus<'_, P> {
+impl<'a, P: Platform> Bus<'a, P> {
+    /// The bus of VP `vp` at time `now`, when its TSC is `tsc`.
+    #[inline]
+    pub(crate) const fn new(
+        machine: &'a Machine<P>,
+        apic: &'a mut LocalApic,
+        vp: u32,
+        now: Instant,
+        tsc: u64,
+    ) -> Self {
+        Self { machine, apic, vp, now, tsc, apic_changed: false }
+    }
+
     fn target(&self, gpa: u64, length: usize) -> Target {
         let page = gpa & !0xfff;
         if self.apic.xapic_page() == Some(page) {
@@ -43,9 +52,6 @@ impl<P: Platform> Bus<'_, P> {
         }
         if page == IOAPIC_PAGE {
             return Target::IoApic(gpa as u16 & 0xfff);
-        }
-        if let Some(offset) = crate::chipset::ecam_offset(gpa) {
-            return Target::Ecam(offset);
         }
         if self.machine.ram().contains(gpa, length as u64) || is_firmware(gpa) {
             return Target::Ram;
@@ -64,7 +70,6 @@ impl<P: Platform> Bus<'_, P> {
                 let value = self.machine.chipset.lines.read_ioapic(offset & !3);
                 copy_part(value, offset, bytes);
             }
-            Target::Ecam(offset) => self.machine.chipset.read_ecam(offset, bytes),
             Target::Ram | Target::Nothing => {}
         }
     }
@@ -85,7 +90,6 @@ impl<P: Platform> Bus<'_, P> {
                     self.machine.send_ipi(ipi, level, None);
                 });
             }
-            Target::Ecam(offset) => self.machine.chipset.write_ecam(offset, bytes),
             Target::Ram | Target::Nothing => {}
         }
     }
@@ -159,7 +163,15 @@ impl<P: Platform> PhysicalMemory for Bus<'_, P> {
     }
 }
 
-impl<P: Platform> Ports for Bus<'_, P> {
+/// The ports as an emulated instruction meets them.
+pub(crate) struct PortBus<'a, P: Platform> {
+    pub(crate) machine: &'a Machine<P>,
+    pub(crate) now: Instant,
+    /// What an access asked of the whole machine.
+    pub(crate) request: Option<Request>,
+}
+
+impl<P: Platform> Ports for PortBus<'_, P> {
     fn read_port(&mut self, port: u16, size: u8) -> u32 {
         let access = self.machine.access(self.now);
         self.machine.chipset.read_port(port, width(size), &access)
@@ -178,9 +190,4 @@ fn width(size: u8) -> Width {
         2 => Width::Word,
         _ => Width::Dword,
     }
-}
-
-/// The host's TSC, for callers that have no [`Bus`].
-pub(crate) fn guest_tsc<P: Platform>(machine: &Machine<P>, offset: u64) -> u64 {
-    machine.host().tsc().wrapping_add(offset)
 }

@@ -1,0 +1,278 @@
+//! What becomes of an exit.
+
+use emulator::{
+    Exception, LengthError, Opcode, Outcome, emulate, emulate_port_string, instruction_length,
+};
+use platform_api::{Event, Exit, GuestVp, Host, Platform, PortAccess, gpr};
+use policy::xcr0_is_valid;
+
+use crate::chipset::Request;
+use crate::cpu::Registers;
+use crate::lifecycle::Gathering;
+use crate::memory::{Bus, PortBus};
+use crate::vp::{Activity, VirtualProcessor};
+
+/// INT1, also called ICEBP.
+const INT1: Opcode = Opcode::fixed(0xf1, 1);
+const INVALID_OPCODE: Event = Event::Exception { vector: 6, error_code: None };
+pub(crate) const GENERAL_PROTECTION: Event = Event::Exception { vector: 13, error_code: Some(0) };
+const DEBUG: Event = Event::Exception { vector: 1, error_code: None };
+const RFLAGS_TF: u64 = 1 << 8;
+const RFLAGS_RF: u64 = 1 << 16;
+/// DR6: single step.
+const DR6_BS: u64 = 1 << 14;
+/// CR4.OSXSAVE.
+const OSXSAVE: u64 = 1 << 18;
+
+impl<P: Platform> VirtualProcessor<P> {
+    /// Handles an exit.
+    #[inline]
+    pub(crate) fn handle(&mut self, exit: Exit) {
+        match exit {
+            Exit::WriteMsr => self.write_msr(),
+            Exit::ReadMsr => self.read_msr(),
+            Exit::Cpuid => self.cpuid(),
+            Exit::HostInterrupt => self.host_interrupt(),
+            Exit::Halt => {
+                if self.advance(Opcode::HLT) {
+                    self.activity = Activity::Halted;
+                }
+            }
+            Exit::Port(access) if access.is_string => self.string_port(),
+            Exit::Port(access) => self.port(&access),
+            Exit::Memory(_) => self.emulate(),
+            other => self.handle_rare(other),
+        }
+    }
+
+    #[cold]
+    fn handle_rare(&mut self, exit: Exit) {
+        match exit {
+            Exit::Hypercall => self.hypercall(),
+            Exit::Xsetbv => self.xsetbv(),
+            Exit::CacheFlush => {
+                // RAM is coherent, and no device of the guest reads it behind the caches.
+                let flushes = self.length_of(Opcode::INVD).is_ok();
+                let _ = self.advance(if flushes { Opcode::INVD } else { Opcode::WBINVD });
+            }
+            Exit::Exception { vector: 18, .. } => {
+                log::error!("VP {}: the machine reports a hardware error", self.index);
+            }
+            Exit::Exception { vector, error_code } => {
+                self.cpu.inject(Event::Exception { vector, error_code });
+            }
+            Exit::Int1 => {
+                if self.advance(INT1) {
+                    self.cpu.inject(DEBUG);
+                }
+            }
+            Exit::Undefined => self.cpu.inject(INVALID_OPCODE),
+            Exit::HostNmi => self.host_nmi(),
+            Exit::Shutdown => self.machine.ask_to_gather(Gathering::TripleFault),
+            Exit::Failed(code) => {
+                panic!("VP {}: entering the guest failed with exit code {code:#x}", self.index)
+            }
+            // The next turn offers what waits. The rest was handled before.
+            _ => {}
+        }
+    }
+
+    /// Moves RIP past the exiting instruction. False if the guest has changed it meanwhile: then it
+    /// runs again.
+    #[inline]
+    pub(crate) fn advance(&mut self, opcode: Opcode) -> bool {
+        let next = self.next_rip(opcode);
+        if let Some(next) = next {
+            self.advance_to(next);
+        }
+        next.is_some()
+    }
+
+    /// RIP behind the exiting instruction, if that still is one of `opcode`.
+    #[inline]
+    pub(crate) fn next_rip(&mut self, opcode: Opcode) -> Option<u64> {
+        let length = match self.cpu.instruction_length() {
+            Some(length) => length,
+            None => self.decode_length(opcode)?,
+        };
+        Some(self.cpu.rip().wrapping_add(u64::from(length)))
+    }
+
+    #[inline]
+    fn decode_length(&mut self, opcode: Opcode) -> Option<u8> {
+        match self.length_of(opcode) {
+            Ok(length) => Some(length),
+            Err(LengthError::Exception(exception)) => {
+                self.raise(exception);
+                None
+            }
+            Err(LengthError::Changed | LengthError::Bus(_)) => None,
+        }
+    }
+
+    /// The length of the instruction at RIP, if it is one of `opcode`.
+    #[inline]
+    fn length_of(&mut self, opcode: Opcode) -> Result<u8, LengthError> {
+        let start = device::Instant::START;
+        let mut bus = Bus::new(self.machine, &mut self.apic, self.index, start, 0);
+        instruction_length(&Registers(&mut self.cpu), &mut bus, self.limits, opcode)
+    }
+
+    /// Completes an instruction whose successor is at `rip`.
+    #[inline]
+    pub(crate) fn advance_to(&mut self, rip: u64) {
+        self.cpu.set_rip(rip);
+        let rflags = self.cpu.rflags();
+        if rflags & (RFLAGS_TF | RFLAGS_RF) != 0 {
+            self.cpu.set_rflags(rflags & !RFLAGS_RF);
+            if rflags & RFLAGS_TF != 0 {
+                self.single_step();
+            }
+        }
+    }
+
+    #[cold]
+    fn single_step(&mut self) {
+        let (dr6, _) = self.cpu.debug_registers();
+        self.cpu.set_dr6(dr6 | DR6_BS);
+        self.cpu.inject(DEBUG);
+    }
+
+    #[cold]
+    fn raise(&mut self, exception: Exception) {
+        if let Some(cr2) = exception.cr2 {
+            self.cpu.set_cr2(cr2);
+        }
+        let Exception { vector, error_code, .. } = exception;
+        self.cpu.inject(Event::Exception { vector, error_code });
+    }
+
+    #[inline]
+    fn cpuid(&mut self) {
+        if !self.advance(Opcode::CPUID) {
+            return;
+        }
+        let leaf = self.cpu.gpr(gpr::RAX) as u32;
+        let subleaf = self.cpu.gpr(gpr::RCX) as u32;
+        let [a, b, c, d] = self.cpuid_leaf(leaf, subleaf);
+        self.cpu.set_gpr(gpr::RAX, a.into());
+        self.cpu.set_gpr(gpr::RBX, b.into());
+        self.cpu.set_gpr(gpr::RCX, c.into());
+        self.cpu.set_gpr(gpr::RDX, d.into());
+    }
+
+    #[inline]
+    fn cpuid_leaf(&self, leaf: u32, subleaf: u32) -> [u32; 4] {
+        if leaf >> 8 == 0x40_0000 && self.machine.config.hyperv {
+            return hyperv::leaf(leaf, self.machine.vps()).unwrap_or([0; 4]);
+        }
+        let osxsave = self.cpu.control().cr4 & OSXSAVE != 0;
+        self.machine.cpuid.look_up(leaf, subleaf, self.index, osxsave, self.xcr0)
+    }
+
+    fn host_interrupt(&mut self) {
+        self.check_timers();
+        // QEMU's software CPU forgets an interrupt shadow at VMRUN: an interrupt would be taken
+        // between STI and HLT, and the HLT then sleep on it. Executing the HLT here is the same to
+        // the guest, and right on every CPU.
+        if self.cpu.interrupt_shadow() && self.length_of(Opcode::HLT).is_ok() {
+            self.handle(Exit::Halt);
+        }
+    }
+
+    #[inline]
+    fn port(&mut self, access: &PortAccess) {
+        let now = self.machine.now();
+        let chipset = &self.machine.chipset;
+        let on = self.machine.access(now);
+        if access.is_input {
+            let value = chipset.read_port(access.port, access.width, &on);
+            let mask = u64::from(access.width.mask());
+            let old = self.cpu.gpr(gpr::RAX);
+            // A 32-bit result clears the upper half, like every 32-bit result.
+            let kept = if mask == 0xffff_ffff { 0 } else { old & !mask };
+            self.cpu.set_gpr(gpr::RAX, kept | u64::from(value) & mask);
+            self.advance_to(access.next_rip);
+        } else {
+            let value = self.cpu.gpr(gpr::RAX) as u32 & access.width.mask();
+            let request = chipset.write_port(access.port, access.width, value, &on);
+            self.advance_to(access.next_rip);
+            self.request(request);
+        }
+    }
+
+    fn request(&mut self, request: Option<Request>) {
+        match request {
+            None => {}
+            Some(Request::Reset) => self.machine.ask_to_gather(Gathering::Reset),
+            Some(Request::PowerOff) => self.machine.ask_to_gather(Gathering::PowerOff),
+        }
+    }
+
+    fn string_port(&mut self) {
+        let mut ports = PortBus { machine: self.machine, now: self.machine.now(), request: None };
+        self.emulate_with(|cpu, bus, limits| emulate_port_string(cpu, bus, &mut ports, limits));
+        self.request(ports.request);
+    }
+
+    fn emulate(&mut self) {
+        self.emulate_with(|cpu, bus, limits| emulate(cpu, bus, limits));
+    }
+
+    fn emulate_with(
+        &mut self,
+        run: impl FnOnce(
+            &mut Registers<'_, P::Vp>,
+            &mut Bus<'_, P>,
+            emulator::Limits,
+        ) -> Outcome,
+    ) {
+        let tsc = self.machine.host().tsc();
+        let now = self.machine.clock.at(tsc);
+        let guest_tsc = tsc.wrapping_add(self.cpu.tsc_offset());
+        let mut bus = Bus::new(self.machine, &mut self.apic, self.index, now, guest_tsc);
+        let outcome = run(&mut Registers(&mut self.cpu), &mut bus, self.limits);
+        self.timer_changed |= bus.apic_changed;
+        self.show_task_priority();
+        match outcome {
+            Outcome::Done { trap: false } | Outcome::Repeat { trap: false } => {}
+            Outcome::Done { .. } | Outcome::Repeat { .. } => self.single_step(),
+            Outcome::Exception(exception) => self.raise(exception),
+            Outcome::Bus(error) => {
+                log::warn!("VP {}: nothing at {:#x}", self.index, error.gpa);
+                self.cpu.inject(INVALID_OPCODE);
+            }
+            Outcome::Unsupported { bytes, length } => {
+                let bytes = bytes.get(..usize::from(length)).unwrap_or(&bytes);
+                let rip = self.cpu.rip();
+                log::warn!("VP {}: can not emulate {bytes:02x?} at {rip:#x}", self.index);
+                self.cpu.inject(INVALID_OPCODE);
+            }
+        }
+    }
+
+    fn hypercall(&mut self) {
+        let answer = self.machine.hyperv.as_ref().and_then(|p| p.lock().hypercall());
+        match answer {
+            Some(status) if self.cpu.cpl() == 0 => {
+                if self.advance(Opcode::VMMCALL) {
+                    self.cpu.set_gpr(gpr::RAX, status);
+                }
+            }
+            _ => self.cpu.inject(INVALID_OPCODE),
+        }
+    }
+
+    fn xsetbv(&mut self) {
+        let value = self.cpu.gpr(gpr::RDX) << 32 | self.cpu.gpr(gpr::RAX) & 0xffff_ffff;
+        let register = self.cpu.gpr(gpr::RCX) as u32;
+        let valid = xcr0_is_valid(value, self.machine.cpuid.components());
+        if register != 0 || !valid || self.cpu.cpl() != 0 {
+            return self.cpu.inject(GENERAL_PROTECTION);
+        }
+        if self.advance(Opcode::XSETBV) {
+            self.xcr0 = value;
+            self.cpu.set_xcr0(value);
+        }
+    }
+}

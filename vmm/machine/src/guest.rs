@@ -1,0 +1,205 @@
+//! The guest as it stands before its first instruction: tables, files, registers.
+
+use alloc::vec::Vec;
+use core::fmt;
+
+use loader::{Entry, GuestMemory as LoaderMemory, LoadError, Mode, Request, TransferError};
+use memory::{Gpa, GuestMemory};
+use platform_api::{Control, Platform, Segment, SegmentRegister, VpState, gpr};
+use tables::{BuildError, MachineDescription, Pci, PowerPorts, Range, SerialPort};
+
+use crate::chipset::PM_BASE;
+use crate::files::FileSource;
+use crate::machine::Machine;
+use crate::vp::VirtualProcessor;
+
+/// Room for the ACPI tables at the top of the RAM below us.
+const TABLES_ROOM: u64 = 64 << 10;
+/// Start of the PCI configuration window; 256 buses.
+pub(crate) const ECAM: u32 = 0xe000_0000;
+const LAST_BUS: u8 = 0xff;
+const PCI_WINDOW: Range = Range { start: 0xc000_0000, length: 0x2000_0000 };
+const FOUR_GIB: u64 = 1 << 32;
+
+/// Why a guest can not be started. The fault is of who configured the VM, unless it says otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GuestError {
+    /// The host gives no kernel.
+    NoKernel,
+    /// The host did not deliver a file that it offers.
+    HostRead,
+    /// The command line is longer than anything would take.
+    CommandLine {
+        /// Its length in bytes.
+        length: u32,
+        /// The limit in bytes.
+        limit: u32,
+    },
+    /// The kernel or its initrd can not be loaded.
+    Load(LoadError),
+    /// The tables can not be built: our fault.
+    Tables(BuildError),
+}
+
+impl fmt::Display for GuestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoKernel => f.write_str("no guest kernel is given: use `paravane run --kernel`"),
+            Self::HostRead => f.write_str("the host did not deliver a file that it offers"),
+            Self::CommandLine { length, limit } => {
+                write!(f, "the command line has {length} bytes; {limit} are the most")
+            }
+            Self::Load(error) => write!(f, "{error}"),
+            Self::Tables(error) => write!(f, "the firmware tables can not be built: {error}"),
+        }
+    }
+}
+
+impl core::error::Error for GuestError {}
+
+/// Guest memory as the loader writes it.
+struct LoaderRam<'a, M>(&'a M);
+
+impl<M: GuestMemory> LoaderMemory for LoaderRam<'_, M> {
+    fn write(&mut self, gpa: u64, bytes: &[u8]) -> Result<(), TransferError> {
+        self.0.write(Gpa(gpa), bytes).map_err(|_| TransferError)
+    }
+
+    fn zero(&mut self, gpa: u64, length: u64) -> Result<(), TransferError> {
+        self.0.zero(Gpa(gpa), length).map_err(|_| TransferError)
+    }
+}
+
+impl<P: Platform> Machine<P> {
+    /// Writes tables and files into guest memory; answers the state that VP 0 starts with.
+    pub(crate) fn load_guest(&self) -> Result<VpState, GuestError> {
+        let firmware = self.firmware().map_err(GuestError::Tables)?;
+        let memory = self.platform.memory();
+        for blob in &firmware.blobs {
+            memory.write(Gpa(blob.gpa), &blob.bytes).map_err(|_| GuestError::HostRead)?;
+        }
+        let command_line = self.files.command_line(self.host())?;
+        let mut kernel = FileSource { platform: self.platform, file: self.files.kernel()? };
+        let mut initrd =
+            self.files.initrd().map(|file| FileSource { platform: self.platform, file });
+        let request = Request {
+            memory_map: &firmware.memory_map,
+            command_line: &command_line,
+            rsdp: firmware.rsdp,
+        };
+        let mut ram = LoaderRam(memory);
+        let initrd = initrd.as_mut().map(|file| file as &mut dyn loader::Source);
+        let entry = loader::load(&request, &mut kernel, initrd, &mut ram);
+        Ok(start_state(&entry.map_err(GuestError::Load)?))
+    }
+
+    fn firmware(&self) -> Result<tables::Firmware, BuildError> {
+        let own = self.platform.own_range();
+        let own = Range { start: own.start(), length: own.length() };
+        let ram: Vec<Range> = self
+            .ram()
+            .ranges()
+            .iter()
+            .map(|range| Range { start: range.start(), length: range.length() })
+            .collect();
+        let apic_ids: Vec<u32> = (0..self.vps()).collect();
+        // The room ends at our own range, or at the end of low RAM where we are not.
+        let low = ram.iter().rfind(|range| range.start + range.length <= FOUR_GIB);
+        let top = low.map_or(0, |range| range.start + range.length) & !0xfff;
+        let serial = [SerialPort { port: 0x3f8, irq: 4 }, SerialPort { port: 0x2f8, irq: 3 }];
+        tables::build(&MachineDescription {
+            ram: &ram,
+            reserved: &[own],
+            tables: top.saturating_sub(TABLES_ROOM),
+            apic_ids: &apic_ids,
+            io_apic_id: 0,
+            serial_ports: &serial,
+            power: PowerPorts {
+                event: PM_BASE,
+                control: PM_BASE + acpi_pm::registers::PM1_CONTROL,
+                timer: PM_BASE + acpi_pm::registers::PM_TIMER,
+                sleep_type_off: acpi_pm::registers::SLP_TYP_S5,
+            },
+            pci: Pci {
+                ecam: ECAM,
+                last_bus: LAST_BUS,
+                window: PCI_WINDOW,
+                high_window: None,
+                routes: &[],
+            },
+            uuid: *b"org.paravane\0\0\0\x01",
+            version: env!("CARGO_PKG_VERSION"),
+        })
+    }
+}
+
+/// The registers that an entry asks for.
+fn start_state(entry: &Entry) -> VpState {
+    const PROTECTED: u64 = 0x11;
+    const PAGING: u64 = 1 << 31;
+    const PAE: u64 = 1 << 5;
+    const LME_LMA: u64 = 1 << 8 | 1 << 10;
+    let mut state = VpState { rip: entry.rip, rflags: 2, ..VpState::init() };
+    state.gpr = [0; 16];
+    for (register, value) in [(gpr::RAX, entry.rax), (gpr::RBX, entry.rbx), (gpr::RSI, entry.rsi)] {
+        if let Some(slot) = state.gpr.get_mut(usize::from(register)) {
+            *slot = value;
+        }
+    }
+    state.control = match entry.mode {
+        Mode::Protected32 => Control { cr0: PROTECTED, ..Control::default() },
+        Mode::Long64 { page_tables } => Control {
+            cr0: PROTECTED | PAGING,
+            cr3: page_tables,
+            cr4: PAE,
+            efer: LME_LMA,
+        },
+    };
+    let segment = |descriptor: &loader::Descriptor| Segment {
+        selector: descriptor.selector,
+        attributes: descriptor.attributes,
+        limit: descriptor.limit,
+        base: 0,
+    };
+    for (index, slot) in state.segments.iter_mut().enumerate() {
+        const CS: usize = SegmentRegister::Cs as usize;
+        const TR: usize = SegmentRegister::Tr as usize;
+        const GDTR: usize = SegmentRegister::Gdtr as usize;
+        match index {
+            CS => *slot = segment(&entry.code),
+            0..=5 => *slot = segment(&entry.data),
+            TR => *slot = segment(&entry.task),
+            GDTR => {
+                *slot = Segment {
+                    base: entry.gdt,
+                    limit: u32::from(entry.gdt_limit),
+                    ..Segment::default()
+                };
+            }
+            _ => {}
+        }
+    }
+    state
+}
+
+impl<P: Platform> VirtualProcessor<P> {
+    /// What firmware does to the boot processor's local APIC: on, LINT0 for the 8259 pair, LINT1
+    /// for NMIs (Intel MP Specification 1.4, section 3.6.2.1, virtual wire mode).
+    pub(crate) fn set_up_virtual_wire(&mut self) {
+        const SPURIOUS: u16 = 0xf0;
+        const LINT0: u16 = 0x350;
+        const LINT1: u16 = 0x360;
+        const ENABLE: u32 = 0x1ff;
+        const EXT_INT: u32 = 0x700;
+        const NMI: u32 = 0x400;
+        let now = self.machine.now();
+        for (offset, value) in [
+            (SPURIOUS, ENABLE),
+            (LINT0, EXT_INT),
+            (LINT1, NMI),
+        ] {
+            let effect = self.apic.write_xapic(offset, value, now, 0);
+            self.apply(effect);
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! RDMSR and WRMSR.
+
+use emulator::Opcode;
+use platform_api::{GuestVp, Host, Platform, gpr};
+use memory::{Gpa, GuestMemory};
+use policy::MsrKind;
+use policy::msr::{classify, pat_is_valid, write_efer};
+
+use crate::dispatch::GENERAL_PROTECTION;
+use crate::vp::VirtualProcessor;
+
+/// CR0.PG.
+const PAGING: u64 = 1 << 31;
+
+/// The access raises #GP(0): the guest's fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Refused;
+
+impl<P: Platform> VirtualProcessor<P> {
+    /// RDMSR.
+    pub(crate) fn read_msr(&mut self) {
+        let number = self.cpu.gpr(gpr::RCX) as u32;
+        match self.msr(number) {
+            Ok(value) => {
+                if self.advance(Opcode::RDMSR) {
+                    self.cpu.set_gpr(gpr::RAX, value & 0xffff_ffff);
+                    self.cpu.set_gpr(gpr::RDX, value >> 32);
+                }
+            }
+            Err(Refused) => self.refuse(number, None),
+        }
+    }
+
+    /// WRMSR.
+    #[inline]
+    pub(crate) fn write_msr(&mut self) {
+        let number = self.cpu.gpr(gpr::RCX) as u32;
+        let value = self.cpu.gpr(gpr::RDX) << 32 | self.cpu.gpr(gpr::RAX) & 0xffff_ffff;
+        let Some(next) = self.next_rip(Opcode::WRMSR) else { return };
+        let done = if number >> 8 == 8 {
+            self.write_x2apic(number, value)
+        } else {
+            self.set_msr(number, value)
+        };
+        match done {
+            Ok(()) => self.advance_to(next),
+            Err(Refused) => self.refuse(number, Some(value)),
+        }
+    }
+
+    #[cold]
+    fn refuse(&mut self, number: u32, value: Option<u64>) {
+        log::debug!("VP {}: no MSR {number:#x} for {value:x?}", self.index);
+        self.cpu.inject(GENERAL_PROTECTION);
+    }
+
+    #[inline]
+    fn write_x2apic(&mut self, number: u32, value: u64) -> Result<(), Refused> {
+        let tsc = self.machine.host().tsc();
+        let now = self.machine.clock.at(tsc);
+        let guest_tsc = tsc.wrapping_add(self.cpu.tsc_offset());
+        let effect =
+            self.apic.write_msr(number, value, now, guest_tsc).map_err(|_| Refused)?;
+        self.apply(effect);
+        Ok(())
+    }
+
+    fn msr(&mut self, number: u32) -> Result<u64, Refused> {
+        let tsc = self.machine.host().tsc();
+        let guest_tsc = tsc.wrapping_add(self.cpu.tsc_offset());
+        Ok(match classify(number) {
+            MsrKind::Tsc => guest_tsc,
+            MsrKind::ApicBase => self.apic.apic_base(),
+            MsrKind::TscDeadline => self.apic.tsc_deadline(),
+            MsrKind::X2Apic => {
+                let now = self.machine.clock.at(tsc);
+                return self.apic.read_msr(number, now, guest_tsc).map_err(|_| Refused);
+            }
+            MsrKind::Mtrr => return self.mtrrs.read(number).ok_or(Refused),
+            MsrKind::Pat => self.cpu.pat(),
+            MsrKind::Efer => self.cpu.control().efer,
+            MsrKind::Hyperv => {
+                let partition = self.machine.hyperv.as_ref().ok_or(Refused)?;
+                let partition = partition.lock();
+                return partition.read(number, self.index, guest_tsc).map_err(|_| Refused);
+            }
+            MsrKind::Fixed { value, .. } => value,
+            MsrKind::Absent => return Err(Refused),
+        })
+    }
+
+    fn set_msr(&mut self, number: u32, value: u64) -> Result<(), Refused> {
+        match classify(number) {
+            MsrKind::Tsc => {
+                let tsc = self.machine.host().tsc();
+                self.cpu.set_tsc_offset(value.wrapping_sub(tsc));
+                self.timer_changed = true;
+            }
+            MsrKind::ApicBase => {
+                self.apic.set_apic_base(value).map_err(|_| Refused)?;
+                self.mailbox().set_identity(self.apic.identity());
+                self.timer_changed = true;
+                self.show_task_priority();
+            }
+            MsrKind::TscDeadline => {
+                let tsc = self.machine.host().tsc();
+                let now = self.machine.clock.at(tsc);
+                let guest_tsc = tsc.wrapping_add(self.cpu.tsc_offset());
+                self.apic.set_tsc_deadline(value, now, guest_tsc);
+                self.timer_changed = true;
+            }
+            MsrKind::X2Apic => return self.write_x2apic(number, value),
+            MsrKind::Mtrr => self.mtrrs.write(number, value).ok_or(Refused)?,
+            MsrKind::Pat if pat_is_valid(value) => self.cpu.set_pat(value),
+            MsrKind::Efer => {
+                let control = self.cpu.control();
+                let paging = control.cr0 & PAGING != 0;
+                let efer = write_efer(control.efer, value, paging).ok_or(Refused)?;
+                self.cpu.set_efer(efer);
+            }
+            MsrKind::Hyperv => return self.set_hyperv(number, value),
+            MsrKind::Fixed { value: fixed, writable } if (fixed ^ value) & !writable == 0 => {}
+            MsrKind::Pat | MsrKind::Fixed { .. } | MsrKind::Absent => return Err(Refused),
+        }
+        Ok(())
+    }
+
+    fn set_hyperv(&mut self, number: u32, value: u64) -> Result<(), Refused> {
+        let partition = self.machine.hyperv.as_ref().ok_or(Refused)?;
+        let page = partition.lock().write(number, value).map_err(|_| Refused)?;
+        if let Some(page) = page
+            && let Err(error) = self.machine.platform.memory().write(Gpa(page.gpa), page.bytes())
+        {
+            // The guest's fault; the page simply is not there.
+            log::warn!("VP {}: the Hyper-V page can not be written: {error}", self.index);
+        }
+        Ok(())
+    }
+}

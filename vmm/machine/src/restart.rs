@@ -1,0 +1,80 @@
+//! The start of the guest, again and again, until the VM ends.
+
+use core::sync::atomic::Ordering;
+
+use platform_api::{ExitStatus, GuestVp, Host, Platform, VpState};
+use wire::Status;
+
+use crate::lifecycle::Gathering;
+use crate::machine::Machine;
+use crate::vp::{Activity, VirtualProcessor};
+
+/// A guest that shuts down within this time of its start would do so again and again.
+const HOPELESS_NANOS: u64 = 1_000_000_000;
+
+impl<P: Platform> VirtualProcessor<P> {
+    /// Starts the guest on VP 0, or ends the VM with the reason why that is impossible.
+    pub(crate) fn start_guest(&mut self) {
+        match self.machine.load_guest() {
+            Ok(state) => {
+                self.machine.starts.fetch_add(1, Ordering::Relaxed);
+                self.machine.started.store(self.machine.now().as_nanos(), Ordering::Relaxed);
+                self.power_on(&state, Activity::Running);
+                self.set_up_virtual_wire();
+            }
+            Err(error) => {
+                log::error!("{error}");
+                self.machine.host().exit(ExitStatus(Status::BadGuest as u8))
+            }
+        }
+    }
+
+    /// All VPs gather; VP 0 does what they gathered for.
+    #[cold]
+    pub(crate) fn gather(&mut self) {
+        let machine = self.machine;
+        let Some(why) = machine.lifecycle.wanted() else { return };
+        self.publish_counts();
+        if self.index != 0 {
+            machine.lifecycle.park(core::hint::spin_loop);
+            self.power_on(&VpState::init(), Activity::WaitingForStartup);
+            return;
+        }
+        machine.lifecycle.wait_for(machine.vps() - 1, core::hint::spin_loop);
+        match why {
+            Gathering::PowerOff => machine.end(Status::PowerOff),
+            Gathering::TripleFault if machine.is_hopeless() => {
+                log::error!("the guest shut down by a triple fault");
+                machine.end(Status::GuestFailed)
+            }
+            Gathering::TripleFault => log::warn!("the guest shut down by a triple fault: reset"),
+            Gathering::Reset => log::info!("the guest asked for a reset"),
+        }
+        machine.chipset.reset(machine.now());
+        machine.restart_clocks();
+        self.start_guest();
+        machine.lifecycle.open();
+    }
+
+    /// Puts this VP's exit counts where the report finds them.
+    fn publish_counts(&mut self) {
+        let mut counts = self.machine.counts.lock();
+        let start = self.index as usize * P::Vp::exit_names().len();
+        for (to, from) in counts.iter_mut().skip(start).zip(self.cpu.exit_counts()) {
+            *to = *from;
+        }
+    }
+}
+
+impl<P: Platform> Machine<P> {
+    fn is_hopeless(&self) -> bool {
+        let ran = self.now().as_nanos() - self.started.load(Ordering::Relaxed);
+        self.config.end_on_crash || ran < HOPELESS_NANOS
+    }
+
+    /// Reports and ends the VM.
+    fn end(&self, status: Status) -> ! {
+        self.report();
+        self.host().exit(ExitStatus(status as u8))
+    }
+}

@@ -1,0 +1,360 @@
+//! One VP and its loop.
+
+use device::Device;
+use emulator::Limits;
+use local_apic::{Effect, LintPin, LocalApic, LocalDelivery, TimerDeadline};
+use platform_api::{Event, GuestVp, Host, Platform, VpState};
+use policy::Mtrrs;
+
+use crate::chipset::MINIMUM_TIMER_PERIOD;
+use crate::lifecycle::Gathering;
+use crate::machine::Machine;
+use crate::mailbox::{Mailbox, Mail, Order};
+
+/// Iterations of a repeated string instruction that are emulated before interrupts are looked at.
+const STRING_ITERATIONS: u32 = 256;
+/// RFLAGS.IF.
+const INTERRUPT_FLAG: u64 = 1 << 9;
+/// The furthest deadline that the host's timer is asked for, in seconds: its counter is short.
+const FURTHEST_DEADLINE: u64 = 4;
+
+/// What a VP does when nothing interrupts it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Activity {
+    /// It runs the guest.
+    Running,
+    /// It has executed HLT.
+    Halted,
+    /// It waits for SIPI after INIT.
+    WaitingForStartup,
+}
+
+/// A VP. It lives on the CPU that it is bound to, and nowhere else.
+#[derive(Debug)]
+pub struct VirtualProcessor<P: Platform> {
+    pub(crate) machine: &'static Machine<P>,
+    pub(crate) index: u32,
+    pub(crate) cpu: P::Vp,
+    pub(crate) apic: LocalApic,
+    pub(crate) mtrrs: Mtrrs,
+    pub(crate) xcr0: u64,
+    pub(crate) activity: Activity,
+    pub(crate) limits: Limits,
+    /// An NMI waits.
+    nmi_pending: bool,
+    /// The host TSC that our timer is set for.
+    armed: Option<u64>,
+    /// The local APIC's timer may have another deadline than `armed` covers.
+    pub(crate) timer_changed: bool,
+    /// The devices' deadline that `armed` covers; VP 0 watches over them.
+    devices_deadline: u64,
+}
+
+impl<P: Platform> VirtualProcessor<P> {
+    /// Makes VP `index` of `machine`, on its CPU.
+    pub fn new(machine: &'static Machine<P>, index: u32, cpu: P::Vp) -> Self {
+        let bits = machine.platform.physical_bits();
+        let apic = LocalApic::new(index, index == 0, bits, MINIMUM_TIMER_PERIOD);
+        let limits = Limits {
+            iterations: STRING_ITERATIONS,
+            physical_address_bits: bits,
+            gigabyte_pages: machine.cpuid.has_gigabyte_pages(),
+        };
+        let mut vp = Self {
+            machine,
+            index,
+            cpu,
+            apic,
+            mtrrs: Mtrrs::new(bits),
+            xcr0: 1,
+            activity: Activity::WaitingForStartup,
+            limits,
+            nmi_pending: false,
+            armed: None,
+            timer_changed: false,
+            devices_deadline: u64::MAX,
+        };
+        vp.power_on(&VpState::init(), Activity::WaitingForStartup);
+        vp
+    }
+
+    /// The state after a start of the machine.
+    pub(crate) fn power_on(&mut self, state: &VpState, activity: Activity) {
+        self.cpu.reset(state, true);
+        let offset = self.machine.tsc_offset.load(core::sync::atomic::Ordering::Acquire);
+        self.cpu.set_tsc_offset(offset);
+        self.apic.reset(self.machine.now());
+        self.mtrrs = Mtrrs::new(self.limits.physical_address_bits);
+        self.xcr0 = 1;
+        self.activity = activity;
+        self.nmi_pending = false;
+        self.timer_changed = true;
+        let _ = self.mailbox().drain();
+        self.publish_identity();
+    }
+
+    pub(crate) fn mailbox(&self) -> &'static Mailbox {
+        const NONE: &str = "a VP has a mailbox: the machine made one for each CPU";
+        self.machine.mailboxes.get(self.index as usize).expect(NONE)
+    }
+
+    fn publish_identity(&self) {
+        self.mailbox().set_identity(self.apic.identity());
+    }
+
+    /// Runs the VP for as long as the VM lives. VP 0 loads the guest first.
+    pub fn run(mut self) -> ! {
+        if self.index == 0 {
+            self.start_guest();
+        }
+        loop {
+            self.turn();
+        }
+    }
+
+    /// One turn: mail, interrupts, timer, then the guest until it exits.
+    #[inline]
+    fn turn(&mut self) {
+        if self.mailbox().is_pending() {
+            self.read_mail();
+        }
+        if self.activity != Activity::Running && !self.wakes() {
+            return self.idle();
+        }
+        self.offer_interrupts();
+        self.arm_timer();
+        if !self.mailbox().leave() {
+            return;
+        }
+        let exit = self.cpu.run();
+        self.mailbox().come_back();
+        self.note_taken_interrupt();
+        self.handle(exit);
+    }
+
+    #[cold]
+    fn read_mail(&mut self) {
+        let mail = self.mailbox().drain();
+        if mail.has(Order::Gather) {
+            return self.gather();
+        }
+        if mail.has(Order::Init) {
+            self.init();
+        }
+        if mail.has(Order::Startup) && self.activity == Activity::WaitingForStartup {
+            self.cpu.reset(&VpState::startup(mail.startup_vector()), false);
+            self.activity = Activity::Running;
+        }
+        self.nmi_pending |= mail.has(Order::Nmi) && self.activity != Activity::WaitingForStartup;
+        if mail.has(Order::Timer) {
+            self.timer_changed = true;
+        }
+        if mail.has(Order::ExtInt) {
+            let level = self.machine.chipset.lines.pic_output();
+            let delivery = self.apic.set_lint(LintPin::Lint0, level);
+            self.take_local(delivery);
+        }
+        self.accept_vectors(&mail);
+    }
+
+    fn accept_vectors(&mut self, mail: &Mail) {
+        for (word, (requests, level)) in (0u8..).zip(mail.requests.iter().zip(mail.level)) {
+            let mut left = *requests;
+            while left != 0 {
+                let bit = left.trailing_zeros();
+                left &= left - 1;
+                self.apic.accept(word * 64 + bit as u8, level >> bit & 1 != 0);
+            }
+        }
+    }
+
+    fn take_local(&mut self, delivery: Option<LocalDelivery>) {
+        match delivery {
+            Some(LocalDelivery::Nmi) => self.nmi_pending = true,
+            Some(LocalDelivery::Init) => self.init(),
+            // The vector is in the IRR already; SMI has nobody to answer it.
+            _ => {}
+        }
+    }
+
+    /// INIT: the VP waits for SIPI. VP 0 would start at the reset vector, where no firmware is: to
+    /// the guest that is a reset of the machine.
+    fn init(&mut self) {
+        if self.index == 0 {
+            return self.machine.ask_to_gather(Gathering::Reset);
+        }
+        self.cpu.reset(&VpState::init(), false);
+        self.apic.init();
+        self.activity = Activity::WaitingForStartup;
+        self.nmi_pending = false;
+        self.timer_changed = true;
+        self.publish_identity();
+    }
+
+    /// Whether a VP that is not running goes on.
+    fn wakes(&mut self) -> bool {
+        if self.activity == Activity::WaitingForStartup {
+            return false;
+        }
+        let open = self.cpu.rflags() & INTERRUPT_FLAG != 0;
+        let asked = self.apic.pending().is_some() || self.ext_int_waits();
+        if self.nmi_pending || self.cpu.has_event() || (open && asked) {
+            self.activity = Activity::Running;
+        }
+        self.activity == Activity::Running
+    }
+
+    /// Sleeps until this CPU is interrupted.
+    #[cold]
+    fn idle(&mut self) {
+        self.arm_timer();
+        if !self.mailbox().leave() {
+            return;
+        }
+        self.machine.host().idle();
+        self.mailbox().come_back();
+        self.check_timers();
+    }
+
+    /// Whether the 8259 pair asks this VP for an interrupt.
+    #[inline]
+    fn ext_int_waits(&self) -> bool {
+        self.index == 0 && self.machine.chipset.lines.pic_output() && self.apic.accepts_ext_int()
+    }
+
+    /// Brings what waits to the CPU: an NMI, the 8259's interrupt, the local APIC's.
+    #[inline]
+    fn offer_interrupts(&mut self) {
+        if self.nmi_pending && self.cpu.can_take_nmi() {
+            self.nmi_pending = false;
+            self.cpu.inject(Event::Nmi);
+        }
+        if self.ext_int_waits() {
+            if !self.cpu.can_take_interrupt() {
+                return self.cpu.request_interrupt_window();
+            }
+            let vector = self.machine.chipset.lines.acknowledge_pic();
+            self.cpu.inject(Event::Interrupt(vector));
+        }
+        self.cpu.offer_interrupt(self.apic.pending_at_any_task_priority());
+    }
+
+    /// What the guest did to its interrupts without us: it took the one offered, or moved CR8.
+    #[inline]
+    fn note_taken_interrupt(&mut self) {
+        if let Some(vector) = self.cpu.taken_interrupt() {
+            self.apic.acknowledge(vector);
+        }
+        let class = self.cpu.cr8();
+        if class != self.apic.task_priority_class() {
+            self.apic.set_task_priority_class(class);
+        }
+    }
+
+    /// Sets the host's timer to the first deadline.
+    #[inline]
+    fn arm_timer(&mut self) {
+        let devices = if self.index == 0 { self.machine.chipset.deadline() } else { u64::MAX };
+        if self.timer_changed || devices != self.devices_deadline {
+            self.set_timer(devices);
+        }
+    }
+
+    fn set_timer(&mut self, devices: u64) {
+        self.timer_changed = false;
+        self.devices_deadline = devices;
+        let own = self.apic.timer_deadline().map(|deadline| match deadline {
+            TimerDeadline::At(at) => self.machine.clock.tsc_at(at),
+            TimerDeadline::Tsc(tsc) => tsc.wrapping_sub(self.cpu.tsc_offset()),
+        });
+        let devices = (devices != u64::MAX)
+            .then(|| self.machine.clock.tsc_at(device::Instant::from_nanos(devices)));
+        let first = own.into_iter().chain(devices).min();
+        let host = self.machine.host();
+        let wanted = first.map(|first| {
+            first.min(host.tsc().saturating_add(FURTHEST_DEADLINE * self.machine.clock.frequency()))
+        });
+        if wanted != self.armed {
+            self.armed = wanted;
+            host.set_timer(wanted);
+        }
+    }
+
+    /// Looks at everything that an interrupt of the host can have been about.
+    #[cold]
+    pub(crate) fn check_timers(&mut self) {
+        let tsc = self.machine.host().tsc();
+        if self.armed.is_some_and(|armed| tsc >= armed) {
+            self.armed = None;
+            self.timer_changed = true;
+        }
+        let now = self.machine.clock.at(tsc);
+        self.apic.advance_timer(now, tsc.wrapping_add(self.cpu.tsc_offset()));
+        if self.index == 0 {
+            let access = self.machine.access(now);
+            if now.as_nanos() >= self.machine.chipset.deadline() {
+                self.machine.chipset.advance(&access);
+            }
+            if self.machine.host().serial_event() {
+                self.machine.chipset.receive_serial(&access);
+            }
+        }
+    }
+
+    /// An NMI from the host, for the guest.
+    pub(crate) fn host_nmi(&mut self) {
+        let delivery = self.apic.set_lint(LintPin::Lint1, true);
+        self.take_local(delivery);
+        let _ = self.apic.set_lint(LintPin::Lint1, false);
+    }
+
+    /// Follows up on what a write to the local APIC asked for.
+    pub(crate) fn apply(&mut self, effect: Option<Effect>) {
+        self.timer_changed |= self.machine.apply(effect, &self.apic, self.index);
+        self.show_task_priority();
+    }
+
+    /// Shows CR8 the task priority that was written through the APIC.
+    pub(crate) fn show_task_priority(&mut self) {
+        let class = self.apic.task_priority_class();
+        if self.cpu.cr8() != class {
+            self.cpu.set_cr8(class);
+        }
+    }
+}
+
+impl<P: Platform> Machine<P> {
+    /// Does what an APIC asks for. True if its timer may have another deadline now.
+    #[inline]
+    pub(crate) fn apply(&self, effect: Option<Effect>, apic: &LocalApic, vp: u32) -> bool {
+        match effect {
+            None => false,
+            Some(Effect::TimerChanged) => true,
+            Some(Effect::Ipi(ipi)) => {
+                self.send_ipi(ipi, false, Some(vp));
+                false
+            }
+            Some(Effect::EndOfInterrupt { vector }) => {
+                self.chipset.lines.end_of_interrupt(vector, |ipi, level| {
+                    self.send_ipi(ipi, level, None);
+                });
+                false
+            }
+            Some(Effect::IdentityChanged) => {
+                if let Some(mailbox) = self.mailboxes.get(vp as usize) {
+                    mailbox.set_identity(apic.identity());
+                }
+                true
+            }
+        }
+    }
+
+    /// Has all VPs gather, unless they do already.
+    pub(crate) fn ask_to_gather(&self, why: Gathering) {
+        if self.lifecycle.ask(why) {
+            for vp in 0..self.vps() {
+                self.post(vp, |mailbox| mailbox.post(Order::Gather));
+            }
+        }
+    }
+}
