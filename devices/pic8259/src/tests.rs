@@ -231,6 +231,31 @@ fn poll_acknowledges_once() {
 }
 
 #[test]
+fn each_acknowledge_of_the_slave_makes_a_new_edge() {
+    for polls in [false, true] {
+        let mut pic = pic();
+        pic.write(0xA0, 0x11);
+        for icw in [0x38, 0x02, 0x03] {
+            pic.write(0xA1, icw);
+        }
+        pulse(&mut pic, 9);
+        pulse(&mut pic, 11);
+        for irq in [9, 11] {
+            if polls {
+                pic.write(0x20, 0x0C);
+                assert_eq!(pic.read(0x20), 0x82);
+                pic.write(0xA0, 0x0C);
+                assert_eq!(pic.read(0xA0), 0x80 | (irq - 8));
+            } else {
+                assert_eq!(take(&mut pic), Some(0x30 + irq));
+            }
+            pic.write(0x20, EOI);
+        }
+        assert!(!pic.output());
+    }
+}
+
+#[test]
 fn a_slave_with_a_foreign_identity_stays_silent() {
     let mut pic = pic();
     pic.write(0xA0, 0x11);

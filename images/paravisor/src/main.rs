@@ -2,11 +2,24 @@
 #![no_std]
 #![no_main]
 
+extern crate alloc;
+
+use alloc::boxed::Box;
+
 use kernel::panic::Console;
-use kernel::relocate;
+use kernel::{log_ring, relocate};
+use log::LevelFilter;
 use memory::GpaRange;
-use nested_svm::{Discovered, NestedSvm, StartError, discover, end, log_line, write_report};
-use platform_api::{ExitStatus, Host, Platform};
+use nested_svm::{Discovered, NestedSvm, discover, end, first_stack_top, log_line, write_report};
+use platform_api::{Host, Platform};
+use spin::Once;
+use vmm::{GuestFiles, Machine, VirtualProcessor, read_config};
+use wire::{Config, LogLevel, Status};
+
+/// What all CPUs run.
+static MACHINE: Once<Machine<NestedSvm>> = Once::new();
+
+const _: () = assert!(kernel::STATUS_NO_LONG_MODE == Status::NoLongMode as u8);
 
 /// Called by the boot code at the load address: finds our place and moves there.
 ///
@@ -18,51 +31,81 @@ unsafe extern "C" fn image_early(_start_info: u64) -> ! {
     let found = discover_or_end();
     // SAFETY: our own range is free RAM that the early tables map writable and executable, and it
     // has room for the image and a stack: its size was computed from the image's.
-    unsafe {
-        relocate::move_image(found.own.start(), nested_svm::first_stack_top(&found), image_main)
-    }
+    unsafe { relocate::move_image(found.own.start(), first_stack_top(&found), image_main) }
 }
 
 fn discover_or_end() -> Discovered {
     let layout = relocate::layout();
-    match discover(layout.end - layout.start) {
-        Ok(found) => found,
-        Err(error) => refuse(&error),
-    }
+    discover(layout.end - layout.start).unwrap_or_else(|error| refuse(&error, Status::UnusableVm))
 }
 
-/// Ends a VM that can not be used, with one line that says why.
-fn refuse(error: &StartError) -> ! {
-    kernel::log_ring::start(log::LevelFilter::Info, Some(log_line));
+/// Ends the VM with one line that says why.
+fn refuse(error: &dyn core::fmt::Display, status: Status) -> ! {
+    log_ring::start(LevelFilter::Error, Some(log_line));
     log::error!("{error}");
-    end(18)
+    end(status as u8)
 }
 
 fn crashed() -> ! {
-    end(16)
+    end(Status::Crashed as u8)
+}
+
+const fn level(config: &Config) -> LevelFilter {
+    match config.log {
+        LogLevel::Error => LevelFilter::Error,
+        LogLevel::Warn => LevelFilter::Warn,
+        LogLevel::Info => LevelFilter::Info,
+        LogLevel::Debug => LevelFilter::Debug,
+    }
 }
 
 /// Called at the final place, on CPU 0.
 extern "C" fn image_main(delta: u64) -> ! {
     kernel::panic::set_console(Console { write: write_report, end: crashed });
-    kernel::log_ring::start(log::LevelFilter::Info, Some(log_line));
+    log_ring::start(LevelFilter::Warn, Some(log_line));
     let found = discover_or_end();
     let layout = relocate::layout();
     let loaded = GpaRange::new(layout.start - delta, layout.end - delta).unwrap_or_default();
     // SAFETY: the first and only call, at the final place on CPU 0.
     let platform = unsafe { NestedSvm::start(found, loaded) };
-    log::info!("own range {}, {} CPUs, loaded {loaded}", platform.own_range(), platform.cpus());
+    let config = match read_config(platform.host()) {
+        Ok(config) => config,
+        Err(error) => refuse(&error, Status::BadConfig),
+    };
+    log_ring::start(level(&config), Some(log_line));
+    log::info!("own range {}, image loaded at {loaded}", platform.own_range());
     let running = platform.start_other_cpus(cpu_main);
-    log::info!("{running} CPUs run");
+    if running != platform.cpus() {
+        log::error!("the host started {running} of {} CPUs", platform.cpus());
+        end(Status::UnusableVm as u8)
+    }
     // SAFETY: the other CPUs have left the trampoline, and the image has moved.
     unsafe { platform.erase_leftovers() };
     platform.refine_clocks();
-    log::info!("TSC {} Hz", platform.host().tsc_frequency());
-    platform.host().exit(ExitStatus(0))
+    log::info!("{running} CPUs, TSC at {} Hz", platform.host().tsc_frequency());
+    let files = GuestFiles::find(platform.host());
+    MACHINE.call_once(|| Machine::new(platform, config, files));
+    run_vp(platform, 0)
 }
 
-extern "C" fn cpu_main(_index: u32) -> ! {
-    loop {
+/// Called on each other CPU.
+extern "C" fn cpu_main(index: u32) -> ! {
+    let platform = loop {
+        if let Some(machine) = MACHINE.get() {
+            break machine.platform();
+        }
         core::hint::spin_loop();
+    };
+    run_vp(platform, index)
+}
+
+/// Runs the VP of this CPU for ever.
+fn run_vp(platform: &'static NestedSvm, index: u32) -> ! {
+    // SAFETY: called once on each CPU.
+    let cpu = unsafe { platform.vp() };
+    match (MACHINE.get(), cpu) {
+        // The VP is large for a stack; it lives for ever anyway.
+        (Some(machine), Some(cpu)) => Box::new(VirtualProcessor::new(machine, index, cpu)).run(),
+        _ => panic!("CPU {index} has no place of its own"),
     }
 }

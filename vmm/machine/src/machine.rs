@@ -78,6 +78,11 @@ impl<P: Platform> Machine<P> {
         }
     }
 
+    /// The platform.
+    pub const fn platform(&self) -> &'static P {
+        self.platform
+    }
+
     /// The host.
     pub(crate) fn host(&self) -> &'static P::Host {
         self.platform.host()
