@@ -125,11 +125,6 @@ impl Paging {
         }
     }
 
-    /// The same tables seen with another privilege.
-    pub const fn with_user(self, user: bool) -> Self {
-        Self { user, ..self }
-    }
-
     /// Guest-physical address of `linear`; sets accessed and dirty bits as the CPU would.
     ///
     /// Covers no paging, 32-bit (with PSE-36), PAE, 4-level and 5-level tables. A table outside of
