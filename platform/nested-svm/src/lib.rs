@@ -120,8 +120,8 @@ impl NestedSvm {
         }
         mask_legacy_interrupts();
         apic::enable(0);
+        // The APIC timer keeps counting until `refine_clocks`, four seconds at the most.
         let (first_sample, coarse) = clock::measure_coarse();
-        apic::set_timer(0);
         let host = SvmHost::new();
         host.set_frequencies(coarse);
         let video = region.take(32);
@@ -221,8 +221,8 @@ impl NestedSvm {
 
     /// Measures the clocks once more, over all the time since the start.
     pub fn refine_clocks(&self) {
-        apic::set_timer(0);
         self.host.set_frequencies(clock::refine(&self.first_sample, self.coarse));
+        apic::set_timer(0);
     }
 
     /// Makes the VP of the running CPU.

@@ -9,6 +9,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use acpi_pm::AcpiPm;
 use device::{Device, Instant};
 use local_apic::Ipi;
+use pci_host::PciHost;
 use pit8254::Pit;
 use platform_api::{Host, Width};
 use reset_control::ResetControl;
@@ -25,6 +26,11 @@ pub const MINIMUM_TIMER_PERIOD: u64 = 100_000;
 /// The ports of the ACPI power management block.
 pub(crate) const PM_BASE: u16 = 0x600;
 const PM_END: u16 = PM_BASE + 0x10;
+
+/// Start of the PCI configuration window in memory, for one bus.
+pub(crate) const ECAM_BASE: u64 = 0xe000_0000;
+/// Bytes of configuration space of a bus.
+pub(crate) const ECAM_LENGTH: u64 = 1 << 20;
 
 /// How soon a byte that could not be passed on is tried again, in nanoseconds.
 const SERIAL_RETRY: u64 = 1_000_000;
@@ -67,6 +73,7 @@ pub struct Chipset {
     rtc: Mutex<Rtc>,
     pm: Mutex<AcpiPm>,
     reset: Mutex<ResetControl>,
+    pci: Mutex<PciHost>,
     uarts: [Mutex<Uart>; 2],
     /// A serial byte waits for room, on one side or the other.
     serial_stalled: AtomicBool,
@@ -85,6 +92,7 @@ impl Chipset {
             rtc: Mutex::new(Rtc::new(unix_seconds, now)),
             pm: Mutex::new(AcpiPm::new()),
             reset: Mutex::new(ResetControl::new()),
+            pci: Mutex::new(PciHost::new(Some(ECAM_BASE))),
             uarts: [Mutex::new(Uart::new()), Mutex::new(Uart::new())],
             serial_stalled: AtomicBool::new(false),
             deadline: AtomicU64::new(u64::MAX),
@@ -100,6 +108,9 @@ impl Chipset {
     ) -> u32 {
         if let Some(offset) = pm_offset(port) {
             return self.with_pm(on, |pm| pm.read(offset, width.bytes(), on.now));
+        }
+        if is_pci(port, width) {
+            return self.pci.lock().read_port(port, width.bytes(), &mut ());
         }
         if width == Width::Byte {
             return u32::from(self.read_byte(port, on));
@@ -140,6 +151,10 @@ impl Chipset {
         if let Some(offset) = pm_offset(port) {
             let effect = self.with_pm(on, |pm| pm.write(offset, width.bytes(), value, on.now));
             return effect.map(|acpi_pm::Effect::PowerOff| Request::PowerOff);
+        }
+        if is_pci(port, width) {
+            self.pci.lock().write_port(port, width.bytes(), value, &mut ());
+            return None;
         }
         let mut request = None;
         for (offset, byte) in (0..u16::from(width.bytes())).zip(value.to_le_bytes()) {
@@ -191,6 +206,29 @@ impl Chipset {
         send(signals, on.to);
         tell(lowered, on.to);
         result
+    }
+
+    /// Reads the ECAM window; a wide access is one of double words.
+    pub(crate) fn read_ecam(&self, offset: u64, bytes: &mut [u8]) {
+        let mut pci = self.pci.lock();
+        for (at, part) in (offset..).step_by(4).zip(bytes.chunks_mut(4)) {
+            let value = pci.read_ecam(at, part.len() as u8, &mut ());
+            for (to, from) in part.iter_mut().zip(value.to_le_bytes()) {
+                *to = from;
+            }
+        }
+    }
+
+    /// Writes the ECAM window.
+    pub(crate) fn write_ecam(&self, offset: u64, bytes: &[u8]) {
+        let mut pci = self.pci.lock();
+        for (at, part) in (offset..).step_by(4).zip(bytes.chunks(4)) {
+            let mut word = [0; 4];
+            for (to, from) in word.iter_mut().zip(part) {
+                *to = *from;
+            }
+            pci.write_ecam(at, part.len() as u8, u32::from_le_bytes(word), &mut ());
+        }
     }
 
     /// Uses the real-time clock.
@@ -319,6 +357,7 @@ impl Chipset {
         self.rtc.lock().reset(now);
         self.pm.lock().reset(now);
         self.reset.lock().reset(now);
+        self.pci.lock().reset(now);
         for uart in &self.uarts {
             uart.lock().reset(now);
         }
@@ -333,6 +372,11 @@ const fn pm_offset(port: u16) -> Option<u16> {
         PM_BASE..PM_END => Some(port - PM_BASE),
         _ => None,
     }
+}
+
+/// Whether an access goes to PCI configuration; a byte at CF9h is the reset register.
+fn is_pci(port: u16, width: Width) -> bool {
+    (0xcf8..=0xcff).contains(&port) && (port != 0xcf9 || width != Width::Byte)
 }
 
 fn tell(lowered: bool, to: &impl Deliver) {

@@ -8,16 +8,15 @@ use memory::{Gpa, GuestMemory};
 use platform_api::{Control, Platform, Segment, SegmentRegister, VpState, gpr};
 use tables::{BuildError, MachineDescription, Pci, PowerPorts, Range, SerialPort};
 
-use crate::chipset::PM_BASE;
+use crate::chipset::{ECAM_BASE, PM_BASE};
 use crate::files::FileSource;
 use crate::machine::Machine;
 use crate::vp::VirtualProcessor;
 
 /// Room for the ACPI tables at the top of the RAM below us.
 const TABLES_ROOM: u64 = 64 << 10;
-/// Start of the PCI configuration window; 256 buses.
-pub(crate) const ECAM: u32 = 0xe000_0000;
-const LAST_BUS: u8 = 0xff;
+/// There is one bus.
+const LAST_BUS: u8 = 0;
 const PCI_WINDOW: Range = Range { start: 0xc000_0000, length: 0x2000_0000 };
 const FOUR_GIB: u64 = 1 << 32;
 
@@ -121,7 +120,7 @@ impl<P: Platform> Machine<P> {
                 sleep_type_off: acpi_pm::registers::SLP_TYP_S5,
             },
             pci: Pci {
-                ecam: ECAM,
+                ecam: ECAM_BASE as u32,
                 last_bus: LAST_BUS,
                 window: PCI_WINDOW,
                 high_window: None,

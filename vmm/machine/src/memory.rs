@@ -6,7 +6,7 @@ use local_apic::LocalApic;
 use memory::{Gpa, GuestMemory};
 use platform_api::{Platform, Width};
 
-use crate::chipset::Request;
+use crate::chipset::{ECAM_BASE, ECAM_LENGTH, Request};
 use crate::machine::Machine;
 
 /// The IOAPIC's page (Intel 82093AA, section 3.0, at its usual address).
@@ -28,6 +28,7 @@ enum Target {
     Ram,
     LocalApic(u16),
     IoApic(u16),
+    Ecam(u64),
     /// All-ones on a read; a write is lost.
     Nothing,
 }
@@ -53,6 +54,9 @@ impl<'a, P: Platform> Bus<'a, P> {
         if page == IOAPIC_PAGE {
             return Target::IoApic(gpa as u16 & 0xfff);
         }
+        if (ECAM_BASE..ECAM_BASE + ECAM_LENGTH).contains(&gpa) {
+            return Target::Ecam(gpa - ECAM_BASE);
+        }
         if self.machine.ram().contains(gpa, length as u64) || is_firmware(gpa) {
             return Target::Ram;
         }
@@ -70,6 +74,7 @@ impl<'a, P: Platform> Bus<'a, P> {
                 let value = self.machine.chipset.lines.read_ioapic(offset & !3);
                 copy_part(value, offset, bytes);
             }
+            Target::Ecam(offset) => self.machine.chipset.read_ecam(offset, bytes),
             Target::Ram | Target::Nothing => {}
         }
     }
@@ -90,6 +95,7 @@ impl<'a, P: Platform> Bus<'a, P> {
                     self.machine.send_ipi(ipi, level, None);
                 });
             }
+            Target::Ecam(offset) => self.machine.chipset.write_ecam(offset, bytes),
             Target::Ram | Target::Nothing => {}
         }
     }
