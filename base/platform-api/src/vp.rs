@@ -67,6 +67,8 @@ pub trait GuestVp {
     fn xmm(&self, number: u8) -> u128;
     /// Sets an XMM register.
     fn set_xmm(&mut self, number: u8, value: u128);
+    /// XCR0.
+    fn xcr0(&self) -> u64;
     /// Sets XCR0; the caller has checked it.
     fn set_xcr0(&mut self, xcr0: u64);
     /// The guest's TSC minus the host's.

@@ -15,7 +15,7 @@ mod state;
 mod tests;
 
 pub use cpuid::{MAX_LEAF, leaf};
-pub use partition::{Clock, GeneralProtection, PageWrite, Partition};
+pub use partition::{Clock, GeneralProtection, PageWrite, Partition, VpRegisters};
 pub use reference_tsc::reference_tsc_page;
 pub use state::{SAVED_VERSION, Saved};
 
@@ -38,6 +38,8 @@ pub mod msr {
     pub const TSC_FREQUENCY: u32 = 0x4000_0022;
     /// HV_X64_MSR_APIC_FREQUENCY.
     pub const APIC_FREQUENCY: u32 = 0x4000_0023;
+    /// HV_X64_MSR_VP_ASSIST_PAGE: Linux sets it on every Hyper-V that has a hypercall page.
+    pub const VP_ASSIST_PAGE: u32 = 0x4000_0073;
     /// HV_X64_MSR_TSC_INVARIANT_CONTROL.
     pub const TSC_INVARIANT_CONTROL: u32 = 0x4000_0118;
 }

@@ -55,6 +55,32 @@ impl PageWrite {
     }
 }
 
+/// The registers that each VP has for itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct VpRegisters {
+    assist_page: u64,
+}
+
+impl VpRegisters {
+    /// Reads an MSR, if it is one of the VP's own.
+    pub const fn read(&self, number: u32) -> Option<u64> {
+        match number {
+            msr::VP_ASSIST_PAGE => Some(self.assist_page),
+            _ => None,
+        }
+    }
+
+    /// Writes an MSR; false if it is none of the VP's own. The assist page stays as the guest made
+    /// it: what it is for (lazy EOI, nested guests) is not offered (TLFS 10.5).
+    pub const fn write(&mut self, number: u32, value: u64) -> bool {
+        match number {
+            msr::VP_ASSIST_PAGE => self.assist_page = value & (PAGE | ENABLE),
+            _ => return false,
+        }
+        true
+    }
+}
+
 /// The interface's state, shared by the VPs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Partition {

@@ -32,13 +32,22 @@ fn linux_finds_the_interface_and_its_clocks() {
 #[test]
 fn no_privilege_is_offered_without_its_register() {
     // SynIC, synthetic timers, APIC MSRs, reset, statistics, guest idle: not offered, so #GP.
-    for number in [0x4000_0003, 0x4000_0070, 0x4000_0073, 0x4000_0080, 0x4000_00b0, 0x4000_00f0] {
+    for number in [0x4000_0003, 0x4000_0070, 0x4000_0080, 0x4000_00b0, 0x4000_00f0] {
         assert_eq!(partition().read(number, 0, 0), Err(GeneralProtection));
         assert_eq!(partition().write(number, 0), Err(GeneralProtection));
     }
     for read_only in [msr::VP_INDEX, msr::TIME_REF_COUNT, msr::TSC_FREQUENCY] {
         assert_eq!(partition().write(read_only, 0), Err(GeneralProtection));
     }
+}
+
+#[test]
+fn each_vp_keeps_its_assist_page() {
+    let mut vp = VpRegisters::default();
+    assert!(vp.write(msr::VP_ASSIST_PAGE, 0x7fff));
+    assert_eq!(vp.read(msr::VP_ASSIST_PAGE), Some(0x7001));
+    assert!(!vp.write(msr::GUEST_OS_ID, 1));
+    assert_eq!(vp.read(msr::GUEST_OS_ID), None);
 }
 
 #[test]

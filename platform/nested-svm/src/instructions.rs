@@ -154,6 +154,19 @@ pub(crate) unsafe fn xrstor_initial(area: &FxArea) {
     }
 }
 
+/// XGETBV of XCR0.
+///
+/// # Safety
+/// CR4.OSXSAVE must be set.
+pub(crate) unsafe fn xgetbv() -> u64 {
+    let (low, high): (u32, u32);
+    // SAFETY: the caller vouches; reading changes nothing.
+    unsafe {
+        asm!("xgetbv", in("ecx") 0, out("eax") low, out("edx") high, options(nomem, nostack));
+    }
+    u64::from(high) << 32 | u64::from(low)
+}
+
 /// XSETBV of XCR0.
 ///
 /// # Safety

@@ -455,6 +455,14 @@ impl GuestVp for SvmVp {
         instructions::fxrstor(&area);
     }
 
+    fn xcr0(&self) -> u64 {
+        if !self.features.xsave {
+            return 1;
+        }
+        // SAFETY: CR4.OSXSAVE is set where the CPU has XSAVE. The register is the guest's.
+        unsafe { instructions::xgetbv() }
+    }
+
     fn set_xcr0(&mut self, xcr0: u64) {
         if self.features.xsave {
             // SAFETY: the caller has checked the value against what the CPU offers.

@@ -21,6 +21,8 @@ const RFLAGS_TF: u64 = 1 << 8;
 const RFLAGS_RF: u64 = 1 << 16;
 /// DR6: single step.
 const DR6_BS: u64 = 1 << 14;
+/// The CPUID leaf that depends on XCR0.
+const XSAVE_LEAF: u32 = 0xd;
 /// CR4.OSXSAVE.
 const OSXSAVE: u64 = 1 << 18;
 
@@ -167,7 +169,9 @@ impl<P: Platform> VirtualProcessor<P> {
             return hyperv::leaf(leaf, self.machine.vps()).unwrap_or([0; 4]);
         }
         let osxsave = self.cpu.control().cr4 & OSXSAVE != 0;
-        self.machine.cpuid.look_up(leaf, subleaf, self.index, osxsave, self.xcr0)
+        // Asked of the CPU, as QEMU's software CPU does not intercept XSETBV.
+        let xcr0 = if leaf == XSAVE_LEAF { self.cpu.xcr0() } else { 1 };
+        self.machine.cpuid.look_up(leaf, subleaf, self.index, osxsave, xcr0)
     }
 
     fn host_interrupt(&mut self) {
@@ -271,7 +275,6 @@ impl<P: Platform> VirtualProcessor<P> {
             return self.cpu.inject(GENERAL_PROTECTION);
         }
         if self.advance(Opcode::XSETBV) {
-            self.xcr0 = value;
             self.cpu.set_xcr0(value);
         }
     }

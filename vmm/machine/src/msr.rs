@@ -81,6 +81,9 @@ impl<P: Platform> VirtualProcessor<P> {
             MsrKind::Efer => self.cpu.control().efer,
             MsrKind::Hyperv => {
                 let partition = self.machine.hyperv.as_ref().ok_or(Refused)?;
+                if let Some(value) = self.hyperv.read(number) {
+                    return Ok(value);
+                }
                 let partition = partition.lock();
                 return partition.read(number, self.index, guest_tsc).map_err(|_| Refused);
             }
@@ -127,6 +130,9 @@ impl<P: Platform> VirtualProcessor<P> {
 
     fn set_hyperv(&mut self, number: u32, value: u64) -> Result<(), Refused> {
         let partition = self.machine.hyperv.as_ref().ok_or(Refused)?;
+        if self.hyperv.write(number, value) {
+            return Ok(());
+        }
         let page = partition.lock().write(number, value).map_err(|_| Refused)?;
         if let Some(page) = page
             && let Err(error) = self.machine.platform.memory().write(Gpa(page.gpa), page.bytes())

@@ -2,6 +2,7 @@
 
 use device::Device;
 use emulator::Limits;
+use hyperv::VpRegisters;
 use local_apic::{Effect, LintPin, LocalApic, LocalDelivery, TimerDeadline};
 use platform_api::{Event, GuestVp, Host, Platform, VpState};
 use policy::Mtrrs;
@@ -37,7 +38,7 @@ pub struct VirtualProcessor<P: Platform> {
     pub(crate) cpu: P::Vp,
     pub(crate) apic: LocalApic,
     pub(crate) mtrrs: Mtrrs,
-    pub(crate) xcr0: u64,
+    pub(crate) hyperv: VpRegisters,
     pub(crate) activity: Activity,
     pub(crate) limits: Limits,
     /// An NMI waits.
@@ -66,7 +67,7 @@ impl<P: Platform> VirtualProcessor<P> {
             cpu,
             apic,
             mtrrs: Mtrrs::new(bits),
-            xcr0: 1,
+            hyperv: VpRegisters::default(),
             activity: Activity::WaitingForStartup,
             limits,
             nmi_pending: false,
@@ -85,7 +86,7 @@ impl<P: Platform> VirtualProcessor<P> {
         self.cpu.set_tsc_offset(offset);
         self.apic.reset(self.machine.now());
         self.mtrrs = Mtrrs::new(self.limits.physical_address_bits);
-        self.xcr0 = 1;
+        self.hyperv = VpRegisters::default();
         self.activity = activity;
         self.nmi_pending = false;
         self.timer_changed = true;

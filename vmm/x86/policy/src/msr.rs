@@ -42,7 +42,7 @@ const FIXED: &[Row] = &[
     (0x1d9, 0, 0, "DEBUGCTL: no branch records"),
     (0xc001_0010, 0, 0, "SYSCFG: no memory encryption, no TOM2"),
     (0xc001_0015, 1 << 24, 1 << 24, "HWCR: the TSC counts at the P0 frequency"),
-    (0xc001_001f, 0, 0, "NB_CFG"),
+    (0xc001_001f, 0, 1 << 46, "NB_CFG: CF8 reaches extended registers; ECAM does it anyway"),
     (0xc001_0055, 0, 0, "INT_PENDING: no C1E"),
     (0xc001_1022, 0, 0, "DC_CFG"),
     (0xc001_1023, 0, 0, "BU_CFG"),
