@@ -5,6 +5,7 @@ use platform_api::{
     Width, gpr,
 };
 
+use crate::enable::EFER_SVME;
 use crate::entry::{self, Registers};
 use crate::events::{self, Combined, combine};
 use crate::exits::{self, EXIT_KINDS};
@@ -12,8 +13,6 @@ use crate::instructions::{self, FxArea};
 use crate::intercepts;
 use crate::vmcb::{Vmcb, control, event, exit, save, virtual_interrupt};
 
-const EFER: u32 = 0xc000_0080;
-const EFER_SVME: u64 = 1 << 12;
 const TSC_AUX: u32 = 0xc000_0103;
 const RFLAGS_TF: u64 = 1 << 8;
 const RFLAGS_IF: u64 = 1 << 9;
@@ -139,8 +138,7 @@ impl SvmVp {
         {
             // QEMU's software CPU leaves the offer standing until delivery has completed.
             let old = self.vmcb.read_u32(control::VIRTUAL_INTERRUPT);
-            self.vmcb
-                .write_u32(control::VIRTUAL_INTERRUPT, old & !virtual_interrupt::PENDING);
+            self.vmcb.write_u32(control::VIRTUAL_INTERRUPT, old & !virtual_interrupt::PENDING);
         }
         event.map_or(0, |event| events::encode(&event))
     }
@@ -568,8 +566,8 @@ impl GuestVp for SvmVp {
         self.offered = None;
         self.window_wanted = true;
         self.intercept(intercepts::VIRTUAL_INTERRUPT, true);
-        let old = self.vmcb.read_u32(control::VIRTUAL_INTERRUPT)
-            & !virtual_interrupt::PRIORITY_MASK;
+        let old =
+            self.vmcb.read_u32(control::VIRTUAL_INTERRUPT) & !virtual_interrupt::PRIORITY_MASK;
         let wanted = virtual_interrupt::PENDING | virtual_interrupt::IGNORE_TPR;
         self.vmcb.write_u32(control::VIRTUAL_INTERRUPT, old | wanted);
     }
@@ -586,23 +584,4 @@ impl GuestVp for SvmVp {
     fn exit_counts(&self) -> &[u64] {
         &self.counts
     }
-}
-
-/// Turns SVM on, on this CPU.
-///
-/// # Safety
-/// `host_save` must be a page of ours, used for this only.
-pub(crate) unsafe fn enable(host_save: u64, xsave: bool) {
-    const VM_HSAVE_PA: u32 = 0xc001_0117;
-    const OSFXSR_OSXMMEXCPT: u64 = 0b11 << 9;
-    const OSXSAVE: u64 = 1 << 18;
-    // SAFETY: the platform has checked that the CPU has SVM.
-    let efer = unsafe { instructions::rdmsr(EFER) };
-    // SAFETY: as above; SVME changes nothing by itself.
-    unsafe { instructions::wrmsr(EFER, efer | EFER_SVME) };
-    // SAFETY: the caller gives the page.
-    unsafe { instructions::wrmsr(VM_HSAVE_PA, host_save) };
-    let bits = OSFXSR_OSXMMEXCPT | if xsave { OSXSAVE } else { 0 };
-    // SAFETY: every 64-bit CPU has the first two, and the third goes with XSAVE.
-    unsafe { instructions::set_cr4_bits(bits) };
 }

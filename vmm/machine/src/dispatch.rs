@@ -63,11 +63,7 @@ impl<P: Platform> VirtualProcessor<P> {
             Exit::Exception { vector, error_code } => {
                 self.cpu.inject(Event::Exception { vector, error_code });
             }
-            Exit::Int1 => {
-                if self.advance(INT1) {
-                    self.cpu.inject(DEBUG);
-                }
-            }
+            Exit::Int1 if self.advance(INT1) => self.cpu.inject(DEBUG),
             Exit::Undefined => self.cpu.inject(INVALID_OPCODE),
             Exit::HostNmi => self.host_nmi(),
             Exit::Shutdown => self.machine.ask_to_gather(Gathering::TripleFault),
@@ -225,11 +221,7 @@ impl<P: Platform> VirtualProcessor<P> {
 
     fn emulate_with(
         &mut self,
-        run: impl FnOnce(
-            &mut Registers<'_, P::Vp>,
-            &mut Bus<'_, P>,
-            emulator::Limits,
-        ) -> Outcome,
+        run: impl FnOnce(&mut Registers<'_, P::Vp>, &mut Bus<'_, P>, emulator::Limits) -> Outcome,
     ) {
         let tsc = self.machine.host().tsc();
         let now = self.machine.clock.at(tsc);

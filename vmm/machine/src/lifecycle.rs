@@ -40,9 +40,7 @@ impl Lifecycle {
     /// Asks for a gathering. True for the first who asks: it tells the others.
     #[must_use]
     pub fn ask(&self, why: Gathering) -> bool {
-        self.wanted
-            .compare_exchange(0, why as u32, Ordering::AcqRel, Ordering::Acquire)
-            .is_ok()
+        self.wanted.compare_exchange(0, why as u32, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
     /// Why the VPs gather, if they do.

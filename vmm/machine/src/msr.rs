@@ -1,8 +1,8 @@
 //! RDMSR and WRMSR.
 
 use emulator::Opcode;
-use platform_api::{GuestVp, Host, Platform, gpr};
 use memory::{Gpa, GuestMemory};
+use platform_api::{GuestVp, Host, Platform, gpr};
 use policy::MsrKind;
 use policy::msr::{classify, pat_is_valid, write_efer};
 
@@ -59,8 +59,7 @@ impl<P: Platform> VirtualProcessor<P> {
         let tsc = self.machine.host().tsc();
         let now = self.machine.clock.at(tsc);
         let guest_tsc = tsc.wrapping_add(self.cpu.tsc_offset());
-        let effect =
-            self.apic.write_msr(number, value, now, guest_tsc).map_err(|_| Refused)?;
+        let effect = self.apic.write_msr(number, value, now, guest_tsc).map_err(|_| Refused)?;
         self.apply(effect);
         Ok(())
     }

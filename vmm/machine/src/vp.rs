@@ -10,7 +10,7 @@ use policy::Mtrrs;
 use crate::chipset::MINIMUM_TIMER_PERIOD;
 use crate::lifecycle::Gathering;
 use crate::machine::Machine;
-use crate::mailbox::{Mailbox, Mail, Order};
+use crate::mailbox::{Mail, Mailbox, Order};
 
 /// Iterations of a repeated string instruction that are emulated before interrupts are looked at.
 const STRING_ITERATIONS: u32 = 256;
