@@ -110,7 +110,6 @@ fn stop() -> ! {
 }
 
 #[cfg_attr(target_os = "none", panic_handler)]
-#[cfg_attr(not(target_os = "none"), expect(dead_code, reason = "tests bring their own"))]
 fn panic(info: &PanicInfo<'_>) -> ! {
     let rbp: u64;
     // SAFETY: reads a register.
