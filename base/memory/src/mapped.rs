@@ -24,6 +24,17 @@ impl MappedMemory {
         Self { ram, base }
     }
 
+    /// RAM from guest-physical zero on that consists of `words`, which are given up for ever: for
+    /// tests and tools.
+    pub fn of_words(words: &'static mut [u64]) -> Self {
+        let mut ram = RamMap::new();
+        let range = crate::GpaRange::from_length(0, size_of_val(words) as u64);
+        // An empty map takes any range.
+        let _ = ram.add(range.unwrap_or_default());
+        // SAFETY: the words are borrowed exclusively for ever, and only this value has them.
+        unsafe { Self::new(ram, words.as_mut_ptr() as u64) }
+    }
+
     /// The RAM that can be reached.
     pub const fn ram(&self) -> &RamMap {
         &self.ram

@@ -8,6 +8,8 @@
 #![forbid(unsafe_code)]
 
 extern crate alloc;
+#[cfg(test)]
+extern crate std;
 
 pub mod chipset;
 mod clock;
@@ -24,6 +26,8 @@ mod memory;
 mod msr;
 mod report;
 mod restart;
+#[cfg(test)]
+mod tests;
 mod vp;
 
 pub use chipset::MINIMUM_TIMER_PERIOD;

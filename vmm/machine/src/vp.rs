@@ -115,7 +115,7 @@ impl<P: Platform> VirtualProcessor<P> {
 
     /// One turn: mail, interrupts, timer, then the guest until it exits.
     #[inline]
-    fn turn(&mut self) {
+    pub fn turn(&mut self) {
         if self.mailbox().is_pending() {
             self.read_mail();
         }
