@@ -253,6 +253,27 @@ fn soft_off_ends_the_vm() {
 }
 
 #[test]
+#[should_panic(expected = "exit 22")]
+fn a_guest_that_halts_for_good_ends_the_vm() {
+    let mut vp = one();
+    exit(&mut vp, Exit::Halt);
+    for _ in 0..3 {
+        vp.turn();
+    }
+}
+
+#[test]
+fn a_guest_that_halts_with_interrupts_on_sleeps() {
+    let mut vp = one();
+    vp.cpu.rflags = 0x202;
+    exit(&mut vp, Exit::Halt);
+    for _ in 0..3 {
+        vp.turn();
+    }
+    assert_eq!(vp.activity, Activity::Halted);
+}
+
+#[test]
 #[should_panic(expected = "exit 21")]
 fn a_guest_that_shuts_down_at_once_ends_the_vm() {
     let mut vp = one();
