@@ -1,8 +1,7 @@
 //! A virtual processor as a nested AMD-V guest.
 
 use platform_api::{
-    Control, Event, Exit, GuestVp, MemoryFault, PortAccess, Segment, SegmentRegister, VpState,
-    Width, gpr,
+    Event, Exit, GuestVp, MemoryFault, PortAccess, Segment, SegmentRegister, VpState, Width, gpr,
 };
 
 use crate::enable::EFER_SVME;
@@ -166,6 +165,7 @@ impl SvmVp {
             is_write: info & 2 != 0,
             is_fetch: info & 16 != 0,
             is_walk: info >> 33 & 1 != 0,
+            in_delivery: self.vmcb.read_u64(control::EXIT_INTERRUPT_INFO) & event::VALID != 0,
         }
     }
 
@@ -230,6 +230,7 @@ impl SvmVp {
             | exit::MWAIT_ARMED
             | exit::RDPRU => Exit::Undefined,
             exit::SHUTDOWN => Exit::Shutdown,
+            exit::INVALID => Exit::InvalidState,
             other => Exit::Failed(other),
         })
     }
@@ -388,13 +389,23 @@ impl GuestVp for SvmVp {
     }
 
     #[inline]
-    fn control(&self) -> Control {
-        Control {
-            cr0: self.vmcb.read_u64(save::CR0),
-            cr3: self.vmcb.read_u64(save::CR3),
-            cr4: self.vmcb.read_u64(save::CR4),
-            efer: self.vmcb.read_u64(save::EFER) & !EFER_SVME,
-        }
+    fn cr0(&self) -> u64 {
+        self.vmcb.read_u64(save::CR0)
+    }
+
+    #[inline]
+    fn cr3(&self) -> u64 {
+        self.vmcb.read_u64(save::CR3)
+    }
+
+    #[inline]
+    fn cr4(&self) -> u64 {
+        self.vmcb.read_u64(save::CR4)
+    }
+
+    #[inline]
+    fn efer(&self) -> u64 {
+        self.vmcb.read_u64(save::EFER) & !EFER_SVME
     }
 
     fn set_efer(&mut self, efer: u64) {

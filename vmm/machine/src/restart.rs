@@ -53,7 +53,9 @@ impl<P: Platform> VirtualProcessor<P> {
                 log::error!("the guest shut down by a triple fault");
                 machine.end(Status::GuestFailed)
             }
+            Gathering::TripleFault if !machine.may_log() => {}
             Gathering::TripleFault => log::warn!("the guest shut down by a triple fault: reset"),
+            Gathering::Reset if !machine.may_log() => {}
             Gathering::Reset => log::info!("the guest asked for a reset"),
         }
         machine.chipset.reset(machine.now());

@@ -137,8 +137,17 @@ impl GuestVp for FakeVp {
     fn segment(&self, register: SegmentRegister) -> Segment {
         self.state.segments[register as usize]
     }
-    fn control(&self) -> Control {
-        self.state.control
+    fn cr0(&self) -> u64 {
+        self.state.control.cr0
+    }
+    fn cr3(&self) -> u64 {
+        self.state.control.cr3
+    }
+    fn cr4(&self) -> u64 {
+        self.state.control.cr4
+    }
+    fn efer(&self) -> u64 {
+        self.state.control.efer
     }
     fn set_efer(&mut self, efer: u64) {
         self.state.control.efer = efer;

@@ -67,6 +67,10 @@ fn port(vp: &mut VirtualProcessor<Fake>, port: u16, width: Width, output: Option
     vp.cpu.gpr[0]
 }
 
+fn memory_fault(gpa: u64, in_delivery: bool) -> MemoryFault {
+    MemoryFault { gpa, is_write: false, is_fetch: false, is_walk: false, in_delivery }
+}
+
 fn x2apic_on(vp: &mut VirtualProcessor<Fake>) {
     let base = read_msr(vp, 0x1b);
     write_msr(vp, 0x1b, base | 1 << 10);
@@ -229,11 +233,34 @@ fn memory_that_is_nobodys_reads_ones_and_forgets_writes() {
     // MOV AL, [BX]; MOV [BX], AL; with DS at our own range.
     vp.machine.platform.memory().write(Gpa(0x1000), &[0x8a, 0x07, 0x88, 0x07]).unwrap();
     vp.cpu.state.segments[SegmentRegister::Ds as usize].base = own;
-    let fault = MemoryFault { gpa: own, is_write: false, is_fetch: false, is_walk: false };
+    let fault = memory_fault(own, false);
     exit(&mut vp, Exit::Memory(fault));
     assert_eq!((vp.cpu.gpr[0] & 0xff, vp.cpu.rip), (0xff, 0x1002));
     exit(&mut vp, Exit::Memory(fault));
     assert_eq!((vp.cpu.injected.len(), vp.cpu.rip), (0, 0x1004));
+}
+
+#[test]
+fn a_delivery_that_hits_no_memory_is_a_fault_and_no_loop() {
+    let mut vp = one();
+    let own = vp.machine.platform.own_range().start();
+    exit(&mut vp, Exit::Memory(memory_fault(own, true)));
+    assert_eq!(vp.cpu.injected, [GENERAL_PROTECTION]);
+}
+
+#[test]
+#[should_panic(expected = "exit 21")]
+fn control_registers_that_no_cpu_runs_with_are_the_guests_end_not_ours() {
+    let mut vp = one();
+    exit(&mut vp, Exit::InvalidState);
+    vp.turn();
+}
+
+#[test]
+fn a_guest_can_not_fill_the_log() {
+    let vp = one();
+    let lines = (0..100_000).filter(|_| vp.machine.may_log()).count();
+    assert_eq!(lines, 200);
 }
 
 #[test]
