@@ -1,7 +1,6 @@
 //! The end after a bug of ours: a record that leads to the line.
 
 use core::fmt::{Arguments, Write};
-use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use spin::Mutex;
@@ -109,8 +108,9 @@ fn stop() -> ! {
     }
 }
 
-#[cfg_attr(target_os = "none", panic_handler)]
-fn panic(info: &PanicInfo<'_>) -> ! {
+#[cfg(target_os = "none")]
+#[panic_handler]
+fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
     let rbp: u64;
     // SAFETY: reads a register.
     unsafe { core::arch::asm!("mov {}, rbp", out(reg) rbp, options(nomem, nostack)) };

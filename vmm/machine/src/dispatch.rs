@@ -2,6 +2,7 @@
 
 use emulator::{
     Exception, LengthError, Opcode, Outcome, emulate, emulate_port_string, instruction_length,
+    quick_length,
 };
 use platform_api::{Event, Exit, GuestVp, Host, Platform, PortAccess, gpr};
 use policy::xcr0_is_valid;
@@ -35,11 +36,7 @@ impl<P: Platform> VirtualProcessor<P> {
             Exit::ReadMsr => self.read_msr(),
             Exit::Cpuid => self.cpuid(),
             Exit::HostInterrupt => self.host_interrupt(),
-            Exit::Halt => {
-                if self.advance(Opcode::HLT) {
-                    self.activity = Activity::Halted;
-                }
-            }
+            Exit::Halt => self.halt(),
             Exit::Port(access) if access.is_string => self.string_port(),
             Exit::Port(access) => self.port(&access),
             Exit::Memory(fault) if fault.in_delivery => self.fail_delivery(),
@@ -49,6 +46,7 @@ impl<P: Platform> VirtualProcessor<P> {
     }
 
     #[cold]
+    #[inline(never)]
     fn handle_rare(&mut self, exit: Exit) {
         match exit {
             Exit::Hypercall => self.hypercall(),
@@ -101,12 +99,20 @@ impl<P: Platform> VirtualProcessor<P> {
     pub(crate) fn next_rip(&mut self, opcode: Opcode) -> Option<u64> {
         let length = match self.cpu.instruction_length() {
             Some(length) => length,
-            None => self.decode_length(opcode)?,
+            None => {
+                let start = device::Instant::START;
+                let mut bus = Bus::new(self.machine, &mut self.apic, self.index, start, 0);
+                match quick_length(&Registers(&mut self.cpu), &mut bus, opcode) {
+                    Some(length) => length,
+                    None => self.decode_length(opcode)?,
+                }
+            }
         };
         Some(self.cpu.rip().wrapping_add(u64::from(length)))
     }
 
-    #[inline]
+    #[cold]
+    #[inline(never)]
     fn decode_length(&mut self, opcode: Opcode) -> Option<u8> {
         match self.length_of(opcode) {
             Ok(length) => Some(length),
@@ -119,7 +125,6 @@ impl<P: Platform> VirtualProcessor<P> {
     }
 
     /// The length of the instruction at RIP, if it is one of `opcode`.
-    #[inline]
     fn length_of(&mut self, opcode: Opcode) -> Result<u8, LengthError> {
         let start = device::Instant::START;
         let mut bus = Bus::new(self.machine, &mut self.apic, self.index, start, 0);
@@ -180,6 +185,14 @@ impl<P: Platform> VirtualProcessor<P> {
         self.machine.cpuid.look_up(leaf, subleaf, self.index, osxsave, xcr0)
     }
 
+    #[inline(never)]
+    fn halt(&mut self) {
+        if self.advance(Opcode::HLT) {
+            self.activity = Activity::Halted;
+        }
+    }
+
+    #[inline(never)]
     fn host_interrupt(&mut self) {
         self.check_timers();
         // QEMU's software CPU forgets an interrupt shadow at VMRUN: an interrupt would be taken
@@ -190,7 +203,7 @@ impl<P: Platform> VirtualProcessor<P> {
         }
     }
 
-    #[inline]
+    #[inline(never)]
     fn port(&mut self, access: &PortAccess) {
         let now = self.machine.now();
         let chipset = &self.machine.chipset;
@@ -219,12 +232,15 @@ impl<P: Platform> VirtualProcessor<P> {
         }
     }
 
+    #[cold]
+    #[inline(never)]
     fn string_port(&mut self) {
         let mut ports = PortBus { machine: self.machine, now: self.machine.now(), request: None };
         self.emulate_with(|cpu, bus, limits| emulate_port_string(cpu, bus, &mut ports, limits));
         self.request(ports.request);
     }
 
+    #[inline(never)]
     fn emulate(&mut self) {
         self.emulate_with(|cpu, bus, limits| emulate(cpu, bus, limits));
     }

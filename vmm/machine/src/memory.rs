@@ -156,6 +156,17 @@ impl<P: Platform> PhysicalMemory for Bus<'_, P> {
         Ok(())
     }
 
+    #[inline]
+    fn fetch_4(&mut self, gpa: u64) -> Option<u32> {
+        let memory = self.machine.platform.memory();
+        let low = memory.word(gpa)? >> (8 * (gpa & 7));
+        if gpa & 7 <= 4 {
+            return Some(low as u32);
+        }
+        let high = memory.word(gpa.wrapping_add(4))?;
+        Some(low as u32 | (high << (8 * (8 - (gpa & 7)))) as u32)
+    }
+
     fn compare_exchange(
         &mut self,
         gpa: u64,

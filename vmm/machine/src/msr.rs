@@ -1,6 +1,7 @@
 //! RDMSR and WRMSR.
 
 use emulator::Opcode;
+use local_apic::Mode;
 use memory::{Gpa, GuestMemory};
 use platform_api::{GuestVp, Host, Platform, gpr};
 use policy::MsrKind;
@@ -9,6 +10,8 @@ use policy::msr::{classify, pat_is_valid, write_efer};
 use crate::dispatch::GENERAL_PROTECTION;
 use crate::vp::VirtualProcessor;
 
+/// The end-of-interrupt register of the x2APIC.
+const X2APIC_EOI: u32 = 0x80b;
 /// CR0.PG.
 const PAGING: u64 = 1 << 31;
 
@@ -18,6 +21,7 @@ struct Refused;
 
 impl<P: Platform> VirtualProcessor<P> {
     /// RDMSR.
+    #[inline(never)]
     pub(crate) fn read_msr(&mut self) {
         let number = self.cpu.gpr(gpr::RCX) as u32;
         match self.msr(number) {
@@ -37,6 +41,14 @@ impl<P: Platform> VirtualProcessor<P> {
         let number = self.cpu.gpr(gpr::RCX) as u32;
         let value = self.cpu.gpr(gpr::RDX) << 32 | self.cpu.gpr(gpr::RAX) & 0xffff_ffff;
         let Some(next) = self.next_rip(Opcode::WRMSR) else { return };
+        if number == X2APIC_EOI && value == 0 && self.apic.mode() == Mode::X2Apic {
+            // By far the most frequent: without the clock, which nothing of it needs.
+            let effect = self.apic.end_of_interrupt();
+            if effect.is_some() {
+                self.apply(effect);
+            }
+            return self.advance_to(next);
+        }
         let done = if number >> 8 == 8 {
             self.write_x2apic(number, value)
         } else {
@@ -56,7 +68,7 @@ impl<P: Platform> VirtualProcessor<P> {
         self.cpu.inject(GENERAL_PROTECTION);
     }
 
-    #[inline]
+    #[inline(never)]
     fn write_x2apic(&mut self, number: u32, value: u64) -> Result<(), Refused> {
         let tsc = self.machine.host().tsc();
         let now = self.machine.clock.at(tsc);
@@ -93,6 +105,7 @@ impl<P: Platform> VirtualProcessor<P> {
         })
     }
 
+    #[inline(never)]
     fn set_msr(&mut self, number: u32, value: u64) -> Result<(), Refused> {
         match classify(number) {
             MsrKind::Tsc => {

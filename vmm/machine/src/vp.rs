@@ -35,6 +35,7 @@ pub(crate) enum Activity {
 pub struct VirtualProcessor<P: Platform> {
     pub(crate) machine: &'static Machine<P>,
     pub(crate) index: u32,
+    mailbox: &'static Mailbox,
     pub(crate) cpu: P::Vp,
     pub(crate) apic: LocalApic,
     pub(crate) mtrrs: Mtrrs,
@@ -61,9 +62,11 @@ impl<P: Platform> VirtualProcessor<P> {
             physical_address_bits: bits,
             gigabyte_pages: machine.cpuid.has_gigabyte_pages(),
         };
+        const NONE: &str = "a VP has a mailbox: the machine made one for each CPU";
         let mut vp = Self {
             machine,
             index,
+            mailbox: machine.mailboxes.get(index as usize).expect(NONE),
             cpu,
             apic,
             mtrrs: Mtrrs::new(bits),
@@ -99,9 +102,9 @@ impl<P: Platform> VirtualProcessor<P> {
         self.cpu.set_tsc_offset(offset);
     }
 
-    pub(crate) fn mailbox(&self) -> &'static Mailbox {
-        const NONE: &str = "a VP has a mailbox: the machine made one for each CPU";
-        self.machine.mailboxes.get(self.index as usize).expect(NONE)
+    #[inline]
+    pub(crate) const fn mailbox(&self) -> &'static Mailbox {
+        self.mailbox
     }
 
     fn publish_identity(&self) {

@@ -94,12 +94,20 @@ pub fn instruction_length<C: Cpu, M: PhysicalMemory>(
     limits: Limits,
     opcode: Opcode,
 ) -> Result<u8, LengthError> {
-    if let Some(window) = quick_window(cpu, memory)
-        && opcode.matches(window)
-    {
-        return Ok(opcode.length);
+    match quick_length(cpu, memory, opcode) {
+        Some(length) => Ok(length),
+        None => with_prefixes(cpu, memory, limits, opcode),
     }
-    with_prefixes(cpu, memory, limits, opcode)
+}
+
+/// The usual case of [`instruction_length`]; none says nothing, but that the case is another.
+#[inline]
+pub fn quick_length<C: Cpu, M: PhysicalMemory>(
+    cpu: &C,
+    memory: &mut M,
+    opcode: Opcode,
+) -> Option<u8> {
+    opcode.matches(quick_window(cpu, memory)?).then_some(opcode.length)
 }
 
 /// The first four bytes of code, if they are easily had: long mode, 4 levels, within a page.
@@ -116,9 +124,7 @@ fn quick_window<C: Cpu, M: PhysicalMemory>(cpu: &C, memory: &mut M) -> Option<u3
         return None;
     }
     let gpa = quick_walk(memory, cpu.cr3(), rip)?;
-    let mut bytes = [0; 4];
-    memory.fetch(gpa, &mut bytes).ok()?;
-    Some(u32::from_le_bytes(bytes))
+    memory.fetch_4(gpa)
 }
 
 /// A 4-level walk that looks at nothing but presence and page size (APM vol. 2, 5.3).

@@ -43,6 +43,14 @@ pub trait PhysicalMemory {
     /// [`BusError`] if code may not run from there.
     fn fetch(&mut self, gpa: u64, bytes: &mut [u8]) -> Result<(), BusError>;
 
+    /// Reads 4 instruction bytes of one page; none if code may not run from there.
+    #[inline]
+    fn fetch_4(&mut self, gpa: u64) -> Option<u32> {
+        let mut bytes = [0; 4];
+        self.fetch(gpa, &mut bytes).ok()?;
+        Some(u32::from_le_bytes(bytes))
+    }
+
     /// Replaces `old` by `new` atomically if memory still holds `old`, and returns what it held.
     ///
     /// For RAM, an address that is not a multiple of `size` bytes may be done without atomicity.
