@@ -1,8 +1,8 @@
 //! What becomes of an exit.
 
 use emulator::{
-    Exception, LengthError, Opcode, Outcome, emulate, emulate_port_string, instruction_length,
-    quick_length,
+    Exception, LengthError, Opcode, Outcome, code_address, emulate, emulate_port_string,
+    instruction_length,
 };
 use platform_api::{Event, Exit, GuestVp, Host, Platform, PortAccess, gpr};
 use policy::xcr0_is_valid;
@@ -10,8 +10,8 @@ use policy::xcr0_is_valid;
 use crate::chipset::Request;
 use crate::cpu::Registers;
 use crate::lifecycle::Gathering;
-use crate::memory::{Bus, PortBus};
-use crate::vp::{Activity, VirtualProcessor};
+use crate::memory::{Bus, PortBus, fetch_4};
+use crate::vp::{Activity, CodePage, VirtualProcessor};
 
 /// INT1, also called ICEBP.
 const INT1: Opcode = Opcode::fixed(0xf1, 1);
@@ -29,7 +29,7 @@ const OSXSAVE: u64 = 1 << 18;
 
 impl<P: Platform> VirtualProcessor<P> {
     /// Handles an exit.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn handle(&mut self, exit: Exit) {
         match exit {
             Exit::WriteMsr => self.write_msr(),
@@ -99,21 +99,43 @@ impl<P: Platform> VirtualProcessor<P> {
     pub(crate) fn next_rip(&mut self, opcode: Opcode) -> Option<u64> {
         let length = match self.cpu.instruction_length() {
             Some(length) => length,
-            None => {
-                let start = device::Instant::START;
-                let mut bus = Bus::new(self.machine, &mut self.apic, self.index, start, 0);
-                match quick_length(&Registers(&mut self.cpu), &mut bus, opcode) {
-                    Some(length) => length,
-                    None => self.decode_length(opcode)?,
-                }
-            }
+            None => match self.length_at_known_code(opcode) {
+                Some(length) => length,
+                None => self.decode_length(opcode)?,
+            },
         };
         Some(self.cpu.rip().wrapping_add(u64::from(length)))
+    }
+
+    /// The length of an exiting instruction by the last translation of its page.
+    ///
+    /// The guest may have changed its tables since, so what is trusted is not the translation but
+    /// the bytes: if the opcode stands there without a prefix, that is its length, wherever the
+    /// CPU took it from. A guest could only deceive itself, with a prefix in its new page.
+    #[inline]
+    fn length_at_known_code(&self, opcode: Opcode) -> Option<u8> {
+        let rip = self.cpu.rip();
+        let same = rip & !0xfff == self.code_page.linear && self.cpu.cr3() == self.code_page.cr3;
+        if !same || rip & 0xfff > 0xffc {
+            return None;
+        }
+        let gpa = self.code_page.gpa | rip & 0xfff;
+        opcode.length_in(fetch_4(self.machine.platform.memory(), gpa)?)
     }
 
     #[cold]
     #[inline(never)]
     fn decode_length(&mut self, opcode: Opcode) -> Option<u8> {
+        let start = device::Instant::START;
+        let mut bus = Bus::new(self.machine, &mut self.apic, self.index, start, 0);
+        let found = code_address(&Registers(&mut self.cpu), &mut bus);
+        // No page has an odd address: what is not known matches nothing.
+        self.code_page = match found {
+            Some(gpa) => {
+                CodePage { linear: self.cpu.rip() & !0xfff, cr3: self.cpu.cr3(), gpa: gpa & !0xfff }
+            }
+            None => CodePage::UNKNOWN,
+        };
         match self.length_of(opcode) {
             Ok(length) => Some(length),
             Err(LengthError::Exception(exception)) => {

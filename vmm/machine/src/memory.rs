@@ -158,13 +158,7 @@ impl<P: Platform> PhysicalMemory for Bus<'_, P> {
 
     #[inline]
     fn fetch_4(&mut self, gpa: u64) -> Option<u32> {
-        let memory = self.machine.platform.memory();
-        let low = memory.word(gpa)? >> (8 * (gpa & 7));
-        if gpa & 7 <= 4 {
-            return Some(low as u32);
-        }
-        let high = memory.word(gpa.wrapping_add(4))?;
-        Some(low as u32 | (high << (8 * (8 - (gpa & 7)))) as u32)
+        fetch_4(self.machine.platform.memory(), gpa)
     }
 
     fn compare_exchange(
@@ -225,4 +219,15 @@ fn width(size: u8) -> Width {
         2 => Width::Word,
         _ => Width::Dword,
     }
+}
+
+/// Four bytes at `gpa`, which lie in one page.
+#[inline]
+pub(crate) fn fetch_4(memory: &impl GuestMemory, gpa: u64) -> Option<u32> {
+    let low = memory.word(gpa)? >> (8 * (gpa & 7));
+    if gpa & 7 <= 4 {
+        return Some(low as u32);
+    }
+    let high = memory.word(gpa.wrapping_add(4))?;
+    Some(low as u32 | (high << (8 * (8 - (gpa & 7)))) as u32)
 }

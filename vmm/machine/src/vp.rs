@@ -4,7 +4,7 @@ use device::Device;
 use emulator::Limits;
 use hyperv::VpRegisters;
 use local_apic::{Effect, LintPin, LocalApic, LocalDelivery, TimerDeadline};
-use platform_api::{Event, GuestVp, Host, Platform, VpState};
+use platform_api::{Event, Exit, GuestVp, Host, Platform, VpState};
 use policy::Mtrrs;
 
 use crate::chipset::MINIMUM_TIMER_PERIOD;
@@ -30,6 +30,19 @@ pub(crate) enum Activity {
     WaitingForStartup,
 }
 
+/// Where the guest's tables last had a page of code.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CodePage {
+    pub(crate) linear: u64,
+    pub(crate) cr3: u64,
+    pub(crate) gpa: u64,
+}
+
+impl CodePage {
+    /// Matches no page.
+    pub(crate) const UNKNOWN: Self = Self { linear: 1, cr3: 0, gpa: 0 };
+}
+
 /// A VP. It lives on the CPU that it is bound to, and nowhere else.
 #[derive(Debug)]
 pub struct VirtualProcessor<P: Platform> {
@@ -42,6 +55,9 @@ pub struct VirtualProcessor<P: Platform> {
     pub(crate) hyperv: VpRegisters,
     pub(crate) activity: Activity,
     pub(crate) limits: Limits,
+    pub(crate) code_page: CodePage,
+    /// Something may have changed which interrupt is to be offered.
+    offer_due: bool,
     /// An NMI waits.
     nmi_pending: bool,
     /// The host TSC that our timer is set for.
@@ -73,6 +89,8 @@ impl<P: Platform> VirtualProcessor<P> {
             hyperv: VpRegisters::default(),
             activity: Activity::WaitingForStartup,
             limits,
+            code_page: CodePage::UNKNOWN,
+            offer_due: true,
             nmi_pending: false,
             armed: None,
             timer_changed: false,
@@ -92,6 +110,8 @@ impl<P: Platform> VirtualProcessor<P> {
         self.activity = activity;
         self.nmi_pending = false;
         self.timer_changed = true;
+        self.offer_due = true;
+        self.code_page = CodePage::UNKNOWN;
         let _ = self.mailbox().drain();
         self.publish_identity();
     }
@@ -130,19 +150,24 @@ impl<P: Platform> VirtualProcessor<P> {
         if self.activity != Activity::Running && !self.wakes() {
             return self.idle();
         }
-        self.offer_interrupts();
+        if self.offer_due {
+            self.offer_interrupts();
+        }
         self.arm_timer();
         if !self.mailbox().leave() {
             return;
         }
         let exit = self.cpu.run();
         self.mailbox().come_back();
+        // CPUID changes nothing about interrupts; all else may.
+        self.offer_due = exit != Exit::Cpuid;
         self.note_taken_interrupt();
         self.handle(exit);
     }
 
     #[cold]
     fn read_mail(&mut self) {
+        self.offer_due = true;
         let mail = self.mailbox().drain();
         if mail.has(Order::Gather) {
             return self.gather();
@@ -269,10 +294,12 @@ impl<P: Platform> VirtualProcessor<P> {
     fn note_taken_interrupt(&mut self) {
         if let Some(vector) = self.cpu.taken_interrupt() {
             self.apic.acknowledge(vector);
+            self.offer_due = true;
         }
         let class = self.cpu.cr8();
         if class != self.apic.task_priority_class() {
             self.apic.set_task_priority_class(class);
+            self.offer_due = true;
         }
     }
 
@@ -308,6 +335,7 @@ impl<P: Platform> VirtualProcessor<P> {
     /// Looks at everything that an interrupt of the host can have been about.
     #[cold]
     pub(crate) fn check_timers(&mut self) {
+        self.offer_due = true;
         let tsc = self.machine.host().tsc();
         if self.armed.is_some_and(|armed| tsc >= armed) {
             self.armed = None;

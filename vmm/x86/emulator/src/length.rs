@@ -67,6 +67,12 @@ impl Opcode {
     const fn matches(&self, bytes: u32) -> bool {
         bytes & self.mask == self.value
     }
+
+    /// The length, if the code whose first four bytes are `window` is this without a prefix.
+    #[inline]
+    pub const fn length_in(&self, window: u32) -> Option<u8> {
+        if self.matches(window) { Some(self.length) } else { None }
+    }
 }
 
 /// Why the length is not known; RIP stays.
@@ -94,27 +100,19 @@ pub fn instruction_length<C: Cpu, M: PhysicalMemory>(
     limits: Limits,
     opcode: Opcode,
 ) -> Result<u8, LengthError> {
-    match quick_length(cpu, memory, opcode) {
+    let window = code_address(cpu, memory).and_then(|gpa| memory.fetch_4(gpa));
+    match window.and_then(|window| opcode.length_in(window)) {
         Some(length) => Ok(length),
         None => with_prefixes(cpu, memory, limits, opcode),
     }
 }
 
-/// The usual case of [`instruction_length`]; none says nothing, but that the case is another.
-#[inline]
-pub fn quick_length<C: Cpu, M: PhysicalMemory>(
-    cpu: &C,
-    memory: &mut M,
-    opcode: Opcode,
-) -> Option<u8> {
-    opcode.matches(quick_window(cpu, memory)?).then_some(opcode.length)
-}
-
-/// The first four bytes of code, if they are easily had: long mode, 4 levels, within a page.
+/// Guest-physical address of the code at RIP, if it is easily had: 64-bit mode, 4 levels, and at
+/// least four bytes before the page's end.
 ///
 /// Compatibility mode has other linear addresses, so it takes the slow path.
 #[inline]
-fn quick_window<C: Cpu, M: PhysicalMemory>(cpu: &C, memory: &mut M) -> Option<u32> {
+pub fn code_address<C: Cpu, M: PhysicalMemory>(cpu: &C, memory: &mut M) -> Option<u64> {
     let rip = cpu.rip();
     let four_levels = cpu.efer() & efer::LMA != 0
         && cpu.cr0() & cr0::PG != 0
@@ -123,8 +121,7 @@ fn quick_window<C: Cpu, M: PhysicalMemory>(cpu: &C, memory: &mut M) -> Option<u3
     if !four_levels || rip & 0xFFF > 0xFFC {
         return None;
     }
-    let gpa = quick_walk(memory, cpu.cr3(), rip)?;
-    memory.fetch_4(gpa)
+    quick_walk(memory, cpu.cr3(), rip)
 }
 
 /// A 4-level walk that looks at nothing but presence and page size (APM vol. 2, 5.3).
