@@ -38,7 +38,7 @@ pub fn set_console(console: Console) {
 pub fn build_id() -> [u8; 20] {
     let mut id = [0; 20];
     // SAFETY: the linker script places the whole note at the symbol; it is constant.
-    let note = unsafe { &*(&raw const __build_id) };
+    let note = unsafe { &__build_id };
     for (to, from) in id.iter_mut().zip(note.iter().skip(16)) {
         *to = *from;
     }
@@ -85,7 +85,7 @@ fn walk_frames(rbp: u64, mut each: impl FnMut(u64)) {
     let mut frame = rbp;
     for _ in 0..MAX_FRAMES {
         // A frame lies behind the image, in our own range, and each next one higher.
-        if frame < place.end || frame % 8 != 0 || frame - place.end > 64 << 20 {
+        if frame < place.end || !frame.is_multiple_of(8) || frame - place.end > 64 << 20 {
             return;
         }
         let words = frame as *const u64;
@@ -109,7 +109,7 @@ fn stop() -> ! {
     }
 }
 
-#[panic_handler]
+#[cfg_attr(target_os = "none", panic_handler)]
 fn panic(info: &PanicInfo<'_>) -> ! {
     let rbp: u64;
     // SAFETY: reads a register.

@@ -23,11 +23,13 @@ pub enum Status {
     /// The guest shut down by a triple fault before it had run for a moment, so that starting it
     /// again would do the same.
     GuestFailed = 21,
+    /// Every VP of the guest has halted with interrupts off: nothing can wake it any more.
+    GuestHalted = 22,
 }
 
 impl Status {
     /// Every status.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::PowerOff,
         Self::Reset,
         Self::Crashed,
@@ -36,6 +38,7 @@ impl Status {
         Self::BadConfig,
         Self::BadGuest,
         Self::GuestFailed,
+        Self::GuestHalted,
     ];
 
     /// The status that ended a QEMU process with exit code `code`.

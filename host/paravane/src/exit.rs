@@ -41,6 +41,8 @@ pub enum Failure {
     BadGuest,
     /// The guest shut down right after its start.
     GuestFailed,
+    /// The guest halted for good.
+    GuestHalted,
     /// The command could not be run in the guest.
     NoCommand,
     /// A signal ended this program.
@@ -50,7 +52,7 @@ pub enum Failure {
 }
 
 /// Every failure: exit code, name in the JSON file, what it means.
-const TABLE: [(Failure, u8, &str, &str); 11] = [
+const TABLE: [(Failure, u8, &str, &str); 12] = [
     (Failure::Ours, OURS, "failed", "paravane itself failed, a file can not be written perhaps"),
     (Failure::GuestDied, 64, "guest-died", "the guest ended before its command did"),
     (Failure::Timeout, 65, "timeout", "--timeout is over"),
@@ -61,6 +63,7 @@ const TABLE: [(Failure, u8, &str, &str); 11] = [
     (Failure::BadGuest, 70, "bad-guest", "the kernel, initrd or command line can not be used"),
     (Failure::GuestFailed, 71, "guest-failed", "the guest shut down by a triple fault"),
     (Failure::NoCommand, 72, "no-command", "the command can not be run in the guest"),
+    (Failure::GuestHalted, 74, "guest-halted", "the guest halted with interrupts off for good"),
     (Failure::Interrupted, 73, "interrupted", "a signal ended paravane"),
 ];
 
@@ -82,6 +85,7 @@ impl Failure {
             Status::BadConfig => Some(Self::BadConfig),
             Status::BadGuest => Some(Self::BadGuest),
             Status::GuestFailed => Some(Self::GuestFailed),
+            Status::GuestHalted => Some(Self::GuestHalted),
         }
     }
 }

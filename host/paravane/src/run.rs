@@ -293,6 +293,12 @@ impl<'a> Vm<'a> {
         match (failure, self.outcome.take()) {
             (Some(Failure::Crashed), _) => End::Failed(Failure::Crashed),
             (_, Some(outcome)) => outcome,
+            // However it died, whoever waits for a command looks for one code.
+            (Some(Failure::GuestFailed | Failure::GuestHalted), None)
+                if self.options.exec.is_some() =>
+            {
+                End::Failed(Failure::GuestDied)
+            }
             (Some(failure), None) => End::Failed(failure),
             (None, None) if self.options.exec.is_some() => End::Failed(Failure::GuestDied),
             (None, None) => End::PoweredOff,
@@ -316,7 +322,7 @@ impl<'a> Vm<'a> {
                 self.show_console();
                 eprintln!("paravane: the guest ended before the command did");
             }
-            Failure::GuestFailed | Failure::Timeout => self.show_console(),
+            Failure::GuestFailed | Failure::GuestHalted | Failure::Timeout => self.show_console(),
             Failure::UnusableVm | Failure::BadConfig | Failure::BadGuest => {
                 if !self.report.has_error() {
                     eprintln!("paravane: the paravisor refuses, and does not say why");

@@ -42,6 +42,7 @@ impl<P: Platform> VirtualProcessor<P> {
             }
             Exit::Port(access) if access.is_string => self.string_port(),
             Exit::Port(access) => self.port(&access),
+            Exit::Memory(fault) if fault.in_delivery => self.fail_delivery(),
             Exit::Memory(_) => self.emulate(),
             other => self.handle_rare(other),
         }
@@ -63,20 +64,25 @@ impl<P: Platform> VirtualProcessor<P> {
             Exit::Exception { vector, error_code } => {
                 self.cpu.inject(Event::Exception { vector, error_code });
             }
-            Exit::Int1 => {
-                if self.advance(INT1) {
-                    self.cpu.inject(DEBUG);
-                }
-            }
+            Exit::Int1 if self.advance(INT1) => self.cpu.inject(DEBUG),
             Exit::Undefined => self.cpu.inject(INVALID_OPCODE),
             Exit::HostNmi => self.host_nmi(),
             Exit::Shutdown => self.machine.ask_to_gather(Gathering::TripleFault),
-            Exit::Failed(code) => {
-                panic!("VP {}: entering the guest failed with exit code {code:#x}", self.index)
+            Exit::InvalidState => {
+                log::warn!("VP {}: the guest's control registers are invalid", self.index);
+                self.machine.ask_to_gather(Gathering::TripleFault);
             }
+            Exit::Failed(code) => panic!("VP {}: unknown exit code {code:#x}", self.index),
             // The next turn offers what waits. The rest was handled before.
             _ => {}
         }
+    }
+
+    /// An event could not be delivered, because its table or stack is where no RAM is. What a CPU
+    /// reads there makes no descriptor: one more fault, until a double fault and shutdown end it.
+    #[cold]
+    fn fail_delivery(&mut self) {
+        self.cpu.inject(GENERAL_PROTECTION);
     }
 
     /// Moves RIP past the exiting instruction. False if the guest has changed it meanwhile: then it
@@ -168,7 +174,7 @@ impl<P: Platform> VirtualProcessor<P> {
         if leaf >> 8 == 0x40_0000 && self.machine.config.hyperv {
             return hyperv::leaf(leaf, self.machine.vps()).unwrap_or([0; 4]);
         }
-        let osxsave = self.cpu.control().cr4 & OSXSAVE != 0;
+        let osxsave = self.cpu.cr4() & OSXSAVE != 0;
         // Asked of the CPU, as QEMU's software CPU does not intercept XSETBV.
         let xcr0 = if leaf == XSAVE_LEAF { self.cpu.xcr0() } else { 1 };
         self.machine.cpuid.look_up(leaf, subleaf, self.index, osxsave, xcr0)
@@ -225,11 +231,7 @@ impl<P: Platform> VirtualProcessor<P> {
 
     fn emulate_with(
         &mut self,
-        run: impl FnOnce(
-            &mut Registers<'_, P::Vp>,
-            &mut Bus<'_, P>,
-            emulator::Limits,
-        ) -> Outcome,
+        run: impl FnOnce(&mut Registers<'_, P::Vp>, &mut Bus<'_, P>, emulator::Limits) -> Outcome,
     ) {
         let tsc = self.machine.host().tsc();
         let now = self.machine.clock.at(tsc);
@@ -242,15 +244,14 @@ impl<P: Platform> VirtualProcessor<P> {
             Outcome::Done { trap: false } | Outcome::Repeat { trap: false } => {}
             Outcome::Done { .. } | Outcome::Repeat { .. } => self.single_step(),
             Outcome::Exception(exception) => self.raise(exception),
-            Outcome::Bus(error) => {
-                log::warn!("VP {}: nothing at {:#x}", self.index, error.gpa);
-                self.cpu.inject(INVALID_OPCODE);
-            }
+            Outcome::Bus(_) => self.cpu.inject(GENERAL_PROTECTION),
             Outcome::Unsupported { bytes, length } => {
                 let bytes = bytes.get(..usize::from(length)).unwrap_or(&bytes);
                 let rip = self.cpu.rip();
-                log::warn!("VP {}: can not emulate {bytes:02x?} at {rip:#x}", self.index);
-                self.cpu.inject(INVALID_OPCODE);
+                if self.machine.may_log() {
+                    log::warn!("VP {}: can not emulate {bytes:02x?} at {rip:#x}", self.index);
+                }
+                self.cpu.inject(GENERAL_PROTECTION);
             }
         }
     }

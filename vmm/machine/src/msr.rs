@@ -1,8 +1,8 @@
 //! RDMSR and WRMSR.
 
 use emulator::Opcode;
-use platform_api::{GuestVp, Host, Platform, gpr};
 use memory::{Gpa, GuestMemory};
+use platform_api::{GuestVp, Host, Platform, gpr};
 use policy::MsrKind;
 use policy::msr::{classify, pat_is_valid, write_efer};
 
@@ -50,7 +50,9 @@ impl<P: Platform> VirtualProcessor<P> {
 
     #[cold]
     fn refuse(&mut self, number: u32, value: Option<u64>) {
-        log::debug!("VP {}: no MSR {number:#x} for {value:x?}", self.index);
+        if self.machine.may_log() {
+            log::debug!("VP {}: no MSR {number:#x} for {value:x?}", self.index);
+        }
         self.cpu.inject(GENERAL_PROTECTION);
     }
 
@@ -59,8 +61,7 @@ impl<P: Platform> VirtualProcessor<P> {
         let tsc = self.machine.host().tsc();
         let now = self.machine.clock.at(tsc);
         let guest_tsc = tsc.wrapping_add(self.cpu.tsc_offset());
-        let effect =
-            self.apic.write_msr(number, value, now, guest_tsc).map_err(|_| Refused)?;
+        let effect = self.apic.write_msr(number, value, now, guest_tsc).map_err(|_| Refused)?;
         self.apply(effect);
         Ok(())
     }
@@ -78,7 +79,7 @@ impl<P: Platform> VirtualProcessor<P> {
             }
             MsrKind::Mtrr => return self.mtrrs.read(number).ok_or(Refused),
             MsrKind::Pat => self.cpu.pat(),
-            MsrKind::Efer => self.cpu.control().efer,
+            MsrKind::Efer => self.cpu.efer(),
             MsrKind::Hyperv => {
                 let partition = self.machine.hyperv.as_ref().ok_or(Refused)?;
                 if let Some(value) = self.hyperv.read(number) {
@@ -116,9 +117,8 @@ impl<P: Platform> VirtualProcessor<P> {
             MsrKind::Mtrr => self.mtrrs.write(number, value).ok_or(Refused)?,
             MsrKind::Pat if pat_is_valid(value) => self.cpu.set_pat(value),
             MsrKind::Efer => {
-                let control = self.cpu.control();
-                let paging = control.cr0 & PAGING != 0;
-                let efer = write_efer(control.efer, value, paging).ok_or(Refused)?;
+                let paging = self.cpu.cr0() & PAGING != 0;
+                let efer = write_efer(self.cpu.efer(), value, paging).ok_or(Refused)?;
                 self.cpu.set_efer(efer);
             }
             MsrKind::Hyperv => return self.set_hyperv(number, value),
@@ -138,6 +138,9 @@ impl<P: Platform> VirtualProcessor<P> {
             && let Err(error) = self.machine.platform.memory().write(Gpa(page.gpa), page.bytes())
         {
             // The guest's fault; the page simply is not there.
+            if !self.machine.may_log() {
+                return Ok(());
+            }
             log::warn!("VP {}: the Hyper-V page can not be written: {error}", self.index);
         }
         Ok(())

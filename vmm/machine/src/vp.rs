@@ -10,7 +10,7 @@ use policy::Mtrrs;
 use crate::chipset::MINIMUM_TIMER_PERIOD;
 use crate::lifecycle::Gathering;
 use crate::machine::Machine;
-use crate::mailbox::{Mailbox, Mail, Order};
+use crate::mailbox::{Mail, Mailbox, Order};
 
 /// Iterations of a repeated string instruction that are emulated before interrupts are looked at.
 const STRING_ITERATIONS: u32 = 256;
@@ -82,8 +82,7 @@ impl<P: Platform> VirtualProcessor<P> {
     /// The state after a start of the machine.
     pub(crate) fn power_on(&mut self, state: &VpState, activity: Activity) {
         self.cpu.reset(state, true);
-        let offset = self.machine.tsc_offset.load(core::sync::atomic::Ordering::Acquire);
-        self.cpu.set_tsc_offset(offset);
+        self.use_machine_tsc();
         self.apic.reset(self.machine.now());
         self.mtrrs = Mtrrs::new(self.limits.physical_address_bits);
         self.hyperv = VpRegisters::default();
@@ -92,6 +91,12 @@ impl<P: Platform> VirtualProcessor<P> {
         self.timer_changed = true;
         let _ = self.mailbox().drain();
         self.publish_identity();
+    }
+
+    /// The TSC starts at zero with the machine, on all VPs at once.
+    pub(crate) fn use_machine_tsc(&mut self) {
+        let offset = self.machine.tsc_offset.load(core::sync::atomic::Ordering::Acquire);
+        self.cpu.set_tsc_offset(offset);
     }
 
     pub(crate) fn mailbox(&self) -> &'static Mailbox {
@@ -115,7 +120,7 @@ impl<P: Platform> VirtualProcessor<P> {
 
     /// One turn: mail, interrupts, timer, then the guest until it exits.
     #[inline]
-    fn turn(&mut self) {
+    pub fn turn(&mut self) {
         if self.mailbox().is_pending() {
             self.read_mail();
         }
@@ -212,9 +217,25 @@ impl<P: Platform> VirtualProcessor<P> {
         if !self.mailbox().leave() {
             return;
         }
+        let deaf = self.is_deaf();
+        if deaf && self.machine.lifecycle.fall_deaf() == self.machine.vps() {
+            self.machine.check_for_halt();
+        }
         self.machine.host().idle();
+        if deaf {
+            self.machine.lifecycle.hear();
+        }
         self.mailbox().come_back();
         self.check_timers();
+    }
+
+    /// Whether no interrupt would wake this VP: it waits for SIPI, or has halted with IF clear.
+    fn is_deaf(&self) -> bool {
+        match self.activity {
+            Activity::Running => false,
+            Activity::Halted => self.cpu.rflags() & INTERRUPT_FLAG == 0,
+            Activity::WaitingForStartup => true,
+        }
     }
 
     /// Whether the 8259 pair asks this VP for an interrupt.
@@ -347,6 +368,15 @@ impl<P: Platform> Machine<P> {
                 }
                 true
             }
+        }
+    }
+
+    /// All VPs are deaf: unless an order is on its way to one, the guest will never run again.
+    ///
+    /// A VP that has been woken leaves its order in its mailbox until it hears again.
+    fn check_for_halt(&self) {
+        if !self.mailboxes.iter().any(Mailbox::is_pending) {
+            self.ask_to_gather(Gathering::Halt);
         }
     }
 

@@ -129,10 +129,7 @@ fn quick_walk<M: PhysicalMemory>(memory: &mut M, cr3: u64, linear: u64) -> Optio
     const LARGE: u64 = 1 << 7;
     let mut entry = cr3;
     for shift in [39_u32, 30, 21, 12] {
-        let mut bytes = [0; 8];
-        let at = (entry & ADDRESS) | ((linear >> shift) & 0x1FF) << 3;
-        memory.read(at, &mut bytes).ok()?;
-        entry = u64::from_le_bytes(bytes);
+        entry = memory.read_entry((entry & ADDRESS) | ((linear >> shift) & 0x1FF) << 3);
         if entry & PRESENT == 0 {
             return None;
         }

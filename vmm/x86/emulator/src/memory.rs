@@ -21,6 +21,16 @@ pub trait PhysicalMemory {
     /// [`BusError`] if nothing may be read there.
     fn read(&mut self, gpa: u64, bytes: &mut [u8]) -> Result<(), BusError>;
 
+    /// Reads a page-table entry, aligned to 8 bytes; all ones where nothing answers.
+    #[inline]
+    fn read_entry(&mut self, gpa: u64) -> u64 {
+        let mut bytes = [0; 8];
+        match self.read(gpa, &mut bytes) {
+            Ok(()) => u64::from_le_bytes(bytes),
+            Err(_) => u64::MAX,
+        }
+    }
+
     /// Writes data.
     ///
     /// # Errors
