@@ -8,6 +8,8 @@
 pub enum Status {
     /// The guest powered itself off.
     PowerOff = 1,
+    /// The guest asked for a reset, and the configuration says that this ends the VM.
+    Reset = 2,
     /// The paravisor failed: our bug. A crash record was written.
     Crashed = 16,
     /// The CPU is not a 64-bit one.
@@ -27,8 +29,9 @@ pub enum Status {
 
 impl Status {
     /// Every status.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::PowerOff,
+        Self::Reset,
         Self::Crashed,
         Self::NoLongMode,
         Self::UnusableVm,
