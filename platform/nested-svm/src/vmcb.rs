@@ -101,7 +101,7 @@ pub(crate) mod exit {
 /// A page that holds a control block, used through its fields by offset.
 ///
 /// The CPU reads and writes the page during VMRUN, so every access of ours is volatile.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Vmcb {
     page: u64,
 }

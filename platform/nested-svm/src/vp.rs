@@ -117,11 +117,13 @@ impl SvmVp {
     fn enter(&mut self) -> u64 {
         // SAFETY: `new`'s caller gave valid pages, and this runs on the CPU of the VP.
         unsafe { entry::enter(&mut self.registers, self.vmcb.address(), self.host_page) };
-        self.vmcb.write_u8(control::TLB_CONTROL, 0);
-        let cut_short = self.vmcb.read_u64(control::EXIT_INTERRUPT_INFO);
+        // The address is read once: the compiler can not know that no write below changes it.
+        let mut vmcb = self.vmcb;
+        vmcb.write_u8(control::TLB_CONTROL, 0);
+        let cut_short = vmcb.read_u64(control::EXIT_INTERRUPT_INFO);
         let again = if cut_short & event::VALID == 0 { 0 } else { self.put_back(cut_short) };
-        self.vmcb.write_u64(control::EVENT_INJECTION, again);
-        let code = self.vmcb.read_u64(control::EXIT_CODE);
+        vmcb.write_u64(control::EVENT_INJECTION, again);
+        let code = vmcb.read_u64(control::EXIT_CODE);
         if let Some(count) = self.counts.get_mut(exits::kind(code)) {
             *count += 1;
         }
