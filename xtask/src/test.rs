@@ -1,0 +1,4 @@
+//! stub
+pub fn run(_: bool, _: Option<&str>) -> anyhow::Result<std::process::ExitCode> {
+    anyhow::bail!("later")
+}
