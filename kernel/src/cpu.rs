@@ -5,9 +5,9 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use memory::PAGE_SIZE;
 
+use crate::Region;
 use crate::interrupts;
 use crate::paging::PageTables;
-use crate::Region;
 
 /// Pages of the stack that the VP loop runs on.
 const STACK_PAGES: u64 = 4;
@@ -66,7 +66,8 @@ pub fn prepare(
     stack_top: Option<u64>,
 ) -> Place {
     let stack_top = stack_top.unwrap_or_else(|| take_stack(region, tables, STACK_PAGES));
-    let mut task_state = TaskState { io_map_base: size_of::<TaskState>() as u16, ..TaskState::default() };
+    let mut task_state =
+        TaskState { io_map_base: size_of::<TaskState>() as u16, ..TaskState::default() };
     let mut ist = [0; 7];
     for slot in ist.iter_mut().take(IST_STACKS) {
         *slot = take_stack(region, tables, 1);

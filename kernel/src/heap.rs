@@ -5,7 +5,7 @@
 use talc::TalcLock;
 use talc::source::Manual;
 
-#[global_allocator]
+#[cfg_attr(target_os = "none", global_allocator)]
 static HEAP: TalcLock<spin::Mutex<()>, Manual> = TalcLock::new(Manual);
 
 /// Gives `length` bytes at `start` to the heap.

@@ -9,9 +9,12 @@
 //! the platform, which registers itself with [`interrupts::set_handler`] and
 //! [`panic::set_console`].
 #![no_std]
-#![expect(
-    bad_asm_style,
-    reason = "the difference of two symbols as an immediate can only be written in AT&T syntax"
+#![cfg_attr(
+    target_os = "none",
+    expect(
+        bad_asm_style,
+        reason = "the difference of two symbols as an immediate can only be written in AT&T syntax"
+    )
 )]
 
 extern crate alloc;
@@ -32,5 +35,7 @@ pub use region::Region;
 /// The exit status of a CPU without long mode, told by `boot.s`, which can not know `wire`'s names.
 pub const STATUS_NO_LONG_MODE: u8 = 17;
 
+#[cfg(target_os = "none")]
 core::arch::global_asm!(include_str!("boot.s"), status_cpu = const STATUS_NO_LONG_MODE);
+#[cfg(target_os = "none")]
 core::arch::global_asm!(include_str!("interrupts.s"));

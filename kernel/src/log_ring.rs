@@ -34,10 +34,8 @@ struct RingLog {
     sink: Mutex<Option<Sink>>,
 }
 
-static LOG: RingLog = RingLog {
-    ring: Mutex::new(Ring { bytes: [0; CAPACITY], written: 0 }),
-    sink: Mutex::new(None),
-};
+static LOG: RingLog =
+    RingLog { ring: Mutex::new(Ring { bytes: [0; CAPACITY], written: 0 }), sink: Mutex::new(None) };
 
 impl Log for RingLog {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {

@@ -51,9 +51,7 @@ impl Access {
             Self::Code => kept,
             Self::Constant => kept | Entry::NO_EXECUTE,
             Self::Data => kept | Entry::NO_EXECUTE | Entry::WRITABLE,
-            Self::Device => {
-                Self::Data.entry() | Entry::CACHE_DISABLE | Entry::WRITE_THROUGH
-            }
+            Self::Device => Self::Data.entry() | Entry::CACHE_DISABLE | Entry::WRITE_THROUGH,
         }
     }
 }

@@ -1,7 +1,6 @@
 //! The end after a bug of ours: a record that leads to the line.
 
 use core::fmt::{Arguments, Write};
-use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use spin::Mutex;
@@ -38,7 +37,7 @@ pub fn set_console(console: Console) {
 pub fn build_id() -> [u8; 20] {
     let mut id = [0; 20];
     // SAFETY: the linker script places the whole note at the symbol; it is constant.
-    let note = unsafe { &*(&raw const __build_id) };
+    let note = unsafe { &__build_id };
     for (to, from) in id.iter_mut().zip(note.iter().skip(16)) {
         *to = *from;
     }
@@ -85,7 +84,7 @@ fn walk_frames(rbp: u64, mut each: impl FnMut(u64)) {
     let mut frame = rbp;
     for _ in 0..MAX_FRAMES {
         // A frame lies behind the image, in our own range, and each next one higher.
-        if frame < place.end || frame % 8 != 0 || frame - place.end > 64 << 20 {
+        if frame < place.end || !frame.is_multiple_of(8) || frame - place.end > 64 << 20 {
             return;
         }
         let words = frame as *const u64;
@@ -109,8 +108,9 @@ fn stop() -> ! {
     }
 }
 
+#[cfg(target_os = "none")]
 #[panic_handler]
-fn panic(info: &PanicInfo<'_>) -> ! {
+fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
     let rbp: u64;
     // SAFETY: reads a register.
     unsafe { core::arch::asm!("mov {}, rbp", out(reg) rbp, options(nomem, nostack)) };

@@ -55,7 +55,11 @@ pub trait GuestMemory {
     /// A misaligned address or another size is answered with [`NotRam`].
     fn compare_exchange(&self, gpa: Gpa, size: u8, current: u64, new: u64) -> Result<u64, NotRam>;
 
-    /// Reads a naturally aligned 8-byte value, such as a page-table entry.
+    /// The naturally aligned 8 bytes that hold `gpa`, if they are RAM: the quick way to a
+    /// page-table entry or to code.
+    fn word(&self, gpa: u64) -> Option<u64>;
+
+    /// Reads an 8-byte value.
     fn read_u64(&self, gpa: Gpa) -> Result<u64, NotRam> {
         let mut bytes = [0; 8];
         self.read(gpa, &mut bytes)?;

@@ -10,6 +10,8 @@ use crate::{Gpa, GuestMemory, NotRam, RamMap};
 #[derive(Debug)]
 pub struct MappedMemory {
     ram: RamMap,
+    /// The largest range, where nearly all accesses go: its start, its length.
+    main: (u64, u64),
     /// Virtual address of guest-physical address zero.
     base: u64,
 }
@@ -20,8 +22,21 @@ impl MappedMemory {
     /// # Safety
     /// For the life of the value each address of `ram`, plus `base`, must be mapped readable and
     /// writable, and no Rust reference may point into it: it belongs to the guest.
-    pub const unsafe fn new(ram: RamMap, base: u64) -> Self {
-        Self { ram, base }
+    pub unsafe fn new(ram: RamMap, base: u64) -> Self {
+        let main = ram.ranges().iter().max_by_key(|range| range.length());
+        let main = main.map_or((0, 0), |range| (range.start(), range.length()));
+        Self { ram, main, base }
+    }
+
+    /// RAM from guest-physical zero on that consists of `words`, which are given up for ever: for
+    /// tests and tools.
+    pub fn of_words(words: &'static mut [u64]) -> Self {
+        let mut ram = RamMap::new();
+        let range = crate::GpaRange::from_length(0, size_of_val(words) as u64);
+        // An empty map takes any range.
+        let _ = ram.add(range.unwrap_or_default());
+        // SAFETY: the words are borrowed exclusively for ever, and only this value has them.
+        unsafe { Self::new(ram, words.as_mut_ptr() as u64) }
     }
 
     /// The RAM that can be reached.
@@ -32,7 +47,10 @@ impl MappedMemory {
     /// The pointer for an access of `length` bytes at `gpa`, if all of it is guest RAM.
     #[inline]
     fn pointer(&self, gpa: Gpa, length: u64) -> Result<*mut u8, NotRam> {
-        if !self.ram.contains(gpa.0, length) {
+        let (start, main) = self.main;
+        let offset = gpa.0.wrapping_sub(start);
+        let inside = offset < main && length <= main - offset;
+        if !inside && !self.ram.contains(gpa.0, length) {
             return Err(NotRam { gpa, length });
         }
         Ok(self.base.wrapping_add(gpa.0) as *mut u8)
@@ -46,6 +64,17 @@ fn head_length(pointer: *mut u8, left: usize) -> usize {
 }
 
 impl GuestMemory for MappedMemory {
+    #[inline]
+    fn word(&self, gpa: u64) -> Option<u64> {
+        let pointer = self.pointer(Gpa(gpa & !7), 8).ok()?;
+        if !pointer.cast::<u64>().is_aligned() {
+            return None;
+        }
+        // SAFETY: `pointer` checked that the word is guest RAM, which `new`'s caller keeps mapped;
+        // it is aligned. Atomics may be read while VPs write.
+        Some(unsafe { AtomicU64::from_ptr(pointer.cast()) }.load(Ordering::Relaxed))
+    }
+
     #[inline]
     fn read(&self, gpa: Gpa, to: &mut [u8]) -> Result<(), NotRam> {
         let from = self.pointer(gpa, to.len() as u64)?;

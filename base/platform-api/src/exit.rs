@@ -44,7 +44,10 @@ pub enum Exit {
     HostNmi,
     /// A fault while a double fault was delivered: the CPU has shut down.
     Shutdown,
-    /// The CPU refused to enter, or left for a reason that we never asked for. Our fault, or the
+    /// The guest has put its control registers into a state that no CPU runs in, and that a real
+    /// one would have refused with #GP: QEMU's software CPU does not check each of them.
+    InvalidState,
+    /// The CPU left for a reason that we never asked for. Our fault, or the
     /// CPU's. The code is the platform's.
     Failed(u64),
 }
@@ -75,4 +78,6 @@ pub struct MemoryFault {
     pub is_fetch: bool,
     /// Whether the access was the CPU's own walk of the guest's page tables.
     pub is_walk: bool,
+    /// Whether the access was part of delivering an event: of the IDT, a descriptor, the stack.
+    pub in_delivery: bool,
 }

@@ -2,7 +2,7 @@
 
 use memory::{GpaRange, GuestMemory, RamMap};
 
-use crate::{Control, Exit, Host, Segment, SegmentRegister, VpState};
+use crate::{Exit, Host, Segment, SegmentRegister, VpState};
 
 /// An event to deliver to the guest at the next entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,8 +43,14 @@ pub trait GuestVp {
     fn set_rflags(&mut self, rflags: u64);
     /// A segment register.
     fn segment(&self, register: SegmentRegister) -> Segment;
-    /// The control registers.
-    fn control(&self) -> Control;
+    /// CR0.
+    fn cr0(&self) -> u64;
+    /// CR3.
+    fn cr3(&self) -> u64;
+    /// CR4.
+    fn cr4(&self) -> u64;
+    /// EFER as the guest sees it.
+    fn efer(&self) -> u64;
     /// Sets EFER as the guest sees it; the caller has checked it.
     fn set_efer(&mut self, efer: u64);
     /// The privilege level.

@@ -52,11 +52,14 @@ pub struct Config {
     /// Whether a triple fault ends the VM in place of a restart (`on-crash=end|restart`, default
     /// restart).
     pub end_on_crash: bool,
+    /// Whether a reset that the guest asks for ends the VM in place of a restart
+    /// (`on-reset=end|restart`, default restart).
+    pub end_on_reset: bool,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { hyperv: true, log: LogLevel::default(), end_on_crash: false }
+        Self { hyperv: true, log: LogLevel::default(), end_on_crash: false, end_on_reset: false }
     }
 }
 
@@ -102,7 +105,7 @@ impl Config {
         }
         let text = core::str::from_utf8(bytes).map_err(|_| ConfigError::NotText)?;
         let mut config = Self::default();
-        let mut seen = [false; 3];
+        let mut seen = [false; 4];
         for (number, line) in (1..).zip(text.lines()) {
             if line.trim().is_empty() {
                 continue;
@@ -134,6 +137,10 @@ impl Config {
                 self.end_on_crash = choice(value, "end", "restart").ok_or(bad)?;
                 Ok(2)
             }
+            "on-reset" => {
+                self.end_on_reset = choice(value, "end", "restart").ok_or(bad)?;
+                Ok(3)
+            }
             _ => Err(ConfigError::UnknownKey(line)),
         }
     }
@@ -151,10 +158,12 @@ fn choice(value: &str, yes: &str, no: &str) -> Option<bool> {
 
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { hyperv, log, end_on_crash } = *self;
+        let Self { hyperv, log, end_on_crash, end_on_reset } = *self;
+        let end = |end| if end { "end" } else { "restart" };
         writeln!(f, "hyperv={}", if hyperv { "on" } else { "off" })?;
         writeln!(f, "log={}", log.name())?;
-        writeln!(f, "on-crash={}", if end_on_crash { "end" } else { "restart" })
+        writeln!(f, "on-crash={}", end(end_on_crash))?;
+        writeln!(f, "on-reset={}", end(end_on_reset))
     }
 }
 
@@ -168,8 +177,8 @@ mod tests {
     fn every_configuration_survives_its_text() {
         for hyperv in [false, true] {
             for (_, log) in LogLevel::NAMES {
-                for end_on_crash in [false, true] {
-                    let config = Config { hyperv, log, end_on_crash };
+                for (end_on_crash, end_on_reset) in [(false, true), (true, false), (true, true)] {
+                    let config = Config { hyperv, log, end_on_crash, end_on_reset };
                     assert_eq!(Config::parse(format!("{config}").as_bytes()), Ok(config));
                 }
             }
@@ -179,10 +188,11 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_named_with_its_line() {
-        let cases: [(&[u8], ConfigError); 6] = [
+        let cases: [(&[u8], ConfigError); 7] = [
             (b"\nhyperv", ConfigError::NoValue(2)),
             (b"colour=red", ConfigError::UnknownKey(1)),
             (b"log=info\nlog=info", ConfigError::Repeated(2)),
+            (b"on-reset=end\non-crash=end\non-reset=end", ConfigError::Repeated(3)),
             (b"hyperv=maybe", ConfigError::BadValue(1)),
             (b"\xff", ConfigError::NotText),
             (&[b'\n'; MAX_LENGTH + 1], ConfigError::TooLong),

@@ -1,7 +1,7 @@
 //! What the paravisor and the `paravane` command say to each other.
 //!
 //! Both sides are built from this one description: names of files, the configuration, exit
-//! statuses, and the lines of the report port.
+//! statuses, the lines of the report port, and the channel that a command's output takes.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -9,6 +9,7 @@
 extern crate std;
 
 pub mod config;
+pub mod exec;
 pub mod file;
 pub mod report;
 pub mod status;

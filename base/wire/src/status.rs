@@ -8,6 +8,8 @@
 pub enum Status {
     /// The guest powered itself off.
     PowerOff = 1,
+    /// The guest asked for a reset, and the configuration says that this ends the VM.
+    Reset = 2,
     /// The paravisor failed: our bug. A crash record was written.
     Crashed = 16,
     /// The CPU is not a 64-bit one.
@@ -21,18 +23,22 @@ pub enum Status {
     /// The guest shut down by a triple fault before it had run for a moment, so that starting it
     /// again would do the same.
     GuestFailed = 21,
+    /// Every VP of the guest has halted with interrupts off: nothing can wake it any more.
+    GuestHalted = 22,
 }
 
 impl Status {
     /// Every status.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::PowerOff,
+        Self::Reset,
         Self::Crashed,
         Self::NoLongMode,
         Self::UnusableVm,
         Self::BadConfig,
         Self::BadGuest,
         Self::GuestFailed,
+        Self::GuestHalted,
     ];
 
     /// The status that ended a QEMU process with exit code `code`.

@@ -15,8 +15,7 @@ fn partition() -> Partition {
 fn linux_finds_the_interface_and_its_clocks() {
     let [max, a, b, c] = leaf(0x4000_0000, 4).unwrap();
     assert_eq!(max, MAX_LEAF);
-    let name: [u8; 12] =
-        core::array::from_fn(|i| [a, b, c][i / 4].to_le_bytes()[i % 4]);
+    let name: [u8; 12] = core::array::from_fn(|i| [a, b, c][i / 4].to_le_bytes()[i % 4]);
     assert_eq!(&name, b"Microsoft Hv");
     let [privileges, _, _, features] = leaf(0x4000_0003, 4).unwrap();
     for bit in [1, 5, 6, 9, 11, 15] {

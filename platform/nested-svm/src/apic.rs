@@ -107,7 +107,9 @@ pub(crate) fn route_pin(pin: u32, vector: u8) {
     let select = IO_APIC_PAGE as *mut u32;
     let window = (IO_APIC_PAGE + 0x10) as *mut u32;
     let id = IDS.first().map_or(0, |id| id.load(Ordering::Acquire));
-    for (register, value) in [(0x11 + 2 * pin, u32::from(id) << 24), (0x10 + 2 * pin, vector.into())] {
+    for (register, value) in
+        [(0x11 + 2 * pin, u32::from(id) << 24), (0x10 + 2 * pin, vector.into())]
+    {
         // SAFETY: the page is mapped as device memory; the registers start no DMA.
         unsafe { select.write_volatile(register) };
         // SAFETY: as above.

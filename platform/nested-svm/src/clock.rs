@@ -85,7 +85,8 @@ pub fn refine(first: &Sample, coarse: Frequencies) -> Frequencies {
     let wraps = (ticks + 0x8000).saturating_sub(visible) >> 16;
     // The APIC timer wraps too, but far later.
     let fine = frequencies(first, &last, wraps as u64);
-    let apic_wrapped = elapsed * u128::from(coarse.apic) / u128::from(coarse.tsc.max(1)) >> 32 != 0;
+    let apic_ticks = elapsed * u128::from(coarse.apic) / u128::from(coarse.tsc.max(1));
+    let apic_wrapped = apic_ticks >> 32 != 0;
     if apic_wrapped { Frequencies { apic: coarse.apic, ..fine } } else { fine }
 }
 

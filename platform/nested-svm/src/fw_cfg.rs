@@ -117,11 +117,8 @@ pub unsafe fn read_to(
 /// # Safety
 /// As for [`read_to`], if the request writes.
 unsafe fn dma(control: u32, length: u32, address: u64) -> Result<(), Transfer> {
-    let mut request = Request {
-        control: control.to_be(),
-        length: length.to_be(),
-        address: address.to_be(),
-    };
+    let mut request =
+        Request { control: control.to_be(), length: length.to_be(), address: address.to_be() };
     let at = &raw mut request as u64;
     // The device reads and writes the request while the port is written.
     compiler_fence(Ordering::SeqCst);

@@ -10,6 +10,7 @@ extern crate alloc;
 mod apic;
 mod clock;
 mod discover;
+mod enable;
 mod entry;
 mod events;
 mod exits;
@@ -159,7 +160,9 @@ impl NestedSvm {
     /// Fills the permission maps: no port passes, and of the MSRs only those of the table.
     fn with_permission_maps(self) -> Self {
         // SAFETY: three pages of ours that no reference covers.
-        unsafe { core::ptr::write_bytes(self.port_map as *mut u8, 0xff, intercepts::PORT_MAP_SIZE) };
+        unsafe {
+            core::ptr::write_bytes(self.port_map as *mut u8, 0xff, intercepts::PORT_MAP_SIZE)
+        };
         let mut map = [0xffu8; intercepts::MSR_MAP_SIZE];
         for (msr, _) in intercepts::OPEN_MSRS {
             if let Some((byte, shift)) = intercepts::msr_map_place(*msr)
@@ -232,7 +235,7 @@ impl NestedSvm {
     pub unsafe fn vp(&self) -> Option<SvmVp> {
         let cpu = self.cpus.get(kernel::cpu::index() as usize)?;
         // SAFETY: the page was taken for this, and the CPU has SVM.
-        unsafe { vp::enable(cpu.host_save, self.found.features.xsave) };
+        unsafe { enable::enable(cpu.host_save, self.found.features.xsave) };
         // SAFETY: as above.
         unsafe { instructions::vmsave(cpu.host) };
         let pages = Pages {
@@ -345,7 +348,12 @@ unsafe fn give_heap(region: &mut Region, cpus: u32) {
     unsafe { kernel::give_to_heap(heap as *mut u8, (pages * PAGE_SIZE) as usize) };
 }
 
-fn take_cpu(region: &mut Region, tables: &mut PageTables, index: u32, found: &Discovered) -> CpuPages {
+fn take_cpu(
+    region: &mut Region,
+    tables: &mut PageTables,
+    index: u32,
+    found: &Discovered,
+) -> CpuPages {
     let stack = (index == 0).then(|| first_stack_top(found));
     CpuPages {
         place: kernel::cpu::prepare(region, tables, index, stack),

@@ -35,7 +35,8 @@ impl NestedTables {
         let (mut at, mut to) = (range.start(), target);
         while at < range.end() {
             let left = range.end() - at;
-            let fits = |size: u64| at.is_multiple_of(size) && to.is_multiple_of(size) && left >= size;
+            let fits =
+                |size: u64| at.is_multiple_of(size) && to.is_multiple_of(size) && left >= size;
             let size = match () {
                 () if self.has_gigabyte_pages && fits(1 << 30) => 1 << 30,
                 () if fits(1 << 21) => 1 << 21,

@@ -95,6 +95,7 @@ pub(crate) mod exit {
     pub(crate) const XSETBV: u64 = 0x8d;
     pub(crate) const RDPRU: u64 = 0x8e;
     pub(crate) const NESTED_PAGE_FAULT: u64 = 0x400;
+    pub(crate) const INVALID: u64 = u64::MAX;
 }
 
 /// A page that holds a control block, used through its fields by offset.

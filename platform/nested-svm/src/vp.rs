@@ -1,10 +1,10 @@
 //! A virtual processor as a nested AMD-V guest.
 
 use platform_api::{
-    Control, Event, Exit, GuestVp, MemoryFault, PortAccess, Segment, SegmentRegister, VpState,
-    Width, gpr,
+    Event, Exit, GuestVp, MemoryFault, PortAccess, Segment, SegmentRegister, VpState, Width, gpr,
 };
 
+use crate::enable::EFER_SVME;
 use crate::entry::{self, Registers};
 use crate::events::{self, Combined, combine};
 use crate::exits::{self, EXIT_KINDS};
@@ -12,8 +12,6 @@ use crate::instructions::{self, FxArea};
 use crate::intercepts;
 use crate::vmcb::{Vmcb, control, event, exit, save, virtual_interrupt};
 
-const EFER: u32 = 0xc000_0080;
-const EFER_SVME: u64 = 1 << 12;
 const TSC_AUX: u32 = 0xc000_0103;
 const RFLAGS_TF: u64 = 1 << 8;
 const RFLAGS_IF: u64 = 1 << 9;
@@ -139,8 +137,7 @@ impl SvmVp {
         {
             // QEMU's software CPU leaves the offer standing until delivery has completed.
             let old = self.vmcb.read_u32(control::VIRTUAL_INTERRUPT);
-            self.vmcb
-                .write_u32(control::VIRTUAL_INTERRUPT, old & !virtual_interrupt::PENDING);
+            self.vmcb.write_u32(control::VIRTUAL_INTERRUPT, old & !virtual_interrupt::PENDING);
         }
         event.map_or(0, |event| events::encode(&event))
     }
@@ -168,6 +165,7 @@ impl SvmVp {
             is_write: info & 2 != 0,
             is_fetch: info & 16 != 0,
             is_walk: info >> 33 & 1 != 0,
+            in_delivery: self.vmcb.read_u64(control::EXIT_INTERRUPT_INFO) & event::VALID != 0,
         }
     }
 
@@ -232,6 +230,7 @@ impl SvmVp {
             | exit::MWAIT_ARMED
             | exit::RDPRU => Exit::Undefined,
             exit::SHUTDOWN => Exit::Shutdown,
+            exit::INVALID => Exit::InvalidState,
             other => Exit::Failed(other),
         })
     }
@@ -390,13 +389,23 @@ impl GuestVp for SvmVp {
     }
 
     #[inline]
-    fn control(&self) -> Control {
-        Control {
-            cr0: self.vmcb.read_u64(save::CR0),
-            cr3: self.vmcb.read_u64(save::CR3),
-            cr4: self.vmcb.read_u64(save::CR4),
-            efer: self.vmcb.read_u64(save::EFER) & !EFER_SVME,
-        }
+    fn cr0(&self) -> u64 {
+        self.vmcb.read_u64(save::CR0)
+    }
+
+    #[inline]
+    fn cr3(&self) -> u64 {
+        self.vmcb.read_u64(save::CR3)
+    }
+
+    #[inline]
+    fn cr4(&self) -> u64 {
+        self.vmcb.read_u64(save::CR4)
+    }
+
+    #[inline]
+    fn efer(&self) -> u64 {
+        self.vmcb.read_u64(save::EFER) & !EFER_SVME
     }
 
     fn set_efer(&mut self, efer: u64) {
@@ -568,8 +577,8 @@ impl GuestVp for SvmVp {
         self.offered = None;
         self.window_wanted = true;
         self.intercept(intercepts::VIRTUAL_INTERRUPT, true);
-        let old = self.vmcb.read_u32(control::VIRTUAL_INTERRUPT)
-            & !virtual_interrupt::PRIORITY_MASK;
+        let old =
+            self.vmcb.read_u32(control::VIRTUAL_INTERRUPT) & !virtual_interrupt::PRIORITY_MASK;
         let wanted = virtual_interrupt::PENDING | virtual_interrupt::IGNORE_TPR;
         self.vmcb.write_u32(control::VIRTUAL_INTERRUPT, old | wanted);
     }
@@ -586,23 +595,4 @@ impl GuestVp for SvmVp {
     fn exit_counts(&self) -> &[u64] {
         &self.counts
     }
-}
-
-/// Turns SVM on, on this CPU.
-///
-/// # Safety
-/// `host_save` must be a page of ours, used for this only.
-pub(crate) unsafe fn enable(host_save: u64, xsave: bool) {
-    const VM_HSAVE_PA: u32 = 0xc001_0117;
-    const OSFXSR_OSXMMEXCPT: u64 = 0b11 << 9;
-    const OSXSAVE: u64 = 1 << 18;
-    // SAFETY: the platform has checked that the CPU has SVM.
-    let efer = unsafe { instructions::rdmsr(EFER) };
-    // SAFETY: as above; SVME changes nothing by itself.
-    unsafe { instructions::wrmsr(EFER, efer | EFER_SVME) };
-    // SAFETY: the caller gives the page.
-    unsafe { instructions::wrmsr(VM_HSAVE_PA, host_save) };
-    let bits = OSFXSR_OSXMMEXCPT | if xsave { OSXSAVE } else { 0 };
-    // SAFETY: every 64-bit CPU has the first two, and the third goes with XSAVE.
-    unsafe { instructions::set_cr4_bits(bits) };
 }

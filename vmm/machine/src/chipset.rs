@@ -200,7 +200,8 @@ impl Chipset {
     ) -> T {
         let mut pit = self.pit.lock();
         let result = use_it(&mut pit);
-        let signals = if pit.take_edge() { self.lines.pulse(irq::TIMER) } else { Signals::default() };
+        let signals =
+            if pit.take_edge() { self.lines.pulse(irq::TIMER) } else { Signals::default() };
         let lowered = self.lower_deadline(pit.deadline());
         drop(pit);
         send(signals, on.to);
@@ -283,12 +284,7 @@ impl Chipset {
         result
     }
 
-    fn transmit(
-        &self,
-        index: usize,
-        uart: &mut Uart,
-        on: &Access<'_, impl Host, impl Deliver>,
-    ) {
+    fn transmit(&self, index: usize, uart: &mut Uart, on: &Access<'_, impl Host, impl Deliver>) {
         while uart.has_output() {
             if !on.host.serial_ready(index) {
                 self.serial_stalled.store(true, Ordering::Release);

@@ -56,22 +56,22 @@ impl<V: GuestVp> Cpu for Registers<'_, V> {
 
     #[inline]
     fn cr0(&self) -> u64 {
-        self.0.control().cr0
+        self.0.cr0()
     }
 
     #[inline]
     fn cr3(&self) -> u64 {
-        self.0.control().cr3
+        self.0.cr3()
     }
 
     #[inline]
     fn cr4(&self) -> u64 {
-        self.0.control().cr4
+        self.0.cr4()
     }
 
     #[inline]
     fn efer(&self) -> u64 {
-        self.0.control().efer
+        self.0.efer()
     }
 
     fn cpl(&self) -> u8 {

@@ -1,7 +1,8 @@
 //! What becomes of an exit.
 
 use emulator::{
-    Exception, LengthError, Opcode, Outcome, emulate, emulate_port_string, instruction_length,
+    Exception, LengthError, Opcode, Outcome, code_address, emulate, emulate_port_string,
+    instruction_length,
 };
 use platform_api::{Event, Exit, GuestVp, Host, Platform, PortAccess, gpr};
 use policy::xcr0_is_valid;
@@ -9,8 +10,8 @@ use policy::xcr0_is_valid;
 use crate::chipset::Request;
 use crate::cpu::Registers;
 use crate::lifecycle::Gathering;
-use crate::memory::{Bus, PortBus};
-use crate::vp::{Activity, VirtualProcessor};
+use crate::memory::{Bus, PortBus, fetch_4};
+use crate::vp::{Activity, CodePage, VirtualProcessor};
 
 /// INT1, also called ICEBP.
 const INT1: Opcode = Opcode::fixed(0xf1, 1);
@@ -28,26 +29,24 @@ const OSXSAVE: u64 = 1 << 18;
 
 impl<P: Platform> VirtualProcessor<P> {
     /// Handles an exit.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn handle(&mut self, exit: Exit) {
         match exit {
             Exit::WriteMsr => self.write_msr(),
             Exit::ReadMsr => self.read_msr(),
             Exit::Cpuid => self.cpuid(),
             Exit::HostInterrupt => self.host_interrupt(),
-            Exit::Halt => {
-                if self.advance(Opcode::HLT) {
-                    self.activity = Activity::Halted;
-                }
-            }
+            Exit::Halt => self.halt(),
             Exit::Port(access) if access.is_string => self.string_port(),
             Exit::Port(access) => self.port(&access),
+            Exit::Memory(fault) if fault.in_delivery => self.fail_delivery(),
             Exit::Memory(_) => self.emulate(),
             other => self.handle_rare(other),
         }
     }
 
     #[cold]
+    #[inline(never)]
     fn handle_rare(&mut self, exit: Exit) {
         match exit {
             Exit::Hypercall => self.hypercall(),
@@ -63,20 +62,25 @@ impl<P: Platform> VirtualProcessor<P> {
             Exit::Exception { vector, error_code } => {
                 self.cpu.inject(Event::Exception { vector, error_code });
             }
-            Exit::Int1 => {
-                if self.advance(INT1) {
-                    self.cpu.inject(DEBUG);
-                }
-            }
+            Exit::Int1 if self.advance(INT1) => self.cpu.inject(DEBUG),
             Exit::Undefined => self.cpu.inject(INVALID_OPCODE),
             Exit::HostNmi => self.host_nmi(),
             Exit::Shutdown => self.machine.ask_to_gather(Gathering::TripleFault),
-            Exit::Failed(code) => {
-                panic!("VP {}: entering the guest failed with exit code {code:#x}", self.index)
+            Exit::InvalidState => {
+                log::warn!("VP {}: the guest's control registers are invalid", self.index);
+                self.machine.ask_to_gather(Gathering::TripleFault);
             }
+            Exit::Failed(code) => panic!("VP {}: unknown exit code {code:#x}", self.index),
             // The next turn offers what waits. The rest was handled before.
             _ => {}
         }
+    }
+
+    /// An event could not be delivered, because its table or stack is where no RAM is. What a CPU
+    /// reads there makes no descriptor: one more fault, until a double fault and shutdown end it.
+    #[cold]
+    fn fail_delivery(&mut self) {
+        self.cpu.inject(GENERAL_PROTECTION);
     }
 
     /// Moves RIP past the exiting instruction. False if the guest has changed it meanwhile: then it
@@ -95,13 +99,43 @@ impl<P: Platform> VirtualProcessor<P> {
     pub(crate) fn next_rip(&mut self, opcode: Opcode) -> Option<u64> {
         let length = match self.cpu.instruction_length() {
             Some(length) => length,
-            None => self.decode_length(opcode)?,
+            None => match self.length_at_known_code(opcode) {
+                Some(length) => length,
+                None => self.decode_length(opcode)?,
+            },
         };
         Some(self.cpu.rip().wrapping_add(u64::from(length)))
     }
 
+    /// The length of an exiting instruction by the last translation of its page.
+    ///
+    /// The guest may have changed its tables since, so what is trusted is not the translation but
+    /// the bytes: if the opcode stands there without a prefix, that is its length, wherever the
+    /// CPU took it from. A guest could only deceive itself, with a prefix in its new page.
     #[inline]
+    fn length_at_known_code(&self, opcode: Opcode) -> Option<u8> {
+        let rip = self.cpu.rip();
+        let same = rip & !0xfff == self.code_page.linear && self.cpu.cr3() == self.code_page.cr3;
+        if !same || rip & 0xfff > 0xffc {
+            return None;
+        }
+        let gpa = self.code_page.gpa | rip & 0xfff;
+        opcode.length_in(fetch_4(self.machine.platform.memory(), gpa)?)
+    }
+
+    #[cold]
+    #[inline(never)]
     fn decode_length(&mut self, opcode: Opcode) -> Option<u8> {
+        let start = device::Instant::START;
+        let mut bus = Bus::new(self.machine, &mut self.apic, self.index, start, 0);
+        let found = code_address(&Registers(&mut self.cpu), &mut bus);
+        // No page has an odd address: what is not known matches nothing.
+        self.code_page = match found {
+            Some(gpa) => {
+                CodePage { linear: self.cpu.rip() & !0xfff, cr3: self.cpu.cr3(), gpa: gpa & !0xfff }
+            }
+            None => CodePage::UNKNOWN,
+        };
         match self.length_of(opcode) {
             Ok(length) => Some(length),
             Err(LengthError::Exception(exception)) => {
@@ -113,7 +147,6 @@ impl<P: Platform> VirtualProcessor<P> {
     }
 
     /// The length of the instruction at RIP, if it is one of `opcode`.
-    #[inline]
     fn length_of(&mut self, opcode: Opcode) -> Result<u8, LengthError> {
         let start = device::Instant::START;
         let mut bus = Bus::new(self.machine, &mut self.apic, self.index, start, 0);
@@ -168,12 +201,20 @@ impl<P: Platform> VirtualProcessor<P> {
         if leaf >> 8 == 0x40_0000 && self.machine.config.hyperv {
             return hyperv::leaf(leaf, self.machine.vps()).unwrap_or([0; 4]);
         }
-        let osxsave = self.cpu.control().cr4 & OSXSAVE != 0;
+        let osxsave = self.cpu.cr4() & OSXSAVE != 0;
         // Asked of the CPU, as QEMU's software CPU does not intercept XSETBV.
         let xcr0 = if leaf == XSAVE_LEAF { self.cpu.xcr0() } else { 1 };
         self.machine.cpuid.look_up(leaf, subleaf, self.index, osxsave, xcr0)
     }
 
+    #[inline(never)]
+    fn halt(&mut self) {
+        if self.advance(Opcode::HLT) {
+            self.activity = Activity::Halted;
+        }
+    }
+
+    #[inline(never)]
     fn host_interrupt(&mut self) {
         self.check_timers();
         // QEMU's software CPU forgets an interrupt shadow at VMRUN: an interrupt would be taken
@@ -184,7 +225,7 @@ impl<P: Platform> VirtualProcessor<P> {
         }
     }
 
-    #[inline]
+    #[inline(never)]
     fn port(&mut self, access: &PortAccess) {
         let now = self.machine.now();
         let chipset = &self.machine.chipset;
@@ -213,23 +254,22 @@ impl<P: Platform> VirtualProcessor<P> {
         }
     }
 
+    #[cold]
+    #[inline(never)]
     fn string_port(&mut self) {
         let mut ports = PortBus { machine: self.machine, now: self.machine.now(), request: None };
         self.emulate_with(|cpu, bus, limits| emulate_port_string(cpu, bus, &mut ports, limits));
         self.request(ports.request);
     }
 
+    #[inline(never)]
     fn emulate(&mut self) {
         self.emulate_with(|cpu, bus, limits| emulate(cpu, bus, limits));
     }
 
     fn emulate_with(
         &mut self,
-        run: impl FnOnce(
-            &mut Registers<'_, P::Vp>,
-            &mut Bus<'_, P>,
-            emulator::Limits,
-        ) -> Outcome,
+        run: impl FnOnce(&mut Registers<'_, P::Vp>, &mut Bus<'_, P>, emulator::Limits) -> Outcome,
     ) {
         let tsc = self.machine.host().tsc();
         let now = self.machine.clock.at(tsc);
@@ -242,15 +282,14 @@ impl<P: Platform> VirtualProcessor<P> {
             Outcome::Done { trap: false } | Outcome::Repeat { trap: false } => {}
             Outcome::Done { .. } | Outcome::Repeat { .. } => self.single_step(),
             Outcome::Exception(exception) => self.raise(exception),
-            Outcome::Bus(error) => {
-                log::warn!("VP {}: nothing at {:#x}", self.index, error.gpa);
-                self.cpu.inject(INVALID_OPCODE);
-            }
+            Outcome::Bus(_) => self.cpu.inject(GENERAL_PROTECTION),
             Outcome::Unsupported { bytes, length } => {
                 let bytes = bytes.get(..usize::from(length)).unwrap_or(&bytes);
                 let rip = self.cpu.rip();
-                log::warn!("VP {}: can not emulate {bytes:02x?} at {rip:#x}", self.index);
-                self.cpu.inject(INVALID_OPCODE);
+                if self.machine.may_log() {
+                    log::warn!("VP {}: can not emulate {bytes:02x?} at {rip:#x}", self.index);
+                }
+                self.cpu.inject(GENERAL_PROTECTION);
             }
         }
     }

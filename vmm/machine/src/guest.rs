@@ -147,12 +147,9 @@ fn start_state(entry: &Entry) -> VpState {
     }
     state.control = match entry.mode {
         Mode::Protected32 => Control { cr0: PROTECTED, ..Control::default() },
-        Mode::Long64 { page_tables } => Control {
-            cr0: PROTECTED | PAGING,
-            cr3: page_tables,
-            cr4: PAE,
-            efer: LME_LMA,
-        },
+        Mode::Long64 { page_tables } => {
+            Control { cr0: PROTECTED | PAGING, cr3: page_tables, cr4: PAE, efer: LME_LMA }
+        }
     };
     let segment = |descriptor: &loader::Descriptor| Segment {
         selector: descriptor.selector,
@@ -192,11 +189,7 @@ impl<P: Platform> VirtualProcessor<P> {
         const EXT_INT: u32 = 0x700;
         const NMI: u32 = 0x400;
         let now = self.machine.now();
-        for (offset, value) in [
-            (SPURIOUS, ENABLE),
-            (LINT0, EXT_INT),
-            (LINT1, NMI),
-        ] {
+        for (offset, value) in [(SPURIOUS, ENABLE), (LINT0, EXT_INT), (LINT1, NMI)] {
             let effect = self.apic.write_xapic(offset, value, now, 0);
             self.apply(effect);
         }

@@ -8,6 +8,8 @@
 #![forbid(unsafe_code)]
 
 extern crate alloc;
+#[cfg(test)]
+extern crate std;
 
 pub mod chipset;
 mod clock;
@@ -18,12 +20,14 @@ mod files;
 mod guest;
 mod lifecycle;
 mod lines;
-mod mailbox;
 mod machine;
+mod mailbox;
 mod memory;
 mod msr;
 mod report;
 mod restart;
+#[cfg(test)]
+mod tests;
 mod vp;
 
 pub use chipset::MINIMUM_TIMER_PERIOD;

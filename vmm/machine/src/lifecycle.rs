@@ -15,6 +15,8 @@ pub enum Gathering {
     PowerOff = 2,
     /// The guest shut down by a triple fault.
     TripleFault = 3,
+    /// Every VP has halted with interrupts off.
+    Halt = 4,
 }
 
 impl Gathering {
@@ -23,6 +25,7 @@ impl Gathering {
             1 => Some(Self::Reset),
             2 => Some(Self::PowerOff),
             3 => Some(Self::TripleFault),
+            4 => Some(Self::Halt),
             _ => None,
         }
     }
@@ -34,15 +37,15 @@ pub struct Lifecycle {
     wanted: AtomicU32,
     parked: AtomicU32,
     round: AtomicU32,
+    /// VPs that sleep and that no interrupt would wake.
+    deaf: AtomicU32,
 }
 
 impl Lifecycle {
     /// Asks for a gathering. True for the first who asks: it tells the others.
     #[must_use]
     pub fn ask(&self, why: Gathering) -> bool {
-        self.wanted
-            .compare_exchange(0, why as u32, Ordering::AcqRel, Ordering::Acquire)
-            .is_ok()
+        self.wanted.compare_exchange(0, why as u32, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
     /// Why the VPs gather, if they do.
@@ -64,6 +67,16 @@ impl Lifecycle {
         while self.parked.load(Ordering::Acquire) < others {
             wait();
         }
+    }
+
+    /// A VP falls asleep so that no interrupt would wake it. Answers how many do so now.
+    pub fn fall_deaf(&self) -> u32 {
+        self.deaf.fetch_add(1, Ordering::SeqCst) + 1
+    }
+
+    /// Such a VP has been woken by an order.
+    pub fn hear(&self) {
+        self.deaf.fetch_sub(1, Ordering::SeqCst);
     }
 
     /// Opens the next round, as VP 0.

@@ -2,7 +2,7 @@
 
 use alloc::vec;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use device::Instant;
 use hyperv::Partition;
@@ -18,6 +18,10 @@ use crate::clock::Clock;
 use crate::files::GuestFiles;
 use crate::lifecycle::Lifecycle;
 use crate::mailbox::Mailbox;
+
+/// Lines of the log that a guest may cause: after so many it gets none, as it could fill the host's
+/// disk with them.
+const MAX_GUEST_LINES: u32 = 200;
 
 /// The machine, but for its VPs.
 #[derive(Debug)]
@@ -35,6 +39,8 @@ pub struct Machine<P: Platform> {
     pub(crate) tsc_offset: AtomicU64,
     /// Exit counts of parked VPs: those of VP 0 by reason, then those of VP 1, and so on.
     pub(crate) counts: Mutex<Vec<u64>>,
+    /// Lines of the log that the guest may still cause.
+    pub(crate) guest_lines: AtomicU32,
     /// Starts of the guest so far.
     pub(crate) starts: AtomicU64,
     /// When the guest started last, in nanoseconds.
@@ -62,6 +68,7 @@ impl<P: Platform> Machine<P> {
             lifecycle: Lifecycle::default(),
             tsc_offset: AtomicU64::new(0),
             counts: Mutex::new(vec![0; vps as usize * P::Vp::exit_names().len()]),
+            guest_lines: AtomicU32::new(MAX_GUEST_LINES),
             starts: AtomicU64::new(0),
             started: AtomicU64::new(0),
         };
@@ -91,6 +98,16 @@ impl<P: Platform> Machine<P> {
     /// The guest's RAM.
     pub(crate) fn ram(&self) -> &RamMap {
         self.platform.ram()
+    }
+
+    /// Whether one more line that the guest has caused may be logged.
+    pub(crate) fn may_log(&self) -> bool {
+        let less = |left: u32| left.checked_sub(1);
+        let took = self.guest_lines.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        if took == Ok(1) {
+            log::warn!("the guest has caused {MAX_GUEST_LINES} lines: no more of them are logged");
+        }
+        took.is_ok()
     }
 
     /// The time now.

@@ -122,6 +122,12 @@ impl<P: Platform> PhysicalMemory for Bus<'_, P> {
         Ok(())
     }
 
+    #[inline]
+    fn read_entry(&mut self, gpa: u64) -> u64 {
+        // Tables where nothing answers, a device's registers included, read as all ones.
+        self.machine.platform.memory().word(gpa).unwrap_or(u64::MAX)
+    }
+
     fn write(&mut self, gpa: u64, bytes: &[u8]) -> Result<(), BusError> {
         if self.machine.platform.memory().write(Gpa(gpa), bytes).is_err() {
             self.write_device(gpa, bytes);
@@ -129,13 +135,30 @@ impl<P: Platform> PhysicalMemory for Bus<'_, P> {
         Ok(())
     }
 
+    /// Reads the aligned words that hold the bytes. Where there is nothing to run, a bus without a
+    /// device floats high.
     #[inline]
     fn fetch(&mut self, gpa: u64, bytes: &mut [u8]) -> Result<(), BusError> {
-        if self.machine.platform.memory().read(Gpa(gpa), bytes).is_err() {
-            // Nothing to run there: a bus without a device floats high.
-            bytes.fill(0xff);
+        let memory = self.machine.platform.memory();
+        let word = |index: u64| memory.word((gpa & !7) + 8 * index).unwrap_or(u64::MAX);
+        let (skip, needed) = (gpa as u32 & 7, (gpa & 7) as usize + bytes.len());
+        let mut window = u128::from(word(0));
+        if needed > 8 {
+            window |= u128::from(word(1)) << 64;
+        }
+        window >>= 8 * skip;
+        if needed > 16 {
+            window |= u128::from(word(2)) << (128 - 8 * skip);
+        }
+        for (to, from) in bytes.iter_mut().zip(window.to_le_bytes()) {
+            *to = from;
         }
         Ok(())
+    }
+
+    #[inline]
+    fn fetch_4(&mut self, gpa: u64) -> Option<u32> {
+        fetch_4(self.machine.platform.memory(), gpa)
     }
 
     fn compare_exchange(
@@ -196,4 +219,15 @@ fn width(size: u8) -> Width {
         2 => Width::Word,
         _ => Width::Dword,
     }
+}
+
+/// Four bytes at `gpa`, which lie in one page.
+#[inline]
+pub(crate) fn fetch_4(memory: &impl GuestMemory, gpa: u64) -> Option<u32> {
+    let low = memory.word(gpa)? >> (8 * (gpa & 7));
+    if gpa & 7 <= 4 {
+        return Some(low as u32);
+    }
+    let high = memory.word(gpa.wrapping_add(4))?;
+    Some(low as u32 | (high << (8 * (8 - (gpa & 7)))) as u32)
 }

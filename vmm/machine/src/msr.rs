@@ -1,14 +1,17 @@
 //! RDMSR and WRMSR.
 
 use emulator::Opcode;
-use platform_api::{GuestVp, Host, Platform, gpr};
+use local_apic::Mode;
 use memory::{Gpa, GuestMemory};
+use platform_api::{GuestVp, Host, Platform, gpr};
 use policy::MsrKind;
 use policy::msr::{classify, pat_is_valid, write_efer};
 
 use crate::dispatch::GENERAL_PROTECTION;
 use crate::vp::VirtualProcessor;
 
+/// The end-of-interrupt register of the x2APIC.
+const X2APIC_EOI: u32 = 0x80b;
 /// CR0.PG.
 const PAGING: u64 = 1 << 31;
 
@@ -18,6 +21,7 @@ struct Refused;
 
 impl<P: Platform> VirtualProcessor<P> {
     /// RDMSR.
+    #[inline(never)]
     pub(crate) fn read_msr(&mut self) {
         let number = self.cpu.gpr(gpr::RCX) as u32;
         match self.msr(number) {
@@ -37,6 +41,14 @@ impl<P: Platform> VirtualProcessor<P> {
         let number = self.cpu.gpr(gpr::RCX) as u32;
         let value = self.cpu.gpr(gpr::RDX) << 32 | self.cpu.gpr(gpr::RAX) & 0xffff_ffff;
         let Some(next) = self.next_rip(Opcode::WRMSR) else { return };
+        if number == X2APIC_EOI && value == 0 && self.apic.mode() == Mode::X2Apic {
+            // By far the most frequent: without the clock, which nothing of it needs.
+            let effect = self.apic.end_of_interrupt();
+            if effect.is_some() {
+                self.apply(effect);
+            }
+            return self.advance_to(next);
+        }
         let done = if number >> 8 == 8 {
             self.write_x2apic(number, value)
         } else {
@@ -50,17 +62,18 @@ impl<P: Platform> VirtualProcessor<P> {
 
     #[cold]
     fn refuse(&mut self, number: u32, value: Option<u64>) {
-        log::debug!("VP {}: no MSR {number:#x} for {value:x?}", self.index);
+        if self.machine.may_log() {
+            log::debug!("VP {}: no MSR {number:#x} for {value:x?}", self.index);
+        }
         self.cpu.inject(GENERAL_PROTECTION);
     }
 
-    #[inline]
+    #[inline(never)]
     fn write_x2apic(&mut self, number: u32, value: u64) -> Result<(), Refused> {
         let tsc = self.machine.host().tsc();
         let now = self.machine.clock.at(tsc);
         let guest_tsc = tsc.wrapping_add(self.cpu.tsc_offset());
-        let effect =
-            self.apic.write_msr(number, value, now, guest_tsc).map_err(|_| Refused)?;
+        let effect = self.apic.write_msr(number, value, now, guest_tsc).map_err(|_| Refused)?;
         self.apply(effect);
         Ok(())
     }
@@ -78,7 +91,7 @@ impl<P: Platform> VirtualProcessor<P> {
             }
             MsrKind::Mtrr => return self.mtrrs.read(number).ok_or(Refused),
             MsrKind::Pat => self.cpu.pat(),
-            MsrKind::Efer => self.cpu.control().efer,
+            MsrKind::Efer => self.cpu.efer(),
             MsrKind::Hyperv => {
                 let partition = self.machine.hyperv.as_ref().ok_or(Refused)?;
                 if let Some(value) = self.hyperv.read(number) {
@@ -92,6 +105,7 @@ impl<P: Platform> VirtualProcessor<P> {
         })
     }
 
+    #[inline(never)]
     fn set_msr(&mut self, number: u32, value: u64) -> Result<(), Refused> {
         match classify(number) {
             MsrKind::Tsc => {
@@ -116,9 +130,8 @@ impl<P: Platform> VirtualProcessor<P> {
             MsrKind::Mtrr => self.mtrrs.write(number, value).ok_or(Refused)?,
             MsrKind::Pat if pat_is_valid(value) => self.cpu.set_pat(value),
             MsrKind::Efer => {
-                let control = self.cpu.control();
-                let paging = control.cr0 & PAGING != 0;
-                let efer = write_efer(control.efer, value, paging).ok_or(Refused)?;
+                let paging = self.cpu.cr0() & PAGING != 0;
+                let efer = write_efer(self.cpu.efer(), value, paging).ok_or(Refused)?;
                 self.cpu.set_efer(efer);
             }
             MsrKind::Hyperv => return self.set_hyperv(number, value),
@@ -138,6 +151,9 @@ impl<P: Platform> VirtualProcessor<P> {
             && let Err(error) = self.machine.platform.memory().write(Gpa(page.gpa), page.bytes())
         {
             // The guest's fault; the page simply is not there.
+            if !self.machine.may_log() {
+                return Ok(());
+            }
             log::warn!("VP {}: the Hyper-V page can not be written: {error}", self.index);
         }
         Ok(())

@@ -36,23 +36,36 @@ impl<P: Platform> VirtualProcessor<P> {
         let Some(why) = machine.lifecycle.wanted() else { return };
         self.publish_counts();
         if self.index != 0 {
-            machine.lifecycle.park(core::hint::spin_loop);
+            // Made ready before the park: once the round is open, VP 0 may send INIT and SIPI.
             self.power_on(&VpState::init(), Activity::WaitingForStartup);
+            machine.lifecycle.park(core::hint::spin_loop);
+            self.use_machine_tsc();
             return;
         }
         machine.lifecycle.wait_for(machine.vps() - 1, core::hint::spin_loop);
         match why {
             Gathering::PowerOff => machine.end(Status::PowerOff),
+            Gathering::Reset if machine.config.end_on_reset => machine.end(Status::Reset),
+            Gathering::Halt => {
+                log::error!("the guest halted for good: every VP, with interrupts off");
+                machine.end(Status::GuestHalted)
+            }
             Gathering::TripleFault if machine.is_hopeless() => {
                 log::error!("the guest shut down by a triple fault");
                 machine.end(Status::GuestFailed)
             }
+            Gathering::TripleFault if !machine.may_log() => {}
             Gathering::TripleFault => log::warn!("the guest shut down by a triple fault: reset"),
+            Gathering::Reset if !machine.may_log() => {}
             Gathering::Reset => log::info!("the guest asked for a reset"),
         }
         machine.chipset.reset(machine.now());
         machine.restart_clocks();
         self.start_guest();
+        for mailbox in &machine.mailboxes {
+            // Nobody posts now; what was posted before belongs to the guest that is gone.
+            let _ = mailbox.drain();
+        }
         machine.lifecycle.open();
     }
 

@@ -4,13 +4,13 @@ use device::Device;
 use emulator::Limits;
 use hyperv::VpRegisters;
 use local_apic::{Effect, LintPin, LocalApic, LocalDelivery, TimerDeadline};
-use platform_api::{Event, GuestVp, Host, Platform, VpState};
+use platform_api::{Event, Exit, GuestVp, Host, Platform, VpState};
 use policy::Mtrrs;
 
 use crate::chipset::MINIMUM_TIMER_PERIOD;
 use crate::lifecycle::Gathering;
 use crate::machine::Machine;
-use crate::mailbox::{Mailbox, Mail, Order};
+use crate::mailbox::{Mail, Mailbox, Order};
 
 /// Iterations of a repeated string instruction that are emulated before interrupts are looked at.
 const STRING_ITERATIONS: u32 = 256;
@@ -30,17 +30,34 @@ pub(crate) enum Activity {
     WaitingForStartup,
 }
 
+/// Where the guest's tables last had a page of code.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CodePage {
+    pub(crate) linear: u64,
+    pub(crate) cr3: u64,
+    pub(crate) gpa: u64,
+}
+
+impl CodePage {
+    /// Matches no page.
+    pub(crate) const UNKNOWN: Self = Self { linear: 1, cr3: 0, gpa: 0 };
+}
+
 /// A VP. It lives on the CPU that it is bound to, and nowhere else.
 #[derive(Debug)]
 pub struct VirtualProcessor<P: Platform> {
     pub(crate) machine: &'static Machine<P>,
     pub(crate) index: u32,
+    mailbox: &'static Mailbox,
     pub(crate) cpu: P::Vp,
     pub(crate) apic: LocalApic,
     pub(crate) mtrrs: Mtrrs,
     pub(crate) hyperv: VpRegisters,
     pub(crate) activity: Activity,
     pub(crate) limits: Limits,
+    pub(crate) code_page: CodePage,
+    /// Something may have changed which interrupt is to be offered.
+    offer_due: bool,
     /// An NMI waits.
     nmi_pending: bool,
     /// The host TSC that our timer is set for.
@@ -61,15 +78,19 @@ impl<P: Platform> VirtualProcessor<P> {
             physical_address_bits: bits,
             gigabyte_pages: machine.cpuid.has_gigabyte_pages(),
         };
+        const NONE: &str = "a VP has a mailbox: the machine made one for each CPU";
         let mut vp = Self {
             machine,
             index,
+            mailbox: machine.mailboxes.get(index as usize).expect(NONE),
             cpu,
             apic,
             mtrrs: Mtrrs::new(bits),
             hyperv: VpRegisters::default(),
             activity: Activity::WaitingForStartup,
             limits,
+            code_page: CodePage::UNKNOWN,
+            offer_due: true,
             nmi_pending: false,
             armed: None,
             timer_changed: false,
@@ -82,21 +103,28 @@ impl<P: Platform> VirtualProcessor<P> {
     /// The state after a start of the machine.
     pub(crate) fn power_on(&mut self, state: &VpState, activity: Activity) {
         self.cpu.reset(state, true);
-        let offset = self.machine.tsc_offset.load(core::sync::atomic::Ordering::Acquire);
-        self.cpu.set_tsc_offset(offset);
+        self.use_machine_tsc();
         self.apic.reset(self.machine.now());
         self.mtrrs = Mtrrs::new(self.limits.physical_address_bits);
         self.hyperv = VpRegisters::default();
         self.activity = activity;
         self.nmi_pending = false;
         self.timer_changed = true;
+        self.offer_due = true;
+        self.code_page = CodePage::UNKNOWN;
         let _ = self.mailbox().drain();
         self.publish_identity();
     }
 
-    pub(crate) fn mailbox(&self) -> &'static Mailbox {
-        const NONE: &str = "a VP has a mailbox: the machine made one for each CPU";
-        self.machine.mailboxes.get(self.index as usize).expect(NONE)
+    /// The TSC starts at zero with the machine, on all VPs at once.
+    pub(crate) fn use_machine_tsc(&mut self) {
+        let offset = self.machine.tsc_offset.load(core::sync::atomic::Ordering::Acquire);
+        self.cpu.set_tsc_offset(offset);
+    }
+
+    #[inline]
+    pub(crate) const fn mailbox(&self) -> &'static Mailbox {
+        self.mailbox
     }
 
     fn publish_identity(&self) {
@@ -115,26 +143,31 @@ impl<P: Platform> VirtualProcessor<P> {
 
     /// One turn: mail, interrupts, timer, then the guest until it exits.
     #[inline]
-    fn turn(&mut self) {
+    pub fn turn(&mut self) {
         if self.mailbox().is_pending() {
             self.read_mail();
         }
         if self.activity != Activity::Running && !self.wakes() {
             return self.idle();
         }
-        self.offer_interrupts();
+        if self.offer_due {
+            self.offer_interrupts();
+        }
         self.arm_timer();
         if !self.mailbox().leave() {
             return;
         }
         let exit = self.cpu.run();
         self.mailbox().come_back();
+        // CPUID changes nothing about interrupts; all else may.
+        self.offer_due = exit != Exit::Cpuid;
         self.note_taken_interrupt();
         self.handle(exit);
     }
 
     #[cold]
     fn read_mail(&mut self) {
+        self.offer_due = true;
         let mail = self.mailbox().drain();
         if mail.has(Order::Gather) {
             return self.gather();
@@ -212,9 +245,25 @@ impl<P: Platform> VirtualProcessor<P> {
         if !self.mailbox().leave() {
             return;
         }
+        let deaf = self.is_deaf();
+        if deaf && self.machine.lifecycle.fall_deaf() == self.machine.vps() {
+            self.machine.check_for_halt();
+        }
         self.machine.host().idle();
+        if deaf {
+            self.machine.lifecycle.hear();
+        }
         self.mailbox().come_back();
         self.check_timers();
+    }
+
+    /// Whether no interrupt would wake this VP: it waits for SIPI, or has halted with IF clear.
+    fn is_deaf(&self) -> bool {
+        match self.activity {
+            Activity::Running => false,
+            Activity::Halted => self.cpu.rflags() & INTERRUPT_FLAG == 0,
+            Activity::WaitingForStartup => true,
+        }
     }
 
     /// Whether the 8259 pair asks this VP for an interrupt.
@@ -245,10 +294,12 @@ impl<P: Platform> VirtualProcessor<P> {
     fn note_taken_interrupt(&mut self) {
         if let Some(vector) = self.cpu.taken_interrupt() {
             self.apic.acknowledge(vector);
+            self.offer_due = true;
         }
         let class = self.cpu.cr8();
         if class != self.apic.task_priority_class() {
             self.apic.set_task_priority_class(class);
+            self.offer_due = true;
         }
     }
 
@@ -284,6 +335,7 @@ impl<P: Platform> VirtualProcessor<P> {
     /// Looks at everything that an interrupt of the host can have been about.
     #[cold]
     pub(crate) fn check_timers(&mut self) {
+        self.offer_due = true;
         let tsc = self.machine.host().tsc();
         if self.armed.is_some_and(|armed| tsc >= armed) {
             self.armed = None;
@@ -347,6 +399,15 @@ impl<P: Platform> Machine<P> {
                 }
                 true
             }
+        }
+    }
+
+    /// All VPs are deaf: unless an order is on its way to one, the guest will never run again.
+    ///
+    /// A VP that has been woken leaves its order in its mailbox until it hears again.
+    fn check_for_halt(&self) {
+        if !self.mailboxes.iter().any(Mailbox::is_pending) {
+            self.ask_to_gather(Gathering::Halt);
         }
     }
 

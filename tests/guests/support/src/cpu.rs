@@ -34,16 +34,20 @@ ports! {
 pub fn rdmsr(number: u32) -> u64 {
     let (low, high): (u32, u32);
     // SAFETY: reading has no effect on memory.
-    unsafe { asm!("rdmsr", in("ecx") number, out("eax") low, out("edx") high,
-        options(nostack, preserves_flags)) };
+    unsafe {
+        asm!("rdmsr", in("ecx") number, out("eax") low, out("edx") high,
+        options(nostack, preserves_flags))
+    };
     u64::from(high) << 32 | u64::from(low)
 }
 
 /// Writes an MSR that exists and takes the value.
 pub fn wrmsr(number: u32, value: u64) {
     // SAFETY: the guest's own affair.
-    unsafe { asm!("wrmsr", in("ecx") number, in("eax") value as u32,
-        in("edx") (value >> 32) as u32, options(nostack, preserves_flags)) };
+    unsafe {
+        asm!("wrmsr", in("ecx") number, in("eax") value as u32,
+        in("edx") (value >> 32) as u32, options(nostack, preserves_flags))
+    };
 }
 
 /// CPUID: EAX, EBX, ECX, EDX.
@@ -56,8 +60,10 @@ pub fn cpuid(leaf: u32, subleaf: u32) -> [u32; 4] {
 pub fn rdtsc() -> u64 {
     let (low, high): (u32, u32);
     // SAFETY: reads a counter.
-    unsafe { asm!("lfence", "rdtsc", out("eax") low, out("edx") high,
-        options(nostack, preserves_flags)) };
+    unsafe {
+        asm!("lfence", "rdtsc", out("eax") low, out("edx") high,
+        options(nostack, preserves_flags))
+    };
     u64::from(high) << 32 | u64::from(low)
 }
 

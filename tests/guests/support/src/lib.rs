@@ -20,7 +20,9 @@ pub mod smp;
 pub mod time;
 
 pub use apic::{Apic, icr};
-pub use attempt::{Elsewhere, Fault, Registers, attempt, attempt_bytes, attempt_elsewhere, outcome};
+pub use attempt::{
+    Elsewhere, Fault, Registers, attempt, attempt_bytes, attempt_elsewhere, outcome,
+};
 pub use exceptions::{Frame, set_handler, table};
 pub use processor::{MAX_PROCESSORS, Processor, processor, restore_tables, selector};
 pub use report::{Failure, Report};

@@ -67,6 +67,12 @@ impl Opcode {
     const fn matches(&self, bytes: u32) -> bool {
         bytes & self.mask == self.value
     }
+
+    /// The length, if the code whose first four bytes are `window` is this without a prefix.
+    #[inline]
+    pub const fn length_in(&self, window: u32) -> Option<u8> {
+        if self.matches(window) { Some(self.length) } else { None }
+    }
 }
 
 /// Why the length is not known; RIP stays.
@@ -94,19 +100,19 @@ pub fn instruction_length<C: Cpu, M: PhysicalMemory>(
     limits: Limits,
     opcode: Opcode,
 ) -> Result<u8, LengthError> {
-    if let Some(window) = quick_window(cpu, memory)
-        && opcode.matches(window)
-    {
-        return Ok(opcode.length);
+    let window = code_address(cpu, memory).and_then(|gpa| memory.fetch_4(gpa));
+    match window.and_then(|window| opcode.length_in(window)) {
+        Some(length) => Ok(length),
+        None => with_prefixes(cpu, memory, limits, opcode),
     }
-    with_prefixes(cpu, memory, limits, opcode)
 }
 
-/// The first four bytes of code, if they are easily had: long mode, 4 levels, within a page.
+/// Guest-physical address of the code at RIP, if it is easily had: 64-bit mode, 4 levels, and at
+/// least four bytes before the page's end.
 ///
 /// Compatibility mode has other linear addresses, so it takes the slow path.
 #[inline]
-fn quick_window<C: Cpu, M: PhysicalMemory>(cpu: &C, memory: &mut M) -> Option<u32> {
+pub fn code_address<C: Cpu, M: PhysicalMemory>(cpu: &C, memory: &mut M) -> Option<u64> {
     let rip = cpu.rip();
     let four_levels = cpu.efer() & efer::LMA != 0
         && cpu.cr0() & cr0::PG != 0
@@ -115,10 +121,7 @@ fn quick_window<C: Cpu, M: PhysicalMemory>(cpu: &C, memory: &mut M) -> Option<u3
     if !four_levels || rip & 0xFFF > 0xFFC {
         return None;
     }
-    let gpa = quick_walk(memory, cpu.cr3(), rip)?;
-    let mut bytes = [0; 4];
-    memory.fetch(gpa, &mut bytes).ok()?;
-    Some(u32::from_le_bytes(bytes))
+    quick_walk(memory, cpu.cr3(), rip)
 }
 
 /// A 4-level walk that looks at nothing but presence and page size (APM vol. 2, 5.3).
@@ -129,10 +132,7 @@ fn quick_walk<M: PhysicalMemory>(memory: &mut M, cr3: u64, linear: u64) -> Optio
     const LARGE: u64 = 1 << 7;
     let mut entry = cr3;
     for shift in [39_u32, 30, 21, 12] {
-        let mut bytes = [0; 8];
-        let at = (entry & ADDRESS) | ((linear >> shift) & 0x1FF) << 3;
-        memory.read(at, &mut bytes).ok()?;
-        entry = u64::from_le_bytes(bytes);
+        entry = memory.read_entry((entry & ADDRESS) | ((linear >> shift) & 0x1FF) << 3);
         if entry & PRESENT == 0 {
             return None;
         }

@@ -32,7 +32,7 @@ pub use cpu::{CodeSize, Cpu, Register, Segment, SegmentRegister, Size, cr0, cr4,
 pub use decode::{Base, DecodeError, Instruction, MemoryOperand, Place, Repeat, decode};
 pub use exception::Exception;
 pub use forms::{Arithmetic, BitChange, Operation, Shift, StringOperation};
-pub use length::{LengthError, Opcode, instruction_length};
+pub use length::{LengthError, Opcode, code_address, instruction_length};
 pub use machine::{Limits, Outcome, emulate, emulate_port_string};
 pub use memory::{BusError, PhysicalMemory, Ports};
 pub use paging::{Access, Paging, WalkError};

@@ -21,6 +21,16 @@ pub trait PhysicalMemory {
     /// [`BusError`] if nothing may be read there.
     fn read(&mut self, gpa: u64, bytes: &mut [u8]) -> Result<(), BusError>;
 
+    /// Reads a page-table entry, aligned to 8 bytes; all ones where nothing answers.
+    #[inline]
+    fn read_entry(&mut self, gpa: u64) -> u64 {
+        let mut bytes = [0; 8];
+        match self.read(gpa, &mut bytes) {
+            Ok(()) => u64::from_le_bytes(bytes),
+            Err(_) => u64::MAX,
+        }
+    }
+
     /// Writes data.
     ///
     /// # Errors
@@ -32,6 +42,14 @@ pub trait PhysicalMemory {
     /// # Errors
     /// [`BusError`] if code may not run from there.
     fn fetch(&mut self, gpa: u64, bytes: &mut [u8]) -> Result<(), BusError>;
+
+    /// Reads 4 instruction bytes of one page; none if code may not run from there.
+    #[inline]
+    fn fetch_4(&mut self, gpa: u64) -> Option<u32> {
+        let mut bytes = [0; 4];
+        self.fetch(gpa, &mut bytes).ok()?;
+        Some(u32::from_le_bytes(bytes))
+    }
 
     /// Replaces `old` by `new` atomically if memory still holds `old`, and returns what it held.
     ///

@@ -144,6 +144,55 @@ impl Paging {
         if !self.is_canonical(linear) {
             return Err(WalkError::NonCanonical);
         }
+        if let Some(gpa) = self.quick_walk(memory, linear, access) {
+            return Ok(gpa);
+        }
+        self.whole_walk(memory, linear, access)
+    }
+
+    /// The common case: 4 levels whose entries allow the access and have their A and D bits set.
+    /// Everything else is left to the whole walk, with faults and updates.
+    #[inline]
+    fn quick_walk(
+        &self,
+        memory: &mut impl PhysicalMemory,
+        linear: u64,
+        access: Access,
+    ) -> Option<u64> {
+        const NEEDED: u64 = entry::PRESENT | entry::ACCESSED;
+        if self.efer & efer::LMA == 0 || self.cr4 & cr4::LA57 != 0 {
+            return None;
+        }
+        let reserved = self.reserved_64(1, false);
+        let (mut permissions, mut table) = (u64::MAX, self.cr3 & ADDRESS & self.physical_mask());
+        for shift in [39_u32, 30, 21, 12] {
+            let value = memory.read_entry(table | ((linear >> shift) & 0x1FF) << 3);
+            permissions &= value ^ entry::NO_EXECUTE;
+            if value & (NEEDED | reserved) != NEEDED {
+                return None;
+            }
+            table = value & ADDRESS;
+            let large = value & entry::LARGE != 0;
+            if shift != 12 && !large {
+                continue;
+            }
+            let offset = (1_u64 << shift) - 1;
+            let dirty = access != Access::Write || value & entry::DIRTY != 0;
+            // Large pages may have reserved bits of their own.
+            let plain = shift == 12 || shift == 21 && table & offset == 0;
+            let allowed = plain && dirty && self.allows(permissions, access);
+            return allowed.then_some((table & !offset) | (linear & offset));
+        }
+        None
+    }
+
+    #[inline(never)]
+    fn whole_walk(
+        &self,
+        memory: &mut impl PhysicalMemory,
+        linear: u64,
+        access: Access,
+    ) -> Result<u64, WalkError> {
         for _ in 0..ATTEMPTS {
             let walk = self.walk(memory, linear, access)?;
             self.check(&walk, linear, access)?;
@@ -247,7 +296,7 @@ impl Paging {
     ) -> Result<Walk, WalkError> {
         const MUST_BE_ZERO: u64 = (0b11 << 1) | (0b1111 << 5) | (0xFFF << 52);
         let linear = linear & 0xFFFF_FFFF;
-        let pointer = read_64(memory, (self.cr3 & 0xFFFF_FFE0) | ((linear >> 27) & 0x18));
+        let pointer = memory.read_entry((self.cr3 & 0xFFFF_FFE0) | ((linear >> 27) & 0x18));
         if pointer & entry::PRESENT == 0 {
             return Err(self.fault(linear, access, 0));
         }
@@ -271,7 +320,7 @@ impl Paging {
         for level in (1..=levels.min(5)).rev() {
             let shift = 3 + 9 * u32::from(level);
             let gpa = table | (((linear >> shift) & 0x1FF) << 3);
-            let value = read_64(memory, gpa);
+            let value = memory.read_entry(gpa);
             if value & entry::PRESENT == 0 {
                 return Err(self.fault(linear, access, 0));
             }
@@ -315,10 +364,19 @@ impl Paging {
     }
 
     fn check(&self, walk: &Walk, linear: u64, access: Access) -> Result<(), WalkError> {
-        let user_page = walk.permissions & entry::USER != 0;
-        let executable = walk.permissions & entry::NO_EXECUTE != 0;
-        let writable =
-            walk.permissions & entry::WRITE != 0 || (!self.user && self.cr0 & cr0::WP == 0);
+        if self.allows(walk.permissions, access) {
+            Ok(())
+        } else {
+            Err(self.fault(linear, access, code::PRESENT))
+        }
+    }
+
+    /// Whether `permissions`, the AND of all entries with NX inverted, allow the access.
+    #[inline]
+    fn allows(&self, permissions: u64, access: Access) -> bool {
+        let user_page = permissions & entry::USER != 0;
+        let executable = permissions & entry::NO_EXECUTE != 0;
+        let writable = permissions & entry::WRITE != 0 || (!self.user && self.cr0 & cr0::WP == 0);
         let privilege = if self.user {
             user_page
         } else if access == Access::Execute {
@@ -331,7 +389,7 @@ impl Paging {
             Access::Write => writable,
             Access::Execute => executable,
         };
-        if privilege && kind { Ok(()) } else { Err(self.fault(linear, access, code::PRESENT)) }
+        privilege && kind
     }
 
     /// Sets the accessed bits, for a write also the leaf's dirty bit; false if an entry changed.
@@ -372,13 +430,5 @@ impl Paging {
 
     fn physical_mask(&self) -> u64 {
         (1_u64 << self.limits.physical_address_bits.clamp(32, 52)) - 1
-    }
-}
-
-fn read_64(memory: &mut impl PhysicalMemory, gpa: u64) -> u64 {
-    let mut bytes = [0; 8];
-    match memory.read(gpa, &mut bytes) {
-        Ok(()) => u64::from_le_bytes(bytes),
-        Err(_) => u64::MAX,
     }
 }

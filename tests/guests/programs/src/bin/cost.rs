@@ -13,27 +13,43 @@ guest::main!(cost);
 fn cost(report: &mut Report) {
     let empty = measure(|| {});
     println!("count cost.empty {}", empty.median);
-    print("cpuid", empty, measure(|| {
-        cpu::cpuid(1, 0);
-    }));
+    print(
+        "cpuid",
+        empty,
+        measure(|| {
+            cpu::cpuid(1, 0);
+        }),
+    );
     let page = Apic::Page.switch_on();
-    print("xapic-read", empty, measure(|| {
-        page.read(Apic::VERSION);
-    }));
+    print(
+        "xapic-read",
+        empty,
+        measure(|| {
+            page.read(Apic::VERSION);
+        }),
+    );
     print("xapic-eoi", empty, measure(|| page.end()));
     let apic = Apic::Msr.switch_on();
     print("x2apic-eoi", empty, measure(|| apic.end()));
     apic.write(Apic::TIMER, Apic::DEADLINE | 0x40);
     // Far enough that it does not come while we measure, and another one each time.
     let mut deadline = cpu::rdtsc() + (1 << 32);
-    print("deadline", empty, measure(|| {
-        deadline += 1 << 20;
-        cpu::wrmsr(TSC_DEADLINE, deadline);
-    }));
+    print(
+        "deadline",
+        empty,
+        measure(|| {
+            deadline += 1 << 20;
+            cpu::wrmsr(TSC_DEADLINE, deadline);
+        }),
+    );
     cpu::wrmsr(TSC_DEADLINE, 0);
-    print("port", empty, measure(|| {
-        cpu::in8(0x92);
-    }));
+    print(
+        "port",
+        empty,
+        measure(|| {
+            cpu::in8(0x92);
+        }),
+    );
     report.case("cost", || Ok(()));
 }
 

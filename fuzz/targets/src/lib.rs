@@ -1,0 +1,30 @@
+//! Fuzz targets: one function for each parser or state machine that guest or host can reach.
+//!
+//! Each takes bytes and must return: a panic, an overflow or a hang is a finding. The same
+//! functions run under libFuzzer (`fuzz/fuzz_targets`, by hand for hours) and under a short seeded
+//! loop in `cargo test` (`tests/short.rs`, always the same inputs).
+#![forbid(unsafe_code)]
+
+mod devices;
+mod emulation;
+mod files;
+mod input;
+
+pub use devices::{apic, chipset};
+pub use emulation::{decode, emulate};
+pub use files::{config, kernel, memory_map, report};
+
+/// A target.
+pub type Target = fn(&[u8]);
+
+/// All targets by name.
+pub const TARGETS: &[(&str, Target)] = &[
+    ("config", config),
+    ("report", report),
+    ("kernel", kernel),
+    ("memory_map", memory_map),
+    ("decode", decode),
+    ("emulate", emulate),
+    ("apic", apic),
+    ("chipset", chipset),
+];

@@ -1,0 +1,134 @@
+//! One command: its output and its end go out in frames.
+
+use std::ffi::OsStr;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread;
+use std::time::Duration;
+
+use rustix::termios::{
+    ControlModes, OptionalActions, QueueSelector, tcdrain, tcflush, tcgetattr, tcsetattr,
+};
+use wire::exec::{self, Channel};
+
+/// A pipe is taken for empty when it gave nothing for so long after the command's end; something
+/// in the background may hold it open for ever.
+const SILENCE: Duration = Duration::from_millis(500);
+
+enum Event {
+    Piece(Channel, Vec<u8>),
+    Closed,
+    Ended(io::Result<ExitStatus>),
+}
+
+/// Runs `text` in a shell and reports over the serial port.
+pub fn run(text: &[u8]) -> io::Result<()> {
+    let mut port = open_port()?;
+    port.write_all(&exec::START)?;
+    match start(text) {
+        Ok(child) => carry(child, &mut port)?,
+        Err(error) => {
+            let reason = match error.kind() {
+                io::ErrorKind::NotFound => "the guest's initrd has no /bin/sh".to_owned(),
+                _ => format!("/bin/sh can not be run: {error}"),
+            };
+            let cut = reason.len().min(exec::MAX_REASON);
+            write_frame(&mut port, Channel::Failed, reason.as_bytes().get(..cut).unwrap_or(b""))?;
+        }
+    }
+    tcdrain(&port)?;
+    Ok(())
+}
+
+/// Opens the port as a plain path for bytes.
+fn open_port() -> io::Result<File> {
+    let explain = |error| io::Error::other(format!("{}: {error}", exec::PORT));
+    let port = OpenOptions::new().read(true).write(true).open(exec::PORT).map_err(explain)?;
+    let mut modes = tcgetattr(&port)?;
+    modes.make_raw();
+    modes.control_modes |= ControlModes::CLOCAL;
+    modes.control_modes -= ControlModes::CRTSCTS;
+    tcsetattr(&port, OptionalActions::Now, &modes)?;
+    tcflush(&port, QueueSelector::IFlush)?;
+    Ok(port)
+}
+
+fn start(text: &[u8]) -> io::Result<Child> {
+    Command::new("/bin/sh")
+        .arg("-c")
+        .arg(OsStr::from_bytes(text))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+}
+
+fn carry(mut child: Child, port: &mut File) -> io::Result<()> {
+    // One place, so that whoever is waited for is read from: memory stays bounded.
+    let (sender, events) = sync_channel(1);
+    if let Some(pipe) = child.stdout.take() {
+        pump(pipe, Channel::Output, sender.clone());
+    }
+    if let Some(pipe) = child.stderr.take() {
+        pump(pipe, Channel::Error, sender.clone());
+    }
+    thread::spawn(move || {
+        let _ = sender.send(Event::Ended(child.wait()));
+    });
+    let status = forward(&events, port)?;
+    let (channel, number) = match (status.code(), status.signal()) {
+        (_, Some(signal)) => (Channel::Signalled, signal),
+        (code, None) => (Channel::Exited, code.unwrap_or_default()),
+    };
+    write_frame(port, channel, &[number as u8])
+}
+
+/// Forwards both pipes until the command has ended and they are empty.
+fn forward(events: &Receiver<Event>, port: &mut File) -> io::Result<ExitStatus> {
+    let mut ended = None;
+    let mut open = 2;
+    loop {
+        let event = match &ended {
+            Some(_) => events.recv_timeout(SILENCE),
+            None => events.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        };
+        match event {
+            Ok(Event::Piece(channel, bytes)) => write_frame(port, channel, &bytes)?,
+            Ok(Event::Closed) => open -= 1,
+            Ok(Event::Ended(status)) => ended = Some(status?),
+            Err(_) => open = 0,
+        }
+        if let (Some(status), 0) = (ended, open) {
+            return Ok(status);
+        }
+    }
+}
+
+/// Sends what comes out of a pipe, from a thread of its own.
+fn pump(mut pipe: impl Read + Send + 'static, channel: Channel, sender: SyncSender<Event>) {
+    thread::spawn(move || {
+        let mut buffer = [0; exec::MAX_PAYLOAD];
+        loop {
+            let event = match pipe.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(count) => Event::Piece(channel, buffer.iter().copied().take(count).collect()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(_) => break,
+            };
+            if sender.send(event).is_err() {
+                return;
+            }
+        }
+        let _ = sender.send(Event::Closed);
+    });
+}
+
+fn write_frame(port: &mut File, channel: Channel, payload: &[u8]) -> io::Result<()> {
+    let mut frame = exec::header(channel, payload.len() as u16).to_vec();
+    frame.extend_from_slice(payload);
+    port.write_all(&frame)
+}

@@ -1,0 +1,47 @@
+//! What PID 1 owes its machine: file systems at the start, power off at the end.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::mount::{MountFlags, mount};
+use rustix::system::{RebootCommand, reboot};
+
+/// File systems that a user expects: type, place, a file that shows that it is there already.
+const FILE_SYSTEMS: [(&str, &str, &str); 3] = [
+    ("devtmpfs", "/dev", "/dev/ttyS1"),
+    ("proc", "/proc", "/proc/self"),
+    ("sysfs", "/sys", "/sys/class"),
+];
+
+/// Mounts what is missing. A failure shows where the place is used first, so it is not one here.
+pub fn mount_all() {
+    for (kind, place, sign) in FILE_SYSTEMS {
+        if Path::new(sign).exists() {
+            continue;
+        }
+        let made = fs::create_dir_all(place);
+        if made.is_ok() {
+            let _ = mount(kind, place, kind, MountFlags::NOSUID, None);
+        }
+    }
+}
+
+/// Writes a line on the console.
+pub fn say(line: &str) {
+    if let Ok(mut console) = OpenOptions::new().write(true).open("/dev/console") {
+        let _ = writeln!(console, "{line}");
+    }
+}
+
+/// Powers the machine off; if the kernel can not, waits for whoever can.
+pub fn power_off() -> ! {
+    rustix::fs::sync();
+    if let Err(error) = reboot(RebootCommand::PowerOff) {
+        say(&format!("paravane agent: the guest can not be powered off: {error}"));
+    }
+    loop {
+        std::thread::sleep(Duration::from_secs(3600));
+    }
+}

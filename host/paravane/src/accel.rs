@@ -1,0 +1,104 @@
+//! What runs the VM: KVM where it offers nested AMD-V, else QEMU's software CPU.
+
+use std::fs::{self, OpenOptions};
+
+use crate::cli::AccelChoice;
+
+/// What runs the VM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accel {
+    /// KVM.
+    Kvm,
+    /// QEMU's software CPU.
+    Tcg,
+}
+
+impl Accel {
+    /// The name that QEMU knows it by.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Kvm => "kvm",
+            Self::Tcg => "tcg",
+        }
+    }
+}
+
+/// What the machine shows of itself.
+struct Machine {
+    has_svm: bool,
+    kvm_opens: bool,
+    nested: Option<String>,
+}
+
+impl Machine {
+    fn look() -> Self {
+        let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let flags = cpuinfo.lines().find(|line| line.starts_with("flags")).unwrap_or_default();
+        Self {
+            has_svm: flags.split_whitespace().any(|flag| flag == "svm"),
+            kvm_opens: OpenOptions::new().read(true).write(true).open("/dev/kvm").is_ok(),
+            nested: fs::read_to_string("/sys/module/kvm_amd/parameters/nested").ok(),
+        }
+    }
+
+    /// Why KVM will not do, if so. A `/dev/kvm` alone does not say that a guest may nest.
+    fn obstacle(&self) -> Option<&'static str> {
+        if !self.has_svm {
+            return Some("the CPU shows no AMD-V (svm)");
+        }
+        if !self.kvm_opens {
+            return Some("/dev/kvm can not be opened");
+        }
+        match self.nested.as_deref().map(str::trim) {
+            Some("1" | "Y") => None,
+            Some(_) => Some("nesting is off (kvm_amd's parameter `nested`)"),
+            None => Some("KVM's part for AMD is not loaded"),
+        }
+    }
+}
+
+/// Chooses, and says why.
+pub fn choose(choice: AccelChoice) -> (Accel, String) {
+    decide(choice, Machine::look().obstacle())
+}
+
+fn decide(choice: AccelChoice, obstacle: Option<&str>) -> (Accel, String) {
+    match (choice, obstacle) {
+        (AccelChoice::Auto, None) => (Accel::Kvm, "KVM, as it offers nested AMD-V".to_owned()),
+        (AccelChoice::Auto, Some(why)) => (Accel::Tcg, format!("QEMU's software CPU (TCG): {why}")),
+        (AccelChoice::Kvm, None) => (Accel::Kvm, "KVM, as asked".to_owned()),
+        (AccelChoice::Kvm, Some(why)) => {
+            (Accel::Kvm, format!("KVM, as asked; it will hardly do: {why}"))
+        }
+        (AccelChoice::Tcg, _) => (Accel::Tcg, "QEMU's software CPU (TCG), as asked".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kvm_needs_all_three_signs() {
+        for (has_svm, kvm_opens, nested, good) in [
+            (true, true, Some("1\n"), true),
+            (true, true, Some("Y\n"), true),
+            (true, true, Some("0\n"), false),
+            (true, true, None, false),
+            (true, false, Some("1\n"), false),
+            (false, true, Some("1\n"), false),
+        ] {
+            let machine = Machine { has_svm, kvm_opens, nested: nested.map(str::to_owned) };
+            assert_eq!(machine.obstacle().is_none(), good);
+        }
+    }
+
+    #[test]
+    fn a_wish_is_kept_and_auto_follows_the_machine() {
+        assert_eq!(decide(AccelChoice::Auto, None).0, Accel::Kvm);
+        assert_eq!(decide(AccelChoice::Auto, Some("no")).0, Accel::Tcg);
+        assert_eq!(decide(AccelChoice::Tcg, None).0, Accel::Tcg);
+        let (accel, why) = decide(AccelChoice::Kvm, Some("no svm"));
+        assert!(accel == Accel::Kvm && why.contains("no svm"));
+    }
+}

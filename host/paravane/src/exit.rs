@@ -1,0 +1,158 @@
+//! How a run ends, and the exit code that says so.
+
+use std::fmt::Write;
+
+use wire::Status;
+
+/// Our own failure: a file that can not be written, and the like.
+pub const OURS: u8 = 1;
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The command ended with this status.
+    Exited(u8),
+    /// The command was ended by this signal.
+    Signalled(u8),
+    /// The guest powered itself off, with nothing else to say.
+    PoweredOff,
+    /// The user left the console.
+    Left,
+    /// The run could not begin, or go on, for a reason of ours.
+    Failed(Failure),
+}
+
+/// Why a run failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The guest ended before its command did.
+    GuestDied,
+    /// `--timeout`.
+    Timeout,
+    /// QEMU is missing, or does not start.
+    Qemu,
+    /// The paravisor crashed.
+    Crashed,
+    /// The VM is of no use to the paravisor.
+    UnusableVm,
+    /// The configuration is wrong.
+    BadConfig,
+    /// The guest's files are of no use.
+    BadGuest,
+    /// The guest shut down right after its start.
+    GuestFailed,
+    /// The guest halted for good.
+    GuestHalted,
+    /// The command could not be run in the guest.
+    NoCommand,
+    /// A signal ended this program.
+    Interrupted,
+    /// Our own failure.
+    Ours,
+}
+
+/// Every failure: exit code, name in the JSON file, what it means.
+const TABLE: [(Failure, u8, &str, &str); 12] = [
+    (Failure::Ours, OURS, "failed", "paravane itself failed, a file can not be written perhaps"),
+    (Failure::GuestDied, 64, "guest-died", "the guest ended before its command did"),
+    (Failure::Timeout, 65, "timeout", "--timeout is over"),
+    (Failure::Qemu, 66, "qemu-failed", "QEMU is missing, or does not start"),
+    (Failure::Crashed, 67, "paravisor-crashed", "the paravisor crashed: a bug of ours"),
+    (Failure::UnusableVm, 68, "unusable-vm", "the paravisor can not use this CPU, RAM or VM"),
+    (Failure::BadConfig, 69, "bad-config", "the paravisor's configuration is wrong"),
+    (Failure::BadGuest, 70, "bad-guest", "the kernel, initrd or command line can not be used"),
+    (Failure::GuestFailed, 71, "guest-failed", "the guest shut down by a triple fault"),
+    (Failure::NoCommand, 72, "no-command", "the command can not be run in the guest"),
+    (Failure::GuestHalted, 74, "guest-halted", "the guest halted with interrupts off for good"),
+    (Failure::Interrupted, 73, "interrupted", "a signal ended paravane"),
+];
+
+impl Failure {
+    fn row(self) -> (u8, &'static str) {
+        TABLE
+            .iter()
+            .find(|(failure, ..)| *failure == self)
+            .map_or((OURS, "failed"), |(_, code, name, _)| (*code, *name))
+    }
+
+    /// The failure that the paravisor reports by this status.
+    pub fn of_status(status: Status) -> Option<Self> {
+        match status {
+            Status::PowerOff => None,
+            Status::Reset => Some(Self::GuestDied),
+            Status::Crashed => Some(Self::Crashed),
+            Status::NoLongMode | Status::UnusableVm => Some(Self::UnusableVm),
+            Status::BadConfig => Some(Self::BadConfig),
+            Status::BadGuest => Some(Self::BadGuest),
+            Status::GuestFailed => Some(Self::GuestFailed),
+            Status::GuestHalted => Some(Self::GuestHalted),
+        }
+    }
+}
+
+impl End {
+    /// The exit code of the process.
+    pub fn code(&self) -> u8 {
+        match self {
+            Self::Exited(status) => *status,
+            Self::Signalled(signal) => 128_u8.saturating_add(*signal),
+            Self::PoweredOff | Self::Left => 0,
+            Self::Failed(failure) => failure.row().0,
+        }
+    }
+
+    /// The name in the JSON file.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Exited(_) => "exited",
+            Self::Signalled(_) => "signalled",
+            Self::PoweredOff => "powered-off",
+            Self::Left => "left",
+            Self::Failed(failure) => failure.row().1,
+        }
+    }
+}
+
+/// The exit codes as `--help` shows them.
+pub fn table() -> String {
+    let mut text = String::new();
+    let zero = (0, "the guest powered itself off, or the user left it");
+    let usage = (2, "wrong arguments");
+    let rows = TABLE.iter().map(|(_, code, _, meaning)| (*code, *meaning));
+    let mut rows: Vec<_> = rows.chain([zero, usage]).collect();
+    rows.sort_unstable();
+    for (code, meaning) in rows {
+        let _ = writeln!(text, "  {code:3}  {meaning}");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_and_names_are_distinct_and_out_of_the_way() {
+        for (index, (failure, code, name, _)) in TABLE.iter().enumerate() {
+            assert_eq!(failure.row(), (*code, *name));
+            assert!(*code == OURS || (64..=80).contains(code));
+            for (_, other, other_name, _) in TABLE.iter().skip(index + 1) {
+                assert!(code != other && name != other_name);
+            }
+        }
+    }
+
+    #[test]
+    fn a_command_hands_its_end_on() {
+        assert_eq!(End::Exited(7).code(), 7);
+        assert_eq!(End::Signalled(9).code(), 137);
+        assert_eq!(End::PoweredOff.code(), 0);
+    }
+
+    #[test]
+    fn only_a_power_off_is_no_failure() {
+        for status in Status::ALL {
+            assert_eq!(Failure::of_status(status).is_none(), status == Status::PowerOff);
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! How QEMU ends with us, even when we are killed: a short-lived copy of this program asks the
+//! kernel to kill it when its parent dies, then becomes QEMU.
+
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, anyhow};
+use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
+
+use crate::cli::GuardOptions;
+
+/// A command that runs `program` and ends with this process. Start it from the main thread: the
+/// kernel watches the thread that started it.
+pub fn command(program: &Path) -> std::io::Result<Command> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg("guard").arg(std::process::id().to_string()).arg(program);
+    Ok(command)
+}
+
+/// Becomes the program; answers only why that failed.
+pub fn become_program(options: &GuardOptions) -> anyhow::Error {
+    match try_become(options) {
+        Ok(never) => match never {},
+        Err(error) => error,
+    }
+}
+
+fn try_become(options: &GuardOptions) -> anyhow::Result<std::convert::Infallible> {
+    set_parent_process_death_signal(Some(Signal::KILL)).context("the kernel watches no parent")?;
+    // The parent may have died before the kernel watched it.
+    if getppid().map(Pid::as_raw_nonzero).map(std::num::NonZero::get) != Some(options.parent) {
+        return Err(anyhow!("the parent has gone"));
+    }
+    let (program, arguments) = options.program.split_first().context("no program is given")?;
+    Err(anyhow!("{program}: {}", Command::new(program).args(arguments).exec()))
+}

@@ -1,0 +1,48 @@
+//! `paravane`: starts a VM with the paravisor and a guest of the user's below it.
+#![forbid(unsafe_code)]
+
+mod accel;
+mod channel;
+mod cli;
+mod exit;
+mod files;
+mod guardian;
+mod qemu;
+mod report;
+mod run;
+mod summary;
+mod symbolize;
+mod terminal;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use crate::cli::{Action, Arguments};
+
+fn main() -> ExitCode {
+    match Arguments::parse().action {
+        Action::Run(options) => ExitCode::from(run::run(&options)),
+        Action::Symbolize(options) => finish(symbolize::file(&options)),
+        Action::Completions { shell } => {
+            clap_complete::generate(
+                shell,
+                &mut Arguments::command(),
+                "paravane",
+                &mut std::io::stdout(),
+            );
+            ExitCode::SUCCESS
+        }
+        Action::Guard(options) => finish(Err(guardian::become_program(&options))),
+    }
+}
+
+fn finish(result: anyhow::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("paravane: {error:#}");
+            ExitCode::from(exit::OURS)
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! QEMU's command line.
+
+use std::env;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result};
+use wire::file;
+
+use crate::accel::Accel;
+use crate::cli::RunOptions;
+use crate::files::Files;
+use crate::guardian;
+
+const PROGRAM: &str = "qemu-system-x86_64";
+/// The software CPU: it has AMD-V and nested paging.
+const TCG_CPU: &str = "EPYC,+svm,+npt";
+
+/// The sockets that QEMU connects to, each a file in the run's directory.
+pub mod socket {
+    /// The paravisor's report port.
+    pub const REPORT: &str = "report";
+    /// QEMU's own events.
+    pub const MONITOR: &str = "monitor";
+    /// The guest's console, where a command is run.
+    pub const CONSOLE: &str = "console";
+    /// The command's output.
+    pub const EXEC: &str = "exec";
+}
+
+/// Where QEMU is, if it is anywhere.
+pub fn find() -> Option<PathBuf> {
+    let path = env::var_os("PATH")?;
+    env::split_paths(&path).map(|folder| folder.join(PROGRAM)).find(|program| program.is_file())
+}
+
+/// The command that starts the VM.
+pub fn command(
+    program: &Path,
+    options: &RunOptions,
+    files: &Files,
+    accel: Accel,
+) -> Result<Command> {
+    let mut command = guardian::command(program).context("this program's own file")?;
+    command.args(["-nodefaults", "-no-user-config", "-no-reboot"]);
+    command.args(["-display", "none", "-vga", "none", "-machine", "q35,smm=off"]);
+    match accel {
+        Accel::Kvm => command.args(["-accel", "kvm", "-cpu", "host"]),
+        Accel::Tcg => command.args(["-accel", "tcg,thread=multi", "-cpu", TCG_CPU]),
+    };
+    command.arg("-m").arg(format!("{}k", options.memory >> 10));
+    command.arg("-smp").arg(options.cpus.to_string());
+    let directory = files.directory.path();
+    socket_device(&mut command, directory, socket::MONITOR);
+    command.args(["-mon", "chardev=monitor,mode=control"]);
+    if options.direct {
+        direct_boot(&mut command, files);
+    } else {
+        socket_device(&mut command, directory, socket::REPORT);
+        command.args(["-device", "isa-debugcon,iobase=0xe9,chardev=report"]);
+        command.args(["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]);
+        paravisor_boot(&mut command, files);
+    }
+    if options.exec.is_some() {
+        socket_device(&mut command, directory, socket::CONSOLE);
+        socket_device(&mut command, directory, socket::EXEC);
+        command.args(["-serial", "chardev:console", "-serial", "chardev:exec"]);
+        command.stdin(Stdio::null());
+        // What QEMU may say there is none of the command's output.
+        command.stdout(Stdio::null());
+    } else {
+        command.args(["-chardev", "stdio,id=console,mux=on,signal=off"]);
+        command.args(["-mon", "chardev=console,mode=readline"]);
+        command.args(["-serial", "chardev:console", "-serial", "null"]);
+    }
+    command.stderr(Stdio::piped());
+    command.args(&options.qemu);
+    Ok(command)
+}
+
+fn paravisor_boot(command: &mut Command, files: &Files) {
+    command.arg("-kernel").arg(&files.image);
+    let mut give = |name: &str, path: &Path| {
+        let mut value = OsString::from(format!("name={name},file="));
+        value.push(escape(path));
+        command.arg("-fw_cfg").arg(value);
+    };
+    give(file::CONFIG, &files.config);
+    give(file::KERNEL, &files.kernel);
+    if let Some(initrd) = &files.initrd {
+        give(file::INITRD, initrd);
+    }
+    if let Some(line) = &files.command_line_file {
+        give(file::COMMAND_LINE, line);
+    }
+}
+
+fn direct_boot(command: &mut Command, files: &Files) {
+    command.arg("-kernel").arg(&files.kernel).arg("-append").arg(&files.command_line);
+    if let Some(initrd) = &files.initrd {
+        command.arg("-initrd").arg(initrd);
+    }
+}
+
+fn socket_device(command: &mut Command, directory: &Path, name: &str) {
+    let mut value = OsString::from(format!("socket,id={name},path="));
+    value.push(escape(&directory.join(name)));
+    command.arg("-chardev").arg(value);
+}
+
+/// QEMU splits its options at commas; a doubled one stands for itself.
+fn escape(path: &Path) -> OsString {
+    use std::os::unix::ffi::{OsStrExt, OsStringExt};
+    let mut bytes = Vec::new();
+    for byte in path.as_os_str().as_bytes() {
+        bytes.push(*byte);
+        if *byte == b',' {
+            bytes.push(b',');
+        }
+    }
+    OsString::from_vec(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commas_are_doubled() {
+        assert_eq!(escape(Path::new("a,b/c,,d")), "a,,b/c,,,,d");
+    }
+}

@@ -1,0 +1,74 @@
+//! What the paravisor says on its report port.
+
+use std::collections::BTreeMap;
+
+use wire::report::{Line, parse};
+
+/// Bound on what a paravisor gone wild can make us keep.
+const MAX_KEPT: usize = 1000;
+
+/// What has been said so far.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// The counters.
+    pub counters: BTreeMap<String, u64>,
+    /// The lines of the crash record.
+    pub record: Vec<String>,
+    /// The log, level and text.
+    pub log: Vec<(String, String)>,
+}
+
+impl Report {
+    /// Takes a line; answers what to show of it.
+    pub fn take(&mut self, line: &str) -> Option<String> {
+        match parse(line)? {
+            Line::Log(level, text) => {
+                let shown = match level {
+                    "ERROR" => text.to_owned(),
+                    "WARN" => format!("warning: {text}"),
+                    level => format!("{}: {text}", level.to_lowercase()),
+                };
+                if self.log.len() < MAX_KEPT {
+                    self.log.push((level.to_owned(), text.to_owned()));
+                }
+                Some(shown)
+            }
+            Line::Count(name, value) => {
+                if self.counters.len() < MAX_KEPT {
+                    self.counters.insert(name.to_owned(), value);
+                }
+                None
+            }
+            Line::Panic(text) => {
+                if self.record.len() < MAX_KEPT {
+                    self.record.push(text.to_owned());
+                }
+                None
+            }
+        }
+    }
+
+    /// Whether an error was logged: it says why the VM ended.
+    pub fn has_error(&self) -> bool {
+        self.log.iter().any(|(level, _)| level == "ERROR")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_shown_by_level_and_counters_kept() {
+        let mut report = Report::default();
+        assert_eq!(report.take("log ERROR no kernel"), Some("no kernel".to_owned()));
+        assert!(report.has_error());
+        assert_eq!(report.take("log WARN odd"), Some("warning: odd".to_owned()));
+        assert_eq!(report.take("log INFO 2 CPUs"), Some("info: 2 CPUs".to_owned()));
+        assert_eq!(report.take("count exit.cpuid 7"), None);
+        assert_eq!(report.counters.get("exit.cpuid"), Some(&7));
+        assert_eq!(report.take("panic frame 0x100"), None);
+        assert_eq!(report.record, ["frame 0x100"]);
+        assert_eq!(report.take("SeaBIOS (version x)"), None);
+    }
+}

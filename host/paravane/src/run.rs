@@ -1,0 +1,357 @@
+//! `paravane run`: one VM from its start to its end.
+
+use std::collections::VecDeque;
+use std::io::{self, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, ExitStatus};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::iterator::Signals;
+use wire::exec::{Event as ExecEvent, Parser};
+use wire::{LogLevel, Status};
+
+use crate::accel::{self, Accel};
+use crate::channel::{Event, Readers, read_errors};
+use crate::cli::{AccelChoice, RunOptions};
+use crate::exit::{End, Failure};
+use crate::files::{Error, Files};
+use crate::report::Report;
+use crate::summary::{self, Facts};
+use crate::terminal::Saved;
+use crate::{qemu, symbolize};
+
+/// Events that may wait: more would only take memory.
+const WAITING: usize = 64;
+/// How long a guest may take to power off after its command.
+const GRACE: Duration = Duration::from_secs(20);
+/// How much of the guest's console is shown when it dies.
+const TAIL: usize = 4096;
+/// What QEMU says of each feature that its software CPU lacks; nothing asked for is among them.
+const NOISE: &str = "TCG doesn't support requested feature";
+
+/// Runs a VM; answers the exit code.
+pub fn run(options: &RunOptions) -> u8 {
+    match try_run(options) {
+        Ok(end) => end.code(),
+        Err(stop) => {
+            eprintln!("paravane: {:#}", stop.why);
+            let end = End::Failed(stop.failure);
+            if let Some(target) = &options.json {
+                let accel = accel::choose(options.accel).0;
+                let sizes = serde_json::Value::Null;
+                let facts = Facts { accel, wall: Duration::ZERO, agent: None, sizes };
+                if let Err(error) = summary::write(target, &end, &facts, &Report::default()) {
+                    eprintln!("paravane: --json: {error:#}");
+                }
+            }
+            end.code()
+        }
+    }
+}
+
+/// Why a run never began.
+struct Stop {
+    failure: Failure,
+    why: anyhow::Error,
+}
+
+fn stop(failure: Failure) -> impl Fn(anyhow::Error) -> Stop {
+    move |why| Stop { failure, why }
+}
+
+fn try_run(options: &RunOptions) -> Result<End, Stop> {
+    let program = qemu::find()
+        .context("qemu-system-x86_64 is not in PATH: install QEMU for x86")
+        .map_err(stop(Failure::Qemu))?;
+    let files = Files::prepare(options).map_err(|error| match error {
+        Error::Guest(why) => Stop { failure: Failure::BadGuest, why },
+        Error::Ours(why) => Stop { failure: Failure::Ours, why },
+    })?;
+    let (accel, why) = accel::choose(options.accel);
+    if options.accel == AccelChoice::Auto {
+        eprintln!("paravane: runs on {why}");
+    }
+    let sizes = summary::sizes(options, &files);
+    let terminal = Saved::note();
+    let (sender, events) = sync_channel(WAITING);
+    let readers = watch(&files, &sender).map_err(stop(Failure::Ours))?;
+    let mut child = qemu::command(&program, options, &files, accel)
+        .and_then(|mut command| Ok(command.spawn()?))
+        .context("QEMU can not be started")
+        .map_err(stop(Failure::Qemu))?;
+    if let Some(stderr) = child.stderr.take() {
+        read_errors(stderr, sender);
+    }
+    let mut vm = Vm::new(options, child, files);
+    let forced = vm.follow(&events);
+    let status = vm.stop(readers, &events);
+    drop(terminal);
+    let end = vm.judge(forced, status);
+    vm.explain(&end, status, accel);
+    if let Some(target) = &options.json {
+        let facts = Facts { accel, wall: vm.started.elapsed(), agent: vm.agent, sizes };
+        summary::write(target, &end, &facts, &vm.report)
+            .context("--json")
+            .map_err(stop(Failure::Ours))?;
+    }
+    Ok(end)
+}
+
+/// Opens the ways out of the VM, and that of signals to us.
+fn watch(files: &Files, sender: &SyncSender<Event>) -> Result<Readers> {
+    let mut signals = Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM])?;
+    let events = sender.clone();
+    std::thread::spawn(move || {
+        for signal in &mut signals {
+            if events.send(Event::Signal(signal)).is_err() {
+                return;
+            }
+        }
+    });
+    Readers::open(files.directory.path(), sender)
+}
+
+/// A running VM and what it has said.
+struct Vm<'a> {
+    options: &'a RunOptions,
+    child: Child,
+    /// Until QEMU has read them.
+    files: Option<Files>,
+    image: std::path::PathBuf,
+    started: Instant,
+    /// When the agent first spoke.
+    agent: Option<Duration>,
+    report: Report,
+    parser: Parser,
+    outcome: Option<End>,
+    /// Why the command could not be run.
+    reason: String,
+    console: VecDeque<u8>,
+    /// QEMU saw the VM being reset, which the paravisor never asks for.
+    was_reset: bool,
+    /// Why the VM must end.
+    wish: Option<(Failure, String)>,
+}
+
+impl<'a> Vm<'a> {
+    fn new(options: &'a RunOptions, child: Child, files: Files) -> Self {
+        Self {
+            options,
+            child,
+            image: files.image.clone(),
+            files: Some(files),
+            started: Instant::now(),
+            agent: None,
+            report: Report::default(),
+            parser: Parser::default(),
+            outcome: None,
+            reason: String::new(),
+            console: VecDeque::new(),
+            was_reset: false,
+            wish: None,
+        }
+    }
+
+    /// Follows the VM to its end, or to the point where it must be ended; answers why.
+    fn follow(&mut self, events: &Receiver<Event>) -> Option<(Failure, String)> {
+        let limit = self.options.timeout.map(|timeout| self.started + timeout);
+        let mut grace = None;
+        while self.wish.is_none() {
+            let deadline = [limit, grace].into_iter().flatten().min();
+            let event = match deadline {
+                Some(deadline) => {
+                    events.recv_timeout(deadline.saturating_duration_since(Instant::now()))
+                }
+                None => events.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            };
+            match event {
+                Ok(Event::Ended) | Err(RecvTimeoutError::Disconnected) => return None,
+                Ok(event) => self.take(event),
+                // What it was asked for is done.
+                Err(RecvTimeoutError::Timeout) if self.outcome.is_some() => return None,
+                Err(RecvTimeoutError::Timeout) => {
+                    let seconds = self.options.timeout.unwrap_or_default().as_secs_f64();
+                    let why =
+                        format!("the VM was ended after {seconds} seconds, as --timeout says");
+                    return Some((Failure::Timeout, why));
+                }
+            }
+            if self.outcome.is_some() && grace.is_none() {
+                grace = Some(Instant::now() + GRACE);
+            }
+        }
+        self.wish.take()
+    }
+
+    /// Ends QEMU, if it has not ended, and takes the rest of what it sent.
+    fn stop(&mut self, readers: Readers, events: &Receiver<Event>) -> Option<ExitStatus> {
+        if self.wish.is_some() || self.child.try_wait().is_ok_and(|status| status.is_none()) {
+            // QEMU closes its standard error a moment before it ends.
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let by_itself = self.child.try_wait().ok().flatten();
+        if by_itself.is_none() {
+            // It may have ended just now.
+            let _ = self.child.kill();
+        }
+        let status = by_itself.or_else(|| self.child.wait().ok());
+        let finished = std::thread::spawn(|| readers.finish());
+        while !finished.is_finished() {
+            if let Ok(event) = events.recv_timeout(Duration::from_millis(5)) {
+                self.take(event);
+            }
+        }
+        while let Ok(event) = events.try_recv() {
+            self.take(event);
+        }
+        self.files = None;
+        status
+    }
+
+    fn take(&mut self, event: Event) {
+        match event {
+            Event::Report(line) => {
+                if let Some(text) = self.report.take(&line) {
+                    eprintln!("paravane: {text}");
+                }
+            }
+            Event::Monitor(line) => {
+                self.was_reset |= line.contains("\"SHUTDOWN\"") && line.contains("guest-reset");
+            }
+            Event::Console(piece) => self.take_console(&piece),
+            Event::Exec(piece) => self.take_exec(&piece),
+            Event::Noise(line) if line.contains(NOISE) => {}
+            Event::Noise(line) => eprintln!("{line}"),
+            Event::Signal(signal) => {
+                self.wish = Some((Failure::Interrupted, format!("ended by signal {signal}")));
+            }
+            Event::Ended => {}
+        }
+    }
+
+    fn take_console(&mut self, piece: &[u8]) {
+        // The guest runs, so QEMU has read its files: nothing stays behind if we are killed.
+        self.files = None;
+        if matches!(self.options.log, LogLevel::Info | LogLevel::Debug) {
+            let _ = io::stderr().write_all(piece);
+            return;
+        }
+        self.console.extend(piece);
+        let excess = self.console.len().saturating_sub(TAIL);
+        self.console.drain(..excess);
+    }
+
+    fn take_exec(&mut self, piece: &[u8]) {
+        self.files = None;
+        let (started, agent, outcome, reason) =
+            (self.started, &mut self.agent, &mut self.outcome, &mut self.reason);
+        let mut written = Ok(());
+        self.parser.feed(piece, |event| match event {
+            ExecEvent::Started => *agent = Some(started.elapsed()),
+            ExecEvent::Output(bytes) if written.is_ok() => written = write_now(io::stdout(), bytes),
+            // Where nobody reads the errors, the output still counts.
+            ExecEvent::Error(bytes) => drop(write_now(io::stderr(), bytes)),
+            ExecEvent::Output(_) => {}
+            ExecEvent::Exited(status) => *outcome = Some(End::Exited(status)),
+            ExecEvent::Signalled(signal) => *outcome = Some(End::Signalled(signal)),
+            ExecEvent::Failed(why) => {
+                *reason = String::from_utf8_lossy(why).into_owned();
+                *outcome = Some(End::Failed(Failure::NoCommand));
+            }
+        });
+        if let Err(error) = written {
+            self.wish = Some((Failure::Ours, format!("standard output: {error}")));
+        } else if self.parser.is_broken() {
+            let why = "the guest spoils the channel of the command's output";
+            self.wish = Some((Failure::GuestDied, why.to_owned()));
+        }
+    }
+
+    /// Decides how the run ended: what was forced comes first, then what the paravisor says.
+    fn judge(&mut self, forced: Option<(Failure, String)>, status: Option<ExitStatus>) -> End {
+        if let Some((failure, why)) = forced {
+            eprintln!("paravane: {why}");
+            return End::Failed(failure);
+        }
+        let code = status.and_then(|status| status.code());
+        let said = if self.options.direct { None } else { code.and_then(Status::of_process) };
+        let failure = match (said, code) {
+            (Some(said), _) => Failure::of_status(said),
+            (None, Some(0)) if self.options.direct => None,
+            (None, Some(0)) if self.was_reset => Some(Failure::Crashed),
+            (None, Some(0)) if self.outcome.is_none() && self.options.exec.is_none() => {
+                return End::Left;
+            }
+            (None, Some(0)) => None,
+            // Ours was the signal, after the grace.
+            (None, None) if self.outcome.is_some() => None,
+            (None, _) => Some(Failure::Qemu),
+        };
+        match (failure, self.outcome.take()) {
+            (Some(Failure::Crashed), _) => End::Failed(Failure::Crashed),
+            (_, Some(outcome)) => outcome,
+            // However it died, whoever waits for a command looks for one code.
+            (Some(Failure::GuestFailed | Failure::GuestHalted), None)
+                if self.options.exec.is_some() =>
+            {
+                End::Failed(Failure::GuestDied)
+            }
+            (Some(failure), None) => End::Failed(failure),
+            (None, None) if self.options.exec.is_some() => End::Failed(Failure::GuestDied),
+            (None, None) => End::PoweredOff,
+        }
+    }
+
+    /// Says what has not been said yet.
+    fn explain(&self, end: &End, status: Option<ExitStatus>, accel: Accel) {
+        let End::Failed(failure) = end else { return };
+        match failure {
+            Failure::Crashed => self.explain_crash(),
+            Failure::Qemu => {
+                let how = match status.and_then(|status| status.signal()) {
+                    Some(signal) => format!("by signal {signal}"),
+                    None => format!("with code {}", status.and_then(|s| s.code()).unwrap_or(-1)),
+                };
+                eprintln!("paravane: QEMU ({}) ended {how}; its own words are above", accel.name());
+            }
+            Failure::NoCommand => eprintln!("paravane: {}", self.reason),
+            Failure::GuestDied => {
+                self.show_console();
+                eprintln!("paravane: the guest ended before the command did");
+            }
+            Failure::GuestFailed | Failure::GuestHalted | Failure::Timeout => self.show_console(),
+            Failure::UnusableVm | Failure::BadConfig | Failure::BadGuest => {
+                if !self.report.has_error() {
+                    eprintln!("paravane: the paravisor refuses, and does not say why");
+                }
+            }
+            Failure::Interrupted | Failure::Ours => {}
+        }
+    }
+
+    fn explain_crash(&self) {
+        if self.report.record.is_empty() {
+            eprintln!("paravane: the paravisor ended without a word: a bug of ours");
+            return;
+        }
+        eprintln!("paravane: the paravisor crashed, a bug of ours; its record:");
+        eprint!("{}", symbolize::record(&self.report.record, &self.image));
+    }
+
+    fn show_console(&self) {
+        if self.console.is_empty() {
+            return;
+        }
+        let bytes: Vec<u8> = self.console.iter().copied().collect();
+        eprintln!("paravane: the end of the guest's console:");
+        eprintln!("{}", String::from_utf8_lossy(&bytes).replace('\r', "").trim_end());
+    }
+}
+
+fn write_now(mut out: impl Write, bytes: &[u8]) -> io::Result<()> {
+    out.write_all(bytes)?;
+    out.flush()
+}

@@ -1,0 +1,264 @@
+//! A platform whose guest is a script and whose host is a notebook.
+
+use std::boxed::Box;
+use std::collections::VecDeque;
+use std::string::String;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::vec;
+use std::vec::Vec;
+
+use memory::{GpaRange, MappedMemory, RamMap};
+use platform_api::*;
+
+/// RAM of the fake guest: 2 MiB at zero.
+const RAM: u64 = 2 << 20;
+/// One TSC tick is a nanosecond.
+const HERTZ: u64 = 1_000_000_000;
+
+/// What the host notes.
+#[derive(Debug, Default)]
+pub(crate) struct FakeHost {
+    pub(crate) tsc: AtomicU64,
+    pub(crate) timer: Mutex<Option<u64>>,
+    pub(crate) kicks: Mutex<Vec<u32>>,
+    pub(crate) sent: [Mutex<Vec<u8>>; 2],
+    pub(crate) typed: [Mutex<VecDeque<u8>>; 2],
+    pub(crate) full: AtomicBool,
+    pub(crate) reports: Mutex<Vec<String>>,
+}
+
+impl Host for FakeHost {
+    fn port_read(&self, _: u16, width: Width) -> u32 {
+        width.mask()
+    }
+    fn port_write(&self, port: u16, _: Width, _: u32) {
+        panic!("the guest reached host port {port:#x}");
+    }
+    fn cpuid(&self, leaf: u32, _: u32) -> [u32; 4] {
+        if leaf == 0x8000_0008 { [0x3028, 0, 0, 0] } else { [u32::MAX; 4] }
+    }
+    fn tsc(&self) -> u64 {
+        self.tsc.load(Ordering::SeqCst)
+    }
+    fn tsc_frequency(&self) -> u64 {
+        HERTZ
+    }
+    fn set_timer(&self, deadline: Option<u64>) {
+        *self.timer.lock().unwrap() = deadline;
+    }
+    fn kick(&self, index: u32) {
+        self.kicks.lock().unwrap().push(index);
+    }
+    /// Time passes until the timer fires.
+    fn idle(&self) {
+        let timer = self.timer.lock().unwrap().take();
+        self.tsc.fetch_max(timer.unwrap_or(0), Ordering::SeqCst);
+    }
+    fn take_interrupts(&self) {}
+    fn serial_event(&self) -> bool {
+        true
+    }
+    fn serial_read(&self, channel: usize) -> Option<u8> {
+        self.typed[channel].lock().unwrap().pop_front()
+    }
+    fn serial_ready(&self, _: usize) -> bool {
+        !self.full.load(Ordering::SeqCst)
+    }
+    fn serial_write(&self, channel: usize, byte: u8) {
+        self.sent[channel].lock().unwrap().push(byte);
+    }
+    fn file(&self, _: &str) -> Option<HostFile> {
+        None
+    }
+    fn read_file(&self, _: HostFile, _: u32, _: &mut [u8]) -> Result<(), Transfer> {
+        Err(Transfer::Refused)
+    }
+    fn load_file(&self, _: HostFile, _: u32, _: u64, _: u32) -> Result<(), Transfer> {
+        Err(Transfer::Refused)
+    }
+    fn wall_clock(&self) -> u64 {
+        0
+    }
+    fn report(&self, line: core::fmt::Arguments<'_>) {
+        self.reports.lock().unwrap().push(std::format!("{line}"));
+    }
+    fn exit(&self, status: ExitStatus) -> ! {
+        panic!("exit {}", status.0)
+    }
+}
+
+/// A VP whose exits a test chooses.
+#[derive(Debug, Default)]
+pub(crate) struct FakeVp {
+    pub(crate) gpr: [u64; 16],
+    pub(crate) rip: u64,
+    pub(crate) rflags: u64,
+    pub(crate) state: VpState,
+    pub(crate) cr8: u8,
+    pub(crate) tsc_offset: u64,
+    pub(crate) length: Option<u8>,
+    pub(crate) shadow: bool,
+    pub(crate) injected: Vec<Event>,
+    pub(crate) offered: Option<u8>,
+    pub(crate) taken: Option<u8>,
+    pub(crate) windows: u32,
+    pub(crate) exits: VecDeque<Exit>,
+    pub(crate) entries: u32,
+}
+
+impl GuestVp for FakeVp {
+    fn run(&mut self) -> Exit {
+        self.entries += 1;
+        self.exits.pop_front().unwrap_or(Exit::HostInterrupt)
+    }
+    fn reset(&mut self, state: &VpState, _: bool) {
+        (self.gpr, self.rip, self.rflags) = (state.gpr, state.rip, state.rflags);
+        (self.state, self.injected, self.offered) = (*state, vec![], None);
+    }
+    fn gpr(&self, number: u8) -> u64 {
+        self.gpr[usize::from(number)]
+    }
+    fn set_gpr(&mut self, number: u8, value: u64) {
+        self.gpr[usize::from(number)] = value;
+    }
+    fn rip(&self) -> u64 {
+        self.rip
+    }
+    fn set_rip(&mut self, rip: u64) {
+        (self.rip, self.shadow) = (rip, false);
+    }
+    fn rflags(&self) -> u64 {
+        self.rflags
+    }
+    fn set_rflags(&mut self, rflags: u64) {
+        self.rflags = rflags;
+    }
+    fn segment(&self, register: SegmentRegister) -> Segment {
+        self.state.segments[register as usize]
+    }
+    fn cr0(&self) -> u64 {
+        self.state.control.cr0
+    }
+    fn cr3(&self) -> u64 {
+        self.state.control.cr3
+    }
+    fn cr4(&self) -> u64 {
+        self.state.control.cr4
+    }
+    fn efer(&self) -> u64 {
+        self.state.control.efer
+    }
+    fn set_efer(&mut self, efer: u64) {
+        self.state.control.efer = efer;
+    }
+    fn cpl(&self) -> u8 {
+        0
+    }
+    fn debug_registers(&self) -> (u64, u64) {
+        (0xffff_0ff0, 0x400)
+    }
+    fn set_dr6(&mut self, _: u64) {}
+    fn set_cr2(&mut self, _: u64) {}
+    fn cr8(&self) -> u8 {
+        self.cr8
+    }
+    fn set_cr8(&mut self, class: u8) {
+        self.cr8 = class;
+    }
+    fn pat(&self) -> u64 {
+        0
+    }
+    fn set_pat(&mut self, _: u64) {}
+    fn xmm(&self, _: u8) -> u128 {
+        0
+    }
+    fn set_xmm(&mut self, _: u8, _: u128) {}
+    fn xcr0(&self) -> u64 {
+        1
+    }
+    fn set_xcr0(&mut self, _: u64) {}
+    fn tsc_offset(&self) -> u64 {
+        self.tsc_offset
+    }
+    fn set_tsc_offset(&mut self, offset: u64) {
+        self.tsc_offset = offset;
+    }
+    fn instruction_length(&self) -> Option<u8> {
+        self.length
+    }
+    fn interrupt_shadow(&self) -> bool {
+        self.shadow
+    }
+    fn can_take_interrupt(&self) -> bool {
+        self.rflags & 0x200 != 0 && !self.shadow
+    }
+    fn can_take_nmi(&self) -> bool {
+        true
+    }
+    fn has_event(&self) -> bool {
+        false
+    }
+    fn inject(&mut self, event: Event) {
+        self.injected.push(event);
+    }
+    fn offer_interrupt(&mut self, vector: Option<u8>) {
+        self.offered = vector;
+    }
+    fn taken_interrupt(&mut self) -> Option<u8> {
+        self.taken.take()
+    }
+    fn request_interrupt_window(&mut self) {
+        self.windows += 1;
+    }
+    fn request_nmi_window(&mut self) {}
+    fn exit_names() -> &'static [&'static str] {
+        &["all"]
+    }
+    fn exit_counts(&self) -> &[u64] {
+        &[]
+    }
+}
+
+/// The platform.
+#[derive(Debug)]
+pub(crate) struct Fake {
+    host: FakeHost,
+    memory: MappedMemory,
+    ram: RamMap,
+    cpus: u32,
+}
+
+impl Fake {
+    /// A platform that lives as long as the test process.
+    pub(crate) fn new(cpus: u32) -> &'static Self {
+        let backing: &'static mut [u64] = Box::leak(vec![0u64; RAM as usize / 8].into());
+        let memory = MappedMemory::of_words(backing);
+        let ram = *memory.ram();
+        Box::leak(Box::new(Self { host: FakeHost::default(), memory, ram, cpus }))
+    }
+}
+
+impl Platform for Fake {
+    type Host = FakeHost;
+    type Vp = FakeVp;
+    type Memory = MappedMemory;
+    fn host(&self) -> &FakeHost {
+        &self.host
+    }
+    fn cpus(&self) -> u32 {
+        self.cpus
+    }
+    fn memory(&self) -> &MappedMemory {
+        &self.memory
+    }
+    fn ram(&self) -> &RamMap {
+        &self.ram
+    }
+    fn own_range(&self) -> GpaRange {
+        GpaRange::new(RAM, RAM + 4096).unwrap()
+    }
+    fn physical_bits(&self) -> u8 {
+        40
+    }
+}

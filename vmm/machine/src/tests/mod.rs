@@ -1,0 +1,309 @@
+//! What a guest, or someone at the host's end, sees of the machine.
+
+mod fake;
+
+use std::boxed::Box;
+use std::sync::atomic::Ordering;
+use std::vec;
+
+use memory::{Gpa, GuestMemory};
+use platform_api::{
+    Event, Exit, GuestVp, MemoryFault, Platform, PortAccess, SegmentRegister, VpState, Width, gpr,
+};
+use wire::Config;
+
+use crate::files::GuestFiles;
+use crate::machine::Machine;
+use crate::vp::{Activity, VirtualProcessor};
+use fake::{Fake, FakeVp};
+
+const GENERAL_PROTECTION: Event = Event::Exception { vector: 13, error_code: Some(0) };
+
+/// VPs of a machine whose first one runs in 16-bit mode at address 1000h.
+fn machine(cpus: u32) -> vec::Vec<VirtualProcessor<Fake>> {
+    let platform = Fake::new(cpus);
+    let files = GuestFiles::find(platform.host());
+    let machine = Box::leak(Box::new(Machine::new(platform, Config::default(), files)));
+    let mut vps: vec::Vec<_> =
+        (0..cpus).map(|index| VirtualProcessor::new(machine, index, FakeVp::default())).collect();
+    let mut state = VpState::init();
+    state.rip = 0x1000;
+    state.segments[SegmentRegister::Cs as usize].base = 0;
+    vps[0].power_on(&state, Activity::Running);
+    vps[0].set_up_virtual_wire();
+    vps
+}
+
+fn one() -> VirtualProcessor<Fake> {
+    machine(1).remove(0)
+}
+
+fn exit(vp: &mut VirtualProcessor<Fake>, exit: Exit) {
+    vp.cpu.length = Some(2);
+    vp.cpu.exits.push_back(exit);
+    vp.turn();
+}
+
+fn write_msr(vp: &mut VirtualProcessor<Fake>, number: u32, value: u64) {
+    vp.cpu.gpr[usize::from(gpr::RCX)] = number.into();
+    vp.cpu.gpr[usize::from(gpr::RAX)] = value & 0xffff_ffff;
+    vp.cpu.gpr[usize::from(gpr::RDX)] = value >> 32;
+    exit(vp, Exit::WriteMsr);
+}
+
+fn read_msr(vp: &mut VirtualProcessor<Fake>, number: u32) -> u64 {
+    vp.cpu.gpr[usize::from(gpr::RCX)] = number.into();
+    exit(vp, Exit::ReadMsr);
+    vp.cpu.gpr[0] | vp.cpu.gpr[2] << 32
+}
+
+fn port(vp: &mut VirtualProcessor<Fake>, port: u16, width: Width, output: Option<u32>) -> u64 {
+    if let Some(value) = output {
+        vp.cpu.gpr[0] = value.into();
+    }
+    let is_input = output.is_none();
+    let next_rip = vp.cpu.rip + 1;
+    exit(vp, Exit::Port(PortAccess { port, width, is_input, is_string: false, next_rip }));
+    vp.cpu.gpr[0]
+}
+
+fn memory_fault(gpa: u64, in_delivery: bool) -> MemoryFault {
+    MemoryFault { gpa, is_write: false, is_fetch: false, is_walk: false, in_delivery }
+}
+
+fn x2apic_on(vp: &mut VirtualProcessor<Fake>) {
+    let base = read_msr(vp, 0x1b);
+    write_msr(vp, 0x1b, base | 1 << 10);
+    write_msr(vp, 0x80f, 0x1ff);
+}
+
+#[test]
+fn cpuid_hides_svm_and_moves_on() {
+    let mut vp = one();
+    vp.cpu.gpr[0] = 0x8000_0001;
+    exit(&mut vp, Exit::Cpuid);
+    assert_eq!(vp.cpu.gpr[1] & 1 << 2, 0, "SVM");
+    assert_eq!(vp.cpu.rip, 0x1002);
+    vp.cpu.gpr[0] = 0x4000_0000;
+    exit(&mut vp, Exit::Cpuid);
+    assert_eq!(vp.cpu.gpr[3], u64::from(u32::from_le_bytes(*b"Micr")));
+}
+
+#[test]
+fn an_unknown_msr_faults_and_the_guest_stays_where_it_is() {
+    let mut vp = one();
+    write_msr(&mut vp, 0xc001_0117, 0x1000);
+    assert_eq!(vp.cpu.injected, [GENERAL_PROTECTION]);
+    assert_eq!(vp.cpu.rip, 0x1000);
+    read_msr(&mut vp, 0xc001_0114);
+    assert_eq!(vp.cpu.injected.len(), 2);
+}
+
+#[test]
+fn an_input_of_nothing_reads_ones_and_keeps_what_it_does_not_touch() {
+    let mut vp = one();
+    for (width, expected) in [
+        (Width::Byte, 0x1122_3344_5566_77ff),
+        (Width::Word, 0x1122_3344_5566_ffff),
+        (Width::Dword, 0xffff_ffff),
+    ] {
+        vp.cpu.gpr[0] = 0x1122_3344_5566_7788;
+        assert_eq!(port(&mut vp, 0x510, width, None), expected);
+        // The fake host panics on any write.
+        port(&mut vp, 0x510, width, Some(0));
+    }
+}
+
+#[test]
+fn what_the_guest_sends_arrives_also_when_the_host_is_slow() {
+    let mut vp = one();
+    let host = vp.machine.platform.host();
+    host.full.store(true, Ordering::SeqCst);
+    port(&mut vp, 0x3f8, Width::Byte, Some(u32::from(b'a')));
+    assert!(host.sent[0].lock().unwrap().is_empty());
+    assert_eq!(port(&mut vp, 0x3fd, Width::Byte, None) & 0x40, 0, "the transmitter is busy");
+    host.full.store(false, Ordering::SeqCst);
+    host.tsc.fetch_add(2_000_000, Ordering::SeqCst);
+    exit(&mut vp, Exit::HostInterrupt);
+    assert_eq!(*host.sent[0].lock().unwrap(), b"a");
+    port(&mut vp, 0x2f8, Width::Byte, Some(u32::from(b'b')));
+    assert_eq!(*host.sent[1].lock().unwrap(), b"b");
+}
+
+#[test]
+fn what_is_typed_reaches_the_guest_without_loss() {
+    let mut vp = one();
+    let host = vp.machine.platform.host();
+    host.typed[0].lock().unwrap().extend(b"abc");
+    exit(&mut vp, Exit::HostInterrupt);
+    let mut seen = vec![];
+    for _ in 0..3 {
+        seen.push(port(&mut vp, 0x3f8, Width::Byte, None) as u8);
+        host.tsc.fetch_add(2_000_000, Ordering::SeqCst);
+        exit(&mut vp, Exit::HostInterrupt);
+    }
+    assert_eq!(seen, b"abc", "one at a time, as the FIFO is off");
+}
+
+#[test]
+fn a_deadline_wakes_a_halted_vp() {
+    let mut vp = one();
+    x2apic_on(&mut vp);
+    write_msr(&mut vp, 0x832, 1 << 18 | 0x41);
+    let tsc = read_msr(&mut vp, 0x10);
+    write_msr(&mut vp, 0x6e0, tsc + 5_000_000);
+    vp.cpu.rflags = 0x202;
+    exit(&mut vp, Exit::Halt);
+    assert_eq!(vp.activity, Activity::Halted);
+    let entries = vp.cpu.entries;
+    vp.turn();
+    assert_eq!(vp.cpu.entries, entries, "asleep");
+    vp.turn();
+    assert_eq!(vp.activity, Activity::Running);
+    assert_eq!(vp.cpu.offered, Some(0x41));
+    let now = vp.machine.platform.host().tsc.load(Ordering::SeqCst);
+    assert!(now >= 5_000_000 && now < 5_100_000, "{now}");
+}
+
+#[test]
+fn an_interrupt_taken_without_an_exit_is_in_service_until_its_end() {
+    let mut vp = one();
+    x2apic_on(&mut vp);
+    write_msr(&mut vp, 0x83f, 0x51);
+    vp.turn();
+    assert_eq!(vp.cpu.offered, Some(0x51));
+    vp.cpu.taken = Some(0x51);
+    assert_eq!(read_msr(&mut vp, 0x812), 1 << (0x51 - 0x40), "ISR");
+    write_msr(&mut vp, 0x83f, 0x42);
+    vp.turn();
+    assert_eq!(vp.cpu.offered, None, "a lower class waits");
+    write_msr(&mut vp, 0x80b, 0);
+    vp.turn();
+    assert_eq!(vp.cpu.offered, Some(0x42));
+}
+
+#[test]
+fn an_ipi_kicks_only_who_is_away() {
+    let mut vps = machine(2);
+    x2apic_on(&mut vps[0]);
+    let host = vps[0].machine.platform.host();
+    write_msr(&mut vps[0], 0x830, 1 << 32 | 0x4500);
+    write_msr(&mut vps[0], 0x830, 1 << 32 | 0x4608);
+    assert!(host.kicks.lock().unwrap().is_empty());
+    vps[1].turn();
+    assert_eq!(vps[1].activity, Activity::Running);
+    assert_eq!(vps[1].cpu.state.segments[SegmentRegister::Cs as usize].base, 0x8000);
+    assert!(vps[1].mailbox().leave());
+    write_msr(&mut vps[0], 0x830, 1 << 32 | 0x4400);
+    assert_eq!(*host.kicks.lock().unwrap(), [1]);
+    vps[1].turn();
+    assert_eq!(vps[1].cpu.injected, [Event::Nmi]);
+}
+
+#[test]
+fn a_second_startup_ipi_changes_nothing() {
+    let mut vps = machine(2);
+    for icr in [0x4500, 0x4608] {
+        write_msr(&mut vps[0], 0x1b, 0xfee0_0d00);
+        write_msr(&mut vps[0], 0x830, 1 << 32 | icr);
+    }
+    vps[1].turn();
+    vps[1].cpu.rip = 0x77;
+    write_msr(&mut vps[0], 0x830, 1 << 32 | 0x4609);
+    vps[1].turn();
+    assert_eq!(vps[1].cpu.rip, 0x77);
+}
+
+#[test]
+fn halt_between_sti_and_an_interrupt_is_not_slept_on() {
+    let mut vp = one();
+    vp.machine.platform.memory().write(Gpa(0x1000), &[0xf4]).unwrap();
+    vp.cpu.rflags = 0x202;
+    vp.cpu.length = None;
+    vp.cpu.shadow = true;
+    vp.cpu.exits.push_back(Exit::HostInterrupt);
+    vp.turn();
+    assert_eq!((vp.activity, vp.cpu.rip), (Activity::Halted, 0x1001));
+}
+
+#[test]
+fn memory_that_is_nobodys_reads_ones_and_forgets_writes() {
+    let mut vp = one();
+    let own = vp.machine.platform.own_range().start();
+    // MOV AL, [BX]; MOV [BX], AL; with DS at our own range.
+    vp.machine.platform.memory().write(Gpa(0x1000), &[0x8a, 0x07, 0x88, 0x07]).unwrap();
+    vp.cpu.state.segments[SegmentRegister::Ds as usize].base = own;
+    let fault = memory_fault(own, false);
+    exit(&mut vp, Exit::Memory(fault));
+    assert_eq!((vp.cpu.gpr[0] & 0xff, vp.cpu.rip), (0xff, 0x1002));
+    exit(&mut vp, Exit::Memory(fault));
+    assert_eq!((vp.cpu.injected.len(), vp.cpu.rip), (0, 0x1004));
+}
+
+#[test]
+fn a_delivery_that_hits_no_memory_is_a_fault_and_no_loop() {
+    let mut vp = one();
+    let own = vp.machine.platform.own_range().start();
+    exit(&mut vp, Exit::Memory(memory_fault(own, true)));
+    assert_eq!(vp.cpu.injected, [GENERAL_PROTECTION]);
+}
+
+#[test]
+#[should_panic(expected = "exit 21")]
+fn control_registers_that_no_cpu_runs_with_are_the_guests_end_not_ours() {
+    let mut vp = one();
+    exit(&mut vp, Exit::InvalidState);
+    vp.turn();
+}
+
+#[test]
+fn a_guest_can_not_fill_the_log() {
+    let vp = one();
+    let lines = (0..100_000).filter(|_| vp.machine.may_log()).count();
+    assert_eq!(lines, 200);
+}
+
+#[test]
+fn instructions_of_svm_are_undefined() {
+    let mut vp = one();
+    exit(&mut vp, Exit::Undefined);
+    assert_eq!(vp.cpu.injected, [Event::Exception { vector: 6, error_code: None }]);
+    assert_eq!(vp.cpu.rip(), 0x1000);
+}
+
+#[test]
+#[should_panic(expected = "exit 1")]
+fn soft_off_ends_the_vm() {
+    let mut vp = one();
+    port(&mut vp, 0x604, Width::Word, Some(5 << 10 | 1 << 13));
+    vp.turn();
+}
+
+#[test]
+#[should_panic(expected = "exit 22")]
+fn a_guest_that_halts_for_good_ends_the_vm() {
+    let mut vp = one();
+    exit(&mut vp, Exit::Halt);
+    for _ in 0..3 {
+        vp.turn();
+    }
+}
+
+#[test]
+fn a_guest_that_halts_with_interrupts_on_sleeps() {
+    let mut vp = one();
+    vp.cpu.rflags = 0x202;
+    exit(&mut vp, Exit::Halt);
+    for _ in 0..3 {
+        vp.turn();
+    }
+    assert_eq!(vp.activity, Activity::Halted);
+}
+
+#[test]
+#[should_panic(expected = "exit 21")]
+fn a_guest_that_shuts_down_at_once_ends_the_vm() {
+    let mut vp = one();
+    exit(&mut vp, Exit::Shutdown);
+    vp.turn();
+}
