@@ -232,7 +232,7 @@ impl SvmVp {
             | exit::MWAIT_ARMED
             | exit::RDPRU => Exit::Undefined,
             exit::SHUTDOWN => Exit::Shutdown,
-            exit::INVALID => Exit::InvalidState,
+            exit::INVALID | exit::INVALID_32 => Exit::InvalidState,
             other => Exit::Failed(other),
         })
     }
