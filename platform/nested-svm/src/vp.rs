@@ -45,6 +45,9 @@ pub struct CpuFeatures {
     pub xsave: bool,
     /// RDTSCP exists, with its MSR.
     pub rdtscp: bool,
+    /// It is QEMU's software CPU, which takes a virtual interrupt also if its priority only
+    /// equals the task priority.
+    pub inclusive_priority: bool,
 }
 
 /// A virtual processor.
@@ -558,7 +561,10 @@ impl GuestVp for SvmVp {
             None => kept,
             Some(vector) => {
                 self.vmcb.write_u32(control::VIRTUAL_VECTOR, vector.into());
-                let priority = u32::from(vector >> 4) << virtual_interrupt::PRIORITY_SHIFT;
+                // A vector has class 1 at least. One less and "not below" is the same as "above".
+                let class =
+                    (vector >> 4).saturating_sub(u8::from(self.features.inclusive_priority));
+                let priority = u32::from(class) << virtual_interrupt::PRIORITY_SHIFT;
                 kept | virtual_interrupt::PENDING | priority
             }
         };
