@@ -40,6 +40,19 @@ impl Budgets {
         Ok(Self(text.parse().context("budgets.toml")?))
     }
 
+    /// All of them, each named `section.key`.
+    pub fn all(&self) -> Vec<(String, f64)> {
+        let mut all = vec![];
+        for (section, values) in &self.0 {
+            for key in values.as_table().into_iter().flatten().map(|(key, _)| key) {
+                all.extend(
+                    self.get(section, key).ok().map(|value| (format!("{section}.{key}"), value)),
+                );
+            }
+        }
+        all
+    }
+
     /// A budget by section and key; one that is missing is an error, lest a typo lift it.
     pub fn get(&self, section: &str, key: &str) -> Result<f64> {
         let value = self.0.get(section).and_then(|section| section.get(key));

@@ -18,7 +18,7 @@ const ROOMS: [(&str, &[&str]); 14] = [
     ("platform", &["base", "kernel"]),
     ("images", &["base", "vmm", "kernel", "platform"]),
     ("host", &["base", "host"]),
-    ("xtask", &["base", "host"]),
+    ("xtask", &["base", "host", "tests"]),
     ("tests", &["base", "host", "tests"]),
     ("fuzz", &["base", "devices", "tpm", "hyperv", "storage", "vmm", "fuzz"]),
     ("benches", &["base", "devices", "tpm", "hyperv", "storage", "vmm", "host"]),

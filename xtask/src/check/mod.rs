@@ -18,6 +18,12 @@ use crate::{build, place, setup};
 
 pub use budgets::Budgets;
 
+/// Packages that are only built for the bare metal.
+pub fn bare_metal_packages() -> Result<Vec<String>> {
+    let packages = metadata::read()?.packages.into_iter();
+    Ok(packages.filter(metadata::Package::is_bare_metal).map(|package| package.name).collect())
+}
+
 /// What a check finds wrong, one line each.
 type Findings = Vec<String>;
 
