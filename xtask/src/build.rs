@@ -1,6 +1,6 @@
 //! Builds: each kind in a cargo invocation of its own, so that features do not mix.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -41,7 +41,7 @@ pub fn agent() -> Result<()> {
     build("the guest's agent", &arguments, &flags, &place::agent())
 }
 
-fn build(what: &str, arguments: &[&str], env: &[(&str, &str)], result: &PathBuf) -> Result<()> {
+fn build(what: &str, arguments: &[&str], env: &[(&str, &str)], result: &Path) -> Result<()> {
     let mut command = cargo();
     command.arg("build").args(arguments).envs(env.iter().copied());
     if result.exists() {

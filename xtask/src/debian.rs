@@ -15,6 +15,9 @@ use crate::sources;
 /// The kernel for clouds: small, with all that a VM needs built in.
 const KERNEL: &str = "linux-image-cloud-amd64";
 
+/// Says, in a suite's folder, that its lists are there.
+const LISTS_COMPLETE: &str = "apt/complete";
+
 /// The kernel of a suite.
 pub fn kernel(suite: &str) -> Result<PathBuf> {
     fetch(suite, KERNEL, "vmlinuz", |path| path.contains("/boot/vmlinuz-"))
@@ -49,11 +52,23 @@ fn fetch(suite: &str, package: &str, name: &str, wanted: fn(&str) -> bool) -> Re
     if file.exists() {
         return Ok(file);
     }
-    let apt = Apt::new(suite, &folder)?;
-    let real = apt.real_name(package)?;
-    eprintln!("xtask: downloads {real} of Debian {suite}");
     let work = tempfile::tempdir_in(&folder)?;
-    let archive = apt.download(&real, work.path())?;
+    let download = || -> Result<(String, PathBuf)> {
+        let apt = Apt::new(suite, &folder)?;
+        let real = apt.real_name(package)?;
+        eprintln!("xtask: downloads {real} of Debian {suite}");
+        let archive = apt.download(&real, work.path())?;
+        Ok((real, archive))
+    };
+    // Old lists name packages that the mirror has dropped: then new ones are fetched, once.
+    let had_lists = folder.join(LISTS_COMPLETE).exists();
+    let (real, archive) = download().or_else(|error| {
+        if !had_lists {
+            return Err(error);
+        }
+        fs::remove_file(folder.join(LISTS_COMPLETE))?;
+        download()
+    })?;
     let tree = work.path().join("tree");
     output(Command::new("dpkg-deb").arg("-x").arg(&archive).arg(&tree))?;
     let found = find(&tree, wanted).with_context(|| format!("{real} has no file for {name}"))?;
@@ -99,7 +114,7 @@ impl Apt {
     fn new(suite: &str, folder: &Path) -> Result<Self> {
         let own = own_suite()?;
         let apt = Self { suite: suite.to_owned(), folder: folder.join("apt") };
-        let done = apt.folder.join("complete");
+        let done = folder.join(LISTS_COMPLETE);
         if done.exists() {
             return Ok(apt);
         }

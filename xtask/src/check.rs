@@ -1,4 +1,0 @@
-//! stub
-pub fn run() -> anyhow::Result<std::process::ExitCode> {
-    anyhow::bail!("later")
-}
