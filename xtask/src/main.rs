@@ -1,2 +1,71 @@
-//! x
-fn main() {}
+//! The project's own commands: `cargo xtask run`, `check`, `test`, `bench`.
+#![forbid(unsafe_code)]
+
+mod bench;
+mod build;
+mod check;
+mod debian;
+mod guest;
+mod place;
+mod run;
+mod setup;
+mod sources;
+mod test;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Set up what is missing, build, and boot a guest below the paravisor
+    #[command(disable_help_flag = true)]
+    Run {
+        /// What `paravane run` takes; `--help` shows it
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Format, lints, layers, licences, the image's instructions, budgets
+    Check,
+    /// All tests: of crates on the host, and of whole VMs
+    Test {
+        /// Also those that take minutes each
+        #[arg(long)]
+        long: bool,
+        /// Only the VM tests whose name contains this
+        filter: Option<String>,
+    },
+    /// Measure: the boot against a direct one in the same QEMU, exits by reason
+    Bench {
+        /// Write the figures to FILE
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+        /// Boots of each kind
+        #[arg(long, value_name = "N", default_value_t = 5)]
+        runs: usize,
+    },
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().task {
+        Task::Run { arguments } => run::run(&arguments),
+        Task::Check => check::run(),
+        Task::Test { long, filter } => test::run(long, filter.as_deref()),
+        Task::Bench { json, runs } => bench::run(json.as_deref(), runs),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

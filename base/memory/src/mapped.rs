@@ -22,7 +22,11 @@ impl MappedMemory {
     /// # Safety
     /// For the life of the value each address of `ram`, plus `base`, must be mapped readable and
     /// writable, and no Rust reference may point into it: it belongs to the guest.
+    ///
+    /// # Panics
+    /// If `base` is not aligned to 8 bytes.
     pub unsafe fn new(ram: RamMap, base: u64) -> Self {
+        assert!(base.is_multiple_of(8), "guest memory is mapped at a misaligned address");
         let main = ram.ranges().iter().max_by_key(|range| range.length());
         let main = main.map_or((0, 0), |range| (range.start(), range.length()));
         Self { ram, main, base }
@@ -50,10 +54,17 @@ impl MappedMemory {
         let (start, main) = self.main;
         let offset = gpa.0.wrapping_sub(start);
         let inside = offset < main && length <= main - offset;
-        if !inside && !self.ram.contains(gpa.0, length) {
-            return Err(NotRam { gpa, length });
+        if inside || self.is_elsewhere(gpa, length) {
+            return Ok(self.base.wrapping_add(gpa.0) as *mut u8);
         }
-        Ok(self.base.wrapping_add(gpa.0) as *mut u8)
+        Err(NotRam { gpa, length })
+    }
+
+    /// Whether an access outside the main range is of another one.
+    #[cold]
+    #[inline(never)]
+    fn is_elsewhere(&self, gpa: Gpa, length: u64) -> bool {
+        self.ram.contains(gpa.0, length)
     }
 }
 
@@ -67,11 +78,8 @@ impl GuestMemory for MappedMemory {
     #[inline]
     fn word(&self, gpa: u64) -> Option<u64> {
         let pointer = self.pointer(Gpa(gpa & !7), 8).ok()?;
-        if !pointer.cast::<u64>().is_aligned() {
-            return None;
-        }
         // SAFETY: `pointer` checked that the word is guest RAM, which `new`'s caller keeps mapped;
-        // it is aligned. Atomics may be read while VPs write.
+        // it is aligned, as `new` has checked that `base` is. Atomics may be read while VPs write.
         Some(unsafe { AtomicU64::from_ptr(pointer.cast()) }.load(Ordering::Relaxed))
     }
 

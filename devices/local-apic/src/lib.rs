@@ -211,6 +211,9 @@ impl LocalApic {
     /// does with V_TPR (APM 15.21.2): the guest may lower CR8 without an exit.
     #[inline]
     pub fn pending_at_any_task_priority(&self) -> Option<u8> {
+        if self.registers.irr.is_empty() {
+            return None;
+        }
         let vector = self.registers.irr.highest();
         (vector >> 4 > self.registers.isr.highest() >> 4).then_some(vector)
     }

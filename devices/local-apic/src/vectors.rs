@@ -34,6 +34,11 @@ impl VectorSet {
     }
 
     #[inline]
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.occupied == 0
+    }
+
+    #[inline]
     pub(crate) fn contains(&self, vector: u8) -> bool {
         self.words[usize::from(vector >> 6)] & bit(vector) != 0
     }

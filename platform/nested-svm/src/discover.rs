@@ -135,7 +135,19 @@ fn check_cpu() -> Result<CpuFeatures, StartError> {
         next_rip: svm & 1 << 3 != 0,
         xsave: instructions::cpuid(1, 0)[2] & 1 << 26 != 0,
         rdtscp: extended[3] & 1 << 27 != 0,
+        inclusive_priority: is_software_cpu(),
     })
+}
+
+/// Whether the host says that this is QEMU's software CPU.
+fn is_software_cpu() -> bool {
+    let [_, b, c, d] = instructions::cpuid(0x4000_0000, 0);
+    [b, c, d]
+        == [
+            u32::from_le_bytes(*b"TCGT"),
+            u32::from_le_bytes(*b"CGTC"),
+            u32::from_le_bytes(*b"GTCG"),
+        ]
 }
 
 /// Reads QEMU's `etc/e820`.

@@ -45,6 +45,9 @@ pub struct CpuFeatures {
     pub xsave: bool,
     /// RDTSCP exists, with its MSR.
     pub rdtscp: bool,
+    /// It is QEMU's software CPU, which takes a virtual interrupt also if its priority only
+    /// equals the task priority.
+    pub inclusive_priority: bool,
 }
 
 /// A virtual processor.
@@ -117,11 +120,13 @@ impl SvmVp {
     fn enter(&mut self) -> u64 {
         // SAFETY: `new`'s caller gave valid pages, and this runs on the CPU of the VP.
         unsafe { entry::enter(&mut self.registers, self.vmcb.address(), self.host_page) };
-        self.vmcb.write_u8(control::TLB_CONTROL, 0);
-        let cut_short = self.vmcb.read_u64(control::EXIT_INTERRUPT_INFO);
+        // The address is read once: the compiler can not know that no write below changes it.
+        let mut vmcb = self.vmcb;
+        vmcb.write_u8(control::TLB_CONTROL, 0);
+        let cut_short = vmcb.read_u64(control::EXIT_INTERRUPT_INFO);
         let again = if cut_short & event::VALID == 0 { 0 } else { self.put_back(cut_short) };
-        self.vmcb.write_u64(control::EVENT_INJECTION, again);
-        let code = self.vmcb.read_u64(control::EXIT_CODE);
+        vmcb.write_u64(control::EVENT_INJECTION, again);
+        let code = vmcb.read_u64(control::EXIT_CODE);
         if let Some(count) = self.counts.get_mut(exits::kind(code)) {
             *count += 1;
         }
@@ -230,7 +235,7 @@ impl SvmVp {
             | exit::MWAIT_ARMED
             | exit::RDPRU => Exit::Undefined,
             exit::SHUTDOWN => Exit::Shutdown,
-            exit::INVALID => Exit::InvalidState,
+            exit::INVALID | exit::INVALID_32 => Exit::InvalidState,
             other => Exit::Failed(other),
         })
     }
@@ -556,7 +561,10 @@ impl GuestVp for SvmVp {
             None => kept,
             Some(vector) => {
                 self.vmcb.write_u32(control::VIRTUAL_VECTOR, vector.into());
-                let priority = u32::from(vector >> 4) << virtual_interrupt::PRIORITY_SHIFT;
+                // A vector has class 1 at least. One less and "not below" is the same as "above".
+                let class =
+                    (vector >> 4).saturating_sub(u8::from(self.features.inclusive_priority));
+                let priority = u32::from(class) << virtual_interrupt::PRIORITY_SHIFT;
                 kept | virtual_interrupt::PENDING | priority
             }
         };

@@ -64,8 +64,6 @@ pub struct VirtualProcessor<P: Platform> {
     armed: Option<u64>,
     /// The local APIC's timer may have another deadline than `armed` covers.
     pub(crate) timer_changed: bool,
-    /// The devices' deadline that `armed` covers; VP 0 watches over them.
-    devices_deadline: u64,
 }
 
 impl<P: Platform> VirtualProcessor<P> {
@@ -94,7 +92,6 @@ impl<P: Platform> VirtualProcessor<P> {
             nmi_pending: false,
             armed: None,
             timer_changed: false,
-            devices_deadline: u64::MAX,
         };
         vp.power_on(&VpState::init(), Activity::WaitingForStartup);
         vp
@@ -179,7 +176,9 @@ impl<P: Platform> VirtualProcessor<P> {
             self.cpu.reset(&VpState::startup(mail.startup_vector()), false);
             self.activity = Activity::Running;
         }
-        self.nmi_pending |= mail.has(Order::Nmi) && self.activity != Activity::WaitingForStartup;
+        // INIT forgets an NMI that came before it; one that came after it finds the VP waiting.
+        let deaf = mail.has(Order::Init) || self.activity == Activity::WaitingForStartup;
+        self.nmi_pending |= mail.has(Order::Nmi) && !deaf;
         if mail.has(Order::Timer) {
             self.timer_changed = true;
         }
@@ -275,9 +274,8 @@ impl<P: Platform> VirtualProcessor<P> {
     /// Brings what waits to the CPU: an NMI, the 8259's interrupt, the local APIC's.
     #[inline]
     fn offer_interrupts(&mut self) {
-        if self.nmi_pending && self.cpu.can_take_nmi() {
-            self.nmi_pending = false;
-            self.cpu.inject(Event::Nmi);
+        if self.nmi_pending {
+            self.offer_nmi();
         }
         if self.ext_int_waits() {
             if !self.cpu.can_take_interrupt() {
@@ -287,6 +285,19 @@ impl<P: Platform> VirtualProcessor<P> {
             self.cpu.inject(Event::Interrupt(vector));
         }
         self.cpu.offer_interrupt(self.apic.pending_at_any_task_priority());
+    }
+
+    /// Brings an NMI to the CPU. If another event goes first, an interrupt of our own makes the
+    /// guest exit again right after its delivery, so that a guest whose every exit ends in an event
+    /// can not hold the NMI off.
+    #[cold]
+    fn offer_nmi(&mut self) {
+        if self.cpu.can_take_nmi() {
+            self.nmi_pending = false;
+            self.cpu.inject(Event::Nmi);
+        } else if self.cpu.has_event() {
+            self.machine.host().kick(self.index);
+        }
     }
 
     /// What the guest did to its interrupts without us: it took the one offered, or moved CR8.
@@ -306,15 +317,17 @@ impl<P: Platform> VirtualProcessor<P> {
     /// Sets the host's timer to the first deadline.
     #[inline]
     fn arm_timer(&mut self) {
-        let devices = if self.index == 0 { self.machine.chipset.deadline() } else { u64::MAX };
-        if self.timer_changed || devices != self.devices_deadline {
-            self.set_timer(devices);
+        if self.timer_changed {
+            self.set_timer();
         }
     }
 
-    fn set_timer(&mut self, devices: u64) {
+    /// Sets the host's timer. VP 0 watches over the devices, too; it gets mail when their first
+    /// deadline has become an earlier one.
+    #[inline(never)]
+    fn set_timer(&mut self) {
         self.timer_changed = false;
-        self.devices_deadline = devices;
+        let devices = if self.index == 0 { self.machine.chipset.deadline() } else { u64::MAX };
         let own = self.apic.timer_deadline().map(|deadline| match deadline {
             TimerDeadline::At(at) => self.machine.clock.tsc_at(at),
             TimerDeadline::Tsc(tsc) => tsc.wrapping_sub(self.cpu.tsc_offset()),

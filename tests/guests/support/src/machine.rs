@@ -126,5 +126,9 @@ pub fn image() -> Range {
         static __image_start: u8;
         static __image_end: u8;
     }
-    Range { start: (&raw const __image_start) as u64, end: (&raw const __image_end) as u64, kind: RAM }
+    Range {
+        start: (&raw const __image_start) as u64,
+        end: (&raw const __image_end) as u64,
+        kind: RAM,
+    }
 }

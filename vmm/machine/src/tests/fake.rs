@@ -105,6 +105,7 @@ pub(crate) struct FakeVp {
     pub(crate) windows: u32,
     pub(crate) exits: VecDeque<Exit>,
     pub(crate) entries: u32,
+    pub(crate) busy: bool,
 }
 
 impl GuestVp for FakeVp {
@@ -194,10 +195,10 @@ impl GuestVp for FakeVp {
         self.rflags & 0x200 != 0 && !self.shadow
     }
     fn can_take_nmi(&self) -> bool {
-        true
+        !self.busy
     }
     fn has_event(&self) -> bool {
-        false
+        self.busy
     }
     fn inject(&mut self, event: Event) {
         self.injected.push(event);

@@ -14,6 +14,7 @@ use wire::Config;
 
 use crate::files::GuestFiles;
 use crate::machine::Machine;
+use crate::mailbox::Order;
 use crate::vp::{Activity, VirtualProcessor};
 use fake::{Fake, FakeVp};
 
@@ -198,6 +199,35 @@ fn an_ipi_kicks_only_who_is_away() {
     assert_eq!(*host.kicks.lock().unwrap(), [1]);
     vps[1].turn();
     assert_eq!(vps[1].cpu.injected, [Event::Nmi]);
+}
+
+#[test]
+fn an_nmi_older_than_init_is_forgotten() {
+    let mut vps = machine(2);
+    x2apic_on(&mut vps[0]);
+    for icr in [0x4500, 0x4608] {
+        write_msr(&mut vps[0], 0x830, 1 << 32 | icr);
+    }
+    vps[1].turn();
+    for icr in [0x4400, 0x4500, 0x4608] {
+        write_msr(&mut vps[0], 0x830, 1 << 32 | icr);
+    }
+    vps[1].turn();
+    assert_eq!((vps[1].activity, vps[1].cpu.injected.len()), (Activity::Running, 0));
+}
+
+#[test]
+fn an_nmi_comes_right_after_the_event_that_goes_first() {
+    let mut vp = one();
+    let host = vp.machine.platform.host();
+    vp.cpu.busy = true;
+    let _ = vp.mailbox().post(Order::Nmi);
+    vp.turn();
+    assert_eq!(*host.kicks.lock().unwrap(), [0], "kicks itself");
+    assert_eq!(vp.cpu.injected, []);
+    vp.cpu.busy = false;
+    vp.turn();
+    assert_eq!(vp.cpu.injected, [Event::Nmi]);
 }
 
 #[test]

@@ -13,10 +13,8 @@ const ROMS: Range = Range { start: 0xc_0000, end: 0x10_0000, kind: 0 };
 const VIDEO: Range = Range { start: 0xa_0000, end: 0xc_0000, kind: 0 };
 /// What the guest itself or its loader put below 1 MiB: real-mode vectors, the part for other
 /// operating modes, and the loader's structures.
-const LOW: [Range; 2] = [
-    Range { start: 0, end: 0x1_0000, kind: 0 },
-    Range { start: 0x9_8000, end: 0xa_0000, kind: 0 },
-];
+const LOW: [Range; 2] =
+    [Range { start: 0, end: 0x1_0000, kind: 0 }, Range { start: 0x9_8000, end: 0xa_0000, kind: 0 }];
 /// Where our own anchors and SMBIOS structures lie.
 const ANCHORS: Range = Range { start: 0xf_0000, end: 0xf_1000, kind: 0 };
 const OEM: &[u8; 6] = b"PARAVN";
@@ -151,9 +149,8 @@ fn shown<'a>(text: &[u8], buffer: &'a mut [u8; 16]) -> &'a str {
 /// RAM that nobody was given holds nothing: no firmware's data, none of the paravisor's.
 fn free_ram() -> Result<(), Failure> {
     let image = machine::image();
-    let known = |at: u64| {
-        LOW.iter().chain([&image]).any(|range| (range.start..range.end).contains(&at))
-    };
+    let known =
+        |at: u64| LOW.iter().chain([&image]).any(|range| (range.start..range.end).contains(&at));
     for range in machine::map().iter().filter(|range| range.kind == RAM) {
         for page in (range.start..range.end).step_by(PAGE as usize).filter(|page| !known(*page)) {
             let full = (page..page + PAGE).step_by(8).find(|at| word(*at) != 0);

@@ -150,8 +150,7 @@ fn execute(own: Range) -> Result<(), Failure> {
 fn user(own: Range) -> Result<(), Failure> {
     let mut stack = [0u64; 64];
     let rsp = stack.as_mut_ptr_range().end as u64;
-    let place =
-        Elsewhere { cs: selector::USER_TEXT_64, ss: selector::USER_DATA, rsp, rflags: 2 };
+    let place = Elsewhere { cs: selector::USER_TEXT_64, ss: selector::USER_DATA, rsp, rflags: 2 };
     // MOV EAX, [RSI]; MOV [RSI], EDI; MOV EBX, [RSI]; INT 80h.
     let code: [u8; 8] = [0x8b, 0x06, 0x89, 0x3e, 0x8b, 0x1e, 0xcd, 0x80];
     let mut registers = Registers { rsi: own.start, ..Registers::default() };
@@ -194,8 +193,7 @@ fn stack(own: Range) -> Result<(), Failure> {
 
 /// What each processor does at once.
 fn hammer() {
-    let (start, end) =
-        (OWN_START.load(Ordering::Relaxed), OWN_END.load(Ordering::Relaxed));
+    let (start, end) = (OWN_START.load(Ordering::Relaxed), OWN_END.load(Ordering::Relaxed));
     for round in 0..4u64 {
         for at in (start + round * 8..end).step_by(0x2ff8) {
             cpu::write64(at, round);

@@ -1,8 +1,6 @@
 //! Registers with illegal values.
 
-use guest::{
-    Apic, Failure, Registers, Report, attempt_bytes, cpu, ensure_eq, outcome,
-};
+use guest::{Apic, Failure, Registers, Report, attempt_bytes, cpu, ensure_eq, outcome};
 
 use crate::svm::{read_msr, write_msr};
 
@@ -71,7 +69,8 @@ fn memory_types() -> Result<(), Failure> {
     for value in [2, 3, 7, 1 << 12, 1 << 8] {
         ensure_eq!(write_msr(0x2ff, value), PROTECTION, "MTRRdefType = {value:#x}");
     }
-    for (number, value) in [(0x200, 2), (0x200, 1 << 52), (0x201, 1), (0x250, 7), (0x26f, 2 << 56)] {
+    for (number, value) in [(0x200, 2), (0x200, 1 << 52), (0x201, 1), (0x250, 7), (0x26f, 2 << 56)]
+    {
         ensure_eq!(write_msr(number, value), PROTECTION, "MTRR {number:#x} = {value:#x}");
     }
     let default = cpu::rdmsr(0x2ff);

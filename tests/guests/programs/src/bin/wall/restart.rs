@@ -160,8 +160,15 @@ fn descriptors_there(base: u64) {
 /// The task state segment lies there; privilege level 3 then takes an interrupt.
 fn task_there(base: u64) {
     let low = 0x0000_8900_0000_0067 | (base & 0xff_ffff) << 16 | (base >> 24 & 0xff) << 56;
-    let table = [0, 0x00af_9b00_0000_ffff, 0x00cf_9300_0000_ffff, 0x00cf_f300_0000_ffff,
-        0x00af_fb00_0000_ffff, low, base >> 32];
+    let table = [
+        0,
+        0x00af_9b00_0000_ffff,
+        0x00cf_9300_0000_ffff,
+        0x00cf_f300_0000_ffff,
+        0x00af_fb00_0000_ffff,
+        low,
+        base >> 32,
+    ];
     cpu::load_gdt(table.as_ptr() as u64, 55);
     // SAFETY: it does not come back.
     unsafe {

@@ -1,0 +1,153 @@
+//! Tests of whole VMs: each starts the `paravane` command as a user would.
+//!
+//! Tests are deterministic but for time; what waits has a limit. `cargo xtask test` runs them.
+#![forbid(unsafe_code)]
+
+mod bad_input;
+mod budgets;
+mod command;
+mod console;
+mod kernels;
+mod life;
+mod machine;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Instant;
+
+/// What the tests are given.
+#[derive(Debug)]
+pub struct Environment {
+    /// The `paravane` command.
+    pub paravane: PathBuf,
+    /// The paravisor.
+    pub image: PathBuf,
+    /// The guest's agent.
+    pub agent: PathBuf,
+    /// The kernel of the machine's own suite.
+    pub kernel: PathBuf,
+    /// The default initrd.
+    pub initrd: PathBuf,
+    /// The busybox in it.
+    pub busybox: PathBuf,
+    /// Kernels of other suites, or why there is none.
+    pub other_kernels: Vec<(String, Result<PathBuf, String>)>,
+    /// memtest86+, or why there is none.
+    pub memtest: Result<PathBuf, String>,
+    /// The numbers of `budgets.toml`.
+    pub budgets: Vec<(String, f64)>,
+    /// Whether tests that take minutes run too.
+    pub long: bool,
+}
+
+/// Why a test did not pass.
+#[derive(Debug)]
+enum Stop {
+    /// It found a fault.
+    Failed(String),
+    /// It can not be run here.
+    Skipped(String),
+}
+
+impl<E: std::fmt::Display> From<E> for Stop {
+    fn from(error: E) -> Self {
+        Self::Failed(format!("{error:#}"))
+    }
+}
+
+type Outcome = Result<(), Stop>;
+
+/// A test by name.
+struct Test {
+    name: String,
+    body: Box<dyn Fn(&Environment) -> Outcome + Send + Sync>,
+}
+
+fn test(
+    name: impl Into<String>,
+    body: impl Fn(&Environment) -> Outcome + Send + Sync + 'static,
+) -> Test {
+    Test { name: name.into(), body: Box::new(body) }
+}
+
+/// Ends a test unless the condition holds.
+macro_rules! ensure {
+    ($condition:expr, $($text:tt)*) => {
+        if !$condition {
+            return Err($crate::Stop::Failed(format!($($text)*)));
+        }
+    };
+}
+use ensure;
+
+/// How many tests ended how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Passed.
+    pub passed: usize,
+    /// Failed.
+    pub failed: usize,
+    /// Skipped.
+    pub skipped: usize,
+}
+
+/// Runs the tests whose name contains `filter`, `workers` at a time; prints a line for each.
+pub fn run(environment: &Environment, filter: Option<&str>, workers: usize) -> Totals {
+    let lists = [
+        command::tests(),
+        bad_input::tests(),
+        console::tests(),
+        life::tests(),
+        machine::tests(),
+        kernels::tests(environment),
+        budgets::tests(),
+    ];
+    let wanted = |test: &Test| filter.is_none_or(|filter| test.name.contains(filter));
+    let tests: Vec<Test> = lists.into_iter().flatten().filter(wanted).collect();
+    let next = AtomicUsize::new(0);
+    let totals = Mutex::new(Totals::default());
+    thread::scope(|scope| {
+        for _ in 0..workers.max(1) {
+            scope.spawn(|| {
+                while let Some(test) = tests.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let begin = Instant::now();
+                    let outcome = run_one(test, environment);
+                    let mut totals =
+                        totals.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                    report(test, &outcome, begin, &mut totals);
+                }
+            });
+        }
+    });
+    totals.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+fn run_one(test: &Test, environment: &Environment) -> Outcome {
+    catch_unwind(AssertUnwindSafe(|| (test.body)(environment)))
+        .unwrap_or_else(|_| Err(Stop::Failed("the test itself panicked".to_owned())))
+}
+
+fn report(test: &Test, outcome: &Outcome, begin: Instant, totals: &mut Totals) {
+    let seconds = begin.elapsed().as_secs_f64();
+    let name = &test.name;
+    match outcome {
+        Ok(()) => {
+            totals.passed += 1;
+            println!("test vm::{name} ... ok ({seconds:.1} s)");
+        }
+        Err(Stop::Skipped(why)) => {
+            totals.skipped += 1;
+            println!("test vm::{name} ... skipped: {why}");
+        }
+        Err(Stop::Failed(why)) => {
+            totals.failed += 1;
+            println!("test vm::{name} ... FAILED ({seconds:.1} s)");
+            for line in why.lines() {
+                println!("    {line}");
+            }
+        }
+    }
+}

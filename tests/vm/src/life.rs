@@ -1,0 +1,100 @@
+//! How runs end: limits, deaths, signals, and what they leave behind.
+
+use std::fs;
+use std::process::Stdio;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::machine::Vm;
+use crate::{Environment, Outcome, Test, ensure, test};
+
+const GUEST_DIED: i32 = 64;
+const TIMEOUT: i32 = 65;
+const INTERRUPTED: i32 = 73;
+
+/// The tests of this part.
+pub fn tests() -> Vec<Test> {
+    vec![
+        test("life::a_timeout_ends_the_vm", |environment| {
+            let run = Vm::exec_within(environment, "15", "echo on; sleep 1000").run()?;
+            ensure!(run.code == Some(TIMEOUT) && run.summary["end"] == "timeout", "{run:?}");
+            ensure!(run.time < Duration::from_secs(20), "it took {:?}", run.time);
+            ensure!(run.errors.contains("--timeout") && run.output == b"on\n", "{run:?}");
+            Ok(())
+        }),
+        test("life::a_guest_that_powers_off_first", |environment| {
+            died(environment, "poweroff -f; sleep 1000")
+        }),
+        test("life::a_guest_that_resets_first", |environment| {
+            died(environment, "reboot -f; sleep 1000")
+        }),
+        test("life::a_guest_that_panics", |environment| {
+            died(environment, "echo c > /proc/sysrq-trigger; sleep 1000")
+        }),
+        test("life::a_signal_ends_all_and_leaves_nothing", |environment| {
+            let code = end_by(environment, Signal::TERM, true)?;
+            ensure!(code == Some(INTERRUPTED), "{code:?}");
+            Ok(())
+        }),
+        test("life::a_killed_paravane_leaves_no_qemu", |environment| {
+            end_by(environment, Signal::KILL, false)?;
+            Ok(())
+        }),
+    ]
+}
+
+fn died(environment: &Environment, script: &str) -> Outcome {
+    let run = Vm::exec(environment, script).run()?;
+    ensure!(run.code == Some(GUEST_DIED), "{run:?}");
+    ensure!(run.summary["end"] == "guest-died", "{}", run.summary);
+    ensure!(run.errors.contains("before the command"), "{}", run.errors);
+    ensure!(run.output.is_empty(), "{run:?}");
+    Ok(())
+}
+
+/// Ends a running paravane; its QEMU must go, and its files too.
+fn end_by(environment: &Environment, signal: Signal, early: bool) -> anyhow::Result<Option<i32>> {
+    let folder = tempfile::tempdir()?;
+    let sign = folder.path().display().to_string();
+    let vm = Vm::exec(environment, "sleep 1000").env("TMPDIR", folder.path());
+    let mut command = vm.into_command();
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = command.spawn()?;
+    let seen = || processes_with(&sign) > 0;
+    wait_until(Duration::from_secs(20), seen).ok_or_else(|| anyhow::anyhow!("no QEMU"))?;
+    if !early {
+        // Once the guest runs, nothing is left on the disk.
+        let gone = || is_empty(folder.path());
+        wait_until(Duration::from_secs(60), gone).ok_or_else(|| anyhow::anyhow!("files remain"))?;
+    }
+    kill_process(Pid::from_child(&child), signal)?;
+    let status = child.wait()?;
+    let gone = || processes_with(&sign) == 0;
+    wait_until(Duration::from_secs(5), gone).ok_or_else(|| anyhow::anyhow!("QEMU lives on"))?;
+    anyhow::ensure!(is_empty(folder.path()), "files remain in {sign}");
+    Ok(status.code())
+}
+
+fn is_empty(folder: &std::path::Path) -> bool {
+    fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none())
+}
+
+/// How many processes have this text among their arguments.
+fn processes_with(text: &str) -> usize {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let arguments = entries.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
+    arguments.filter(|bytes| String::from_utf8_lossy(bytes).contains(text)).count()
+}
+
+fn wait_until(limit: Duration, condition: impl Fn() -> bool) -> Option<()> {
+    let end = Instant::now() + limit;
+    while Instant::now() < end {
+        if condition() {
+            return Some(());
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    None
+}

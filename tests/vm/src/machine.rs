@@ -1,0 +1,217 @@
+//! One VM per call, and what the guest finds in it.
+
+use std::ffi::{OsStr, OsString};
+use std::io::Read;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::{Environment, Outcome, Test, ensure, test};
+
+/// How much longer than its own `--timeout` a run may take before it counts as hanging.
+const HANG: Duration = Duration::from_secs(30);
+/// The `--timeout` of most runs.
+const LIMIT: &str = "90";
+
+/// A run of `paravane run` to be.
+#[derive(Debug)]
+pub struct Vm {
+    command: Command,
+}
+
+/// How a run went.
+#[derive(Debug)]
+pub struct Run {
+    /// The exit code.
+    pub code: Option<i32>,
+    /// Standard output.
+    pub output: Vec<u8>,
+    /// Standard error.
+    pub errors: String,
+    /// The `--json` file.
+    pub summary: Value,
+    /// How long it took.
+    pub time: Duration,
+}
+
+impl Vm {
+    /// On QEMU's software CPU, which every machine has.
+    pub fn new(environment: &Environment) -> Self {
+        let mut command = Command::new(&environment.paravane);
+        command.args(["run", "--accel", "tcg"]);
+        command.env("PARAVANE_IMAGE", &environment.image).env("PARAVANE_AGENT", &environment.agent);
+        Self { command }
+    }
+
+    /// The default guest that runs a command.
+    pub fn exec(environment: &Environment, text: &str) -> Self {
+        Self::exec_within(environment, LIMIT, text)
+    }
+
+    /// The same with another `--timeout`.
+    pub fn exec_within(environment: &Environment, timeout: &str, text: &str) -> Self {
+        let vm = Self::new(environment).args(["--timeout", timeout, "--kernel"]);
+        let vm = vm.arg(&environment.kernel).args(["--initrd"]).arg(&environment.initrd);
+        vm.args(["--exec", text])
+    }
+
+    /// More arguments.
+    pub fn args<S: AsRef<OsStr>>(mut self, arguments: impl IntoIterator<Item = S>) -> Self {
+        self.command.args(arguments);
+        self
+    }
+
+    /// One more argument.
+    pub fn arg(mut self, argument: impl Into<OsString>) -> Self {
+        self.command.arg(argument.into());
+        self
+    }
+
+    /// Sets a variable of paravane's environment.
+    pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// The command as it is.
+    pub fn into_command(self) -> Command {
+        self.command
+    }
+
+    /// Runs it to its end, but never longer than any VM may take.
+    pub fn run(self) -> anyhow::Result<Run> {
+        self.run_within(Duration::from_secs(LIMIT.parse().unwrap_or(60)) + HANG)
+    }
+
+    /// Runs it to its end, within this time.
+    pub fn run_within(self, limit: Duration) -> anyhow::Result<Run> {
+        let folder = tempfile::tempdir()?;
+        let summary = folder.path().join("summary");
+        // Options end where QEMU's arguments begin: the summary goes before them.
+        let mut command = Command::new(self.command.get_program());
+        let mut arguments = self.command.get_args();
+        command.args(arguments.next()).arg("--json").arg(&summary).args(arguments);
+        for (name, value) in self.command.get_envs() {
+            if let Some(value) = value {
+                command.env(name, value);
+            }
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let begin = Instant::now();
+        let mut child = command.spawn()?;
+        let output = child.stdout.take().map(collect);
+        let errors = child.stderr.take().map(collect);
+        let code = loop {
+            if let Some(status) = child.try_wait()? {
+                break status.code();
+            }
+            if begin.elapsed() > limit {
+                child.kill()?;
+                child.wait()?;
+                anyhow::bail!("paravane hangs");
+            }
+            thread::sleep(Duration::from_millis(10));
+        };
+        let time = begin.elapsed();
+        let join = |pipe: Option<thread::JoinHandle<Vec<u8>>>| {
+            pipe.and_then(|pipe| pipe.join().ok()).unwrap_or_default()
+        };
+        let summary = std::fs::read_to_string(&summary).unwrap_or_default();
+        let summary = serde_json::from_str(&summary).unwrap_or_default();
+        let errors = String::from_utf8_lossy(&join(errors)).into_owned();
+        Ok(Run { code, output: join(output), errors, summary, time })
+    }
+}
+
+impl Run {
+    /// Fails unless the command ended well; answers its output as text.
+    pub fn text(self) -> anyhow::Result<String> {
+        if self.code != Some(0) {
+            anyhow::bail!("code {:?}\n{}", self.code, self.errors);
+        }
+        Ok(String::from_utf8_lossy(&self.output).into_owned())
+    }
+
+    /// A counter of the run.
+    pub fn counter(&self, name: &str) -> u64 {
+        self.summary["counters"][name].as_u64().unwrap_or_default()
+    }
+
+    /// The sum of all exits.
+    pub fn exits(&self) -> u64 {
+        let exits = self.summary["exits"].as_object();
+        exits.map_or(0, |exits| exits.values().filter_map(Value::as_u64).sum())
+    }
+}
+
+fn collect(mut pipe: impl Read + Send + 'static) -> thread::JoinHandle<Vec<u8>> {
+    thread::spawn(move || {
+        let mut bytes = vec![];
+        // What was read before an error still tells something.
+        let _ = pipe.read_to_end(&mut bytes);
+        bytes
+    })
+}
+
+/// The tests of this part.
+pub fn tests() -> Vec<Test> {
+    let mut tests = vec![
+        test("machine::memory_above_4_gib_is_the_guests", |environment| {
+            let run = Vm::exec(environment, "grep MemTotal /proc/meminfo").args(["-m", "5G"]);
+            let text = run.run()?.text()?;
+            let kib = text.split_whitespace().nth(1).and_then(|word| word.parse::<u64>().ok());
+            ensure!(kib.is_some_and(|kib| kib > 4 << 20), "{text}");
+            Ok(())
+        }),
+        test("machine::without_hyperv_it_is_plain_hardware", |environment| {
+            let text = "dmesg | grep -i -e hypervisor -e hyper-v; nproc";
+            let run = Vm::exec(environment, text).args(["--no-hyperv", "-c", "2"]);
+            let text = run.run()?.text()?;
+            ensure!(text.trim() == "2", "{text}");
+            Ok(())
+        }),
+        test("machine::host_devices_are_hidden", |environment| {
+            let text = Vm::exec(environment, "ls /sys/bus/pci/devices").run()?.text()?;
+            ensure!(text.lines().count() == 1, "{text}");
+            Ok(())
+        }),
+        test("machine::the_clock_is_right", |environment| {
+            let before = now()?;
+            let run = Vm::exec(environment, "date +%s").run()?.text()?;
+            let guest: u64 = run.trim().parse()?;
+            ensure!((before - 2..=now()? + 2).contains(&guest), "{guest}, {before} here");
+            Ok(())
+        }),
+    ];
+    for cpus in [1, 2, 4, 8] {
+        tests.push(test(format!("machine::all_of_{cpus}_cpus_work"), move |environment| {
+            all_cpus_work(environment, cpus)
+        }));
+    }
+    tests
+}
+
+fn now() -> anyhow::Result<u64> {
+    Ok(std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs())
+}
+
+/// Each CPU answers, x2APIC is on, and the clock source is one that needs no exits.
+fn all_cpus_work(environment: &Environment, cpus: u32) -> Outcome {
+    let script = "nproc
+        for cpu in $(seq 0 $(($(nproc) - 1))); do taskset -c $cpu true && echo ran; done
+        dmesg | grep -c 'x2apic enabled'
+        cat /sys/devices/system/clocksource/clocksource0/current_clocksource";
+    let run = Vm::exec(environment, script).args(["-c", &cpus.to_string()]).run()?;
+    ensure!(run.counter("vps") == u64::from(cpus), "{}", run.summary);
+    let text = run.text()?;
+    let lines: Vec<&str> = text.lines().collect();
+    ensure!(lines.first() == Some(&cpus.to_string().as_str()), "{text}");
+    ensure!(lines.iter().filter(|line| **line == "ran").count() == cpus as usize, "{text}");
+    let source = lines.last().copied().unwrap_or_default();
+    ensure!(["tsc", "hyperv_clocksource_tsc_page"].contains(&source), "{text}");
+    let x2apic = lines.iter().rev().nth(1).copied().unwrap_or("0");
+    ensure!(x2apic != "0", "x2APIC is off\n{text}");
+    Ok(())
+}

@@ -1,0 +1,133 @@
+//! `cargo xtask bench`: ratios of runs that stand side by side, and counts.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, ExitCode, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::{Map, Value, json};
+
+use crate::check::Budgets;
+use crate::{build, debian, guest, place, setup};
+
+/// Numbers of VPs whose exits are counted.
+const CPUS: [u32; 2] = [1, 4];
+
+/// Measures, prints a table, writes the figures to `target` if there is one. Fails where a budget
+/// is exceeded.
+pub fn run(target: Option<&Path>, runs: usize) -> Result<ExitCode> {
+    ensure!(runs > 0, "--runs takes 1 or more");
+    setup::rust_target()?;
+    setup::qemu()?;
+    build::all()?;
+    let guest = Guest { kernel: debian::kernel(&debian::own_suite()?)?, initrd: guest::initrd()? };
+    println!("guest: {}, 1 VP, quiet, {runs} boots of each kind", debian::origin(&guest.kernel));
+    let boot = boot(&guest, runs)?;
+    let exits = exits(&guest)?;
+    if let Some(target) = target {
+        let value = json!({ "runs": runs, "boot": boot.value, "exits": exits });
+        fs::write(target, format!("{value:#}\n")).with_context(|| target.display().to_string())?;
+    }
+    let most = Budgets::read()?.get("time", "boot-ratio")?;
+    if boot.ratio > most {
+        println!("the boot takes {:.2} times the direct one; the budget is {most}", boot.ratio);
+        return Ok(ExitCode::FAILURE);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+struct Guest {
+    kernel: std::path::PathBuf,
+    initrd: std::path::PathBuf,
+}
+
+struct Boot {
+    ratio: f64,
+    value: Value,
+}
+
+/// Direct boots and boots below the paravisor, by turns, so that both see the same machine.
+fn boot(guest: &Guest, runs: usize) -> Result<Boot> {
+    let (mut direct, mut below) = (vec![], vec![]);
+    for _ in 0..runs {
+        direct.push(guest.boot(&["--direct"])?);
+        below.push(guest.boot(&[])?);
+    }
+    println!("{:30} {:>10} {:>10} {:>7}", "median", "direct", "below us", "ratio");
+    let mut value = Map::new();
+    let mut line = |name: &str, key: &str| -> Result<f64> {
+        let times = |runs: &[Value]| -> Result<Vec<f64>> {
+            let time = |run: &Value| run.get(key).and_then(Value::as_f64);
+            runs.iter().map(|run| time(run).with_context(|| format!("no {key}"))).collect()
+        };
+        let (direct, below) = (times(&direct)?, times(&below)?);
+        let (first, second) = (median(&direct), median(&below));
+        let ratio = second / first;
+        println!("{name:30} {first:>8.2} s {second:>8.2} s {ratio:>7.2}");
+        let figures = json!({ "direct": direct, "below": below, "ratio": ratio });
+        value.insert(key.to_owned(), figures);
+        Ok(ratio)
+    };
+    let ratio = line("QEMU's start to userspace", "agent-seconds")?;
+    line("QEMU's start to power off", "wall-seconds")?;
+    Ok(Boot { ratio, value: Value::Object(value) })
+}
+
+/// Exits by reason, and other counters.
+fn exits(guest: &Guest) -> Result<Value> {
+    let mut all = Map::new();
+    for cpus in CPUS {
+        let run = guest.boot(&["--cpus", &cpus.to_string()])?;
+        let mut exits: Vec<(String, u64)> = numbers(&run, "exits");
+        exits.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        let sum: u64 = exits.iter().map(|(_, count)| count).sum();
+        println!("\nexits of a boot with {cpus} VPs: {sum}");
+        for (reason, count) in exits {
+            println!("  {reason:28} {count:>10}");
+        }
+        for (name, count) in numbers(&run, "counters") {
+            println!("  ({name} {count})");
+        }
+        all.insert(cpus.to_string(), json!({ "sum": sum, "run": run }));
+    }
+    Ok(Value::Object(all))
+}
+
+fn numbers(run: &Value, key: &str) -> Vec<(String, u64)> {
+    let object = run.get(key).and_then(Value::as_object).into_iter().flatten();
+    object.filter_map(|(name, value)| Some((name.clone(), value.as_u64()?))).collect()
+}
+
+impl Guest {
+    /// One boot to the agent and off again; answers the `--json` file.
+    fn boot(&self, more: &[&str]) -> Result<Value> {
+        let summary = tempfile::NamedTempFile::new()?;
+        let mut command = Command::new(place::paravane());
+        command.args(["run", "--accel", "tcg", "--timeout", "300", "--exec", "true", "--json"]);
+        command.arg(summary.path()).arg("--kernel").arg(&self.kernel);
+        command.arg("--initrd").arg(&self.initrd).args(more).stdin(Stdio::null());
+        command.env("PARAVANE_IMAGE", place::image()).env("PARAVANE_AGENT", place::agent());
+        let status = command.status().context("paravane")?;
+        if !status.success() {
+            bail!("a boot failed: {status}");
+        }
+        serde_json::from_str(&fs::read_to_string(summary.path())?).context("the --json file")
+    }
+}
+
+fn median(values: &[f64]) -> f64 {
+    let mut values = values.to_vec();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_the_one_in_the_middle() {
+        assert!((median(&[3.0, 1.0, 2.0]) - 2.0).abs() < f64::EPSILON);
+        assert!(median(&[]).is_nan());
+    }
+}

@@ -1,0 +1,76 @@
+//! Builds: each kind in a cargo invocation of its own, so that features do not mix.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::place;
+
+/// The cargo that runs us.
+pub fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(place::root());
+    // Set by cargo for us; for others they would be lies.
+    command.env_remove("CARGO_MANIFEST_DIR").env_remove("CARGO_PKG_NAME");
+    command
+}
+
+/// The paravisor, the `paravane` command, the guest's agent.
+pub fn all() -> Result<()> {
+    image()?;
+    agent()?;
+    paravane()
+}
+
+/// The paravisor.
+pub fn image() -> Result<()> {
+    let arguments = ["--release", "--target", place::BARE_METAL, "-p", "paravisor"];
+    build("the paravisor", &arguments, &[], &place::image())
+}
+
+/// The `paravane` command.
+pub fn paravane() -> Result<()> {
+    build("the paravane command", &["-p", "paravane"], &[], &place::paravane())
+}
+
+/// The guest's agent: static, as the guest has no libraries.
+pub fn agent() -> Result<()> {
+    let arguments = ["--profile", "agent", "--target", place::GUEST, "-p", "agent"];
+    let flags = [("RUSTFLAGS", "-Ctarget-feature=+crt-static")];
+    build("the guest's agent", &arguments, &flags, &place::agent())
+}
+
+fn build(what: &str, arguments: &[&str], env: &[(&str, &str)], result: &Path) -> Result<()> {
+    let mut command = cargo();
+    command.arg("build").args(arguments).envs(env.iter().copied());
+    if result.exists() {
+        // Whoever waits for a shell need not read that nothing had to be done.
+        command.arg("--quiet");
+    } else {
+        eprintln!("xtask: builds {what}");
+    }
+    succeed(&mut command).with_context(|| format!("{what} can not be built"))
+}
+
+/// Runs a command that must succeed.
+pub fn succeed(command: &mut Command) -> Result<()> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let status = command.status().with_context(|| name.clone())?;
+    if !status.success() {
+        bail!("{name}: {status}");
+    }
+    Ok(())
+}
+
+/// The standard output of a command that must succeed.
+pub fn output(command: &mut Command) -> Result<String> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let output = command.output().with_context(|| name.clone())?;
+    if !output.status.success() {
+        let error = String::from_utf8_lossy(&output.stderr);
+        let last = error.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
+        bail!("{name}: {}: {last}", output.status);
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}

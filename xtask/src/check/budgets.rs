@@ -1,0 +1,134 @@
+//! Budgets: `budgets.toml`, and what the image says to them. Those of a running VM are held by the
+//! tests.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs;
+
+use anyhow::{Context, Result};
+use iced_x86::FlowControl;
+use toml::{Table, Value};
+
+use super::Findings;
+use super::image::{Function, Image};
+use super::lengths::{code_lines, rust_files};
+use super::licences::image_graph;
+use super::metadata::Metadata;
+use crate::place;
+
+/// Parts of the names of functions that panic.
+const PANICS: [&str; 9] = [
+    "core::panicking::",
+    "unwrap_failed",
+    "expect_failed",
+    "slice_index_fail",
+    "slice_start_index_len_fail",
+    "slice_end_index_len_fail",
+    "slice_index_order_fail",
+    "len_mismatch_fail",
+    "slice_error_fail",
+];
+
+/// The file.
+#[derive(Debug)]
+pub struct Budgets(Table);
+
+impl Budgets {
+    /// Reads it.
+    pub fn read() -> Result<Self> {
+        let text =
+            fs::read_to_string(place::root().join("budgets.toml")).context("budgets.toml")?;
+        Ok(Self(text.parse().context("budgets.toml")?))
+    }
+
+    /// All of them, each named `section.key`.
+    pub fn all(&self) -> Vec<(String, f64)> {
+        let mut all = vec![];
+        for (section, values) in &self.0 {
+            for key in values.as_table().into_iter().flatten().map(|(key, _)| key) {
+                all.extend(
+                    self.get(section, key).ok().map(|value| (format!("{section}.{key}"), value)),
+                );
+            }
+        }
+        all
+    }
+
+    /// A budget by section and key; one that is missing is an error, lest a typo lift it.
+    pub fn get(&self, section: &str, key: &str) -> Result<f64> {
+        let value = self.0.get(section).and_then(|section| section.get(key));
+        let number = match value {
+            Some(Value::Integer(number)) => Some(*number as f64),
+            Some(Value::Float(number)) => Some(*number),
+            _ => None,
+        };
+        number.with_context(|| format!("budgets.toml has no number {section}.{key}"))
+    }
+}
+
+/// Checks what can be seen without a VM.
+pub fn check(image: &Image, metadata: &Metadata) -> Result<Findings> {
+    let budgets = Budgets::read()?;
+    let lines = image_lines(metadata)?;
+    let callers = panic_sites(image);
+    let sites: usize = callers.values().sum();
+    let per_thousand = sites as f64 * 1000.0 / lines as f64;
+    println!(
+        "       image: {} bytes loaded; {sites} panic sites in {lines} lines, {per_thousand:.1} per \
+         thousand",
+        image.loaded
+    );
+    let mut findings = vec![];
+    let mut hold = |key: &str, value: f64| -> Result<()> {
+        let most = budgets.get("image", key)?;
+        if value > most {
+            findings.push(format!("{key} is {value:.1}; the budget is {most}"));
+        }
+        Ok(())
+    };
+    hold("loaded-bytes", image.loaded as f64)?;
+    hold("panic-sites-per-thousand-lines", per_thousand)?;
+    if findings.iter().any(|finding| finding.contains("panic")) {
+        let mut callers: Vec<_> = callers.into_iter().collect();
+        callers.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        findings.extend(callers.iter().map(|(name, count)| format!("{count:4} in {name}")));
+    }
+    Ok(findings)
+}
+
+/// Lines of code of the workspace's crates in the image.
+fn image_lines(metadata: &Metadata) -> Result<usize> {
+    let graph = image_graph()?;
+    let mut lines = 0;
+    for package in metadata.packages.iter().filter(|package| graph.contains(&package.name)) {
+        for file in rust_files(&place::root().join(&package.folder).join("src"))? {
+            let text = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+            if file.file_name().is_some_and(|name| name != "tests.rs") {
+                let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+                lines += code_lines(code);
+            }
+        }
+    }
+    Ok(lines)
+}
+
+/// Call sites of the functions that panic: how many, by caller.
+fn panic_sites(image: &Image) -> BTreeMap<&str, usize> {
+    let panics = |name: &str| PANICS.iter().any(|part| name.contains(part));
+    let named = |function: &&Function| panics(&function.name);
+    let targets: HashSet<u64> =
+        image.functions.iter().filter(named).map(|function| function.address).collect();
+    let mut sites = BTreeMap::new();
+    // Those functions call each other too, which is no site.
+    for caller in image.functions.iter().filter(|function| !panics(&function.name)) {
+        let calls = caller.instructions().filter(|instruction| {
+            let flow = instruction.flow_control();
+            (flow == FlowControl::Call || flow == FlowControl::UnconditionalBranch)
+                && targets.contains(&instruction.near_branch_target())
+        });
+        match calls.count() {
+            0 => {}
+            count => *sites.entry(caller.name.as_str()).or_default() += count,
+        }
+    }
+    sites
+}

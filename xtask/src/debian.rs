@@ -1,0 +1,188 @@
+//! Files from Debian's packages, of any suite: downloaded and checked by apt, taken out, kept.
+//! Nothing is installed, and the machine's own apt state is not touched.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::build::output;
+use crate::place;
+use crate::setup::Machine;
+use crate::sources;
+
+/// The kernel for clouds: small, with all that a VM needs built in.
+const KERNEL: &str = "linux-image-cloud-amd64";
+
+/// Says, in a suite's folder, that its lists are there.
+const LISTS_COMPLETE: &str = "apt/complete";
+
+/// The kernel of a suite.
+pub fn kernel(suite: &str) -> Result<PathBuf> {
+    fetch(suite, KERNEL, "vmlinuz", |path| path.contains("/boot/vmlinuz-"))
+}
+
+/// The static busybox of the machine's own suite.
+pub fn busybox(suite: &str) -> Result<PathBuf> {
+    fetch(suite, "busybox-static", "busybox", |path| path.ends_with("/bin/busybox"))
+}
+
+/// memtest86+ of the machine's own suite, as a bzImage.
+pub fn memtest(suite: &str) -> Result<PathBuf> {
+    fetch(suite, "memtest86+", "memtest.bin", |path| path.ends_with("/boot/memtest86+x64.bin"))
+}
+
+/// The suite of this machine; an error names what to do elsewhere than on Debian.
+pub fn own_suite() -> Result<String> {
+    Machine::look().suite.context(
+        "this is not Debian, whose kernel and busybox make the default guest: give your own with \
+         --kernel and --initrd",
+    )
+}
+
+/// A file out of a package: from the cache, or else from the mirror.
+fn fetch(suite: &str, package: &str, name: &str, wanted: fn(&str) -> bool) -> Result<PathBuf> {
+    let folder = place::cache().join(suite);
+    let file = folder.join(name);
+    if file.exists() {
+        return Ok(file);
+    }
+    let _lock = place::lock(&folder)?;
+    if file.exists() {
+        return Ok(file);
+    }
+    let work = tempfile::tempdir_in(&folder)?;
+    let download = || -> Result<(String, PathBuf)> {
+        let apt = Apt::new(suite, &folder)?;
+        let real = apt.real_name(package)?;
+        eprintln!("xtask: downloads {real} of Debian {suite}");
+        let archive = apt.download(&real, work.path())?;
+        Ok((real, archive))
+    };
+    // Old lists name packages that the mirror has dropped: then new ones are fetched, once.
+    let had_lists = folder.join(LISTS_COMPLETE).exists();
+    let (real, archive) = download().or_else(|error| {
+        if !had_lists {
+            return Err(error);
+        }
+        fs::remove_file(folder.join(LISTS_COMPLETE))?;
+        download()
+    })?;
+    let tree = work.path().join("tree");
+    output(Command::new("dpkg-deb").arg("-x").arg(&archive).arg(&tree))?;
+    let found = find(&tree, wanted).with_context(|| format!("{real} has no file for {name}"))?;
+    // Its version, for whoever asks what was tested.
+    let version = archive.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    place::write_whole(&folder.join(format!("{name}.from")), version.as_bytes())?;
+    // The last step, and whole: another run sees the file only when it is complete.
+    fs::rename(&found, &file).with_context(|| file.display().to_string())?;
+    Ok(file)
+}
+
+/// The package that a fetched file came from.
+pub fn origin(file: &Path) -> String {
+    let mut note = file.as_os_str().to_owned();
+    note.push(".from");
+    fs::read_to_string(note).unwrap_or_default()
+}
+
+fn find(folder: &Path, wanted: fn(&str) -> bool) -> Option<PathBuf> {
+    for entry in fs::read_dir(folder).ok()?.flatten() {
+        let path = entry.path();
+        // Links could lead out of the tree.
+        let kind = entry.file_type().ok()?;
+        if kind.is_dir() {
+            if let Some(found) = find(&path, wanted) {
+                return Some(found);
+            }
+        } else if kind.is_file() && wanted(&path.to_string_lossy()) {
+            return Some(path);
+        }
+    }
+    None
+}
+
+/// apt with lists and sources of its own.
+struct Apt {
+    suite: String,
+    folder: PathBuf,
+}
+
+impl Apt {
+    /// Fetches the suite's lists, if they are not there.
+    fn new(suite: &str, folder: &Path) -> Result<Self> {
+        let own = own_suite()?;
+        let apt = Self { suite: suite.to_owned(), folder: folder.join("apt") };
+        let done = folder.join(LISTS_COMPLETE);
+        if done.exists() {
+            return Ok(apt);
+        }
+        for part in ["lists/partial", "archives/partial", "parts"] {
+            fs::create_dir_all(apt.folder.join(part))?;
+        }
+        fs::write(apt.folder.join("status"), "")?;
+        eprintln!("xtask: fetches the package lists of Debian {suite}");
+        let mut lines = sources::derive(&own, suite)?;
+        loop {
+            fs::write(apt.folder.join("sources.list"), lines.join("\n") + "\n")?;
+            match output(apt.command("apt-get").arg("update")) {
+                Ok(_) => break,
+                // Security updates end before the suite itself goes.
+                Err(_) if lines.len() > 1 => drop(lines.pop()),
+                Err(error) => {
+                    return Err(error)
+                        .with_context(|| format!("the mirror does not give Debian {suite}"));
+                }
+            }
+        }
+        fs::write(done, "")?;
+        Ok(apt)
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        let at = |name: &str| self.folder.join(name).display().to_string();
+        for (option, value) in [
+            ("Dir::Etc::sourcelist", at("sources.list")),
+            ("Dir::Etc::sourceparts", at("parts")),
+            ("Dir::Etc::preferencesparts", at("parts")),
+            ("Dir::Etc::preferences", at("none")),
+            ("Dir::State::lists", at("lists")),
+            ("Dir::State::status", at("status")),
+            ("Dir::Cache::archives", at("archives")),
+            ("Dir::Cache::pkgcache", String::new()),
+            ("Dir::Cache::srcpkgcache", String::new()),
+            ("APT::Architecture", "amd64".to_owned()),
+            ("APT::Architectures", "amd64".to_owned()),
+            ("APT::Sandbox::User", "root".to_owned()),
+            ("Acquire::Languages", "none".to_owned()),
+            ("Acquire::Retries", "2".to_owned()),
+        ] {
+            command.arg("-o").arg(format!("{option}={value}"));
+        }
+        command
+    }
+
+    /// The package behind a name that only depends on another, as that of the newest kernel does.
+    fn real_name(&self, package: &str) -> Result<String> {
+        if package != KERNEL {
+            return Ok(package.to_owned());
+        }
+        let text = output(self.command("apt-cache").args(["depends", package]))?;
+        let name = text.lines().find_map(|line| line.trim().strip_prefix("Depends: "));
+        let name = name.filter(|name| name.starts_with("linux-image-"));
+        Ok(name.with_context(|| format!("Debian {} has no {package}", self.suite))?.to_owned())
+    }
+
+    fn download(&self, package: &str, folder: &Path) -> Result<PathBuf> {
+        let mut command = self.command("apt-get");
+        output(command.arg("download").arg(package).current_dir(folder))?;
+        let packages: Vec<PathBuf> =
+            fs::read_dir(folder)?.flatten().map(|entry| entry.path()).collect();
+        match packages.iter().find(|path| path.extension().is_some_and(|kind| kind == "deb")) {
+            Some(archive) => Ok(archive.clone()),
+            None => bail!("apt-get download gave no {package}"),
+        }
+    }
+}

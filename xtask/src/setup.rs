@@ -1,0 +1,119 @@
+//! What must be on the machine: installed as root on Debian, else named.
+
+use std::env;
+use std::fs;
+use std::io;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use crate::build::{output, succeed};
+use crate::place;
+
+/// What the machine is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Machine {
+    /// The Debian suite's name, on Debian.
+    pub suite: Option<String>,
+    /// Whether packages may be installed.
+    pub is_root: bool,
+}
+
+impl Machine {
+    /// Looks at this machine.
+    pub fn look() -> Self {
+        let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
+        Self { suite: suite_of(&release), is_root: rustix::process::geteuid().is_root() }
+    }
+}
+
+fn suite_of(release: &str) -> Option<String> {
+    let field = |name: &str| {
+        let value = release.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+        value.map(|value| value.trim_matches('"').to_owned())
+    };
+    if field("ID")? == "debian" { field("VERSION_CODENAME") } else { None }
+}
+
+/// Adds Rust's part for the image's target, if it is missing.
+pub fn rust_target() -> Result<()> {
+    let sysroot = output(Command::new("rustc").args(["--print", "sysroot"]))?;
+    let part = Path::new(sysroot.trim()).join("lib/rustlib").join(place::BARE_METAL);
+    if part.exists() {
+        return Ok(());
+    }
+    eprintln!("xtask: adds Rust's target {}", place::BARE_METAL);
+    succeed(to_stderr(Command::new("rustup").args(["target", "add", place::BARE_METAL])))
+        .with_context(|| format!("Rust's target {} is missing", place::BARE_METAL))
+}
+
+/// Adds a part of the toolchain, if cargo does not find it.
+pub fn rust_component(command: &str, component: &str) -> Result<()> {
+    let found = crate::build::cargo().args([command, "--version"]).output();
+    if found.is_ok_and(|output| output.status.success()) {
+        return Ok(());
+    }
+    eprintln!("xtask: adds Rust's component {component}");
+    succeed(to_stderr(Command::new("rustup").args(["component", "add", component])))
+        .with_context(|| format!("Rust's component {component} is missing"))
+}
+
+/// Sees that QEMU is there.
+pub fn qemu() -> Result<()> {
+    program("qemu-system-x86_64", "qemu-system-x86", "QEMU for x86")
+}
+
+fn program(name: &str, package: &str, what: &str) -> Result<()> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    if env::split_paths(&path).any(|folder| folder.join(name).is_file()) {
+        return Ok(());
+    }
+    let machine = Machine::look();
+    if machine.suite.is_none() || !machine.is_root {
+        bail!(
+            "{what} is missing ({name}; Debian's package {package}); install it: as root on \
+             Debian it would be done now"
+        );
+    }
+    eprintln!("xtask: installs Debian's package {package}");
+    install(package).with_context(|| format!("{package} can not be installed"))
+}
+
+fn install(package: &str) -> Result<()> {
+    let apt = |arguments: &[&str]| {
+        let mut command = Command::new("apt-get");
+        command.args(["-q", "-y", "-o", "Dpkg::Use-Pty=0"]).args(arguments);
+        command.env("DEBIAN_FRONTEND", "noninteractive").stdin(Stdio::null());
+        succeed(to_stderr(&mut command))
+    };
+    let install = ["install", "--no-install-recommends", package];
+    // The lists may be missing or old: then they are fetched, and it is tried again.
+    apt(&install).or_else(|_| {
+        eprintln!("xtask: fetches Debian's package lists");
+        apt(&["update"])?;
+        apt(&install)
+    })
+}
+
+/// What a helper says must not get into a guest's output.
+fn to_stderr(command: &mut Command) -> &mut Command {
+    match io::stderr().as_fd().try_clone_to_owned() {
+        Ok(stderr) => command.stdout(stderr),
+        Err(_) => command.stdout(Stdio::null()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debian_is_known_by_its_release_file() {
+        let debian = "NAME=\"Debian\"\nVERSION_CODENAME=bookworm\nID=debian\n";
+        assert_eq!(suite_of(debian), Some("bookworm".to_owned()));
+        assert_eq!(suite_of("ID=other\nVERSION_CODENAME=noble\n"), None);
+        assert_eq!(suite_of("ID_LIKE=debian\n"), None);
+    }
+}

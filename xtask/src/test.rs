@@ -1,0 +1,98 @@
+//! `cargo xtask test`: crates on the host, then whole VMs.
+
+use std::io::{BufRead, BufReader};
+use std::process::{ExitCode, Stdio};
+
+use anyhow::{Context, Result};
+use vm_tests::{Environment, Totals};
+
+use crate::check::{Budgets, bare_metal_packages};
+use crate::{build, debian, guest, place, setup};
+
+/// Debian's suites whose kernels are tried: 5.10, 6.1, 6.12.
+const SUITES: [&str; 3] = ["bullseye", "bookworm", "trixie"];
+/// VM tests at a time: each runs one busy thread or more.
+const WORKERS: usize = 2;
+
+/// Runs all tests; the VM tests alone where a filter is given.
+pub fn run(long: bool, filter: Option<&str>) -> Result<ExitCode> {
+    setup::rust_target()?;
+    setup::qemu()?;
+    build::all()?;
+    let mut totals = if filter.is_none() { crates()? } else { Totals::default() };
+    let vms = vm_tests::run(&environment(long)?, filter, WORKERS);
+    totals.passed += vms.passed;
+    totals.failed += vms.failed;
+    totals.skipped += vms.skipped;
+    println!("{} passed, {} failed, {} skipped", totals.passed, totals.failed, totals.skipped);
+    Ok(if totals.failed == 0 && totals.passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What the VM tests need. The machine's own suite's kernel must be there; others may be missing.
+pub fn environment(long: bool) -> Result<Environment> {
+    let own = debian::own_suite()?;
+    let text = |error: anyhow::Error| format!("{error:#}");
+    let others = SUITES.iter().filter(|suite| **suite != own);
+    let other_kernels =
+        others.map(|suite| ((*suite).to_owned(), debian::kernel(suite).map_err(text))).collect();
+    let environment = Environment {
+        paravane: place::paravane(),
+        image: place::image(),
+        agent: place::agent(),
+        kernel: debian::kernel(&own).context("the kernel of the machine's own suite")?,
+        initrd: guest::initrd()?,
+        busybox: debian::busybox(&own)?,
+        other_kernels,
+        memtest: debian::memtest(&own).map_err(text),
+        budgets: Budgets::read()?.all(),
+        long,
+    };
+    println!("the guest's kernel: {}", debian::origin(&environment.kernel));
+    Ok(environment)
+}
+
+/// Tests of all crates that run on the host; cargo's words are passed on and counted.
+fn crates() -> Result<Totals> {
+    let mut command = build::cargo();
+    command.args(["test", "--workspace", "--no-fail-fast", "--quiet"]);
+    for package in bare_metal_packages()? {
+        command.args(["--exclude", &package]);
+    }
+    let mut child = command.stdout(Stdio::piped()).spawn().context("cargo test")?;
+    let mut totals = Totals::default();
+    for line in BufReader::new(child.stdout.take().context("cargo test")?).lines() {
+        let line = line?;
+        println!("{line}");
+        if let Some((passed, failed, ignored)) = counts(&line) {
+            totals.passed += passed;
+            totals.failed += failed;
+            totals.skipped += ignored;
+        }
+    }
+    if !child.wait()?.success() && totals.failed == 0 {
+        // Something could not be built, or was killed.
+        println!("cargo test failed");
+        totals.failed += 1;
+    }
+    Ok(totals)
+}
+
+/// Passed, failed and ignored of a line `test result: ok. 1 passed; 2 failed; 3 ignored; …`.
+fn counts(line: &str) -> Option<(usize, usize, usize)> {
+    let (_, counts) = line.strip_prefix("test result: ")?.split_once(". ")?;
+    let mut counts = counts.split("; ").map(|part| part.split(' ').next()?.parse().ok());
+    Some((counts.next()??, counts.next()??, counts.next()??))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_are_counted() {
+        let line =
+            "test result: FAILED. 14 passed; 2 failed; 1 ignored; 0 measured; 0 filtered out";
+        assert_eq!(counts(line), Some((14, 2, 1)));
+        assert_eq!(counts("test x ... ok"), None);
+    }
+}
