@@ -98,6 +98,10 @@ pub trait GuestVp {
     /// Lets the CPU take interrupt `vector` as soon as the guest can, without a further exit;
     /// `None` takes the offer back.
     fn offer_interrupt(&mut self, vector: Option<u8>);
+    /// Whether the CPU holds an offered interrupt back as long as its class is not above the
+    /// guest's CR8, and delivers it when the guest lowers CR8. Where it does not, only what CR8
+    /// allows may be offered.
+    fn compares_task_priority(&self) -> bool;
     /// The offered vector, if the guest has taken it since the last call.
     fn taken_interrupt(&mut self) -> Option<u8>;
     /// Asks for [`Exit::InterruptWindow`] as soon as the guest can take an interrupt.

@@ -559,6 +559,12 @@ impl GuestVp for SvmVp {
     }
 
     #[inline]
+    fn compares_task_priority(&self) -> bool {
+        // QEMU 7.2 aborts when the guest lowers CR8 below a virtual interrupt that waits.
+        !self.features.inclusive_priority
+    }
+
+    #[inline]
     fn taken_interrupt(&mut self) -> Option<u8> {
         self.offered?;
         let pending = virtual_interrupt::PENDING;

@@ -11,6 +11,7 @@ mod field {
     pub(super) const ACPI_RSDP_ADDR: usize = 0x070;
     pub(super) const E820_ENTRIES: usize = 0x1E8;
     pub(super) const SETUP_SECTS: usize = 0x1F1;
+    pub(super) const SYSSIZE: usize = 0x1F4;
     pub(super) const BOOT_FLAG: usize = 0x1FE;
     pub(super) const JUMP: usize = 0x201;
     pub(super) const HEADER: usize = 0x202;
@@ -47,6 +48,8 @@ struct Header {
     version: u16,
     /// Where the protected-mode code starts in the file.
     code: u64,
+    /// Where that code ends in the file, as the header says.
+    file_end: u64,
     start: u64,
     align: u64,
     relocatable: bool,
@@ -71,6 +74,9 @@ pub(crate) fn load(loading: &mut Loading<'_>, head: &[u8]) -> Result<Entry, Load
         .checked_sub(header.code)
         .filter(|&left| left > if header.long { ENTRY_64 } else { 0 })
         .ok_or(LoadError::Truncated { needed: header.code + ENTRY_64 + 1, length })?;
+    if length < header.file_end {
+        return Err(LoadError::Truncated { needed: header.file_end, length });
+    }
     let start = place(loading, &header, code_length)?;
     loading.place_kernel(header.code, start, code_length)?;
     let command_line = loading.place_command_line(header.command_line_limit)?;
@@ -116,6 +122,8 @@ impl Header {
         Some(Ok(Self {
             version,
             code,
+            // In paragraphs; a 16-bit field before protocol 2.04, and too small for big kernels.
+            file_end: code + 16 * since(0x204, long(field::SYSSIZE)?, 0),
             start,
             align: if align.is_power_of_two() { align.max(PAGE) } else { PAGE },
             relocatable: since(0x205, relocatable, 0) != 0,

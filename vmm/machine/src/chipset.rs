@@ -21,7 +21,7 @@ use crate::lines::{Lines, Signals, irq};
 
 /// The shortest time between two timer interrupts that a guest gets, in nanoseconds. A guest that
 /// asks for more of them gets these, so that it can not starve the other VPs and our own tasks.
-pub const MINIMUM_TIMER_PERIOD: u64 = 100_000;
+pub const MINIMUM_TIMER_PERIOD: u64 = 500_000;
 
 /// The ports of the ACPI power management block.
 pub(crate) const PM_BASE: u16 = 0x600;

@@ -19,6 +19,9 @@ const INTERRUPT_FLAG: u64 = 1 << 9;
 /// The furthest deadline that the host's timer is asked for, in seconds: its counter is short.
 const FURTHEST_DEADLINE: u64 = 4;
 
+/// How often a VP looks whether the guest has lowered CR8, where the CPU does not tell.
+const LOOKS_PER_SECOND: u64 = 1_000;
+
 /// What a VP does when nothing interrupts it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Activity {
@@ -60,6 +63,8 @@ pub struct VirtualProcessor<P: Platform> {
     offer_due: bool,
     /// An NMI waits.
     nmi_pending: bool,
+    /// An interrupt waits for the guest to lower CR8, on a CPU that would not tell.
+    held_back: bool,
     /// The host TSC that our timer is set for.
     armed: Option<u64>,
     /// The local APIC's timer may have another deadline than `armed` covers.
@@ -90,6 +95,7 @@ impl<P: Platform> VirtualProcessor<P> {
             code_page: CodePage::UNKNOWN,
             offer_due: true,
             nmi_pending: false,
+            held_back: false,
             armed: None,
             timer_changed: false,
         };
@@ -105,7 +111,7 @@ impl<P: Platform> VirtualProcessor<P> {
         self.mtrrs = Mtrrs::new(self.limits.physical_address_bits);
         self.hyperv = VpRegisters::default();
         self.activity = activity;
-        self.nmi_pending = false;
+        (self.nmi_pending, self.held_back) = (false, false);
         self.timer_changed = true;
         self.offer_due = true;
         self.code_page = CodePage::UNKNOWN;
@@ -284,7 +290,21 @@ impl<P: Platform> VirtualProcessor<P> {
             let vector = self.machine.chipset.lines.acknowledge_pic();
             self.cpu.inject(Event::Interrupt(vector));
         }
-        self.cpu.offer_interrupt(self.apic.pending_at_any_task_priority());
+        let vector = self.apic.pending_at_any_task_priority();
+        if vector.is_some() && !self.cpu.compares_task_priority() {
+            return self.offer_by_task_priority();
+        }
+        self.cpu.offer_interrupt(vector);
+    }
+
+    /// Offers what the task priority allows now. Should it hold something back, the guest may
+    /// lower CR8 without an exit: a timer makes sure of one.
+    fn offer_by_task_priority(&mut self) {
+        let allowed = self.apic.pending();
+        self.cpu.offer_interrupt(allowed);
+        let held = allowed.is_none();
+        self.timer_changed |= held != self.held_back;
+        self.held_back = held;
     }
 
     /// Brings an NMI to the CPU. If another event goes first, an interrupt of our own makes the
@@ -334,8 +354,11 @@ impl<P: Platform> VirtualProcessor<P> {
         });
         let devices = (devices != u64::MAX)
             .then(|| self.machine.clock.tsc_at(device::Instant::from_nanos(devices)));
-        let first = own.into_iter().chain(devices).min();
         let host = self.machine.host();
+        let held = self.held_back && self.apic.pending_at_any_task_priority().is_some();
+        let look_again = held
+            .then(|| host.tsc().saturating_add(self.machine.clock.frequency() / LOOKS_PER_SECOND));
+        let first = own.into_iter().chain(devices).chain(look_again).min();
         let wanted = first.map(|first| {
             first.min(host.tsc().saturating_add(FURTHEST_DEADLINE * self.machine.clock.frequency()))
         });

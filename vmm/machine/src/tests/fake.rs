@@ -106,6 +106,7 @@ pub(crate) struct FakeVp {
     pub(crate) exits: VecDeque<Exit>,
     pub(crate) entries: u32,
     pub(crate) busy: bool,
+    pub(crate) coarse: bool,
 }
 
 impl GuestVp for FakeVp {
@@ -205,6 +206,9 @@ impl GuestVp for FakeVp {
     }
     fn offer_interrupt(&mut self, vector: Option<u8>) {
         self.offered = vector;
+    }
+    fn compares_task_priority(&self) -> bool {
+        !self.coarse
     }
     fn taken_interrupt(&mut self) -> Option<u8> {
         self.taken.take()

@@ -184,6 +184,23 @@ fn an_interrupt_taken_without_an_exit_is_in_service_until_its_end() {
 }
 
 #[test]
+fn an_interrupt_below_the_task_priority_waits_where_the_cpu_does_not_compare() {
+    let mut vp = one();
+    x2apic_on(&mut vp);
+    vp.cpu.coarse = true;
+    vp.cpu.cr8 = 9;
+    write_msr(&mut vp, 0x83f, 0x51);
+    vp.turn();
+    assert_eq!(vp.cpu.offered, None);
+    let timer = *vp.machine.platform.host().timer.lock().unwrap();
+    assert!(timer.is_some_and(|at| at <= 1_100_000), "{timer:?}");
+    vp.cpu.cr8 = 0;
+    exit(&mut vp, Exit::HostInterrupt);
+    vp.turn();
+    assert_eq!(vp.cpu.offered, Some(0x51));
+}
+
+#[test]
 fn an_ipi_kicks_only_who_is_away() {
     let mut vps = machine(2);
     x2apic_on(&mut vps[0]);

@@ -294,7 +294,8 @@ impl Paging {
         linear: u64,
         access: Access,
     ) -> Result<Walk, WalkError> {
-        const MUST_BE_ZERO: u64 = (0b11 << 1) | (0b1111 << 5) | (0xFFF << 52);
+        // Bit 5 must be zero, too, but QEMU's software CPU sets it as an accessed bit.
+        const MUST_BE_ZERO: u64 = (0b11 << 1) | (0b111 << 6) | (0xFFF << 52);
         let linear = linear & 0xFFFF_FFFF;
         let pointer = memory.read_entry((self.cr3 & 0xFFFF_FFE0) | ((linear >> 27) & 0x18));
         if pointer & entry::PRESENT == 0 {
