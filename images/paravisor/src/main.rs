@@ -10,7 +10,9 @@ use kernel::panic::Console;
 use kernel::{log_ring, relocate};
 use log::LevelFilter;
 use memory::GpaRange;
-use nested_svm::{Discovered, NestedSvm, discover, end, first_stack_top, log_line, write_report};
+use nested_svm::{
+    Discovered, NestedSvm, discover, end, first_stack_top, log_line, note_firmware, write_report,
+};
 use platform_api::{Host, Platform};
 use spin::Once;
 use vmm::{GuestFiles, Machine, VirtualProcessor, read_config};
@@ -26,8 +28,10 @@ const _: () = assert!(kernel::STATUS_NO_LONG_MODE == Status::NoLongMode as u8);
 /// # Safety
 /// By `boot.s` only.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn image_early(_start_info: u64) -> ! {
+unsafe extern "C" fn image_early(start_info: u64) -> ! {
     kernel::panic::set_console(Console { write: write_report, end: crashed });
+    // SAFETY: the loader's pointer, under the early tables.
+    unsafe { note_firmware(start_info) };
     let found = discover_or_end();
     // SAFETY: our own range is free RAM that the early tables map writable and executable, and it
     // has room for the image and a stack: its size was computed from the image's.

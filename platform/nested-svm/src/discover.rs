@@ -5,7 +5,6 @@ use core::fmt;
 use memory::{GpaRange, MapError, PAGE_SIZE, RamMap};
 
 use crate::apic::MAX_CPUS;
-use crate::vp::CpuFeatures;
 use crate::{fw_cfg, instructions};
 
 /// The hole that PCs have below 1 MiB: video memory, option ROMs, firmware.
@@ -78,6 +77,20 @@ impl fmt::Display for StartError {
 
 impl core::error::Error for StartError {}
 
+/// What the CPU offers beyond the base of SVM.
+#[derive(Clone, Copy, Debug)]
+pub struct CpuFeatures {
+    /// The exit tells where the next instruction starts.
+    pub next_rip: bool,
+    /// XSAVE exists.
+    pub xsave: bool,
+    /// RDTSCP exists, with its MSR.
+    pub rdtscp: bool,
+    /// It is QEMU's software CPU, which takes a virtual interrupt also if its priority only
+    /// equals the task priority.
+    pub inclusive_priority: bool,
+}
+
 /// What the host has given this VM.
 #[derive(Clone, Copy, Debug)]
 pub struct Discovered {
@@ -135,7 +148,19 @@ fn check_cpu() -> Result<CpuFeatures, StartError> {
         next_rip: svm & 1 << 3 != 0,
         xsave: instructions::cpuid(1, 0)[2] & 1 << 26 != 0,
         rdtscp: extended[3] & 1 << 27 != 0,
+        inclusive_priority: is_software_cpu(),
     })
+}
+
+/// Whether the host says that this is QEMU's software CPU.
+fn is_software_cpu() -> bool {
+    let [_, b, c, d] = instructions::cpuid(0x4000_0000, 0);
+    [b, c, d]
+        == [
+            u32::from_le_bytes(*b"TCGT"),
+            u32::from_le_bytes(*b"CGTC"),
+            u32::from_le_bytes(*b"GTCG"),
+        ]
 }
 
 /// Reads QEMU's `etc/e820`.

@@ -21,6 +21,7 @@ mod intercepts;
 mod nested_paging;
 mod rtc;
 mod serial;
+mod start_info;
 mod vmcb;
 mod vp;
 
@@ -37,6 +38,7 @@ use spin::Once;
 pub use apic::MAX_CPUS;
 pub use discover::{Discovered, StartError, discover};
 pub use host::{SvmHost, end, log_line, write_report};
+pub use start_info::note_firmware;
 pub use vp::SvmVp;
 
 use nested_paging::NestedTables;
@@ -219,6 +221,16 @@ impl NestedSvm {
         for range in [low, FIRMWARE_AREA, self.image] {
             // SAFETY: mapped, and nobody's: guest RAM before the guest runs, or firmware's.
             unsafe { fill_zero(GUEST_BASE + range.start(), range.length()) };
+        }
+        let leftovers = start_info::firmware_leftovers();
+        log::info!("firmware's leftovers lie around {leftovers}");
+        for ram in self.found.ram.ranges() {
+            let start = ram.start().max(leftovers.start());
+            let part = GpaRange::new(start, ram.end().min(leftovers.end()));
+            if let Some(part) = part {
+                // SAFETY: guest RAM before the guest runs.
+                unsafe { fill_zero(GUEST_BASE + part.start(), part.length()) };
+            }
         }
     }
 

@@ -96,6 +96,8 @@ pub(crate) mod exit {
     pub(crate) const RDPRU: u64 = 0x8e;
     pub(crate) const NESTED_PAGE_FAULT: u64 = 0x400;
     pub(crate) const INVALID: u64 = u64::MAX;
+    /// As QEMU's software CPU stores it.
+    pub(crate) const INVALID_32: u64 = u32::MAX as u64;
 }
 
 /// A page that holds a control block, used through its fields by offset.

@@ -4,6 +4,7 @@ use platform_api::{
     Event, Exit, GuestVp, MemoryFault, PortAccess, Segment, SegmentRegister, VpState, Width, gpr,
 };
 
+use crate::discover::CpuFeatures;
 use crate::enable::EFER_SVME;
 use crate::entry::{self, Registers};
 use crate::events::{self, Combined, combine};
@@ -34,17 +35,6 @@ enum NmiMask {
         /// RFLAGS.TF before our step.
         trap_flag: bool,
     },
-}
-
-/// What the CPU offers beyond the base of SVM.
-#[derive(Clone, Copy, Debug)]
-pub struct CpuFeatures {
-    /// The exit tells where the next instruction starts.
-    pub next_rip: bool,
-    /// XSAVE exists.
-    pub xsave: bool,
-    /// RDTSCP exists, with its MSR.
-    pub rdtscp: bool,
 }
 
 /// A virtual processor.
@@ -232,7 +222,7 @@ impl SvmVp {
             | exit::MWAIT_ARMED
             | exit::RDPRU => Exit::Undefined,
             exit::SHUTDOWN => Exit::Shutdown,
-            exit::INVALID => Exit::InvalidState,
+            exit::INVALID | exit::INVALID_32 => Exit::InvalidState,
             other => Exit::Failed(other),
         })
     }
@@ -558,7 +548,10 @@ impl GuestVp for SvmVp {
             None => kept,
             Some(vector) => {
                 self.vmcb.write_u32(control::VIRTUAL_VECTOR, vector.into());
-                let priority = u32::from(vector >> 4) << virtual_interrupt::PRIORITY_SHIFT;
+                // A vector has class 1 at least. One less and "not below" is the same as "above".
+                let class =
+                    (vector >> 4).saturating_sub(u8::from(self.features.inclusive_priority));
+                let priority = u32::from(class) << virtual_interrupt::PRIORITY_SHIFT;
                 kept | virtual_interrupt::PENDING | priority
             }
         };

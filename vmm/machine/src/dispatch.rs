@@ -1,10 +1,12 @@
 //! What becomes of an exit.
 
 use emulator::{
-    Exception, LengthError, Opcode, Outcome, code_address, emulate, emulate_port_string,
-    instruction_length,
+    Exception, LengthError, Move, Opcode, Outcome, PhysicalMemory, code_address, emulate,
+    emulate_port_string, instruction_length, quick_move,
 };
-use platform_api::{Event, Exit, GuestVp, Host, Platform, PortAccess, gpr};
+use platform_api::{
+    Event, Exit, GuestVp, Host, MemoryFault, Platform, PortAccess, SegmentRegister, gpr,
+};
 use policy::xcr0_is_valid;
 
 use crate::chipset::Request;
@@ -40,7 +42,7 @@ impl<P: Platform> VirtualProcessor<P> {
             Exit::Port(access) if access.is_string => self.string_port(),
             Exit::Port(access) => self.port(&access),
             Exit::Memory(fault) if fault.in_delivery => self.fail_delivery(),
-            Exit::Memory(_) => self.emulate(),
+            Exit::Memory(fault) => self.memory(&fault),
             other => self.handle_rare(other),
         }
     }
@@ -114,28 +116,27 @@ impl<P: Platform> VirtualProcessor<P> {
     /// CPU took it from. A guest could only deceive itself, with a prefix in its new page.
     #[inline]
     fn length_at_known_code(&self, opcode: Opcode) -> Option<u8> {
-        let rip = self.cpu.rip();
-        let same = rip & !0xfff == self.code_page.linear && self.cpu.cr3() == self.code_page.cr3;
-        if !same || rip & 0xfff > 0xffc {
-            return None;
-        }
-        let gpa = self.code_page.gpa | rip & 0xfff;
+        let gpa = self.known_code(0xffc)?;
         opcode.length_in(fetch_4(self.machine.platform.memory(), gpa)?)
     }
 
-    #[cold]
-    #[inline(never)]
-    fn decode_length(&mut self, opcode: Opcode) -> Option<u8> {
+    /// Looks up where the page of RIP is now.
+    fn find_code_page(&mut self) {
         let start = device::Instant::START;
         let mut bus = Bus::new(self.machine, &mut self.apic, self.index, start, 0);
         let found = code_address(&Registers(&mut self.cpu), &mut bus);
-        // No page has an odd address: what is not known matches nothing.
         self.code_page = match found {
             Some(gpa) => {
                 CodePage { linear: self.cpu.rip() & !0xfff, cr3: self.cpu.cr3(), gpa: gpa & !0xfff }
             }
             None => CodePage::UNKNOWN,
         };
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn decode_length(&mut self, opcode: Opcode) -> Option<u8> {
+        self.find_code_page();
         match self.length_of(opcode) {
             Ok(length) => Some(length),
             Err(LengthError::Exception(exception)) => {
@@ -263,7 +264,61 @@ impl<P: Platform> VirtualProcessor<P> {
     }
 
     #[inline(never)]
+    fn memory(&mut self, fault: &MemoryFault) {
+        if fault.is_walk || fault.is_fetch || !self.quick_memory(fault.gpa) {
+            self.emulate();
+        }
+    }
+
+    /// The quick way through the commonest accesses to a device. False if this is none of them:
+    /// then nothing has changed.
+    #[inline]
+    fn quick_memory(&mut self, gpa: u64) -> bool {
+        const LMA: u64 = 1 << 10;
+        const CS_LONG: u16 = 1 << 9;
+        let code = self.cpu.segment(SegmentRegister::Cs).attributes;
+        if code & CS_LONG == 0 || self.cpu.efer() & LMA == 0 {
+            return false;
+        }
+        let Some(code) = self.known_code(0xff0) else { return false };
+        let mut window = [0; 16];
+        let tsc = self.machine.host().tsc();
+        let (now, guest_tsc) =
+            (self.machine.clock.at(tsc), tsc.wrapping_add(self.cpu.tsc_offset()));
+        let mut bus = Bus::new(self.machine, &mut self.apic, self.index, now, guest_tsc);
+        if bus.fetch(code, &mut window).is_err() {
+            return false;
+        }
+        let registers = Registers(&mut self.cpu);
+        let Some((what, length)) = quick_move(&registers, u128::from_le_bytes(window), gpa) else {
+            return false;
+        };
+        match what {
+            Move::Load(register) => {
+                let mut value = [0; 4];
+                bus.read_device(gpa, &mut value);
+                self.cpu.set_gpr(register as u8, u32::from_le_bytes(value).into());
+            }
+            Move::Store(value) => bus.write_device(gpa, &value.to_le_bytes()),
+        }
+        self.timer_changed |= bus.apic_changed;
+        self.show_task_priority();
+        self.advance_to(self.cpu.rip().wrapping_add(length.into()));
+        true
+    }
+
+    /// The guest-physical address of RIP by the last translation of its page, if it is at most
+    /// `furthest` bytes into the page.
+    #[inline]
+    fn known_code(&self, furthest: u64) -> Option<u64> {
+        let rip = self.cpu.rip();
+        let same = rip & !0xfff == self.code_page.linear && self.cpu.cr3() == self.code_page.cr3;
+        (same && rip & 0xfff <= furthest).then_some(self.code_page.gpa | rip & 0xfff)
+    }
+
+    #[inline(never)]
     fn emulate(&mut self) {
+        self.find_code_page();
         self.emulate_with(|cpu, bus, limits| emulate(cpu, bus, limits));
     }
 

@@ -63,7 +63,7 @@ impl<'a, P: Platform> Bus<'a, P> {
         Target::Nothing
     }
 
-    fn read_device(&mut self, gpa: u64, bytes: &mut [u8]) {
+    pub(crate) fn read_device(&mut self, gpa: u64, bytes: &mut [u8]) {
         bytes.fill(0xff);
         match self.target(gpa, bytes.len()) {
             Target::LocalApic(offset) => {
@@ -79,7 +79,7 @@ impl<'a, P: Platform> Bus<'a, P> {
         }
     }
 
-    fn write_device(&mut self, gpa: u64, bytes: &[u8]) {
+    pub(crate) fn write_device(&mut self, gpa: u64, bytes: &[u8]) {
         let mut word = [0; 4];
         for (to, from) in word.iter_mut().zip(bytes) {
             *to = *from;

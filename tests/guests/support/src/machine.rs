@@ -119,3 +119,16 @@ pub fn power_off() -> ! {
     cpu::out16(PM_CONTROL, SLEEP_ENABLE);
     cpu::stop()
 }
+
+/// Where this guest's image lies.
+pub fn image() -> Range {
+    unsafe extern "C" {
+        static __image_start: u8;
+        static __image_end: u8;
+    }
+    Range {
+        start: (&raw const __image_start) as u64,
+        end: (&raw const __image_end) as u64,
+        kind: RAM,
+    }
+}

@@ -80,17 +80,25 @@ pub struct Report {
     /// Cases that failed.
     pub failed: u64,
     only: Option<&'static str>,
+    skip: Option<&'static str>,
 }
 
 impl Report {
-    /// None yet. `only=PREFIX` on the command line leaves out cases of other names.
+    /// None yet. On the command line `only=PREFIX` leaves out cases of other names,
+    /// `skip=PREFIX` those of such a name.
     pub fn new() -> Self {
-        Self { passed: 0, failed: 0, only: machine::option("only") }
+        Self { passed: 0, failed: 0, only: machine::option("only"), skip: machine::option("skip") }
+    }
+
+    /// Whether a case of this name is to be run.
+    pub fn wants(&self, name: &str) -> bool {
+        let skipped = self.skip.is_some_and(|skip| name.starts_with(skip));
+        !skipped && self.only.is_none_or(|only| name.starts_with(only))
     }
 
     /// Runs a case.
     pub fn case(&mut self, name: &str, case: impl FnOnce() -> Result<(), Failure>) {
-        if self.only.is_some_and(|only| !name.starts_with(only)) {
+        if !self.wants(name) {
             return;
         }
         match case() {

@@ -8,6 +8,7 @@
 //! * [`emulate`] runs an instruction with a memory operand, mostly one that hit MMIO.
 //! * [`emulate_port_string`] runs INS and OUTS.
 //! * [`Paging::translate`] is the guest's own page walk.
+//! * [`quick_move`] is the quick way through the commonest accesses to a device.
 //! * [`instruction_length`] is the quick way past CPUID, HLT, RDMSR and their like.
 #![no_std]
 #![forbid(unsafe_code)]
@@ -24,6 +25,7 @@ mod length;
 mod machine;
 mod memory;
 mod paging;
+mod quick;
 mod segmentation;
 mod stack;
 mod string;
@@ -36,3 +38,4 @@ pub use length::{LengthError, Opcode, code_address, instruction_length};
 pub use machine::{Limits, Outcome, emulate, emulate_port_string};
 pub use memory::{BusError, PhysicalMemory, Ports};
 pub use paging::{Access, Paging, WalkError};
+pub use quick::{Move, quick_move};

@@ -1,0 +1,115 @@
+//! The local APIC's timer.
+
+use guest::{Apic, Failure, Report, cpu, ensure, ensure_eq, time};
+
+use crate::ipi::name;
+use crate::recorder::{clear, count, wait_for};
+
+const VECTOR: u8 = 0x81;
+const TSC_DEADLINE: u32 = 0x6e0;
+const BY_ONE: u32 = 0b1011;
+const BY_16: u32 = 0b0011;
+const MILLISECOND: u64 = time::PM_HZ / 1000;
+
+pub fn cases(report: &mut Report, apic: Apic, mode: &str) {
+    report.case(&name("timer-one-shot", mode), || one_shot(apic));
+    report.case(&name("timer-periodic", mode), || periodic(apic));
+    report.case(&name("timer-masked", mode), || masked(apic));
+    if cpu::cpuid(1, 0)[2] & 1 << 24 != 0 {
+        report.case(&name("timer-deadline", mode), || deadline(apic));
+    }
+    apic.write(Apic::TIMER, Apic::MASKED);
+}
+
+/// Timer ticks per millisecond at divider 1.
+fn rate(apic: Apic) -> u32 {
+    apic.write(Apic::DIVIDE, BY_ONE);
+    apic.write(Apic::TIMER, Apic::MASKED);
+    apic.write(Apic::INITIAL, u32::MAX);
+    let start = time::pm_timer();
+    while time::pm_since(start) < 10 * MILLISECOND {}
+    let ticks = u32::MAX - apic.read(Apic::CURRENT);
+    let elapsed = time::pm_since(start);
+    apic.write(Apic::INITIAL, 0);
+    (u64::from(ticks) * MILLISECOND / elapsed) as u32
+}
+
+fn one_shot(apic: Apic) -> Result<(), Failure> {
+    let rate = rate(apic);
+    for (divider, factor) in [(BY_ONE, 1), (BY_16, 16)] {
+        clear();
+        apic.write(Apic::DIVIDE, divider);
+        apic.write(Apic::TIMER, VECTOR.into());
+        let start = time::pm_timer();
+        apic.write(Apic::INITIAL, 20 * rate / factor);
+        ensure!(apic.read(Apic::CURRENT) > 0, "the count is over at once");
+        ensure!(wait_for(VECTOR, 1, 1_000), "no interrupt, divided by {factor}");
+        let elapsed = time::pm_since(start);
+        ensure!(elapsed > 19 * MILLISECOND, "after {elapsed} PM ticks, {} too early", 20 * MILLISECOND);
+        ensure!(elapsed < 200 * MILLISECOND, "after {elapsed} PM ticks");
+        ensure_eq!(apic.read(Apic::CURRENT), 0, "the count afterwards");
+        time::wait_micros(1_000);
+        ensure_eq!(count(0, VECTOR), 1, "interrupts");
+    }
+    Ok(())
+}
+
+fn periodic(apic: Apic) -> Result<(), Failure> {
+    let rate = rate(apic);
+    clear();
+    apic.write(Apic::DIVIDE, BY_ONE);
+    apic.write(Apic::TIMER, Apic::PERIODIC | u32::from(VECTOR));
+    let start = time::pm_timer();
+    apic.write(Apic::INITIAL, 5 * rate);
+    ensure!(wait_for(VECTOR, 20, 2_000), "only {} interrupts", count(0, VECTOR));
+    let elapsed = time::pm_since(start);
+    apic.write(Apic::INITIAL, 0);
+    ensure!(elapsed > 94 * MILLISECOND, "20 periods of 5 ms in {elapsed} PM ticks");
+    ensure!(elapsed < 500 * MILLISECOND, "20 periods of 5 ms in {elapsed} PM ticks");
+    cpu::open_interrupts_briefly();
+    clear();
+    cpu::enable_interrupts();
+    time::wait_micros(20_000);
+    cpu::disable_interrupts();
+    ensure_eq!(count(0, VECTOR), 0, "interrupts after count 0");
+    Ok(())
+}
+
+fn masked(apic: Apic) -> Result<(), Failure> {
+    clear();
+    apic.write(Apic::TIMER, Apic::MASKED | u32::from(VECTOR));
+    apic.write(Apic::INITIAL, 1000);
+    cpu::enable_interrupts();
+    time::wait_micros(5_000);
+    cpu::disable_interrupts();
+    ensure_eq!(count(0, VECTOR), 0, "interrupts");
+    ensure_eq!(apic.read(Apic::CURRENT), 0, "the count");
+    Ok(())
+}
+
+fn deadline(apic: Apic) -> Result<(), Failure> {
+    let millisecond = time::tsc_hz() / 1000;
+    apic.write(Apic::TIMER, Apic::DEADLINE | u32::from(VECTOR));
+    clear();
+    let end = cpu::rdtsc() + 10 * millisecond;
+    cpu::wrmsr(TSC_DEADLINE, end);
+    ensure_eq!(cpu::rdmsr(TSC_DEADLINE), end, "the deadline");
+    cpu::enable_interrupts();
+    while count(0, VECTOR) == 0 && cpu::rdtsc() < end + 500 * millisecond {}
+    let now = cpu::rdtsc();
+    cpu::disable_interrupts();
+    ensure_eq!(count(0, VECTOR), 1, "interrupts");
+    ensure!(now >= end, "{} TSC ticks too early", end - now);
+    ensure_eq!(cpu::rdmsr(TSC_DEADLINE), 0, "the deadline afterwards");
+    clear();
+    // In the past: at once. Zero: never.
+    cpu::wrmsr(TSC_DEADLINE, 1);
+    ensure!(wait_for(VECTOR, 1, 100), "a deadline in the past");
+    cpu::wrmsr(TSC_DEADLINE, cpu::rdtsc() + 2 * millisecond);
+    cpu::wrmsr(TSC_DEADLINE, 0);
+    cpu::enable_interrupts();
+    time::wait_micros(5_000);
+    cpu::disable_interrupts();
+    ensure_eq!(count(0, VECTOR), 1, "interrupts after deadline 0");
+    Ok(())
+}
