@@ -62,7 +62,7 @@ pub fn tests() -> Vec<Test> {
         test("bad_input::16_mib_of_memory", |environment| {
             let run = Vm::exec(environment, "true").args(["--memory", "16M"]).run()?;
             ensure!([Some(UNUSABLE_VM), Some(BAD_GUEST)].contains(&run.code), "{run:?}");
-            one_line(&run, "memory")
+            one_line(&run, "16 MiB")
         }),
         test("bad_input::no_cpu_and_too_many", |environment| {
             for cpus in ["0", "65"] {
