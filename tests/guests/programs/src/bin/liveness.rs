@@ -90,7 +90,9 @@ fn progress() -> u64 {
 
 fn compute() {
     // SAFETY: counts down in a register.
-    unsafe { core::arch::asm!("2:", "dec {}", "jnz 2b", inout(reg) CHUNK => _, options(nomem, nostack)) };
+    unsafe {
+        core::arch::asm!("2:", "dec {}", "jnz 2b", inout(reg) CHUNK => _, options(nomem, nostack))
+    };
 }
 
 fn nothing(_: &mut Frame) {}

@@ -79,7 +79,8 @@ fn cpuid_basic() -> Result<(), Failure> {
     }
     let [_, ebx, ecx, edx] = cpu::cpuid(7, 0);
     // TSC_ADJUST, SGX, HLE, INVPCID, RTM, resource monitoring, AVX-512F, processor trace.
-    let hidden = 1 << 1 | 1 << 2 | 1 << 4 | 1 << 10 | 1 << 11 | 1 << 12 | 1 << 15 | 1 << 16 | 1 << 25;
+    let hidden =
+        1 << 1 | 1 << 2 | 1 << 4 | 1 << 10 | 1 << 11 | 1 << 12 | 1 << 15 | 1 << 16 | 1 << 25;
     ensure_eq!(ebx & hidden, 0, "leaf 7 EBX");
     // PKU, WAITPKG, LA57, ENQCMD.
     ensure_eq!(ecx & (1 << 3 | 1 << 5 | 1 << 16 | 1 << 29), 0, "leaf 7 ECX");
@@ -91,10 +92,28 @@ fn cpuid_basic() -> Result<(), Failure> {
 
 fn cpuid_unknown(hyperv: bool) -> Result<(), Failure> {
     let first_unknown = if hyperv { 0x4000_0007 } else { 0x4000_0000 };
-    for leaf in [0xa, 0xe, 0xf, 0x10, 0x12, 0x14, 0x1f, 0x20, 0x7fff_ffff, first_unknown, 0x4000_0100,
-        0x8000_0009, 0x8000_000a, 0x8000_001b, 0x8000_001e, 0x8000_001f, 0x8000_0021, 0x8fff_ffff,
-        0xc000_0000, u32::MAX]
-    {
+    for leaf in [
+        0xa,
+        0xe,
+        0xf,
+        0x10,
+        0x12,
+        0x14,
+        0x1f,
+        0x20,
+        0x7fff_ffff,
+        first_unknown,
+        0x4000_0100,
+        0x8000_0009,
+        0x8000_000a,
+        0x8000_001b,
+        0x8000_001e,
+        0x8000_001f,
+        0x8000_0021,
+        0x8fff_ffff,
+        0xc000_0000,
+        u32::MAX,
+    ] {
         for subleaf in [0, 1, u32::MAX] {
             ensure_eq!(cpu::cpuid(leaf, subleaf), [0; 4], "leaf {leaf:#x}.{subleaf:x}");
         }
@@ -117,11 +136,45 @@ fn cpuid_topology() -> Result<(), Failure> {
 
 /// Machine checks, performance counters, speculation, microcode, debugging, SVM, VMX, KVM, far ones.
 fn unknown_msrs() -> Result<(), Failure> {
-    for number in [0, 1, 0x3a, 0x3b, 0x48, 0x4a, 0x79, 0xc1, 0x10a, 0x122, 0x186, 0x1a0, 0x345, 0x38d,
-        0x400, 0x480, 0x560, 0x570, 0xda0, 0x1fff, 0x2000, 0x4000_0200, 0x4b56_4d00, 0xbfff_ffff,
-        0xc000_0084 + 0x20, 0xc000_2000, 0xc001_0000, 0xc001_0058, 0xc001_0061, 0xc001_0111,
-        0xc001_0112, 0xc001_0140, 0xc001_0200, 0xc001_1004, 0xc001_1030, 0xc001_2000, u32::MAX]
-    {
+    for number in [
+        0,
+        1,
+        0x3a,
+        0x3b,
+        0x48,
+        0x4a,
+        0x79,
+        0xc1,
+        0x10a,
+        0x122,
+        0x186,
+        0x1a0,
+        0x345,
+        0x38d,
+        0x400,
+        0x480,
+        0x560,
+        0x570,
+        0xda0,
+        0x1fff,
+        0x2000,
+        0x4000_0200,
+        0x4b56_4d00,
+        0xbfff_ffff,
+        0xc000_0084 + 0x20,
+        0xc000_2000,
+        0xc001_0000,
+        0xc001_0058,
+        0xc001_0061,
+        0xc001_0111,
+        0xc001_0112,
+        0xc001_0140,
+        0xc001_0200,
+        0xc001_1004,
+        0xc001_1030,
+        0xc001_2000,
+        u32::MAX,
+    ] {
         ensure_eq!(read_msr(number), Err(PROTECTION), "RDMSR {number:#x}");
         ensure_eq!(write_msr(number, 0), Err(PROTECTION), "WRMSR {number:#x}");
     }
@@ -130,9 +183,10 @@ fn unknown_msrs() -> Result<(), Failure> {
 
 fn unknown_ports() -> Result<(), Failure> {
     // DMA, 8042 data, parallel port, IDE, VGA, floppy, PCI hot plug, GPE, CPU hot plug, QEMU's own.
-    for port in [0x00, 0x0f, 0x60, 0x81, 0xc0, 0x170, 0x1f0, 0x1ce, 0x278, 0x2e8, 0x378, 0x3b0, 0x3d4, 0x3e8,
-        0x3f0, 0x505, 0x620, 0x660, 0xae00, 0xaf00, 0x0cd8, 0x1000, 0xc000, 0xcfff, 0xfffc]
-    {
+    for port in [
+        0x00, 0x0f, 0x60, 0x81, 0xc0, 0x170, 0x1f0, 0x1ce, 0x278, 0x2e8, 0x378, 0x3b0, 0x3d4,
+        0x3e8, 0x3f0, 0x505, 0x620, 0x660, 0xae00, 0xaf00, 0x0cd8, 0x1000, 0xc000, 0xcfff, 0xfffc,
+    ] {
         cpu::out8(port, 0xa5);
         cpu::out32(port + 4 & !3, 0xa5a5_a5a5);
         ensure_eq!(cpu::in8(port), 0xff, "port {port:#x}");
@@ -196,7 +250,11 @@ fn hypercall() -> Result<(), Failure> {
     for page in [own, 0x000f_ffff_ffff_f000] {
         ensure_eq!(write_msr(HYPERCALL, page | 1), Ok(()), "a page at {page:#x}");
         ensure_eq!(write_msr(REFERENCE_TSC, page | 1), Ok(()), "a page at {page:#x}");
-        ensure_eq!(cpu::read32(own), if own == PAGE { cpu::read32(PAGE) } else { u32::MAX }, "{own:#x}");
+        ensure_eq!(
+            cpu::read32(own),
+            if own == PAGE { cpu::read32(PAGE) } else { u32::MAX },
+            "{own:#x}"
+        );
     }
     ensure_eq!(write_msr(REFERENCE_TSC, 0), Ok(()), "REFERENCE_TSC off");
     ensure_eq!(write_msr(GUEST_OS_ID, 0), Ok(()), "GUEST_OS_ID");

@@ -103,13 +103,7 @@ fn listen_all(apic: Apic, clusters: bool) -> Result<(), Failure> {
 }
 
 /// Sends, and checks that exactly the VPs of `expected` (a mask) get it once.
-fn expect(
-    apic: Apic,
-    target: u32,
-    command: u32,
-    vector: u8,
-    expected: u32,
-) -> Result<(), Failure> {
+fn expect(apic: Apic, target: u32, command: u32, vector: u8, expected: u32) -> Result<(), Failure> {
     clear();
     apic.send(target, command | if command & 0x700 == icr::NMI { 0 } else { vector.into() });
     cpu::enable_interrupts();

@@ -45,7 +45,11 @@ fn one_shot(apic: Apic) -> Result<(), Failure> {
         ensure!(apic.read(Apic::CURRENT) > 0, "the count is over at once");
         ensure!(wait_for(VECTOR, 1, 1_000), "no interrupt, divided by {factor}");
         let elapsed = time::pm_since(start);
-        ensure!(elapsed > 19 * MILLISECOND, "after {elapsed} PM ticks, {} too early", 20 * MILLISECOND);
+        ensure!(
+            elapsed > 19 * MILLISECOND,
+            "after {elapsed} PM ticks, {} too early",
+            20 * MILLISECOND
+        );
         ensure!(elapsed < 200 * MILLISECOND, "after {elapsed} PM ticks");
         ensure_eq!(apic.read(Apic::CURRENT), 0, "the count afterwards");
         time::wait_micros(1_000);

@@ -64,14 +64,8 @@ pub fn cases(report: &mut Report) {
 /// As PUSH of memory takes 8 bytes here, which the page does not answer, only its low half counts.
 fn form((name, code, before, rax, after, rax_after): &Form) -> Result<(), Failure> {
     cpu::write32(COUNT, *before);
-    let mut registers = Registers {
-        rax: *rax,
-        rbx: 4,
-        rcx: 1,
-        rdi: COUNT,
-        rsi: COUNT,
-        ..Registers::default()
-    };
+    let mut registers =
+        Registers { rax: *rax, rbx: 4, rcx: 1, rdi: COUNT, rsi: COUNT, ..Registers::default() };
     let result = attempt_bytes(code, &mut registers);
     ensure_eq!(result.map_err(|fault| fault.vector), Ok(()), "{name}");
     ensure_eq!(cpu::read32(COUNT), *after, "{name}: the register");

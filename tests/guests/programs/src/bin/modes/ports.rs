@@ -1,7 +1,10 @@
 //! IN, OUT, INS and OUTS in every mode, on COM2's scratch register and the 8259's masks.
 
 use guest::modes::{self, Mode, Registers32};
-use guest::{Elsewhere, Failure, Registers, Report, attempt_bytes, attempt_elsewhere, cpu, ensure_eq, selector};
+use guest::{
+    Elsewhere, Failure, Registers, Report, attempt_bytes, attempt_elsewhere, cpu, ensure_eq,
+    selector,
+};
 
 const SCRATCH: u16 = 0x2ff;
 /// The 8259's masks: in reach of the immediate forms.
@@ -61,12 +64,8 @@ fn long() -> Result<(), Failure> {
     let end = run(&[0xfd, 0x6c, 0xfc], 0, 0).map(|r| r.rdi);
     ensure_eq!(end, Ok(BUFFER - 1), "STD; INSB");
     // An INS to a page that is not there: #PF, and RCX, RDI as they were.
-    let mut registers = Registers {
-        rdx: SCRATCH.into(),
-        rcx: 3,
-        rdi: 0x6000_0000_0000,
-        ..Registers::default()
-    };
+    let mut registers =
+        Registers { rdx: SCRATCH.into(), rcx: 3, rdi: 0x6000_0000_0000, ..Registers::default() };
     let fault = attempt_bytes(&[0xf3, 0x6c], &mut registers).err().unwrap_or_default();
     ensure_eq!((fault.vector, fault.cr2), (14, 0x6000_0000_0000), "REP INSB to nowhere");
     ensure_eq!((fault.registers.rcx, fault.registers.rdi), (3, 0x6000_0000_0000), "registers");
