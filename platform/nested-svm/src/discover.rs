@@ -5,7 +5,6 @@ use core::fmt;
 use memory::{GpaRange, MapError, PAGE_SIZE, RamMap};
 
 use crate::apic::MAX_CPUS;
-use crate::vp::CpuFeatures;
 use crate::{fw_cfg, instructions};
 
 /// The hole that PCs have below 1 MiB: video memory, option ROMs, firmware.
@@ -77,6 +76,20 @@ impl fmt::Display for StartError {
 }
 
 impl core::error::Error for StartError {}
+
+/// What the CPU offers beyond the base of SVM.
+#[derive(Clone, Copy, Debug)]
+pub struct CpuFeatures {
+    /// The exit tells where the next instruction starts.
+    pub next_rip: bool,
+    /// XSAVE exists.
+    pub xsave: bool,
+    /// RDTSCP exists, with its MSR.
+    pub rdtscp: bool,
+    /// It is QEMU's software CPU, which takes a virtual interrupt also if its priority only
+    /// equals the task priority.
+    pub inclusive_priority: bool,
+}
 
 /// What the host has given this VM.
 #[derive(Clone, Copy, Debug)]

@@ -4,6 +4,7 @@ use platform_api::{
     Event, Exit, GuestVp, MemoryFault, PortAccess, Segment, SegmentRegister, VpState, Width, gpr,
 };
 
+use crate::discover::CpuFeatures;
 use crate::enable::EFER_SVME;
 use crate::entry::{self, Registers};
 use crate::events::{self, Combined, combine};
@@ -34,20 +35,6 @@ enum NmiMask {
         /// RFLAGS.TF before our step.
         trap_flag: bool,
     },
-}
-
-/// What the CPU offers beyond the base of SVM.
-#[derive(Clone, Copy, Debug)]
-pub struct CpuFeatures {
-    /// The exit tells where the next instruction starts.
-    pub next_rip: bool,
-    /// XSAVE exists.
-    pub xsave: bool,
-    /// RDTSCP exists, with its MSR.
-    pub rdtscp: bool,
-    /// It is QEMU's software CPU, which takes a virtual interrupt also if its priority only
-    /// equals the task priority.
-    pub inclusive_priority: bool,
 }
 
 /// A virtual processor.

@@ -4,8 +4,8 @@ use crate::sdt::table;
 use crate::{IO_APIC, LOCAL_APIC, MachineDescription, PAGE, Range, ecam_length};
 use acpi_tables::Aml;
 use acpi_tables::aml::{
-    AddressSpace, AddressSpaceCacheable, Device, EISAName, IO, Interrupt, Memory32Fixed, Name,
-    Package, PackageBuilder, Path, ResourceTemplate, Scope, ZERO,
+    AddressSpace, AddressSpaceCacheable, Device, IO, Interrupt, Memory32Fixed, Name, Package,
+    PackageBuilder, Path, ResourceTemplate, Scope, ZERO,
 };
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -55,7 +55,7 @@ fn resources(list: &[Resource]) -> Name {
 /// One device with fixed resources.
 fn device(name: &str, id: &str, unique: u8, list: Vec<Resource>) -> Vec<u8> {
     let mut bytes = Vec::new();
-    let hid = Name::new("_HID".into(), &EISAName::new(id));
+    let hid = Name::new("_HID".into(), &eisa_id(id));
     let uid = Name::new("_UID".into(), &unique);
     let crs = resources(&list);
     Device::new(name.into(), Vec::from([&hid as &dyn Aml, &uid, &crs])).to_aml_bytes(&mut bytes);
@@ -106,8 +106,8 @@ fn host_bridge(machine: &MachineDescription<'_>) -> Vec<u8> {
         list.push(Box::new(AddressSpace::new_memory(memory_kind, true, first, last, None)));
     }
     let names = [
-        Name::new("_HID".into(), &EISAName::new("PNP0A08")),
-        Name::new("_CID".into(), &EISAName::new("PNP0A03")),
+        Name::new("_HID".into(), &eisa_id("PNP0A08")),
+        Name::new("_CID".into(), &eisa_id("PNP0A03")),
         Name::new("_UID".into(), &ZERO),
         Name::new("_SEG".into(), &ZERO),
         Name::new("_BBN".into(), &ZERO),
@@ -135,4 +135,32 @@ fn routes(machine: &MachineDescription<'_>) -> Name {
         table.add_element(&Package::new(entry));
     }
     Name::new("_PRT".into(), &table)
+}
+
+/// A compressed identifier such as PNP0A08 (ACPI 6.5, 19.6.36): three letters of five bits, four
+/// hexadecimal digits, most significant byte first. What is neither counts as zero.
+fn eisa_id(name: &str) -> u32 {
+    let mut value = 0_u32;
+    for (place, byte) in name.bytes().enumerate().take(7) {
+        let (bits, digit) = match (place, byte) {
+            (0..=2, b'A'..=b'Z') => (5, byte - b'@'),
+            (_, b'0'..=b'9') => (4, byte - b'0'),
+            (_, b'A'..=b'F') => (4, byte - b'A' + 10),
+            _ => (4, 0),
+        };
+        value = value << bits | u32::from(digit);
+    }
+    value.swap_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identifiers_are_those_of_the_specification() {
+        assert_eq!(eisa_id("PNP0C02"), 0x020c_d041);
+        assert_eq!(eisa_id("PNP0A08"), 0x080a_d041);
+        assert_eq!(eisa_id("PNP0501"), 0x0105_d041);
+    }
 }

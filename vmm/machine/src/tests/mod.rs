@@ -163,7 +163,7 @@ fn a_deadline_wakes_a_halted_vp() {
     assert_eq!(vp.activity, Activity::Running);
     assert_eq!(vp.cpu.offered, Some(0x41));
     let now = vp.machine.platform.host().tsc.load(Ordering::SeqCst);
-    assert!(now >= 5_000_000 && now < 5_100_000, "{now}");
+    assert!((5_000_000..5_100_000).contains(&now), "{now}");
 }
 
 #[test]

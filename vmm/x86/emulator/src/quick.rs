@@ -90,7 +90,7 @@ fn effective_address(
     if mode == 3 {
         return None;
     }
-    let extended = |number: u8, bit: u8| Register::from_number(number | (rex & bit) * (8 / bit));
+    let extended = |number: u8, bit: u8| Register::from_number(number | ((rex & bit) * (8 / bit)));
     let mut address = 0;
     let mut relative = false;
     if rm == 4 {
