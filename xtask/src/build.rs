@@ -29,6 +29,12 @@ pub fn image() -> Result<()> {
     build("the paravisor", &arguments, &[], &place::image())
 }
 
+/// Our own test guests.
+pub fn test_guests() -> Result<()> {
+    let arguments = ["--release", "--target", place::BARE_METAL, "-p", "test-guests"];
+    build("the test guests", &arguments, &[], &place::test_guests().join("wall"))
+}
+
 /// The `paravane` command.
 pub fn paravane() -> Result<()> {
     build("the paravane command", &["-p", "paravane"], &[], &place::paravane())

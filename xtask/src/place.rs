@@ -28,6 +28,11 @@ pub fn image() -> PathBuf {
     target().join(BARE_METAL).join("release/paravisor")
 }
 
+/// The folder of our own test guests.
+pub fn test_guests() -> PathBuf {
+    target().join(BARE_METAL).join("release")
+}
+
 /// The guest's agent.
 pub fn agent() -> PathBuf {
     target().join(GUEST).join("agent/agent")

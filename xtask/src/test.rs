@@ -19,6 +19,7 @@ pub fn run(long: bool, filter: Option<&str>) -> Result<ExitCode> {
     setup::rust_target()?;
     setup::qemu()?;
     build::all()?;
+    build::test_guests()?;
     let mut totals = if filter.is_none() { crates()? } else { Totals::default() };
     let vms = vm_tests::run(&environment(long)?, filter, WORKERS);
     totals.passed += vms.passed;
@@ -39,6 +40,7 @@ pub fn environment(long: bool) -> Result<Environment> {
         paravane: place::paravane(),
         image: place::image(),
         agent: place::agent(),
+        guests: place::test_guests(),
         kernel: debian::kernel(&own).context("the kernel of the machine's own suite")?,
         initrd: guest::initrd()?,
         busybox: debian::busybox(&own)?,

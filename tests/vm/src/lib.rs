@@ -7,14 +7,15 @@ mod bad_input;
 mod budgets;
 mod command;
 mod console;
+mod guests;
 mod kernels;
 mod life;
 mod machine;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Instant;
 
@@ -27,6 +28,8 @@ pub struct Environment {
     pub image: PathBuf,
     /// The guest's agent.
     pub agent: PathBuf,
+    /// The folder of our own test guests.
+    pub guests: PathBuf,
     /// The kernel of the machine's own suite.
     pub kernel: PathBuf,
     /// The default initrd.
@@ -96,7 +99,9 @@ pub struct Totals {
 
 /// Runs the tests whose name contains `filter`, `workers` at a time; prints a line for each.
 pub fn run(environment: &Environment, filter: Option<&str>, workers: usize) -> Totals {
+    let cases = Arc::new(Mutex::new(Totals::default()));
     let lists = [
+        guests::tests(&cases),
         command::tests(),
         bad_input::tests(),
         console::tests(),
@@ -122,7 +127,13 @@ pub fn run(environment: &Environment, filter: Option<&str>, workers: usize) -> T
             });
         }
     });
-    totals.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
+    let cases = cases.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let vms = totals.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    Totals {
+        passed: vms.passed + cases.passed,
+        failed: vms.failed + cases.failed,
+        skipped: vms.skipped,
+    }
 }
 
 fn run_one(test: &Test, environment: &Environment) -> Outcome {

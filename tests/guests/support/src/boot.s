@@ -182,6 +182,8 @@ attempt_fault:
 # Code for attempt_raw: goes to r8:rcx with stack r9:rdx and flags rbp, by IRETQ.
 .globl go_elsewhere
 go_elsewhere:
+    mov ds, r9d                     # IRET would clear what privilege level 3 must not use
+    mov es, r9d
     push r9
     push rdx
     push rbp

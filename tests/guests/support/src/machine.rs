@@ -110,7 +110,7 @@ pub fn option(key: &str) -> Option<&'static str> {
 /// The paravisor's range: reserved, right behind low RAM; none on a machine without it.
 pub fn paravisor() -> Option<Range> {
     let below = |range: &&Range| range.end <= 0xc000_0000 && range.start >= 1 << 20;
-    map().iter().filter(below).filter(|range| range.kind == RESERVED).next_back().copied()
+    map().iter().filter(below).rfind(|range| range.kind == RESERVED).copied()
 }
 
 /// Ends the machine: first as the paravisor's ACPI tables say, then as QEMU's do.

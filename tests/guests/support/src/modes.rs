@@ -164,7 +164,7 @@ pub(crate) fn prepare() {
         cpu::write32(tables + index * 4, (index << 22 | OPEN | LARGE) as u32);
     }
     for index in 0..4 {
-        cpu::write64(tables + 4096 + index * 8, directories() + index * 4096 | 1);
+        cpu::write64(tables + 4096 + index * 8, (directories() + index * 4096) | 1);
     }
 }
 

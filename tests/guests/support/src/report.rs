@@ -4,7 +4,7 @@ use core::fmt::{self, Arguments, Write};
 
 use crate::{machine, println};
 
-const LENGTH: usize = 200;
+const LENGTH: usize = 112;
 
 /// Why a case failed, in words.
 #[derive(Clone, Copy)]

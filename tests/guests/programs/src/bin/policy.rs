@@ -188,7 +188,7 @@ fn unknown_ports() -> Result<(), Failure> {
         0x3e8, 0x3f0, 0x505, 0x620, 0x660, 0xae00, 0xaf00, 0x0cd8, 0x1000, 0xc000, 0xcfff, 0xfffc,
     ] {
         cpu::out8(port, 0xa5);
-        cpu::out32(port + 4 & !3, 0xa5a5_a5a5);
+        cpu::out32((port + 4) & !3, 0xa5a5_a5a5);
         ensure_eq!(cpu::in8(port), 0xff, "port {port:#x}");
     }
     ensure_eq!(cpu::in32(0xfffc), u32::MAX, "the last ports");
@@ -277,11 +277,11 @@ fn agrees(now: impl Fn() -> u64) -> Result<(), Failure> {
 }
 
 fn reference_page() -> Result<(), Failure> {
-    ensure_eq!(write_msr(REFERENCE_TSC, PAGE + 0x1000 | 1), Ok(()), "REFERENCE_TSC");
+    ensure_eq!(write_msr(REFERENCE_TSC, (PAGE + 0x1000) | 1), Ok(()), "REFERENCE_TSC");
     let page = PAGE + 0x1000;
     ensure!(cpu::read32(page) != 0, "the sequence says that the page is not valid");
     let now = || {
-        let scaled = u128::from(cpu::rdtsc()) * u128::from(cpu::read64(page + 8)) >> 64;
+        let scaled = (u128::from(cpu::rdtsc()) * u128::from(cpu::read64(page + 8))) >> 64;
         (scaled as u64).wrapping_add(cpu::read64(page + 16))
     };
     agrees(now)?;

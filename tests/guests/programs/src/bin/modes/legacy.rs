@@ -126,7 +126,14 @@ fn cpuid() -> Result<(), Failure> {
     for mode in Mode::ALL {
         for code in [&[0x0f, 0xa2][..], &[0x66, 0x0f, 0xa2], &[0x2e, 0x67, 0x66, 0x0f, 0xa2]] {
             let end = modes::run(mode, code, Registers32::default());
-            ensure_eq!(end.vector, 0x80, "{mode:?} {code:x?}");
+            ensure_eq!(
+                end.vector,
+                0x80,
+                "{mode:?} {code:x?} error {:#x} CR2 {:#x} EIP {:#x}",
+                end.error_code,
+                end.cr2,
+                end.ip
+            );
             let found = end.registers;
             let found = [found.eax, found.ebx, found.ecx, found.edx];
             ensure_eq!(found, [eax, ebx, ecx, edx], "{mode:?} {code:x?}");

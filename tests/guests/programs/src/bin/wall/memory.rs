@@ -25,7 +25,7 @@ pub fn cases(report: &mut Report, own: Range) {
     report.case("own-memory-read-write", || sweep(own.start, own.end));
     report.case("own-memory-4k-page", || {
         for offset in (0..own.end - own.start).step_by(0x1_0000) {
-            paging::map(paging::root(), ALIAS, 4096, own.start + offset | OPEN);
+            paging::map(paging::root(), ALIAS, 4096, (own.start + offset) | OPEN);
             sweep(ALIAS, ALIAS + 4096)?;
         }
         Ok(())

@@ -14,8 +14,10 @@ const MAGIC: u64 = 0x5061_7261_7661_6e65;
 /// A shutdown soon after the start would end the machine.
 const OLD_ENOUGH: u64 = 1_200_000;
 
-/// The steps by name: each does not return.
-const STEPS: [(&str, fn(Range)); 20] = [
+/// A step by name: it gets the paravisor's range and does not return.
+type Step = (&'static str, fn(Range));
+
+const STEPS: [Step; 20] = [
     ("restart-reset-control", |_| restart()),
     ("restart-keyboard", |_| cpu::out8(0x64, 0xfe)),
     ("restart-port-92", |_| cpu::out8(0x92, 1)),

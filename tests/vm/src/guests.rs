@@ -1,0 +1,96 @@
+//! Our own test guests: each prints a line `test NAME ok` or `test NAME FAILED: REASON` per case,
+//! then `done P passed F failed`, and powers off.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::machine::{Run, Vm};
+use crate::{Environment, Outcome, Stop, Test, Totals, ensure, test};
+
+/// How long a guest may take.
+const LIMIT: &str = "120";
+/// What `wall` writes to the host's ports.
+const ESCAPED: &str = "BROKEN OUT";
+/// Accesses to video memory that must make no exits.
+const VIDEO: u64 = 10_000;
+
+/// A guest with a number of VPs; with or without the Hyper-V interface.
+const RUNS: [(&str, u32, bool); 17] = [
+    ("wall", 1, true),
+    ("wall", 2, true),
+    ("wall", 4, false),
+    ("leftovers", 1, true),
+    ("leftovers", 2, true),
+    ("interrupts", 1, true),
+    ("interrupts", 2, true),
+    ("interrupts", 4, true),
+    ("interrupts", 8, true),
+    ("interrupts", 2, false),
+    ("liveness", 2, true),
+    ("modes", 1, true),
+    ("modes", 1, false),
+    ("policy", 1, true),
+    ("policy", 4, true),
+    ("policy", 1, false),
+    ("policy", 4, false),
+];
+
+/// The tests of this part; `cases` gets the guests' own cases.
+pub fn tests(cases: &Arc<Mutex<Totals>>) -> Vec<Test> {
+    let guests = RUNS.into_iter().map(|(name, cpus, hyperv)| {
+        let cases = Arc::clone(cases);
+        let plain = if hyperv { "" } else { "_without_hyperv" };
+        test(format!("guest::{name}_with_{cpus}_vps{plain}"), move |environment| {
+            let run = start(environment, name, cpus, hyperv, "")?;
+            count(&run, &cases)
+        })
+    });
+    let video = test("guest::video_memory_makes_no_exits", |environment| {
+        let faults = |accesses: u64| -> Result<u64, Stop> {
+            let run = start(environment, "leftovers", 1, true, &format!("video={accesses}"))?;
+            ensure!(run.code == Some(0), "{run:?}");
+            Ok(run.summary["exits"]["nested-page-fault"].as_u64().unwrap_or_default())
+        };
+        let (none, many) = (faults(0)?, faults(VIDEO)?);
+        ensure!(none == many, "{none} page faults without accesses, {many} with {VIDEO}");
+        Ok(())
+    });
+    guests.chain([video]).collect()
+}
+
+fn start(
+    environment: &Environment,
+    name: &str,
+    cpus: u32,
+    hyperv: bool,
+    words: &str,
+) -> anyhow::Result<Run> {
+    let text = format!("{words} {}", if hyperv { "" } else { "hyperv=off" });
+    let vm = Vm::new(environment).args(["--timeout", LIMIT, "-m", "128M", "-a", text.trim()]);
+    let vm = vm.args(["-c", &cpus.to_string(), "--kernel"]).arg(environment.guests.join(name));
+    let vm = if hyperv { vm } else { vm.args(["--no-hyperv"]) };
+    vm.run_within(Duration::from_secs(150))
+}
+
+/// Counts what the guest reports; fails with the lines of the cases that failed.
+fn count(run: &Run, cases: &Mutex<Totals>) -> Outcome {
+    let text = String::from_utf8_lossy(&run.output);
+    let (mut passed, mut failures) = (0, vec![]);
+    for line in text.lines().filter_map(|line| line.trim_end().strip_prefix("test ")) {
+        if line.ends_with(" ok") {
+            passed += 1;
+        } else {
+            failures.push(line.to_owned());
+        }
+    }
+    let mut totals = cases.lock().unwrap_or_else(PoisonError::into_inner);
+    totals.passed += passed;
+    totals.failed += failures.len();
+    drop(totals);
+    ensure!(failures.is_empty(), "{}", failures.join("\n"));
+    ensure!(run.code == Some(0), "code {:?} after {passed} cases\n{}", run.code, run.errors);
+    let end = format!("done {passed} passed 0 failed");
+    ensure!(text.lines().any(|line| line.trim_end() == end), "no `{end}` in\n{text}");
+    ensure!(!run.errors.contains(ESCAPED), "the guest reached the host's port\n{}", run.errors);
+    Ok(())
+}
