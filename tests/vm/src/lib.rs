@@ -103,7 +103,7 @@ pub struct Totals {
 pub fn run(environment: &Environment, filter: Option<&str>, workers: usize) -> Totals {
     let cases = Arc::new(Mutex::new(Totals::default()));
     let lists = [
-        guests::tests(&cases),
+        guests::tests(&cases, environment.long),
         command::tests(),
         bad_input::tests(),
         console::tests(),
