@@ -136,7 +136,7 @@ fn run_help() -> String {
       a console; Ctrl-A X leaves
   paravane run -k vmlinuz -i initrd.img -c 4 --exec 'nproc; dmesg | tail'
       a command's output, and nothing else
-  paravane run -k vmlinuz -i initrd.img --exec true --json - 
+  paravane run -k vmlinuz -i initrd.img --exec true --json -
       how often the guest exited, and why
   paravane run -k memtest86+x64.bin -a console=ttyS0 --timeout 600 -- -rtc base=utc
 

@@ -14,6 +14,7 @@ mod summary;
 mod symbolize;
 mod terminal;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
@@ -25,13 +26,9 @@ fn main() -> ExitCode {
         Action::Run(options) => ExitCode::from(run::run(&options)),
         Action::Symbolize(options) => finish(symbolize::file(&options)),
         Action::Completions { shell } => {
-            clap_complete::generate(
-                shell,
-                &mut Arguments::command(),
-                "paravane",
-                &mut std::io::stdout(),
-            );
-            ExitCode::SUCCESS
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "paravane", &mut script);
+            finish(std::io::stdout().write_all(&script).map_err(Into::into))
         }
         Action::Guard(options) => finish(Err(guardian::become_program(&options))),
     }

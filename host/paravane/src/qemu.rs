@@ -14,8 +14,9 @@ use crate::files::Files;
 use crate::guardian;
 
 const PROGRAM: &str = "qemu-system-x86_64";
-/// The software CPU: it has AMD-V and nested paging.
-const TCG_CPU: &str = "EPYC,+svm,+npt";
+/// The software CPU: it has AMD-V and nested paging. QEMU 7.2 corrupts flags where several CPUs
+/// contend for a CMPXCHG16B, so guests had better not find it.
+const TCG_CPU: &str = "EPYC,+svm,+npt,-cx16";
 
 /// The sockets that QEMU connects to, each a file in the run's directory.
 pub mod socket {
@@ -47,7 +48,7 @@ pub fn command(
     command.args(["-display", "none", "-vga", "none", "-machine", "q35,smm=off"]);
     match accel {
         Accel::Kvm => command.args(["-accel", "kvm", "-cpu", "host"]),
-        Accel::Tcg => command.args(["-accel", "tcg,thread=multi", "-cpu", TCG_CPU]),
+        Accel::Tcg => command.args(["-accel", "tcg", "-cpu", TCG_CPU]),
     };
     command.arg("-m").arg(format!("{}k", options.memory >> 10));
     command.arg("-smp").arg(options.cpus.to_string());

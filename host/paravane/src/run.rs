@@ -265,7 +265,7 @@ impl<'a> Vm<'a> {
         if let Err(error) = written {
             self.wish = Some((Failure::Ours, format!("standard output: {error}")));
         } else if self.parser.is_broken() {
-            let why = "the guest spoils the channel of the command's output";
+            let why = "the guest started again, or spoils the channel of the command's output";
             self.wish = Some((Failure::GuestDied, why.to_owned()));
         }
     }

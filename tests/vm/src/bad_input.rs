@@ -29,22 +29,7 @@ fn files() -> Vec<Test> {
         test("bad_input::a_kernel_that_is_a_folder", |environment| {
             refused(with_kernel(environment, "/".as_ref())?, BAD_GUEST, "is no file")
         }),
-        test("bad_input::a_truncated_kernel", |environment| {
-            let kernel = std::fs::read(&environment.kernel)?;
-            // From a piece of the header to all but the last byte of it.
-            for length in [0, 100, 600, 10_000, kernel.len() / 2, kernel.len() - 20_000] {
-                let folder = tempfile::tempdir()?;
-                let path = folder.path().join("kernel");
-                std::fs::write(&path, kernel.get(..length).unwrap_or_default())?;
-                refused(with_kernel(environment, &path)?, BAD_GUEST, "kernel").map_err(|stop| {
-                    match stop {
-                        Stop::Failed(text) => Stop::Failed(format!("{length} bytes: {text}")),
-                        skipped => skipped,
-                    }
-                })?;
-            }
-            Ok(())
-        }),
+        test("bad_input::a_truncated_kernel", truncated),
         test("bad_input::a_file_that_is_no_kernel", |environment| {
             let folder = tempfile::tempdir()?;
             let path = folder.path().join("text");
@@ -89,16 +74,7 @@ fn machines() -> Vec<Test> {
             let run = Vm::exec(environment, "true").args(["--", "-cpu", "qemu64,-svm"]).run()?;
             refused(run, UNUSABLE_VM, "CPU")
         }),
-        test("bad_input::a_malformed_configuration", |environment| {
-            let folder = tempfile::tempdir()?;
-            let path = folder.path().join("config");
-            for text in ["colour=red\n", "log", "\u{0}", &"\n".repeat(5000)] {
-                std::fs::write(&path, text)?;
-                let run = Vm::exec(environment, "true").args(["--config"]).arg(&path).run()?;
-                refused(run, BAD_CONFIG, "configuration")?;
-            }
-            Ok(())
-        }),
+        test("bad_input::a_malformed_configuration", malformed),
         test("bad_input::qemu_is_missing", |environment| {
             refused(Vm::exec(environment, "true").env("PATH", "/nonexistent").run()?, QEMU, "QEMU")
         }),
@@ -108,6 +84,34 @@ fn machines() -> Vec<Test> {
             Ok(())
         }),
     ]
+}
+
+/// Cut from within the header to almost at the end.
+fn truncated(environment: &Environment) -> Outcome {
+    let kernel = std::fs::read(&environment.kernel)?;
+    for length in [0, 100, 600, 10_000, kernel.len() / 2, kernel.len() - 20_000] {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("kernel");
+        std::fs::write(&path, kernel.get(..length).unwrap_or_default())?;
+        refused(with_kernel(environment, &path)?, BAD_GUEST, "kernel").map_err(
+            |stop| match stop {
+                Stop::Failed(text) => Stop::Failed(format!("{length} bytes: {text}")),
+                skipped => skipped,
+            },
+        )?;
+    }
+    Ok(())
+}
+
+fn malformed(environment: &Environment) -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("config");
+    for text in ["colour=red\n", "log", "\u{0}", &"\n".repeat(5000)] {
+        std::fs::write(&path, text)?;
+        let run = Vm::exec(environment, "true").args(["--config"]).arg(&path).run()?;
+        refused(run, BAD_CONFIG, "configuration")?;
+    }
+    Ok(())
 }
 
 fn with_kernel(environment: &Environment, kernel: &Path) -> anyhow::Result<Run> {

@@ -13,6 +13,7 @@ pub fn tests() -> Vec<Test> {
             exits(environment, "4", "exits.quiet-boot-4-vps")
         }),
         test("budgets::memory_that_the_guest_loses", memory),
+        test("budgets::instructions_of_exits", instructions),
     ]
 }
 
@@ -27,6 +28,29 @@ fn exits(environment: &Environment, cpus: &str, name: &str) -> Outcome {
     let most = budget(environment, name)?;
     ensure!(run.exits() <= most, "{} exits; the budget is {most}", run.exits());
     Ok(())
+}
+
+/// Two runs count the same, and no more than is allowed.
+fn instructions(environment: &Environment) -> Outcome {
+    let first = costs(environment)?;
+    let second = costs(environment)?;
+    ensure!(first == second, "two runs differ:\n{first:?}\n{second:?}");
+    for (name, most) in &environment.budgets {
+        let Some(wanted) = name.strip_prefix("instructions.") else { continue };
+        let found = first.iter().find(|(name, _)| name == wanted).map(|(_, count)| *count);
+        ensure!(found.is_some_and(|count| count <= *most as u64), "{name}: {found:?}, not {most}");
+    }
+    Ok(())
+}
+
+/// What the guest `cost` counts, by name; RDTSC counts instructions for it.
+fn costs(environment: &Environment) -> Result<Vec<(String, u64)>, Stop> {
+    let vm = Vm::new(environment).args(["--timeout", "90", "--memory", "128M", "--kernel"]);
+    let vm = vm.arg(environment.guests.join("cost"));
+    let text = vm.args(["--", "-icount", "shift=0,sleep=off"]).run()?.text()?;
+    let lines = text.lines().filter_map(|line| line.trim().strip_prefix("count cost."));
+    let pairs = lines.filter_map(|line| line.split_once(' '));
+    Ok(pairs.filter_map(|(name, count)| Some((name.to_owned(), count.parse().ok()?))).collect())
 }
 
 fn memory(environment: &Environment) -> Outcome {
