@@ -135,8 +135,9 @@ fn rtc(enable: u8, times: u32, millis: u64) -> bool {
     set_hook(Some(read_status_c));
     let old = cmos(0x0b);
     set_cmos(0x0b, old & 0x8f | enable);
-    cmos(0x0c);
     set_pin(RTC_PIN, VECTOR.into(), 0);
+    // Last: an edge that came while the pin was masked is lost, and the line stays high until this.
+    cmos(0x0c);
     let came = wait_for(VECTOR, times, millis);
     set_cmos(0x0b, old & 0x8f);
     cmos(0x0c);
