@@ -34,6 +34,8 @@ pub enum Exit {
         /// The error code, for the vectors that push one.
         error_code: Option<u32>,
     },
+    /// MOV to CR8, as [`crate::GuestVp::watch_task_priority`] asked for.
+    TaskPriority,
     /// INT1: raises #DB behind itself.
     Int1,
     /// An instruction that the guest's CPU does not have.

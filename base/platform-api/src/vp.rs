@@ -102,6 +102,8 @@ pub trait GuestVp {
     /// guest's CR8, and delivers it when the guest lowers CR8. Where it does not, only what CR8
     /// allows may be offered.
     fn compares_task_priority(&self) -> bool;
+    /// Asks for [`Exit::TaskPriority`] at each write of CR8, or no longer.
+    fn watch_task_priority(&mut self, on: bool);
     /// The offered vector, if the guest has taken it since the last call.
     fn taken_interrupt(&mut self) -> Option<u8>;
     /// Asks for [`Exit::InterruptWindow`] as soon as the guest can take an interrupt.

@@ -176,3 +176,13 @@ pub(crate) unsafe fn xsetbv(value: u64) {
     // SAFETY: the caller vouches; our own code uses none of the components.
     unsafe { asm!("xsetbv", in("ecx") 0, in("eax") low, in("edx") high, options(nostack)) };
 }
+
+/// Zeroes DR0 to DR3, which no code of ours uses: they hold the guest's values.
+pub(crate) fn reset_breakpoints() {
+    // SAFETY: the registers only matter with DR7, which is ours and zero while we run.
+    unsafe {
+        asm!(
+            "mov dr0, {zero}", "mov dr1, {zero}", "mov dr2, {zero}", "mov dr3, {zero}",
+            zero = in(reg) 0u64, options(nomem, nostack));
+    }
+}

@@ -5,6 +5,7 @@ use platform_api::{Segment, SegmentRegister};
 
 /// Offsets into the control area (table B-1).
 pub(crate) mod control {
+    pub(crate) const INTERCEPT_CR_WRITES: usize = 0x002;
     pub(crate) const INTERCEPT_EXCEPTIONS: usize = 0x008;
     pub(crate) const INTERCEPT_1: usize = 0x00c;
     pub(crate) const INTERCEPT_2: usize = 0x010;
@@ -69,6 +70,7 @@ pub(crate) mod event {
 
 /// Exit codes (appendix C).
 pub(crate) mod exit {
+    pub(crate) const WRITE_CR8: u64 = 0x18;
     pub(crate) const EXCEPTION: u64 = 0x40;
     pub(crate) const EXCEPTION_LAST: u64 = 0x5f;
     pub(crate) const INTERRUPT: u64 = 0x60;

@@ -211,6 +211,7 @@ impl SvmVp {
                 self.step_over_iret();
                 return None;
             }
+            exit::WRITE_CR8 => Exit::TaskPriority,
             exit::VMMCALL => Exit::Hypercall,
             exit::XSETBV => Exit::Xsetbv,
             exit::INVD | exit::WBINVD => Exit::CacheFlush,
@@ -260,16 +261,6 @@ impl SvmVp {
             // SAFETY: as above.
             unsafe { instructions::xsetbv(1) };
         }
-    }
-}
-
-/// Zeroes DR0 to DR3, which no code of ours uses: they hold the guest's values.
-fn reset_breakpoints() {
-    // SAFETY: the registers only matter with DR7, which is ours and zero while we run.
-    unsafe {
-        core::arch::asm!(
-            "mov dr0, {zero}", "mov dr1, {zero}", "mov dr2, {zero}", "mov dr3, {zero}",
-            zero = in(reg) 0u64, options(nomem, nostack));
     }
 }
 
@@ -325,10 +316,11 @@ impl GuestVp for SvmVp {
         self.vmcb.write_u64(control::INTERRUPT_SHADOW, 0);
         self.vmcb.write_u32(control::VIRTUAL_INTERRUPT, virtual_interrupt::MASKING);
         self.vmcb.write_u8(control::TLB_CONTROL, TLB_FLUSH_ALL);
+        self.watch_task_priority(false);
         self.intercept(intercepts::IRET | intercepts::VIRTUAL_INTERRUPT, false);
         (self.nmi, self.offered, self.displaced) = (NmiMask::Open, None, None);
         (self.shut_down, self.window_wanted) = (false, false);
-        reset_breakpoints();
+        instructions::reset_breakpoints();
         if power_on {
             self.reset_fpu();
             if self.features.rdtscp {
@@ -562,6 +554,10 @@ impl GuestVp for SvmVp {
     fn compares_task_priority(&self) -> bool {
         // QEMU 7.2 aborts when the guest lowers CR8 below a virtual interrupt that waits.
         !self.features.inclusive_priority
+    }
+
+    fn watch_task_priority(&mut self, on: bool) {
+        self.vmcb.write_u16(control::INTERCEPT_CR_WRITES, u16::from(on) << 8);
     }
 
     #[inline]

@@ -15,6 +15,13 @@ const BAD_GUEST: i32 = 70;
 
 /// The tests of this part.
 pub fn tests() -> Vec<Test> {
+    let mut tests = files();
+    tests.extend(machines());
+    tests
+}
+
+/// Kernels and initrds that can not be used.
+fn files() -> Vec<Test> {
     vec![
         test("bad_input::a_kernel_that_is_missing", |environment| {
             refused(with_kernel(environment, "/nonexistent".as_ref())?, BAD_GUEST, "/nonexistent")
@@ -37,6 +44,12 @@ pub fn tests() -> Vec<Test> {
             let run = vm.arg(&path).args(["--kernel"]).arg(&environment.kernel).run()?;
             refused(run, BAD_GUEST, "initrd")
         }),
+    ]
+}
+
+/// Settings and machines that can not be used.
+fn machines() -> Vec<Test> {
+    vec![
         test("bad_input::a_command_line_too_long", |environment| {
             let run = Vm::exec(environment, "true").args(["--append", &"x".repeat(5000)]).run()?;
             refused(run, BAD_GUEST, "command line")?;

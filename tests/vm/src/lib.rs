@@ -66,6 +66,8 @@ type Outcome = Result<(), Stop>;
 /// A test by name.
 struct Test {
     name: String,
+    /// It measures, so nothing else may run beside it.
+    alone: bool,
     body: Box<dyn Fn(&Environment) -> Outcome + Send + Sync>,
 }
 
@@ -73,7 +75,7 @@ fn test(
     name: impl Into<String>,
     body: impl Fn(&Environment) -> Outcome + Send + Sync + 'static,
 ) -> Test {
-    Test { name: name.into(), body: Box::new(body) }
+    Test { name: name.into(), alone: false, body: Box::new(body) }
 }
 
 /// Ends a test unless the condition holds.
@@ -101,7 +103,7 @@ pub struct Totals {
 pub fn run(environment: &Environment, filter: Option<&str>, workers: usize) -> Totals {
     let cases = Arc::new(Mutex::new(Totals::default()));
     let lists = [
-        guests::tests(&cases),
+        guests::tests(&cases, environment.long),
         command::tests(),
         bad_input::tests(),
         console::tests(),
@@ -111,9 +113,22 @@ pub fn run(environment: &Environment, filter: Option<&str>, workers: usize) -> T
         budgets::tests(),
     ];
     let wanted = |test: &Test| filter.is_none_or(|filter| test.name.contains(filter));
-    let tests: Vec<Test> = lists.into_iter().flatten().filter(wanted).collect();
-    let next = AtomicUsize::new(0);
+    let tests = lists.into_iter().flatten().filter(wanted);
+    let (alone, together): (Vec<Test>, Vec<Test>) = tests.partition(|test| test.alone);
     let totals = Mutex::new(Totals::default());
+    run_list(&together, environment, workers, &totals);
+    run_list(&alone, environment, 1, &totals);
+    let cases = cases.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let vms = totals.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    Totals {
+        passed: vms.passed + cases.passed,
+        failed: vms.failed + cases.failed,
+        skipped: vms.skipped,
+    }
+}
+
+fn run_list(tests: &[Test], environment: &Environment, workers: usize, totals: &Mutex<Totals>) {
+    let next = AtomicUsize::new(0);
     thread::scope(|scope| {
         for _ in 0..workers.max(1) {
             scope.spawn(|| {
@@ -127,13 +142,6 @@ pub fn run(environment: &Environment, filter: Option<&str>, workers: usize) -> T
             });
         }
     });
-    let cases = cases.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let vms = totals.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    Totals {
-        passed: vms.passed + cases.passed,
-        failed: vms.failed + cases.failed,
-        skipped: vms.skipped,
-    }
 }
 
 fn run_one(test: &Test, environment: &Environment) -> Outcome {

@@ -122,8 +122,9 @@ impl Header {
         Some(Ok(Self {
             version,
             code,
-            // In paragraphs; a 16-bit field before protocol 2.04, and too small for big kernels.
-            file_end: code + 16 * since(0x204, long(field::SYSSIZE)?, 0),
+            // In paragraphs, of which the last may be cut short; before protocol 2.04 the field has
+            // 16 bits, too few for big kernels.
+            file_end: code + (16 * since(0x204, long(field::SYSSIZE)?, 0)).saturating_sub(15),
             start,
             align: if align.is_power_of_two() { align.max(PAGE) } else { PAGE },
             relocatable: since(0x205, relocatable, 0) != 0,

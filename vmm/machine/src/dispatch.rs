@@ -65,6 +65,7 @@ impl<P: Platform> VirtualProcessor<P> {
                 self.cpu.inject(Event::Exception { vector, error_code });
             }
             Exit::Int1 if self.advance(INT1) => self.cpu.inject(DEBUG),
+            Exit::TaskPriority => self.write_task_priority(),
             Exit::Undefined => self.cpu.inject(INVALID_OPCODE),
             Exit::HostNmi => self.host_nmi(),
             Exit::Shutdown => self.machine.ask_to_gather(Gathering::TripleFault),
@@ -118,6 +119,19 @@ impl<P: Platform> VirtualProcessor<P> {
     fn length_at_known_code(&self, opcode: Opcode) -> Option<u8> {
         let gpa = self.known_code(0xffc)?;
         opcode.length_in(fetch_4(self.machine.platform.memory(), gpa)?)
+    }
+
+    /// The register that a MOV to CR8 in 64-bit mode at RIP reads: REX.R, 0F 22, a ModRM byte with
+    /// CR0's number, which REX.R makes CR8's (AMD64 APM vol. 3, MOV CRn).
+    pub(crate) fn task_priority_operand(&mut self) -> Option<u8> {
+        self.find_code_page();
+        let code = fetch_4(self.machine.platform.memory(), self.known_code(0xffc)?)?;
+        match code.to_le_bytes() {
+            [rex @ 0x44..=0x4f, 0x0f, 0x22, modrm @ 0xc0..=0xc7] if rex & 4 != 0 => {
+                Some(modrm & 7 | (rex & 1) << 3)
+            }
+            _ => None,
+        }
     }
 
     /// Looks up where the page of RIP is now.

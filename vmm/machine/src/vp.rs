@@ -8,6 +8,7 @@ use platform_api::{Event, Exit, GuestVp, Host, Platform, VpState};
 use policy::Mtrrs;
 
 use crate::chipset::MINIMUM_TIMER_PERIOD;
+use crate::dispatch::GENERAL_PROTECTION;
 use crate::lifecycle::Gathering;
 use crate::machine::Machine;
 use crate::mailbox::{Mail, Mailbox, Order};
@@ -18,9 +19,6 @@ const STRING_ITERATIONS: u32 = 256;
 const INTERRUPT_FLAG: u64 = 1 << 9;
 /// The furthest deadline that the host's timer is asked for, in seconds: its counter is short.
 const FURTHEST_DEADLINE: u64 = 4;
-
-/// How often a VP looks whether the guest has lowered CR8, where the CPU does not tell.
-const LOOKS_PER_SECOND: u64 = 1_000;
 
 /// What a VP does when nothing interrupts it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +61,7 @@ pub struct VirtualProcessor<P: Platform> {
     offer_due: bool,
     /// An NMI waits.
     nmi_pending: bool,
-    /// An interrupt waits for the guest to lower CR8, on a CPU that would not tell.
+    /// An interrupt waits for the guest to lower CR8, which is watched.
     held_back: bool,
     /// The host TSC that our timer is set for.
     armed: Option<u64>,
@@ -297,14 +295,37 @@ impl<P: Platform> VirtualProcessor<P> {
         self.cpu.offer_interrupt(vector);
     }
 
-    /// Offers what the task priority allows now. Should it hold something back, the guest may
-    /// lower CR8 without an exit: a timer makes sure of one.
+    /// Offers what the task priority allows now; should it hold something back, a write of CR8
+    /// exits.
     fn offer_by_task_priority(&mut self) {
         let allowed = self.apic.pending();
         self.cpu.offer_interrupt(allowed);
-        let held = allowed.is_none();
-        self.timer_changed |= held != self.held_back;
-        self.held_back = held;
+        if self.held_back != allowed.is_none() {
+            self.held_back = allowed.is_none();
+            self.cpu.watch_task_priority(self.held_back);
+        }
+    }
+
+    /// A write of CR8 while an interrupt is held back: done here, so that the interrupt follows.
+    ///
+    /// Only the form of 64-bit mode is known; another runs unwatched, and what is held back comes
+    /// with a later exit.
+    #[cold]
+    pub(crate) fn write_task_priority(&mut self) {
+        match self.task_priority_operand() {
+            Some(register) => match u8::try_from(self.cpu.gpr(register)) {
+                Ok(class @ 0..16) => {
+                    self.apic.set_task_priority_class(class);
+                    self.cpu.set_cr8(class);
+                    self.advance_to(self.cpu.rip().wrapping_add(4));
+                }
+                _ => self.cpu.inject(GENERAL_PROTECTION),
+            },
+            None => {
+                self.held_back = false;
+                self.cpu.watch_task_priority(false);
+            }
+        }
     }
 
     /// Brings an NMI to the CPU. If another event goes first, an interrupt of our own makes the
@@ -355,10 +376,7 @@ impl<P: Platform> VirtualProcessor<P> {
         let devices = (devices != u64::MAX)
             .then(|| self.machine.clock.tsc_at(device::Instant::from_nanos(devices)));
         let host = self.machine.host();
-        let held = self.held_back && self.apic.pending_at_any_task_priority().is_some();
-        let look_again = held
-            .then(|| host.tsc().saturating_add(self.machine.clock.frequency() / LOOKS_PER_SECOND));
-        let first = own.into_iter().chain(devices).chain(look_again).min();
+        let first = own.into_iter().chain(devices).min();
         let wanted = first.map(|first| {
             first.min(host.tsc().saturating_add(FURTHEST_DEADLINE * self.machine.clock.frequency()))
         });

@@ -107,6 +107,7 @@ pub(crate) struct FakeVp {
     pub(crate) entries: u32,
     pub(crate) busy: bool,
     pub(crate) coarse: bool,
+    pub(crate) watched: bool,
 }
 
 impl GuestVp for FakeVp {
@@ -209,6 +210,9 @@ impl GuestVp for FakeVp {
     }
     fn compares_task_priority(&self) -> bool {
         !self.coarse
+    }
+    fn watch_task_priority(&mut self, on: bool) {
+        self.watched = on;
     }
     fn taken_interrupt(&mut self) -> Option<u8> {
         self.taken.take()

@@ -192,12 +192,21 @@ fn an_interrupt_below_the_task_priority_waits_where_the_cpu_does_not_compare() {
     write_msr(&mut vp, 0x83f, 0x51);
     vp.turn();
     assert_eq!(vp.cpu.offered, None);
-    let timer = *vp.machine.platform.host().timer.lock().unwrap();
-    assert!(timer.is_some_and(|at| at <= 1_100_000), "{timer:?}");
-    vp.cpu.cr8 = 0;
-    exit(&mut vp, Exit::HostInterrupt);
+    assert!(vp.cpu.watched);
+    // MOV CR8, R9 in the page where the guest runs; the tables map it to itself.
+    let memory = vp.machine.platform.memory();
+    memory.write(Gpa(0x1000), &[0x45, 0x0f, 0x22, 0xc1]).unwrap();
+    for (table, next) in [(0x2000, 0x3003), (0x3000, 0x83)] {
+        memory.write_u64(Gpa(table), next).unwrap();
+    }
+    let control = platform_api::Control { cr0: 1 << 31, cr3: 0x2000, cr4: 0, efer: 1 << 10 };
+    vp.cpu.state.control = control;
+    vp.cpu.state.segments[SegmentRegister::Cs as usize].attributes = 0xa9b;
+    (vp.cpu.rip, vp.cpu.gpr[9]) = (0x1000, 3);
+    exit(&mut vp, Exit::TaskPriority);
+    assert_eq!((vp.cpu.rip, vp.cpu.cr8), (0x1004, 3));
     vp.turn();
-    assert_eq!(vp.cpu.offered, Some(0x51));
+    assert_eq!((vp.cpu.offered, vp.cpu.watched), (Some(0x51), false));
 }
 
 #[test]
