@@ -77,7 +77,7 @@ fn program(name: &str, package: &str, what: &str) -> Result<()> {
              Debian it would be done now"
         );
     }
-    eprintln!("xtask: installs Debian's package {package}");
+    eprintln!("xtask: installs Debian's package {package} and what it needs; this takes a while");
     install(package).with_context(|| format!("{package} can not be installed"))
 }
 
@@ -85,16 +85,17 @@ fn install(package: &str) -> Result<()> {
     let apt = |arguments: &[&str]| {
         let mut command = Command::new("apt-get");
         command.args(["-q", "-y", "-o", "Dpkg::Use-Pty=0"]).args(arguments);
-        command.env("DEBIAN_FRONTEND", "noninteractive").stdin(Stdio::null());
-        succeed(to_stderr(&mut command))
+        // Its hundred lines matter only where it fails, and then the last one does.
+        output(command.env("DEBIAN_FRONTEND", "noninteractive").stdin(Stdio::null()))
     };
     let install = ["install", "--no-install-recommends", package];
     // The lists may be missing or old: then they are fetched, and it is tried again.
-    apt(&install).or_else(|_| {
+    let installed = apt(&install).or_else(|_| {
         eprintln!("xtask: fetches Debian's package lists");
         apt(&["update"])?;
         apt(&install)
-    })
+    });
+    installed.map(drop)
 }
 
 /// What a helper says must not get into a guest's output.

@@ -27,6 +27,8 @@ use crate::{qemu, symbolize};
 const WAITING: usize = 64;
 /// How long a guest may take to power off after its command.
 const GRACE: Duration = Duration::from_secs(20);
+/// Signals that come so soon after the first belong to it: some senders send two.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// How much of the guest's console is shown when it dies.
 const TAIL: usize = 4096;
 /// What QEMU says of each feature that its software CPU lacks; nothing asked for is among them.
@@ -105,9 +107,14 @@ fn watch(files: &Files, sender: &SyncSender<Event>) -> Result<Readers> {
     let mut signals = Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM])?;
     let events = sender.clone();
     std::thread::spawn(move || {
-        for signal in &mut signals {
-            if events.send(Event::Signal(signal)).is_err() {
-                return;
+        let mut signals = signals.forever();
+        let Some(signal) = signals.next() else { return };
+        let first = Instant::now();
+        // This waits while nobody takes our output. Whoever asks again then gets a quick end.
+        std::thread::spawn(move || events.send(Event::Signal(signal)));
+        for _ in signals {
+            if first.elapsed() > PATIENCE {
+                std::process::exit(End::Failed(Failure::Interrupted).code().into());
             }
         }
     });
@@ -188,16 +195,9 @@ impl<'a> Vm<'a> {
 
     /// Ends QEMU, if it has not ended, and takes the rest of what it sent.
     fn stop(&mut self, readers: Readers, events: &Receiver<Event>) -> Option<ExitStatus> {
-        if self.wish.is_some() || self.child.try_wait().is_ok_and(|status| status.is_none()) {
-            // QEMU closes its standard error a moment before it ends.
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        let by_itself = self.child.try_wait().ok().flatten();
-        if by_itself.is_none() {
-            // It may have ended just now.
-            let _ = self.child.kill();
-        }
-        let status = by_itself.or_else(|| self.child.wait().ok());
+        // A process that is ending keeps its own exit code, whatever signal comes now.
+        let _ = self.child.kill();
+        let status = self.child.wait().ok();
         let finished = std::thread::spawn(|| readers.finish());
         while !finished.is_finished() {
             if let Ok(event) = events.recv_timeout(Duration::from_millis(5)) {
