@@ -30,12 +30,14 @@ pub fn tests(environment: &Environment) -> Vec<Test> {
         }));
     }
     tests.push(test("kernels::memtest_starts_its_tests", |environment| {
-        for cpus in ["1", "4"] {
-            memtest(environment, cpus, "#1", Duration::from_secs(120))?;
-        }
-        Ok(())
+        memtest(environment, "1", "#1", Duration::from_secs(120))
     }));
     if environment.long {
+        // Its CPUs halt after a look at a flag and are woken by NMIs: one that comes between the two
+        // is slept on. More CPUs than the host has make that likely, so this is no everyday test.
+        tests.push(test("kernels::memtest_starts_its_tests_with_4_vps", |environment| {
+            memtest(environment, "4", "#1", Duration::from_secs(120))
+        }));
         tests.push(test("kernels::memtest_passes_once", |environment| {
             memtest(environment, "1", "Pass:      1", Duration::from_secs(3600))
         }));
