@@ -20,10 +20,10 @@ const MIN_GUEST_RAM: u64 = 24 << 20;
 
 /// Pages of our own that each CPU costs: its stacks with their holes, context, control block, host
 /// save area, and the state that VMLOAD brings back.
-const PAGES_PER_CPU: u64 = 16;
+const PAGES_PER_CPU: u64 = 15;
 /// Bytes of heap: a fixed part, and a part for each CPU.
 const HEAP: u64 = 384 << 10;
-const HEAP_PER_CPU: u64 = 8 << 10;
+const HEAP_PER_CPU: u64 = 4 << 10;
 /// Pages for page tables of both kinds, permission maps, and video memory.
 const FIXED_PAGES: u64 = 24 + 5 + 32;
 
