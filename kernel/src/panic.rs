@@ -5,6 +5,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use spin::Mutex;
 
+use crate::log_ring;
 use crate::relocate::layout;
 
 /// Frames that a crash record lists.
@@ -74,6 +75,10 @@ pub fn crash(what: Arguments<'_>, rip: u64, rbp: u64) -> ! {
     let _ = writeln!(out, "panic frame {:#x}", rip.wrapping_sub(offset));
     walk_frames(rbp, |address| {
         let _ = writeln!(out, "panic frame {:#x}", address.wrapping_sub(offset));
+    });
+    let _ = writeln!(out, "panic the log's end follows");
+    log_ring::kept(|piece| {
+        piece.utf8_chunks().for_each(|chunk| (console.write)(chunk.valid()));
     });
     (console.end)()
 }

@@ -57,10 +57,6 @@ pub enum Transfer {
 ///
 /// Whatever a call answers is the host's word.
 pub trait Host: Sync + 'static {
-    /// Reads a port of the host.
-    fn port_read(&self, port: u16, width: Width) -> u32;
-    /// Writes a port of the host.
-    fn port_write(&self, port: u16, width: Width, value: u32);
     /// CPUID of the host CPU: EAX, EBX, ECX, EDX.
     fn cpuid(&self, leaf: u32, subleaf: u32) -> [u32; 4];
     /// The time-stamp counter of this CPU.
@@ -71,11 +67,9 @@ pub trait Host: Sync + 'static {
     fn set_timer(&self, deadline: Option<u64>);
     /// Interrupts CPU `index`, so that its VP leaves the guest or its idling.
     fn kick(&self, index: u32);
-    /// Waits until this CPU is interrupted, and takes the interrupt. Answers at once if one has
-    /// been taken since [`Host::take_interrupts`].
+    /// Waits until this CPU is interrupted, and takes the interrupt. One that already waits ends it
+    /// at once.
     fn idle(&self);
-    /// Takes the interrupts that wait for this CPU.
-    fn take_interrupts(&self);
     /// Whether bytes may have come in on a serial channel since the last call.
     fn serial_event(&self) -> bool;
     /// A byte that somebody typed on the host's console or sent to its second channel.

@@ -108,9 +108,6 @@ pub trait GuestVp {
     fn taken_interrupt(&mut self) -> Option<u8>;
     /// Asks for [`Exit::InterruptWindow`] as soon as the guest can take an interrupt.
     fn request_interrupt_window(&mut self);
-    /// Asks for [`Exit::NmiUnmasked`] as soon as the guest can take an NMI.
-    fn request_nmi_window(&mut self);
-
     /// Names of the exit reasons that are counted, in the order of [`GuestVp::exit_counts`].
     fn exit_names() -> &'static [&'static str];
     /// How often the VP has exited, by reason.

@@ -75,14 +75,6 @@ pub fn end(status: u8) -> ! {
 }
 
 impl Host for SvmHost {
-    fn port_read(&self, port: u16, width: Width) -> u32 {
-        instructions::port_read(port, width)
-    }
-
-    fn port_write(&self, port: u16, width: Width, value: u32) {
-        instructions::port_write(port, width, value);
-    }
-
     fn cpuid(&self, leaf: u32, subleaf: u32) -> [u32; 4] {
         instructions::cpuid(leaf, subleaf)
     }
@@ -106,10 +98,6 @@ impl Host for SvmHost {
 
     fn idle(&self) {
         instructions::sleep();
-    }
-
-    fn take_interrupts(&self) {
-        instructions::open_interrupt_window();
     }
 
     #[inline]

@@ -580,11 +580,6 @@ impl GuestVp for SvmVp {
         self.vmcb.write_u32(control::VIRTUAL_INTERRUPT, old | wanted);
     }
 
-    fn request_nmi_window(&mut self) {
-        // The IRET that ends the NMI in service is intercepted from its injection on. An NMI that
-        // only waits for a shadow or for another event is asked for again after the next exit.
-    }
-
     fn exit_names() -> &'static [&'static str] {
         &exits::NAMES
     }

@@ -50,8 +50,7 @@ pub struct Lines {
 pub struct Signals {
     /// Messages to local APICs.
     pub messages: [Option<(Ipi, bool)>; 2],
-    /// More messages than fit, one bit for each IOAPIC pin; only an EOI of a shared vector can
-    /// cause it.
+    /// The 8259 pair's output has changed.
     pub pic_changed: bool,
 }
 

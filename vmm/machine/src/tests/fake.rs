@@ -29,12 +29,6 @@ pub(crate) struct FakeHost {
 }
 
 impl Host for FakeHost {
-    fn port_read(&self, _: u16, width: Width) -> u32 {
-        width.mask()
-    }
-    fn port_write(&self, port: u16, _: Width, _: u32) {
-        panic!("the guest reached host port {port:#x}");
-    }
     fn cpuid(&self, leaf: u32, _: u32) -> [u32; 4] {
         if leaf == 0x8000_0008 { [0x3028, 0, 0, 0] } else { [u32::MAX; 4] }
     }
@@ -55,7 +49,6 @@ impl Host for FakeHost {
         let timer = self.timer.lock().unwrap().take();
         self.tsc.fetch_max(timer.unwrap_or(0), Ordering::SeqCst);
     }
-    fn take_interrupts(&self) {}
     fn serial_event(&self) -> bool {
         true
     }
@@ -220,7 +213,6 @@ impl GuestVp for FakeVp {
     fn request_interrupt_window(&mut self) {
         self.windows += 1;
     }
-    fn request_nmi_window(&mut self) {}
     fn exit_names() -> &'static [&'static str] {
         &["all"]
     }

@@ -46,8 +46,9 @@ const EXTENDED_1_EDX: u32 = bits(&[
 ]);
 /// Leaf 8000_0007 EDX: the TSC is invariant. The host's is, or it could run no VM with two CPUs.
 const INVARIANT_TSC: u32 = 1 << 8;
-/// Leaf 8000_0008 EBX: CLZERO, saved error pointers, IBPB.
-const EXTENDED_8_EBX: u32 = bits(&[0, 2, 12]);
+/// Leaf 8000_0008 EBX: CLZERO, saved error pointers. Not IBPB: its MSR, PRED_CMD, is none that the
+/// guest has.
+const EXTENDED_8_EBX: u32 = bits(&[0, 2]);
 /// Leaf Dh subleaf 1 EAX: XSAVEOPT, XSAVEC, XGETBV with ECX = 1.
 const LEAF_D_1_EAX: u32 = bits(&[0, 1, 2]);
 
@@ -145,16 +146,6 @@ impl CpuidTable {
     /// Whether the guest has pages of 1 GiB.
     pub fn has_gigabyte_pages(&self) -> bool {
         self.extended[1][3] & 1 << 26 != 0
-    }
-
-    /// Whether the guest has no-execute pages.
-    pub fn has_no_execute(&self) -> bool {
-        self.extended[1][3] & 1 << 20 != 0
-    }
-
-    /// Whether the guest may have IBPB, with its MSR.
-    pub fn has_ibpb(&self) -> bool {
-        self.extended[8][1] & 1 << 12 != 0
     }
 
     /// CPUID of VP `vp`, whose CR4.OSXSAVE and XCR0 are as given. A leaf that no line names is

@@ -76,6 +76,16 @@ fn svm_msrs_do_not_exist() {
 }
 
 #[test]
+fn no_feature_is_offered_whose_msr_is_absent() {
+    // IBPB and its kin, with PRED_CMD and SPEC_CTRL; TSC_ADJUST.
+    let [_, extended, ..] = table(true).look_up(0x8000_0008, 0, 0, false, 1);
+    assert_eq!(extended & (1 << 12 | 1 << 14 | 1 << 15 | 1 << 24), 0);
+    for number in [0x48, 0x49, 0x3b] {
+        assert_eq!(classify(number), MsrKind::Absent);
+    }
+}
+
+#[test]
 fn memory_types_are_checked() {
     assert!(pat_is_valid(0x0007_0406_0007_0406));
     assert!(!pat_is_valid(0x02));
