@@ -76,7 +76,7 @@ pub fn crash(what: Arguments<'_>, rip: u64, rbp: u64) -> ! {
     walk_frames(rbp, |address| {
         let _ = writeln!(out, "panic frame {:#x}", address.wrapping_sub(offset));
     });
-    let _ = writeln!(out, "panic the log's end follows");
+    // The end of the log, raw: for who reads the port or console itself.
     log_ring::kept(|piece| {
         piece.utf8_chunks().for_each(|chunk| (console.write)(chunk.valid()));
     });
