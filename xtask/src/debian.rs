@@ -104,14 +104,14 @@ fn find(folder: &Path, wanted: fn(&str) -> bool) -> Option<PathBuf> {
 }
 
 /// apt with lists and sources of its own.
-struct Apt {
+pub struct Apt {
     suite: String,
     folder: PathBuf,
 }
 
 impl Apt {
     /// Fetches the suite's lists, if they are not there.
-    fn new(suite: &str, folder: &Path) -> Result<Self> {
+    pub fn new(suite: &str, folder: &Path) -> Result<Self> {
         let own = own_suite()?;
         let apt = Self { suite: suite.to_owned(), folder: folder.join("apt") };
         let done = folder.join(LISTS_COMPLETE);
@@ -184,5 +184,20 @@ impl Apt {
             Some(archive) => Ok(archive.clone()),
             None => bail!("apt-get download gave no {package}"),
         }
+    }
+
+    /// Downloads packages and all that they depend on.
+    pub fn download_all(&self, packages: &[&str], folder: &Path) -> Result<Vec<PathBuf>> {
+        let mut command = self.command("apt-get");
+        let archives = folder.join("archives");
+        fs::create_dir_all(archives.join("partial"))?;
+        command.arg("-o").arg(format!("Dir::Cache::archives={}", archives.display()));
+        command.args(["install", "--download-only", "--no-install-recommends", "-q", "-y"]);
+        output(command.args(packages))?;
+        let files = fs::read_dir(archives)?.flatten().map(|entry| entry.path());
+        let mut files: Vec<PathBuf> =
+            files.filter(|path| path.extension().is_some_and(|kind| kind == "deb")).collect();
+        files.sort();
+        Ok(files)
     }
 }

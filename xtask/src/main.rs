@@ -11,6 +11,7 @@ mod run;
 mod setup;
 mod sources;
 mod test;
+mod userspace;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

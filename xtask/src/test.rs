@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use vm_tests::{Environment, Totals};
 
 use crate::check::{Budgets, bare_metal_packages};
-use crate::{build, debian, guest, place, setup};
+use crate::{build, debian, guest, place, setup, userspace};
 
 /// Debian's suites whose kernels are tried: 5.10, 6.1, 6.12.
 const SUITES: [&str; 3] = ["bullseye", "bookworm", "trixie"];
@@ -46,6 +46,7 @@ pub fn environment(long: bool) -> Result<Environment> {
         busybox: debian::busybox(&own)?,
         other_kernels,
         memtest: debian::memtest(&own).map_err(text),
+        kexec: userspace::initrd(&own, userspace::KEXEC).map_err(text),
         budgets: Budgets::read()?.all(),
         long,
     };

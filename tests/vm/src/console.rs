@@ -13,7 +13,8 @@ use crate::{Environment, Outcome, Test, ensure, test};
 
 /// How long a boot may take.
 const BOOT: Duration = Duration::from_secs(60);
-const PROMPT: &str = "/ # ";
+/// What the shell of the default guest shows.
+pub const PROMPT: &str = "/ # ";
 
 /// The tests of this part.
 pub fn tests() -> Vec<Test> {

@@ -1,10 +1,13 @@
 //! Guests that nobody here wrote.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::console::Console;
+use cpio::Archive;
+
+use crate::console::{Console, PROMPT};
 use crate::machine::Vm;
 use crate::{Environment, Outcome, Stop, Test, ensure, test};
 
@@ -29,6 +32,17 @@ pub fn tests(environment: &Environment) -> Vec<Test> {
             Ok(())
         }));
     }
+    let own = ("own_suite".to_owned(), Ok(environment.kernel.clone()));
+    for (suite, kernel) in [own].iter().chain(&environment.other_kernels) {
+        let kernels = [kernel.clone(), kernel.clone()];
+        let [first, second] = kernels;
+        tests.push(test(format!("kernels::{suite}_takes_cpus_off_and_on"), move |all| {
+            offline(all, available(&first)?)
+        }));
+        tests.push(test(format!("kernels::{suite}_starts_itself_by_kexec"), move |all| {
+            kexec(all, available(&second)?)
+        }));
+    }
     tests.push(test("kernels::memtest_starts_its_tests", |environment| {
         memtest(environment, "1", "#1", Duration::from_secs(120))
     }));
@@ -47,6 +61,58 @@ pub fn tests(environment: &Environment) -> Vec<Test> {
 
 fn available(file: &Result<PathBuf, String>) -> Result<&Path, Stop> {
     file.as_deref().map_err(|why| Stop::Skipped(why.clone()))
+}
+
+/// Takes VPs 1 to 3 off and on again; each runs what it is given afterwards.
+fn offline(environment: &Environment, kernel: &Path) -> Outcome {
+    let script = "for round in $(seq 20); do
+            for value in 0 1; do
+                for cpu in 1 2 3; do echo $value > /sys/devices/system/cpu/cpu$cpu/online; done
+                echo $(nproc)
+            done
+        done
+        for cpu in 1 2 3; do taskset -c $cpu true && echo ran; done
+        dmesg -r | grep -E '^<[0-4]>'";
+    let vm = Vm::new(environment).args(["--timeout", "150", "-c", "4", "--exec", script]);
+    let vm = vm.args(["--kernel"]).arg(kernel).args(["--initrd"]).arg(&environment.initrd);
+    let run = vm.run_within(Duration::from_secs(180))?;
+    let text = String::from_utf8_lossy(&run.output);
+    let rounds = "1\n4\n".repeat(20) + "ran\nran\nran\n";
+    ensure!(text.starts_with(&rounds), "code {:?}\n{text}\n{}", run.code, run.errors);
+    for line in text.lines().filter(|line| line.contains("smpboot") || line.contains("stuck")) {
+        return Err(Stop::Failed(format!("the guest complains: {line}")));
+    }
+    Ok(())
+}
+
+/// A running kernel loads itself again and starts that, with no reset between.
+fn kexec(environment: &Environment, kernel: &Path) -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let mut archive = Archive::new();
+    archive.file("init", 0o755, &fs::read(&environment.agent)?);
+    archive.file("boot/kernel", 0o644, &fs::read(kernel)?);
+    archive.file("boot/initrd", 0o644, &fs::read(&environment.initrd)?);
+    let mut initrd = fs::read(available(&environment.kexec)?)?;
+    cpio::append(&mut initrd, &archive.finish());
+    let path = folder.path().join("initrd");
+    fs::write(&path, initrd)?;
+    for cpus in ["1", "4"] {
+        let vm = Vm::new(environment).args(["-c", cpus, "--kernel"]).arg(kernel);
+        let (mut console, _folder) = Console::start_vm(vm.args(["--initrd"]).arg(&path))?;
+        console.wait_for(PROMPT)?;
+        let command = "kexec -l /boot/kernel --initrd=/boot/initrd --reuse-cmdline && kexec -e\n";
+        console.say(command)?;
+        // The second kernel's agent greets again.
+        console.wait_for("powers the guest off")?;
+        console.wait_for(PROMPT)?;
+        console.say("ls /boot; echo $(nproc) CPUs; poweroff -f\n")?;
+        console.wait_for("No such file")?;
+        console.wait_for(&format!("{cpus} CPUs\r\n"))?;
+        let summary = console.end()?;
+        ensure!(summary["end"] == "powered-off", "{summary}");
+        ensure!(summary["counters"]["starts"] == 1, "it was a reset: {summary}");
+    }
+    Ok(())
 }
 
 /// Boots directly and below the paravisor, and compares what was logged at warn or worse.

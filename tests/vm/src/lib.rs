@@ -40,6 +40,8 @@ pub struct Environment {
     pub other_kernels: Vec<(String, Result<PathBuf, String>)>,
     /// memtest86+, or why there is none.
     pub memtest: Result<PathBuf, String>,
+    /// A Debian user space with kexec-tools, or why there is none.
+    pub kexec: Result<PathBuf, String>,
     /// The numbers of `budgets.toml`.
     pub budgets: Vec<(String, f64)>,
     /// Whether tests that take minutes run too.

@@ -1,0 +1,133 @@
+//! A Debian user space made of packages, as a guest's first file system.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use cpio::Archive;
+
+use crate::build::output;
+use crate::debian::{self, Apt};
+use crate::place;
+
+/// A user space by what it is for.
+#[derive(Clone, Copy, Debug)]
+pub struct Flavour {
+    /// The name of its file.
+    pub name: &'static str,
+    /// The packages that are asked for; what they depend on comes with them.
+    pub packages: &'static [&'static str],
+}
+
+/// Starts a kernel from a running one.
+pub const KEXEC: Flavour = Flavour { name: "kexec", packages: &["kexec-tools"] };
+
+/// Folders that are links since Debian merged them into `/usr`.
+const MERGED: [&str; 4] = ["bin", "sbin", "lib", "lib64"];
+/// What a guest without people needs not.
+const LEFT_OUT: [&str; 6] = [
+    "usr/share/doc",
+    "usr/share/man",
+    "usr/share/locale",
+    "usr/share/zoneinfo",
+    "usr/share/info",
+    "usr/share/bash-completion",
+];
+
+/// The user space of a suite: from the cache, or else made of downloaded packages.
+pub fn initrd(suite: &str, flavour: Flavour) -> Result<PathBuf> {
+    let folder = place::cache().join(suite);
+    let file = folder.join(format!("userspace-{}", flavour.name));
+    let note = folder.join(format!("userspace-{}.packages", flavour.name));
+    let wanted = flavour.packages.join(" ");
+    let is_current = || file.exists() && fs::read_to_string(&note).is_ok_and(|old| old == wanted);
+    if is_current() {
+        return Ok(file);
+    }
+    let busybox = debian::busybox(suite)?;
+    let _lock = place::lock(&folder)?;
+    if is_current() {
+        return Ok(file);
+    }
+    let work = tempfile::tempdir_in(&folder)?;
+    eprintln!("xtask: downloads {wanted} of Debian {suite} with all they need");
+    let packages = Apt::new(suite, &folder)?.download_all(flavour.packages, work.path())?;
+    let tree = work.path().join("tree");
+    unpack(&packages, &tree)?;
+    let mut archive = Archive::new();
+    for folder in ["dev", "etc", "proc", "root", "run", "sys", "tmp"] {
+        archive.directory(folder);
+    }
+    archive.device("dev/console", 5, 1);
+    archive.device("dev/null", 1, 3);
+    add(&mut archive, &tree, Path::new(""))?;
+    add_busybox(&mut archive, &tree, &busybox)?;
+    place::write_whole(&file, &archive.finish())?;
+    place::write_whole(&note, wanted.as_bytes())?;
+    Ok(file)
+}
+
+/// Takes all packages' files out into one tree. Nothing of a package is run.
+fn unpack(packages: &[PathBuf], tree: &Path) -> Result<()> {
+    for name in MERGED {
+        fs::create_dir_all(tree.join("usr").join(name))?;
+        symlink(format!("usr/{name}"), tree.join(name))?;
+    }
+    for package in packages {
+        let mut reader = Command::new("dpkg-deb");
+        let mut reader =
+            reader.arg("--fsys-tarfile").arg(package).stdout(Stdio::piped()).spawn()?;
+        let mut tar = Command::new("tar");
+        tar.args(["-x", "--keep-directory-symlink", "--no-same-owner", "-C"]).arg(tree);
+        if let Some(pipe) = reader.stdout.take() {
+            tar.stdin(pipe);
+        }
+        output(&mut tar)?;
+        if !reader.wait()?.success() {
+            bail!("{} can not be unpacked", package.display());
+        }
+    }
+    Ok(())
+}
+
+/// Adds a folder of the tree with all that is in it, in a fixed order.
+fn add(archive: &mut Archive, tree: &Path, relative: &Path) -> Result<()> {
+    let folder = tree.join(relative);
+    let mut names: Vec<_> =
+        fs::read_dir(&folder)?.map(|entry| Ok(entry?.file_name())).collect::<Result<_>>()?;
+    names.sort();
+    for name in names {
+        let relative = relative.join(name);
+        let path = tree.join(&relative);
+        let text = relative.to_str().context("a file name that is not UTF-8")?;
+        let about = path.symlink_metadata()?;
+        if LEFT_OUT.contains(&text) {
+            continue;
+        }
+        if about.is_dir() {
+            archive.directory(text);
+            add(archive, tree, &relative)?;
+        } else if about.is_symlink() {
+            archive.link(text, &fs::read_link(&path)?.to_string_lossy());
+        } else if about.is_file() {
+            archive.file(text, about.mode() & 0o7777, &fs::read(&path)?);
+        }
+    }
+    Ok(())
+}
+
+/// Adds busybox, and its applets where no package has the program.
+fn add_busybox(archive: &mut Archive, tree: &Path, busybox: &Path) -> Result<()> {
+    archive.file("usr/bin/busybox", 0o755, &fs::read(busybox)?);
+    let applets = output(Command::new(busybox).arg("--list"))?;
+    let has = |applet: &str| {
+        let places = ["usr/bin", "usr/sbin"].map(|folder| tree.join(folder).join(applet));
+        places.iter().any(|path| path.symlink_metadata().is_ok())
+    };
+    for applet in applets.lines().filter(|applet| !has(applet) && *applet != "busybox") {
+        archive.link(&format!("usr/bin/{applet}"), "busybox");
+    }
+    Ok(())
+}
