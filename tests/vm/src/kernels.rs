@@ -79,9 +79,8 @@ fn offline(environment: &Environment, kernel: &Path) -> Outcome {
     let text = String::from_utf8_lossy(&run.output);
     let rounds = "1\n4\n".repeat(20) + "ran\nran\nran\n";
     ensure!(text.starts_with(&rounds), "code {:?}\n{text}\n{}", run.code, run.errors);
-    for line in text.lines().filter(|line| line.contains("smpboot") || line.contains("stuck")) {
-        return Err(Stop::Failed(format!("the guest complains: {line}")));
-    }
+    let complaint = text.lines().find(|line| line.contains("smpboot") || line.contains("stuck"));
+    ensure!(complaint.is_none(), "the guest complains: {complaint:?}");
     Ok(())
 }
 

@@ -185,7 +185,7 @@ pub fn tests() -> Vec<Test> {
             Ok(())
         }),
     ];
-    for cpus in [1, 2, 4, 8] {
+    for cpus in [1, 2, 4, 8, 64] {
         tests.push(test(format!("machine::all_of_{cpus}_cpus_work"), move |environment| {
             all_cpus_work(environment, cpus)
         }));
