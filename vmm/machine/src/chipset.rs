@@ -41,8 +41,8 @@ pub trait Deliver {
     fn deliver(&self, ipi: Ipi, level_triggered: bool);
     /// The 8259 pair's output has changed.
     fn pic_changed(&self);
-    /// The devices' first deadline is earlier than before.
-    fn deadline_lowered(&self);
+    /// The devices' first deadline is earlier than before; an access of VP `vp` did that.
+    fn deadline_lowered(&self, vp: u32);
 }
 
 /// What every access needs: the time, the host, and the way to the VPs.
@@ -50,6 +50,8 @@ pub trait Deliver {
 pub struct Access<'a, H, D> {
     /// The time.
     pub now: Instant,
+    /// Whose access it is.
+    pub vp: u32,
     /// The host.
     pub host: &'a H,
     /// Where interrupts go.
@@ -205,7 +207,7 @@ impl Chipset {
         let lowered = self.lower_deadline(pit.deadline());
         drop(pit);
         send(signals, on.to);
-        tell(lowered, on.to);
+        tell(lowered, on);
         result
     }
 
@@ -244,7 +246,7 @@ impl Chipset {
         let lowered = self.lower_deadline(rtc.deadline());
         drop(rtc);
         send(signals, on.to);
-        tell(lowered, on.to);
+        tell(lowered, on);
         result
     }
 
@@ -260,7 +262,7 @@ impl Chipset {
         let lowered = self.lower_deadline(pm.deadline());
         drop(pm);
         send(signals, on.to);
-        tell(lowered, on.to);
+        tell(lowered, on);
         result
     }
 
@@ -280,7 +282,7 @@ impl Chipset {
         let lowered = self.lower_deadline(uart.deadline());
         drop(uart);
         send(signals, on.to);
-        tell(lowered, on.to);
+        tell(lowered, on);
         result
     }
 
@@ -375,9 +377,9 @@ fn is_pci(port: u16, width: Width) -> bool {
     (0xcf8..=0xcff).contains(&port) && (port != 0xcf9 || width != Width::Byte)
 }
 
-fn tell(lowered: bool, to: &impl Deliver) {
+fn tell(lowered: bool, on: &Access<'_, impl Host, impl Deliver>) {
     if lowered {
-        to.deadline_lowered();
+        on.to.deadline_lowered(on.vp);
     }
 }
 

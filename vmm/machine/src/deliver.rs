@@ -1,5 +1,7 @@
 //! The way of an interrupt message to the VPs that it names.
 
+use core::sync::atomic::Ordering;
+
 use local_apic::{Delivery, Destination, Ipi, lowest_priority};
 use platform_api::{Host, Platform};
 
@@ -59,7 +61,9 @@ impl<P: Platform> Deliver for Machine<P> {
         // The pair's output is wired to LINT0 of the first VP.
         self.post(0, |mailbox| mailbox.post(Order::ExtInt));
     }
-    fn deadline_lowered(&self) {
-        self.post(0, |mailbox| mailbox.post(Order::Timer));
+
+    fn deadline_lowered(&self, vp: u32) {
+        self.watcher.store(vp, Ordering::Release);
+        self.post(vp, |mailbox| mailbox.post(Order::Timer));
     }
 }

@@ -244,7 +244,7 @@ impl<P: Platform> VirtualProcessor<P> {
     fn port(&mut self, access: &PortAccess) {
         let now = self.machine.now();
         let chipset = &self.machine.chipset;
-        let on = self.machine.access(now);
+        let on = self.machine.access(now, self.index);
         if access.is_input {
             let value = chipset.read_port(access.port, access.width, &on);
             let mask = u64::from(access.width.mask());
@@ -272,7 +272,8 @@ impl<P: Platform> VirtualProcessor<P> {
     #[cold]
     #[inline(never)]
     fn string_port(&mut self) {
-        let mut ports = PortBus { machine: self.machine, now: self.machine.now(), request: None };
+        let now = self.machine.now();
+        let mut ports = PortBus { machine: self.machine, vp: self.index, now, request: None };
         self.emulate_with(|cpu, bus, limits| emulate_port_string(cpu, bus, &mut ports, limits));
         self.request(ports.request);
     }

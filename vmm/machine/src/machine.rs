@@ -37,6 +37,9 @@ pub struct Machine<P: Platform> {
     pub(crate) lifecycle: Lifecycle,
     /// The guest's TSC minus the host's, after a start of the machine.
     pub(crate) tsc_offset: AtomicU64,
+    /// The VP that watches over the devices' deadlines: the one whose access set the first of them,
+    /// so that a guest pays for a device's ticks on the VP that asked for them.
+    pub(crate) watcher: AtomicU32,
     /// Exit counts of parked VPs: those of VP 0 by reason, then those of VP 1, and so on.
     pub(crate) counts: Mutex<Vec<u64>>,
     /// Lines of the log that the guest may still cause.
@@ -67,6 +70,7 @@ impl<P: Platform> Machine<P> {
             hyperv: config.hyperv.then(|| Mutex::new(Partition::new(hyperv_clock(&clock)))),
             lifecycle: Lifecycle::default(),
             tsc_offset: AtomicU64::new(0),
+            watcher: AtomicU32::new(0),
             counts: Mutex::new(vec![0; vps as usize * P::Vp::exit_names().len()]),
             guest_lines: AtomicU32::new(MAX_GUEST_LINES),
             starts: AtomicU64::new(0),
@@ -117,8 +121,8 @@ impl<P: Platform> Machine<P> {
     }
 
     /// What a device access needs.
-    pub(crate) fn access(&self, now: Instant) -> Access<'_, P::Host, Self> {
-        Access { now, host: self.host(), to: self }
+    pub(crate) fn access(&self, now: Instant, vp: u32) -> Access<'_, P::Host, Self> {
+        Access { now, vp, host: self.host(), to: self }
     }
 
     /// Number of VPs.

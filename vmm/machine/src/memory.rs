@@ -195,6 +195,7 @@ impl<P: Platform> PhysicalMemory for Bus<'_, P> {
 /// The ports as an emulated instruction meets them.
 pub(crate) struct PortBus<'a, P: Platform> {
     pub(crate) machine: &'a Machine<P>,
+    pub(crate) vp: u32,
     pub(crate) now: Instant,
     /// What an access asked of the whole machine.
     pub(crate) request: Option<Request>,
@@ -202,12 +203,12 @@ pub(crate) struct PortBus<'a, P: Platform> {
 
 impl<P: Platform> Ports for PortBus<'_, P> {
     fn read_port(&mut self, port: u16, size: u8) -> u32 {
-        let access = self.machine.access(self.now);
+        let access = self.machine.access(self.now, self.vp);
         self.machine.chipset.read_port(port, width(size), &access)
     }
 
     fn write_port(&mut self, port: u16, size: u8, value: u32) {
-        let access = self.machine.access(self.now);
+        let access = self.machine.access(self.now, self.vp);
         let request = self.machine.chipset.write_port(port, width(size), value, &access);
         self.request = self.request.or(request);
     }

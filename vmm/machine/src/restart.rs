@@ -60,6 +60,7 @@ impl<P: Platform> VirtualProcessor<P> {
             Gathering::Reset => log::info!("the guest asked for a reset"),
         }
         machine.chipset.reset(machine.now());
+        machine.watcher.store(self.index, Ordering::Release);
         machine.restart_clocks();
         self.start_guest();
         for mailbox in &machine.mailboxes {

@@ -1,5 +1,7 @@
 //! One VP and its loop.
 
+use core::sync::atomic::Ordering;
+
 use device::Device;
 use emulator::Limits;
 use hyperv::VpRegisters;
@@ -363,12 +365,12 @@ impl<P: Platform> VirtualProcessor<P> {
         }
     }
 
-    /// Sets the host's timer. VP 0 watches over the devices, too; it gets mail when their first
+    /// Sets the host's timer. One VP watches over the devices, too; it gets mail when their first
     /// deadline has become an earlier one.
     #[inline(never)]
     fn set_timer(&mut self) {
         self.timer_changed = false;
-        let devices = if self.index == 0 { self.machine.chipset.deadline() } else { u64::MAX };
+        let devices = if self.is_watcher() { self.machine.chipset.deadline() } else { u64::MAX };
         let own = self.apic.timer_deadline().map(|deadline| match deadline {
             TimerDeadline::At(at) => self.machine.clock.tsc_at(at),
             TimerDeadline::Tsc(tsc) => tsc.wrapping_sub(self.cpu.tsc_offset()),
@@ -397,15 +399,19 @@ impl<P: Platform> VirtualProcessor<P> {
         }
         let now = self.machine.clock.at(tsc);
         self.apic.advance_timer(now, tsc.wrapping_add(self.cpu.tsc_offset()));
-        if self.index == 0 {
-            let access = self.machine.access(now);
-            if now.as_nanos() >= self.machine.chipset.deadline() {
-                self.machine.chipset.advance(&access);
-            }
-            if self.machine.host().serial_event() {
-                self.machine.chipset.receive_serial(&access);
-            }
+        let access = self.machine.access(now, self.index);
+        if self.is_watcher() && now.as_nanos() >= self.machine.chipset.deadline() {
+            self.machine.chipset.advance(&access);
         }
+        // The host's serial interrupts come to the first CPU.
+        if self.index == 0 && self.machine.host().serial_event() {
+            self.machine.chipset.receive_serial(&access);
+        }
+    }
+
+    /// Whether the devices' deadlines are this VP's to keep.
+    fn is_watcher(&self) -> bool {
+        self.machine.watcher.load(Ordering::Acquire) == self.index
     }
 
     /// An NMI from the host, for the guest.
