@@ -14,4 +14,4 @@ mod vp;
 pub use exit::{Exit, MemoryFault, PortAccess};
 pub use host::{ExitStatus, Host, HostFile, Transfer, Width};
 pub use registers::{Control, Segment, SegmentRegister, VpState, gpr};
-pub use vp::{Event, GuestVp, Platform};
+pub use vp::{Arrival, Event, GuestVp, Platform};

@@ -114,6 +114,15 @@ pub trait GuestVp {
     fn exit_counts(&self) -> &[u64];
 }
 
+/// When the paravisor came to life, in ticks of the host's TSC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    /// The TSC at its first instructions.
+    pub tsc: u64,
+    /// Ticks spent since in waits that end by a clock.
+    pub waited: u64,
+}
+
 /// What holds the guest below us.
 pub trait Platform: Sync + 'static {
     /// The outside.
@@ -135,4 +144,6 @@ pub trait Platform: Sync + 'static {
     fn own_range(&self) -> GpaRange;
     /// Guest-physical address bits.
     fn physical_bits(&self) -> u8;
+    /// When the paravisor came to life.
+    fn arrival(&self) -> Arrival;
 }

@@ -32,7 +32,7 @@ use kernel::cpu::Place;
 use kernel::paging::{Access, GUEST_BASE, PageTables};
 use kernel::{Region, trampoline};
 use memory::{GpaRange, MappedMemory, PAGE_SIZE, RamMap};
-use platform_api::{Platform, Width};
+use platform_api::{Arrival, Platform, Width};
 use spin::Once;
 
 pub use apic::MAX_CPUS;
@@ -69,6 +69,8 @@ pub struct NestedSvm {
     image: GpaRange,
     first_sample: clock::Sample,
     coarse: clock::Frequencies,
+    /// TSC ticks that the first measurement took.
+    waited: u64,
     tables_root: u64,
     nested_root: u64,
     port_map: u64,
@@ -124,7 +126,9 @@ impl NestedSvm {
         mask_legacy_interrupts();
         apic::enable(0);
         // The APIC timer keeps counting until `refine_clocks`, four seconds at the most.
+        let before = instructions::rdtsc();
         let (first_sample, coarse) = clock::measure_coarse();
+        let waited = instructions::rdtsc().wrapping_sub(before);
         let host = SvmHost::new();
         host.set_frequencies(coarse);
         let video = region.take(32);
@@ -149,6 +153,7 @@ impl NestedSvm {
             image: loaded,
             first_sample,
             coarse,
+            waited,
             tables_root: tables.root(),
             nested_root: nested.root(),
             port_map: region.take(3),
@@ -289,6 +294,10 @@ impl Platform for NestedSvm {
 
     fn physical_bits(&self) -> u8 {
         self.found.physical_bits
+    }
+
+    fn arrival(&self) -> Arrival {
+        Arrival { tsc: start_info::arrived(), waited: self.waited }
     }
 }
 

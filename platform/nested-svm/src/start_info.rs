@@ -4,6 +4,8 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use memory::GpaRange;
 
+use crate::instructions;
+
 const MAGIC: u32 = 0x336e_c578;
 /// Offsets in the structure.
 const VERSION: u64 = 4;
@@ -23,12 +25,21 @@ const ABOVE: u64 = 1 << 20;
 /// the image.
 static RAM_END: AtomicU64 = AtomicU64::new(0);
 
-/// Notes what the structure at `start_info` says.
+/// The TSC when [`note_firmware`] was called.
+static ARRIVED: AtomicU64 = AtomicU64::new(0);
+
+/// The TSC at the paravisor's first instructions.
+pub fn arrived() -> u64 {
+    ARRIVED.load(Ordering::Relaxed)
+}
+
+/// Notes the time, then what the structure at `start_info` says. The image's first call.
 ///
 /// # Safety
 /// The structure, if it is one, and its memory map must be mapped at their physical addresses, as
 /// the early page tables map all below 4 GiB.
 pub unsafe fn note_firmware(start_info: u64) {
+    ARRIVED.store(instructions::rdtsc(), Ordering::Relaxed);
     // SAFETY: the caller vouches for this and for the reads below.
     let read = |address: u64| unsafe { (address as *const u32).read_unaligned() };
     let read_64 = |address: u64| u64::from(read(address)) | u64::from(read(address + 4)) << 32;

@@ -14,6 +14,7 @@ pub fn tests() -> Vec<Test> {
         }),
         test("budgets::memory_that_the_guest_loses", memory),
         test("budgets::instructions_of_exits", instructions),
+        test("budgets::instructions_to_the_guests_first", start),
     ]
 }
 
@@ -51,6 +52,23 @@ fn costs(environment: &Environment) -> Result<Vec<(String, u64)>, Stop> {
     let lines = text.lines().filter_map(|line| line.trim().strip_prefix("count cost."));
     let pairs = lines.filter_map(|line| line.split_once(' '));
     Ok(pairs.filter_map(|(name, count)| Some((name.to_owned(), count.parse().ok()?))).collect())
+}
+
+/// From the paravisor's first instructions to the guest's, whatever the size of the RAM.
+fn start(environment: &Environment) -> Outcome {
+    let most = budget(environment, "start.instructions")?;
+    let ticks = |memory: &str| -> Result<u64, Stop> {
+        let vm = Vm::new(environment).args(["--timeout", "90", "--memory", memory, "--kernel"]);
+        let vm = vm.arg(environment.guests.join("cost"));
+        Ok(vm.args(["--", "-icount", "shift=0,sleep=off"]).run()?.counter("start-ticks"))
+    };
+    let (first, second, large) = (ticks("128M")?, ticks("128M")?, ticks("2G")?);
+    ensure!(first == second, "two runs differ: {first} and {second}");
+    for count in [first, large] {
+        ensure!(0 < count && count <= most, "{count} instructions; the budget is {most}");
+    }
+    ensure!(large.abs_diff(first) < first / 10, "{first} with 128 MiB, {large} with 2 GiB");
+    Ok(())
 }
 
 fn memory(environment: &Environment) -> Outcome {

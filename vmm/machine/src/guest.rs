@@ -5,7 +5,7 @@ use core::fmt;
 
 use loader::{Entry, GuestMemory as LoaderMemory, LoadError, Mode, Request, TransferError};
 use memory::{Gpa, GuestMemory};
-use platform_api::{Control, Platform, Segment, SegmentRegister, VpState, gpr};
+use platform_api::{Control, Host, Platform, Segment, SegmentRegister, VpState, gpr};
 use tables::{BuildError, MachineDescription, Pci, PowerPorts, Range, SerialPort};
 
 use crate::chipset::{ECAM_BASE, PM_BASE};
@@ -56,6 +56,14 @@ impl fmt::Display for GuestError {
 
 impl core::error::Error for GuestError {}
 
+/// A guest that lies in memory.
+pub(crate) struct Loaded {
+    /// What VP 0 starts with.
+    pub(crate) state: VpState,
+    /// TSC ticks that its files took.
+    pub(crate) ticks: u64,
+}
+
 /// Guest memory as the loader writes it.
 struct LoaderRam<'a, M>(&'a M);
 
@@ -70,8 +78,8 @@ impl<M: GuestMemory> LoaderMemory for LoaderRam<'_, M> {
 }
 
 impl<P: Platform> Machine<P> {
-    /// Writes tables and files into guest memory; answers the state that VP 0 starts with.
-    pub(crate) fn load_guest(&self) -> Result<VpState, GuestError> {
+    /// Writes tables and files into guest memory.
+    pub(crate) fn load_guest(&self) -> Result<Loaded, GuestError> {
         let firmware = self.firmware().map_err(GuestError::Tables)?;
         let memory = self.platform.memory();
         for blob in &firmware.blobs {
@@ -88,8 +96,10 @@ impl<P: Platform> Machine<P> {
         };
         let mut ram = LoaderRam(memory);
         let initrd = initrd.as_mut().map(|file| file as &mut dyn loader::Source);
+        let before = self.host().tsc();
         let entry = loader::load(&request, &mut kernel, initrd, &mut ram);
-        Ok(start_state(&entry.map_err(GuestError::Load)?))
+        let ticks = self.host().tsc().wrapping_sub(before);
+        Ok(Loaded { state: start_state(&entry.map_err(GuestError::Load)?), ticks })
     }
 
     fn firmware(&self) -> Result<tables::Firmware, BuildError> {

@@ -46,6 +46,9 @@ pub struct Machine<P: Platform> {
     pub(crate) guest_lines: AtomicU32,
     /// Starts of the guest so far.
     pub(crate) starts: AtomicU64,
+    /// TSC ticks from the paravisor's first instructions to the guest's first one, without timed
+    /// waits and without the loading of the guest's files.
+    pub(crate) start_ticks: AtomicU64,
     /// When the guest started last, in nanoseconds.
     pub(crate) started: AtomicU64,
 }
@@ -74,6 +77,7 @@ impl<P: Platform> Machine<P> {
             counts: Mutex::new(vec![0; vps as usize * P::Vp::exit_names().len()]),
             guest_lines: AtomicU32::new(MAX_GUEST_LINES),
             starts: AtomicU64::new(0),
+            start_ticks: AtomicU64::new(0),
             started: AtomicU64::new(0),
         };
         machine.restart_clocks();

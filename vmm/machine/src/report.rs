@@ -22,6 +22,8 @@ impl<P: Platform> Machine<P> {
         let own = self.platform.own_range().length();
         host.report(format_args!("{COUNT} vps {}", self.vps()));
         host.report(format_args!("{COUNT} starts {}", self.starts.load(Ordering::Relaxed)));
+        let ticks = self.start_ticks.load(Ordering::Relaxed);
+        host.report(format_args!("{COUNT} start-ticks {ticks}"));
         host.report(format_args!("{COUNT} own-bytes {own}"));
         host.report(format_args!("{COUNT} ram-bytes {}", self.ram().total()));
         host.report(format_args!("{COUNT} run-nanoseconds {}", self.now().as_nanos()));

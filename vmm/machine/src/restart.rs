@@ -5,6 +5,7 @@ use core::sync::atomic::Ordering;
 use platform_api::{ExitStatus, GuestVp, Host, Platform, VpState};
 use wire::Status;
 
+use crate::guest::Loaded;
 use crate::lifecycle::Gathering;
 use crate::machine::Machine;
 use crate::vp::{Activity, VirtualProcessor};
@@ -16,8 +17,10 @@ impl<P: Platform> VirtualProcessor<P> {
     /// Starts the guest on VP 0, or ends the VM with the reason why that is impossible.
     pub(crate) fn start_guest(&mut self) {
         match self.machine.load_guest() {
-            Ok(state) => {
-                self.machine.starts.fetch_add(1, Ordering::Relaxed);
+            Ok(Loaded { state, ticks }) => {
+                if self.machine.starts.fetch_add(1, Ordering::Relaxed) == 0 {
+                    self.machine.note_start_ticks(ticks);
+                }
                 self.machine.started.store(self.machine.now().as_nanos(), Ordering::Relaxed);
                 self.power_on(&state, Activity::Running);
                 self.set_up_virtual_wire();
@@ -81,6 +84,15 @@ impl<P: Platform> VirtualProcessor<P> {
 }
 
 impl<P: Platform> Machine<P> {
+    /// Notes how long the paravisor took to the first start of the guest, whose files took
+    /// `loading` ticks.
+    fn note_start_ticks(&self, loading: u64) {
+        let arrival = self.platform.arrival();
+        let passed = self.host().tsc().wrapping_sub(arrival.tsc);
+        let own = passed.saturating_sub(loading).saturating_sub(arrival.waited);
+        self.start_ticks.store(own, Ordering::Relaxed);
+    }
+
     fn is_hopeless(&self) -> bool {
         let ran = self.now().as_nanos() - self.started.load(Ordering::Relaxed);
         self.config.end_on_crash || ran < HOPELESS_NANOS

@@ -262,4 +262,7 @@ impl Platform for Fake {
     fn physical_bits(&self) -> u8 {
         40
     }
+    fn arrival(&self) -> Arrival {
+        Arrival { tsc: 0, waited: 0 }
+    }
 }
