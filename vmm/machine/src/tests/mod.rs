@@ -132,6 +132,20 @@ fn what_the_guest_sends_arrives_also_when_the_host_is_slow() {
 }
 
 #[test]
+fn the_vp_whose_byte_waits_sends_it_later() {
+    let mut vps = machine(2);
+    let host = vps[0].machine.platform.host();
+    let state = vps[0].cpu.state;
+    vps[1].power_on(&state, Activity::Running);
+    host.full.store(true, Ordering::SeqCst);
+    port(&mut vps[1], 0x3f8, Width::Byte, Some(u32::from(b'a')));
+    host.full.store(false, Ordering::SeqCst);
+    host.tsc.fetch_add(2_000_000, Ordering::SeqCst);
+    exit(&mut vps[1], Exit::HostInterrupt);
+    assert_eq!(*host.sent[0].lock().unwrap(), b"a");
+}
+
+#[test]
 fn what_is_typed_reaches_the_guest_without_loss() {
     let mut vp = one();
     let host = vp.machine.platform.host();
