@@ -16,7 +16,7 @@ mod userspace;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", max_term_width = 100)]
@@ -52,7 +52,16 @@ enum Task {
         /// Boots of each kind
         #[arg(long, value_name = "N", default_value_t = 5)]
         runs: usize,
+        /// Also measure another hypervisor below a guest, in the same QEMU
+        #[arg(long, value_enum)]
+        peer: Option<Peer>,
     },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Peer {
+    /// QEMU with KVM
+    Kvm,
 }
 
 fn main() -> ExitCode {
@@ -60,7 +69,7 @@ fn main() -> ExitCode {
         Task::Run { arguments } => run::run(&arguments),
         Task::Check => check::run(),
         Task::Test { long, filter } => test::run(long, filter.as_deref()),
-        Task::Bench { json, runs } => bench::run(json.as_deref(), runs),
+        Task::Bench { json, runs, peer } => bench::run(json.as_deref(), runs, peer.is_some()),
     };
     match result {
         Ok(code) => code,
