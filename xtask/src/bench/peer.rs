@@ -13,7 +13,7 @@ use crate::{debian, place, userspace};
 const QEMU: userspace::Flavour =
     userspace::Flavour { name: "qemu", packages: &["qemu-system-x86"] };
 /// Modules of the guest's kernel, in the order in which they need each other.
-const MODULES: [&str; 4] = ["irqbypass.ko", "kvm.ko", "ccp.ko", "kvm-amd.ko"];
+const MODULES: [&str; 3] = ["irqbypass.ko", "kvm.ko", "kvm-amd.ko"];
 /// What the agent says when it has come up.
 const SIGN: &str = "powers the guest off";
 

@@ -13,6 +13,7 @@ use platform_api::{
 use wire::Config;
 
 use crate::files::GuestFiles;
+use crate::lifecycle::Gathering;
 use crate::machine::Machine;
 use crate::mailbox::Order;
 use crate::vp::{Activity, VirtualProcessor};
@@ -143,6 +144,17 @@ fn the_vp_whose_byte_waits_sends_it_later() {
     host.tsc.fetch_add(2_000_000, Ordering::SeqCst);
     exit(&mut vps[1], Exit::HostInterrupt);
     assert_eq!(*host.sent[0].lock().unwrap(), b"a");
+}
+
+#[test]
+fn a_machine_check_is_the_guests_to_handle() {
+    let mut vp = one();
+    vp.cpu.state.control.cr4 = 1 << 6;
+    exit(&mut vp, Exit::Exception { vector: 18, error_code: None });
+    assert_eq!(vp.cpu.injected, [Event::Exception { vector: 18, error_code: None }]);
+    vp.cpu.state.control.cr4 = 0;
+    exit(&mut vp, Exit::Exception { vector: 18, error_code: None });
+    assert_eq!(vp.machine.lifecycle.wanted(), Some(Gathering::TripleFault));
 }
 
 #[test]
