@@ -1,10 +1,11 @@
-//! The project's own commands: `cargo xtask run`, `check`, `test`, `bench`.
+//! The project's own commands: `cargo xtask run`, `check`, `test`, `fuzz`, `bench`.
 #![forbid(unsafe_code)]
 
 mod bench;
 mod build;
 mod check;
 mod debian;
+mod fuzz;
 mod guest;
 mod place;
 mod run;
@@ -44,6 +45,14 @@ enum Task {
         /// Only the VM tests whose name contains this
         filter: Option<String>,
     },
+    /// Have libFuzzer search for inputs that crash or hang a parser or a device
+    Fuzz {
+        /// Seconds for each target
+        #[arg(long, value_name = "N", default_value_t = 60)]
+        seconds: u64,
+        /// Only this target
+        target: Option<String>,
+    },
     /// Measure: the boot against a direct one in the same QEMU, exits by reason
     Bench {
         /// Write the figures to FILE
@@ -69,6 +78,7 @@ fn main() -> ExitCode {
         Task::Run { arguments } => run::run(&arguments),
         Task::Check => check::run(),
         Task::Test { long, filter } => test::run(long, filter.as_deref()),
+        Task::Fuzz { seconds, target } => fuzz::run(target.as_deref(), seconds),
         Task::Bench { json, runs, peer } => bench::run(json.as_deref(), runs, peer.is_some()),
     };
     match result {
