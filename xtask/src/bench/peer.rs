@@ -80,9 +80,11 @@ fn script() -> String {
             -no-reboot -serial stdio -m 512M \"$@\" < /dev/null; }}
         run -kernel /kvm/cost
         start=$(cut -d' ' -f1 /proc/uptime)
-        run -kernel /kvm/kernel -initrd /kvm/initrd -append 'console=ttyS0 quiet' | grep -m1 -q '{SIGN}'
-        end=$(cut -d' ' -f1 /proc/uptime)
-        echo boot $(echo \"$start $end\" | awk '{{ print $2 - $1 }}')
-        pkill qemu || true"
+        # Nothing else would end the peer: its guest waits at its shell.
+        run -kernel /kvm/kernel -initrd /kvm/initrd -append 'console=ttyS0 quiet' | {{
+            grep -m1 -q '{SIGN}' && cut -d' ' -f1 /proc/uptime > /tmp/end
+            pkill qemu
+        }}
+        echo boot $(echo \"$start $(cat /tmp/end)\" | awk '{{ print $2 - $1 }}')"
     )
 }
