@@ -32,8 +32,11 @@ pub fn run(only: Option<&str>, seconds: u64) -> Result<ExitCode> {
 /// The same, counted.
 pub fn campaign(only: Option<&str>, seconds: u64) -> Result<Totals> {
     let program = build()?;
-    // To libFuzzer, a target that ends the process has failed: only what was printed counts.
-    let listed = Command::new(&program).arg("-runs=1").output().context("the fuzz targets")?;
+    // To libFuzzer, a target that ends the process has failed, and it writes a file about that:
+    // only what was printed counts.
+    let folder = tempfile::tempdir()?;
+    let listed = Command::new(&program).arg("-runs=1").current_dir(folder.path()).output();
+    let listed = listed.context("the fuzz targets")?;
     let names = String::from_utf8(listed.stdout)?;
     let names: Vec<&str> =
         names.lines().filter(|name| only.is_none_or(|only| *name == only)).collect();

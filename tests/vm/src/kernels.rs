@@ -52,7 +52,7 @@ pub fn tests(environment: &Environment) -> Vec<Test> {
             }));
         if environment.long {
             tests.push(test(format!("kernels::memtest_passes_once_with_{cpus}_vps"), move |all| {
-                memtest(all, cpus, "Pass:      1", Duration::from_secs(3600))
+                memtest(all, cpus, "Pass:  1 ", Duration::from_secs(3600))
             }));
         }
     }
