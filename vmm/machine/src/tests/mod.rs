@@ -15,7 +15,7 @@ use wire::Config;
 use crate::files::GuestFiles;
 use crate::lifecycle::Gathering;
 use crate::machine::Machine;
-use crate::mailbox::Order;
+use crate::mailbox::{Away, Order};
 use crate::vp::{Activity, VirtualProcessor};
 use fake::{Fake, FakeVp};
 
@@ -246,7 +246,7 @@ fn an_ipi_kicks_only_who_is_away() {
     vps[1].turn();
     assert_eq!(vps[1].activity, Activity::Running);
     assert_eq!(vps[1].cpu.state.segments[SegmentRegister::Cs as usize].base, 0x8000);
-    assert!(vps[1].mailbox().leave());
+    assert!(vps[1].mailbox().leave(Away::Guest));
     write_msr(&mut vps[0], 0x830, 1 << 32 | 0x4400);
     assert_eq!(*host.kicks.lock().unwrap(), [1]);
     vps[1].turn();
