@@ -15,6 +15,7 @@ mod error;
 pub mod hash;
 pub mod hmac;
 pub mod kdf;
+pub mod rsa;
 
 pub use bytes::SecretBytes;
 pub use error::Error;

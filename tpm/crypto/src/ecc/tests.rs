@@ -1,1 +1,1 @@
-
+//! Known answers, and the schemes against themselves.

@@ -1,0 +1,1 @@
+//! Keys that stay, paddings, and searches in slices.
