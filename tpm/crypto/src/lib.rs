@@ -16,6 +16,10 @@ pub mod hash;
 pub mod hmac;
 pub mod kdf;
 pub mod rsa;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod vectors;
 
 pub use bytes::SecretBytes;
 pub use error::Error;
