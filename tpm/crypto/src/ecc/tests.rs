@@ -100,7 +100,7 @@ fn what_is_no_point_and_no_scalar_is_refused() {
         assert_eq!(EccPrivateKey::new(curve, &long), Err(Error::Size));
         assert_eq!(curve.reduce(&[0; MAX_EXTRA + 1]), Err(Error::Size));
     }
-    let [one, other] = Curve::ALL.map(|curve| EccPoint::generator(curve));
+    let [one, other] = Curve::ALL.map(EccPoint::generator);
     assert_eq!(one.add(&other), Err(Error::Point));
     assert_eq!(known_key(Curve::P256).ecdh(&other), Err(Error::Point));
 }

@@ -72,7 +72,6 @@ impl<const H: usize, const N: usize> Crt<H, N> {
     }
 
     /// A random number to the public exponent, and its inverse.
-    #[expect(clippy::type_complexity, reason = "a pair of like things, for one caller")]
     fn blinding(
         &self,
         random: &mut Drbg,
