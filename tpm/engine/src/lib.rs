@@ -34,6 +34,7 @@ mod nv_index;
 mod object;
 mod pcr;
 mod pcr_commands;
+mod properties;
 mod public;
 mod random;
 mod rc;
