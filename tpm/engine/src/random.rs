@@ -31,14 +31,17 @@ fn seeded(env: Env<'_>) -> Result<Drbg> {
 }
 
 impl Tpm {
+    /// The generator.
+    pub(crate) fn drbg(&mut self, env: &mut dyn Environment) -> Result<&mut Drbg> {
+        match &mut self.random {
+            Some(generator) => Ok(generator),
+            none => Ok(none.insert(seeded(env)?)),
+        }
+    }
+
     /// Fills `out`.
     pub(crate) fn random(&mut self, env: &mut dyn Environment, out: &mut [u8]) -> Result<()> {
-        let generator = match &mut self.random {
-            Some(generator) => generator,
-            none => none.insert(seeded(env)?),
-        };
-        generator.generate(&[], out)?;
-        Ok(())
+        Ok(self.drbg(env)?.generate(&[], out)?)
     }
 
     /// `size` random bytes.

@@ -174,7 +174,7 @@ pub(crate) fn start(tpm: &mut Tpm, env: Env<'_>, call: &mut Call) -> Result<()> 
         }
         Secret::default()
     } else {
-        tpm.salt(key_handle, &secret, hash_alg)?
+        tpm.salt(&mut *env, key_handle, &secret, hash_alg)?
     };
     tpm.check_session_memory()?;
     let slot = tpm
@@ -217,7 +217,7 @@ pub(crate) fn start(tpm: &mut Tpm, env: Env<'_>, call: &mut Call) -> Result<()> 
 
 impl Tpm {
     /// Decrypts the salt of StartAuthSession with `handle`.
-    fn salt(&self, handle: u32, secret: &[u8], hash_alg: u16) -> Result<Secret> {
+    fn salt(&mut self, env: Env<'_>, handle: u32, secret: &[u8], hash_alg: u16) -> Result<Secret> {
         let key = self.object(handle)?;
         let fits = matches!(key.public.kind(), alg::RSA | alg::ECC)
             && key.public.is(crate::constants::attr::DECRYPT);
@@ -227,7 +227,7 @@ impl Tpm {
         if key.sensitive.is_none() {
             return Err(Rc::HANDLE.handle(1));
         }
-        let salt = crate::secret_share::decrypt(&key, "SECRET", secret).map_err(|rc| rc.param(2))?;
+        let salt = crate::secret_share::decrypt(self, env, &key, "SECRET", secret).map_err(|rc| rc.param(2))?;
         if salt.len() > crypto::digest_size(key.public.name_alg).max(crypto::digest_size(hash_alg)) {
             return Err(Rc::VALUE.param(2));
         }

@@ -47,7 +47,7 @@ pub(crate) enum Kind {
     NvIndex,
     Pcr,
     PcrOrNull,
-    HmacOrPolicy,
+    Hmac,
     Policy,
     /// TPMI_DH_CONTEXT.
     Context,
@@ -85,7 +85,7 @@ impl Kind {
             Self::NvIndex => kind == rh::HT_NV,
             Self::Pcr => handle < pcr::COUNT,
             Self::PcrOrNull => handle < pcr::COUNT || null,
-            Self::HmacOrPolicy => matches!(kind, rh::HT_HMAC | rh::HT_POLICY),
+            Self::Hmac => kind == rh::HT_HMAC,
             Self::Policy => kind == rh::HT_POLICY,
             Self::Context => matches!(kind, rh::HT_HMAC | rh::HT_POLICY | rh::HT_TRANSIENT),
         }
