@@ -15,6 +15,11 @@ mod error;
 pub mod hash;
 pub mod hmac;
 pub mod kdf;
+pub mod rsa;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod vectors;
 
 pub use bytes::SecretBytes;
 pub use error::Error;
