@@ -22,8 +22,8 @@ pub(crate) struct Call {
     pub(crate) sessions: Vec<Authorization>,
     /// Parameters in clear, with how much was read in how many steps.
     pub(crate) parameters: Vec<u8>,
-    position: usize,
-    number: u8,
+    pub(crate) position: usize,
+    pub(crate) number: u8,
     /// Parameters of the response.
     pub(crate) out: Vec<u8>,
     pub(crate) out_handle: Option<u32>,

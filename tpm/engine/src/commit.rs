@@ -22,8 +22,8 @@ const OUTSTANDING: u64 = 256;
 /// The counter of ephemeral keys, with one bit for each that may still be used.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Commits {
-    counter: u64,
-    pending: [u64; 4],
+    pub(crate) counter: u64,
+    pub(crate) pending: [u64; 4],
     pub(crate) nonce: Secret,
 }
 
