@@ -63,15 +63,15 @@ impl Tpm {
     /// Clock and firmware version: counts and version are obfuscated for keys outside the
     /// endorsement and platform hierarchies (Part 1, section 36.7).
     fn put_shown_clock(&self, key: Option<&Object>, signer: &[u8], out: &mut Vec<u8>) {
-        let clear =
-            key.is_some_and(|key| matches!(key.hierarchy, rh::ENDORSEMENT | rh::PLATFORM));
+        let clear = key.is_some_and(|key| matches!(key.hierarchy, rh::ENDORSEMENT | rh::PLATFORM));
         let (mut resets, mut restarts, mut firmware) =
             (self.store.global().reset_count, self.v.reset.restart_count, FIRMWARE);
         if !clear {
-            let mask = crypto::kdfa(alg::SHA256, self.proof(rh::OWNER), "OBFUSCATE", signer, &[], 16);
-            let mut words = mask.chunks_exact(4).map(|word| {
-                word.iter().fold(0u32, |all, &byte| all << 8 | u32::from(byte))
-            });
+            let mask =
+                crypto::kdfa(alg::SHA256, self.proof(rh::OWNER), "OBFUSCATE", signer, &[], 16);
+            let mut words = mask
+                .chunks_exact(4)
+                .map(|word| word.iter().fold(0u32, |all, &byte| all << 8 | u32::from(byte)));
             let mut next = || words.next().unwrap_or(0);
             firmware = firmware.wrapping_add(u64::from(next()) << 32 | u64::from(next()));
             resets = resets.wrapping_add(next());
@@ -216,4 +216,3 @@ pub(crate) fn nv_certify(tpm: &mut Tpm, env: Env<'_>, call: &mut Call) -> Result
     });
     tpm.attest(env, call, signer, st::ATTEST_NV, (&extra, &attested))
 }
-

@@ -59,7 +59,8 @@ pub(crate) fn parse(
             return Err(Rc::SIZE);
         }
         let mut parsed = Authorization::parse(&mut reader).map_err(|rc| rc.session(number))?;
-        parsed.entity = (number <= command.auths.len()).then(|| handles.get(number - 1)).flatten().copied();
+        parsed.entity =
+            (number <= command.auths.len()).then(|| handles.get(number - 1)).flatten().copied();
         check_form(tpm, command, &sessions, &parsed, number)?;
         sessions.push(parsed);
     }
@@ -162,7 +163,8 @@ impl Tpm {
         if policy {
             self.check_policy(call, command, auth, role, entity, number)?;
         }
-        let by_value = !policy || self.session(auth.handle).is_some_and(|s| s.policy.auth_value || s.policy.password);
+        let by_value = !policy
+            || self.session(auth.handle).is_some_and(|s| s.policy.auth_value || s.policy.password);
         let bound = self.session(auth.handle).filter(|_| !policy);
         let protected = by_value && self.is_protected(entity) && entity != rh::LOCKOUT
             || bound.is_some_and(|s| s.bound_protected && !s.bound_lockout);
@@ -251,12 +253,19 @@ impl Tpm {
             None => Secret::default(),
         };
         let key = [&session.key[..], &value[..]].concat();
-        let none = key.is_empty() && session.kind != SessionKind::Hmac && !session.policy.auth_value;
+        let none =
+            key.is_empty() && session.kind != SessionKind::Hmac && !session.policy.auth_value;
         if none { None } else { Some(key.into()) }
     }
 
     /// The HMAC of a command's session (Part 1, section 19.6.5).
-    fn hmac(&self, call: &Call, index: usize, cp_hash: &[u8], entity: Option<u32>) -> Option<Vec<u8>> {
+    fn hmac(
+        &self,
+        call: &Call,
+        index: usize,
+        cp_hash: &[u8],
+        entity: Option<u32>,
+    ) -> Option<Vec<u8>> {
         let auth = call.sessions.get(index)?;
         let session = self.session(auth.handle)?;
         let key = self.hmac_key(session, entity)?;

@@ -45,7 +45,12 @@ impl Tpm {
     }
 
     /// The scalar of an outstanding counter.
-    pub(crate) fn commit_scalar(&mut self, curve: Curve, name: &[u8], counter: u16) -> Result<Secret> {
+    pub(crate) fn commit_scalar(
+        &mut self,
+        curve: Curve,
+        name: &[u8],
+        counter: u16,
+    ) -> Result<Secret> {
         let count = self.full_count(counter);
         let pending = self.v.commits.place(count).is_some_and(|(word, bit)| *word & bit != 0);
         if !pending {
@@ -105,9 +110,8 @@ pub(crate) fn commit(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Result<()> {
     let private = keys::ecc_private(&key)?;
     let curve = private.curve();
     let on_curve = |number: u8| move |_| Rc::ECC_POINT.param(number);
-    let first = first
-        .map(|(x, y)| EccPoint::new(curve, &x, &y).map_err(on_curve(1)))
-        .transpose()?;
+    let first =
+        first.map(|(x, y)| EccPoint::new(curve, &x, &y).map_err(on_curve(1))).transpose()?;
     let second = if s2.is_empty() {
         None
     } else {

@@ -2,7 +2,6 @@
 
 /// TPM_ALG_ID (Part 2, section 6.3).
 pub(crate) mod alg {
-    pub(crate) const ERROR: u16 = 0;
     pub(crate) const RSA: u16 = 1;
     pub(crate) const SHA1: u16 = 4;
     pub(crate) const HMAC: u16 = 5;
@@ -43,18 +42,15 @@ pub(crate) mod curve {
 pub(crate) mod rh {
     pub(crate) const OWNER: u32 = 0x4000_0001;
     pub(crate) const NULL: u32 = 0x4000_0007;
-    pub(crate) const UNASSIGNED: u32 = 0x4000_0008;
     pub(crate) const PW: u32 = 0x4000_0009;
     pub(crate) const LOCKOUT: u32 = 0x4000_000a;
     pub(crate) const ENDORSEMENT: u32 = 0x4000_000b;
     pub(crate) const PLATFORM: u32 = 0x4000_000c;
     pub(crate) const PLATFORM_NV: u32 = 0x4000_000d;
 
-    pub(crate) const NV_FIRST: u32 = 0x0100_0000;
     pub(crate) const HMAC_SESSION_FIRST: u32 = 0x0200_0000;
     pub(crate) const POLICY_SESSION_FIRST: u32 = 0x0300_0000;
     pub(crate) const TRANSIENT_FIRST: u32 = 0x8000_0000;
-    pub(crate) const PERSISTENT_FIRST: u32 = 0x8100_0000;
     pub(crate) const PLATFORM_PERSISTENT: u32 = 0x8180_0000;
 
     /// TPM_HT of a handle.

@@ -65,11 +65,14 @@ impl Tpm {
         let reset = self.store.global().total_reset_count.to_be_bytes();
         let clear = self.v.reset.clear_count.to_be_bytes();
         // An object with stClear does not outlive Startup(CLEAR), nor any context the reset.
-        let extra: &[u8] =
-            if header.handle == ST_CLEAR_HANDLE { &clear } else { &[] };
+        let extra: &[u8] = if header.handle == ST_CLEAR_HANDLE { &clear } else { &[] };
         let key = crypto::kdfa(alg::SHA256, proof, "CONTEXT", &number, &handle, 48);
         let (cipher, vector) = key.split_at_checked(32).unwrap_or_default();
-        let mac = crypto::hmac(alg::SHA256, proof, &[b"CONTEXT INTEGRITY", &number, &handle, &reset, extra]);
+        let mac = crypto::hmac(
+            alg::SHA256,
+            proof,
+            &[b"CONTEXT INTEGRITY", &number, &handle, &reset, extra],
+        );
         (Vec::from(cipher).into(), Vec::from(vector).into(), mac.into())
     }
 
@@ -167,12 +170,14 @@ pub(crate) fn load(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Result<()> {
         Content::Session(session) => {
             tpm.check_session_memory()?;
             let oldest = tpm.oldest_saved();
-            let place = tpm.v.sessions.get_mut(slot_of(header.handle)).ok_or(Rc::HANDLE.param(1))?;
+            let place =
+                tpm.v.sessions.get_mut(slot_of(header.handle)).ok_or(Rc::HANDLE.param(1))?;
             if !matches!(place, SessionSlot::Saved(number, _) if *number == header.sequence) {
                 return Err(Rc::HANDLE.param(1));
             }
             // Only the oldest may come back when the next context would be too far from it.
-            let full = oldest.is_some_and(|o| o != header.sequence && tpm.v.reset.context_counter - o >= GAP);
+            let full = oldest
+                .is_some_and(|o| o != header.sequence && tpm.v.reset.context_counter - o >= GAP);
             if full {
                 return Err(Rc::CONTEXT_GAP);
             }
@@ -201,4 +206,3 @@ impl Tpm {
         if too_far { Err(Rc::CONTEXT_GAP) } else { Ok(()) }
     }
 }
-

@@ -10,7 +10,7 @@ use tpm_crypto::ecc::EccPrivateKey;
 use crate::Tpm;
 use crate::call::{Call, Env};
 use crate::codec::{Put, Reader, built};
-use crate::constants::{alg, attr, rh, st};
+use crate::constants::{alg, attr, st};
 use crate::crypto;
 use crate::keys;
 use crate::object::{Object, Slot};
@@ -54,7 +54,8 @@ fn parse(call: &mut Call) -> Result<Creation> {
 /// The generator of a primary object: seed, template and data decide over all that it gives, for
 /// ever (Part 1, section 27.6.4). Changing a byte here changes every EK and SRK in the world.
 fn primary_generator(seed: &[u8], template: &[u8], data: &[u8]) -> Drbg {
-    let digest = crypto::hash(alg::SHA512, &[&(template.len() as u32).to_be_bytes(), template, data]);
+    let digest =
+        crypto::hash(alg::SHA512, &[&(template.len() as u32).to_be_bytes(), template, data]);
     Drbg::new(seed, &digest, b"PRIMARY")
 }
 
@@ -225,11 +226,13 @@ pub(crate) fn create_loaded(tpm: &mut Tpm, env: Env<'_>, call: &mut Call) -> Res
         derived_template(&template_bytes)
     } else {
         let mut reader = Reader::new(&template_bytes);
-        Public::parse(&mut reader)
-            .and_then(|public| if reader.is_empty() { Ok((public, Vec::new())) } else { Err(Rc::SIZE) })
+        Public::parse(&mut reader).and_then(|public| {
+            if reader.is_empty() { Ok((public, Vec::new())) } else { Err(Rc::SIZE) }
+        })
     };
     let (mut public, mut context) = parsed.map_err(|rc| rc.param(2))?;
-    if !derived && let Some(parent) = &parent
+    if !derived
+        && let Some(parent) = &parent
         && !(parent.public.is_storage_parent() && parent.sensitive.is_some())
     {
         return Err(Rc::TYPE.handle(1));
@@ -249,7 +252,14 @@ pub(crate) fn create_loaded(tpm: &mut Tpm, env: Env<'_>, call: &mut Call) -> Res
         if !sensitive.data.is_empty() {
             context = sensitive.data.to_vec();
         }
-        let secret = crypto::kdfa(key.public.scheme().hash, &key.secret()?.private, "DERIVE", &key.name, &context, 64);
+        let secret = crypto::kdfa(
+            key.public.scheme().hash,
+            &key.secret()?.private,
+            "DERIVE",
+            &key.name,
+            &context,
+            64,
+        );
         Drbg::new(&secret, &public.bytes(), b"DERIVED")
     } else {
         template::check_creation(&public, &sensitive.data).map_err(in_param)?;
@@ -258,7 +268,11 @@ pub(crate) fn create_loaded(tpm: &mut Tpm, env: Env<'_>, call: &mut Call) -> Res
             None => primary_generator(tpm.seed(handle), &public.bytes(), &sensitive.data),
         }
     };
-    let from = if derived { SensitiveCreate { auth: sensitive.auth, data: Secret::default() } } else { sensitive };
+    let from = if derived {
+        SensitiveCreate { auth: sensitive.auth, data: Secret::default() }
+    } else {
+        sensitive
+    };
     let sensitive = tpm.make(call, &mut public, from, &mut random)?;
     let private = match &parent {
         Some(parent) if !derived => tpm.private(&mut *env, parent, &public, &sensitive)?,
@@ -291,9 +305,4 @@ fn derived_template(bytes: &[u8]) -> Result<(Public, Vec<u8>)> {
         out.put_sized(&label).put_sized(&context);
     });
     Ok((public, derive))
-}
-
-/// The hierarchy of handles that are hierarchies.
-pub(crate) const fn is_hierarchy(handle: u32) -> bool {
-    matches!(handle, rh::OWNER | rh::ENDORSEMENT | rh::PLATFORM | rh::NULL)
 }

@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::Tpm;
 use crate::call::{Call, Env};
 use crate::constants::rh;
 use crate::rc::{Rc, Result};
-use crate::Tpm;
 
 /// When the counters move, in milliseconds since power-on.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -26,7 +26,8 @@ impl Tpm {
     /// What forbids an authorization of a protected entity now.
     pub(crate) fn check_lockout(&self, entity: u32) -> Result<()> {
         let lockout = &self.store.global().lockout;
-        let locked = if entity == rh::LOCKOUT { !lockout.auth_enabled } else { self.is_locked_out() };
+        let locked =
+            if entity == rh::LOCKOUT { !lockout.auth_enabled } else { self.is_locked_out() };
         if locked { Err(Rc::LOCKOUT) } else { Ok(()) }
     }
 

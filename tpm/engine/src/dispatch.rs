@@ -75,12 +75,7 @@ impl Tpm {
     }
 
     /// Runs a command to its end.
-    pub fn execute(
-        &mut self,
-        command: &[u8],
-        locality: u8,
-        env: &mut dyn Environment,
-    ) -> Vec<u8> {
+    pub fn execute(&mut self, command: &[u8], locality: u8, env: &mut dyn Environment) -> Vec<u8> {
         self.start(command, locality, env);
         loop {
             if let Progress::Done(response) = self.work(u32::MAX, env) {

@@ -89,8 +89,8 @@ pub(crate) fn duplicate(tpm: &mut Tpm, env: Env<'_>, call: &mut Call) -> Result<
     }
     let mut sent = Vec::new();
     if let Some(parent) = parent {
-        let (seed, secret) = secret_share::encrypt(tpm, env, &parent.public, LABEL)
-            .map_err(|rc| rc.handle(2))?;
+        let (seed, secret) =
+            secret_share::encrypt(tpm, env, &parent.public, LABEL).map_err(|rc| rc.handle(2))?;
         blob = protector(&parent, &seed).wrap(&blob, &object.name, None)?.into();
         sent = secret;
     }
@@ -121,8 +121,8 @@ pub(crate) fn rewrap(tpm: &mut Tpm, env: Env<'_>, call: &mut Call) -> Result<()>
         if !parent.public.is_storage_parent() {
             return Err(Rc::TYPE.handle(2));
         }
-        let (seed, secret) = secret_share::encrypt(tpm, env, &parent.public, LABEL)
-            .map_err(|rc| rc.handle(2))?;
+        let (seed, secret) =
+            secret_share::encrypt(tpm, env, &parent.public, LABEL).map_err(|rc| rc.handle(2))?;
         blob = protector(&parent, &seed).wrap(&blob, &name, None)?.into();
         sent = secret;
     }

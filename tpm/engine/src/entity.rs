@@ -84,12 +84,10 @@ impl Tpm {
                     alg: i.public.name_alg,
                     digest: i.public.auth_policy.clone(),
                 }),
-                rh::HT_TRANSIENT | rh::HT_PERSISTENT => {
-                    self.object(handle).map_or_else(|_| Policy::default(), |o| Policy {
-                        alg: o.public.name_alg,
-                        digest: o.public.auth_policy.clone(),
-                    })
-                }
+                rh::HT_TRANSIENT | rh::HT_PERSISTENT => self.object(handle).map_or_else(
+                    |_| Policy::default(),
+                    |o| Policy { alg: o.public.name_alg, digest: o.public.auth_policy.clone() },
+                ),
                 _ => Policy::default(),
             },
         }

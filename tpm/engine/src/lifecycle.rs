@@ -77,7 +77,7 @@ impl Tpm {
             audit_counter: 0,
             pp_commands: PP_AT_MANUFACTURE,
             max_counter: 0,
-            orderly: Orderly::None,
+            orderly: Orderly::Clear,
             preserved: None,
             clock: 0,
             clock_safe: true,

@@ -90,8 +90,7 @@ pub(crate) fn load(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Result<()> {
     template::check(&public, Some(&parent), false).map_err(|rc| rc.param(2))?;
     check_unique(&public).map_err(|rc| rc.param(2))?;
     check_binding(&public, &sensitive).map_err(|rc| rc.param(1))?;
-    let mut object =
-        Object::new(public, Some(sensitive), &parent.qualified_name, parent.hierarchy);
+    let mut object = Object::new(public, Some(sensitive), &parent.qualified_name, parent.hierarchy);
     object.st_clear |= parent.st_clear;
     call.out.put_sized(&object.name);
     call.out_handle = Some(tpm.add_slot(Slot::Object(Arc::new(object)))?);
@@ -178,11 +177,8 @@ pub(crate) fn change_auth(tpm: &mut Tpm, env: Env<'_>, call: &mut Call) -> Resul
     if auth.len() > crypto::digest_size(object.public.name_alg) {
         return Err(Rc::SIZE.param(1));
     }
-    let expected = crate::object::qualified_name(
-        object.public.name_alg,
-        &parent.qualified_name,
-        &object.name,
-    );
+    let expected =
+        crate::object::qualified_name(object.public.name_alg, &parent.qualified_name, &object.name);
     if expected != object.qualified_name {
         return Err(Rc::TYPE.handle(2));
     }

@@ -28,7 +28,8 @@ impl Tpm {
     pub(crate) fn note_counter(&mut self, handle: u32) {
         let Some(index) = self.store.index(handle) else { return };
         let counts = index.kind() == nv::COUNTER && index.is(nv::WRITTEN);
-        let count = if index.is(nv::ORDERLY) { index.number() | ORDERLY_COUNTS } else { index.number() };
+        let count =
+            if index.is(nv::ORDERLY) { index.number() | ORDERLY_COUNTS } else { index.number() };
         if counts && count > self.store.global().max_counter {
             self.store.global_mut().max_counter = count;
         }
@@ -38,7 +39,12 @@ impl Tpm {
     fn check_write(&self, call: &Call) -> Result<&Index> {
         let (auth, handle) = (call.handle(0), call.handle(1));
         let index = self.index_of(handle, 2)?;
-        self.check_access(call, auth, index, [nv::PP_WRITE, nv::OWNER_WRITE, nv::AUTH_WRITE, nv::POLICY_WRITE])?;
+        self.check_access(
+            call,
+            auth,
+            index,
+            [nv::PP_WRITE, nv::OWNER_WRITE, nv::AUTH_WRITE, nv::POLICY_WRITE],
+        )?;
         if index.is(nv::WRITE_LOCKED) { Err(Rc::NV_LOCKED) } else { Ok(index) }
     }
 
@@ -46,7 +52,12 @@ impl Tpm {
     pub(crate) fn check_read(&self, call: &Call) -> Result<&Index> {
         let (auth, handle) = (call.handle(0), call.handle(1));
         let index = self.index_of(handle, 2)?;
-        self.check_access(call, auth, index, [nv::PP_READ, nv::OWNER_READ, nv::AUTH_READ, nv::POLICY_READ])?;
+        self.check_access(
+            call,
+            auth,
+            index,
+            [nv::PP_READ, nv::OWNER_READ, nv::AUTH_READ, nv::POLICY_READ],
+        )?;
         if index.is(nv::READ_LOCKED) {
             return Err(Rc::NV_LOCKED);
         }
@@ -133,8 +144,8 @@ pub(crate) fn define(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Result<()> {
     }
     let data = vec![0xff; public.size.into()].into();
     let index = Index { public, auth, data };
-    let fits = tpm.store.indices().count() < MAX_INDICES
-        && tpm.store.used() + index.space() <= NV_SPACE;
+    let fits =
+        tpm.store.indices().count() < MAX_INDICES && tpm.store.used() + index.space() <= NV_SPACE;
     if !fits {
         return Err(Rc::NV_SPACE);
     }
@@ -222,9 +233,10 @@ pub(crate) fn increment(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Result<()
 impl Tpm {
     /// What a new counter begins after: no counter ever showed more.
     fn highest_counter(&self) -> u64 {
-        let counters = self.store.indices().filter(|(_, index)| {
-            index.kind() == nv::COUNTER && index.is(nv::WRITTEN)
-        });
+        let counters = self
+            .store
+            .indices()
+            .filter(|(_, index)| index.kind() == nv::COUNTER && index.is(nv::WRITTEN));
         let highest = counters.map(|(_, index)| index.number()).max().unwrap_or(0);
         highest.max(self.store.global().max_counter)
     }

@@ -141,7 +141,9 @@ impl Pcrs {
             .0
             .iter()
             .flat_map(|&(bank, bits)| {
-                (0..COUNT).filter(move |&pcr| has(bits, pcr)).filter_map(move |pcr| self.value(bank, pcr))
+                (0..COUNT)
+                    .filter(move |&pcr| has(bits, pcr))
+                    .filter_map(move |pcr| self.value(bank, pcr))
             })
             .collect();
         crypto::hash(alg, &values)

@@ -156,9 +156,8 @@ pub(crate) fn allocate(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Result<()>
         }
     }
     let needed = BANKS.iter().zip(allocated);
-    let size: u32 = needed
-        .map(|(&bank, bits)| bits.count_ones() * crypto::digest_size(bank) as u32)
-        .sum();
+    let size: u32 =
+        needed.map(|(&bank, bits)| bits.count_ones() * crypto::digest_size(bank) as u32).sum();
     // PCR 0 and 17 must be in some bank: the H-CRTM and a dynamic root of trust extend them.
     if allocated.iter().all(|&bits| bits & 1 == 0) || allocated.iter().all(|b| b & 1 << 17 == 0) {
         return Err(Rc::PCR);
@@ -205,6 +204,7 @@ pub(crate) fn set_auth(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Result<()>
 impl Policy {
     /// Whether the digest is as long as the algorithm asks; NULL wants none.
     pub(crate) fn fits(&self) -> bool {
-        self.digest.len() == crypto::digest_size(self.alg) && (self.alg != alg::NULL || self.digest.is_empty())
+        self.digest.len() == crypto::digest_size(self.alg)
+            && (self.alg != alg::NULL || self.digest.is_empty())
     }
 }

@@ -354,4 +354,3 @@ pub(crate) fn authorize_nv(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Result
     session.extend(call.code, &[&name]);
     Ok(())
 }
-

@@ -180,7 +180,9 @@ impl Tpm {
                 Some(index) if index.is(crate::constants::nv::PLATFORM_CREATE) => rh::PLATFORM,
                 _ => rh::OWNER,
             },
-            rh::HT_PERMANENT if matches!(handle, rh::PLATFORM | rh::ENDORSEMENT | rh::NULL) => handle,
+            rh::HT_PERMANENT if matches!(handle, rh::PLATFORM | rh::ENDORSEMENT | rh::NULL) => {
+                handle
+            }
             rh::HT_PERMANENT => rh::OWNER,
             _ => rh::NULL,
         }

@@ -9,7 +9,7 @@ use crate::nv_index::{MAX_INDEX, MAX_NV_BUFFER};
 use crate::pcr::COUNT;
 use crate::state::{MAX_ACTIVE_SESSIONS, MAX_LOADED_OBJECTS, MAX_LOADED_SESSIONS, Orderly};
 use crate::store::{MAX_INDICES, MAX_PERSISTENT};
-use crate::structures::{MAX_BUFFER, MAX_DIGEST, MAX_SYM_DATA};
+use crate::structures::{MAX_BUFFER, MAX_DIGEST};
 use crate::{MAX_COMMAND, MAX_RESPONSE, Tpm, clock, startup};
 
 const ASYMMETRIC: u32 = 1 << 0;

@@ -8,9 +8,7 @@ use crate::codec::{Put, Reader, built};
 use crate::constants::{alg, attr};
 use crate::rc::{Rc, Result};
 use crate::secret::Secret;
-use crate::structures::{
-    MAX_DIGEST, MAX_ECC, MAX_RSA, Scheme, Symmetric, curve, hash_or_null,
-};
+use crate::structures::{MAX_DIGEST, MAX_ECC, MAX_RSA, Scheme, Symmetric, curve, hash_or_null};
 
 /// TPMU_PUBLIC_PARMS.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -106,7 +104,10 @@ impl Public {
         }
         let auth_policy = r.sized(MAX_DIGEST)?;
         let parameters = Parameters::parse(r, kind)?;
-        Ok((Self { name_alg, attributes, auth_policy, parameters, unique: Unique::default() }, kind))
+        Ok((
+            Self { name_alg, attributes, auth_policy, parameters, unique: Unique::default() },
+            kind,
+        ))
     }
 
     /// TPMI_ALG_PUBLIC.

@@ -45,7 +45,11 @@ impl Tpm {
     }
 
     /// `size` random bytes.
-    pub(crate) fn random_bytes(&mut self, env: &mut dyn Environment, size: usize) -> Result<Secret> {
+    pub(crate) fn random_bytes(
+        &mut self,
+        env: &mut dyn Environment,
+        size: usize,
+    ) -> Result<Secret> {
         let mut bytes = vec![0; size];
         self.random(env, &mut bytes)?;
         Ok(bytes.into())

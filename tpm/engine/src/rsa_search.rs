@@ -42,7 +42,12 @@ impl KeyWork {
     /// Modulus and prime of the key that belongs to `seed`. If it was not looked for yet the
     /// command fails for now, and runs again when the key is found: then the key is that of the
     /// first seed, so that it does not matter whether the command draws the same again.
-    pub(crate) fn rsa(&mut self, bits: u16, exponent: u32, seed: Secret) -> Result<(Vec<u8>, Secret)> {
+    pub(crate) fn rsa(
+        &mut self,
+        bits: u16,
+        exponent: u32,
+        seed: Secret,
+    ) -> Result<(Vec<u8>, Secret)> {
         if let Some(found) = &self.found {
             return Ok(found.clone());
         }

@@ -24,7 +24,13 @@ fn oaep_label(label: &str) -> Vec<u8> {
 }
 
 /// The secret that was sent to `key`.
-pub(crate) fn decrypt(tpm: &mut Tpm, env: Env<'_>, key: &Object, label: &str, sent: &[u8]) -> Result<Secret> {
+pub(crate) fn decrypt(
+    tpm: &mut Tpm,
+    env: Env<'_>,
+    key: &Object,
+    label: &str,
+    sent: &[u8],
+) -> Result<Secret> {
     let name_alg = key.public.name_alg;
     match key.public.kind() {
         alg::RSA => {
@@ -71,7 +77,8 @@ pub(crate) fn encrypt(
         }
         alg::ECC => {
             let other = keys::ecc_public(key)?;
-            let ephemeral = tpm_crypto::ecc::EccPrivateKey::generate(other.curve(), tpm.drbg(env)?)?;
+            let ephemeral =
+                tpm_crypto::ecc::EccPrivateKey::generate(other.curve(), tpm.drbg(env)?)?;
             let public = ephemeral.public_key()?;
             let z = ephemeral.ecdh(&other)?;
             let secret = crypto::kdfe(key.name_alg, z.x(), label, public.x(), other.x(), size);

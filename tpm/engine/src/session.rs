@@ -227,8 +227,10 @@ impl Tpm {
         if key.sensitive.is_none() {
             return Err(Rc::HANDLE.handle(1));
         }
-        let salt = crate::secret_share::decrypt(self, env, &key, "SECRET", secret).map_err(|rc| rc.param(2))?;
-        if salt.len() > crypto::digest_size(key.public.name_alg).max(crypto::digest_size(hash_alg)) {
+        let salt = crate::secret_share::decrypt(self, env, &key, "SECRET", secret)
+            .map_err(|rc| rc.param(2))?;
+        if salt.len() > crypto::digest_size(key.public.name_alg).max(crypto::digest_size(hash_alg))
+        {
             return Err(Rc::VALUE.param(2));
         }
         Ok(salt)

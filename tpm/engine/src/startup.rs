@@ -237,4 +237,3 @@ impl Tpm {
 
 /// Attributes of which one is enough for Startup(CLEAR) to touch an index.
 const START_CLEARS: u32 = nv::READ_LOCKED | nv::WRITE_LOCKED | nv::CLEAR_STCLEAR;
-

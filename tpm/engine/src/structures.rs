@@ -108,12 +108,9 @@ impl Scheme {
     /// TPMT_SIG_SCHEME, with NULL.
     pub(crate) fn signing(r: &mut Reader<'_>) -> Result<Self> {
         match r.u16()? {
-            alg @ (alg::RSASSA
-            | alg::RSAPSS
-            | alg::ECDSA
-            | alg::ECDAA
-            | alg::HMAC
-            | alg::NULL) => Self::details(r, alg),
+            alg @ (alg::RSASSA | alg::RSAPSS | alg::ECDSA | alg::ECDAA | alg::HMAC | alg::NULL) => {
+                Self::details(r, alg)
+            }
             _ => Err(Rc::SCHEME),
         }
     }

@@ -12,7 +12,9 @@ use crate::object::{Object, Slot};
 use crate::rc::{Rc, Result};
 use crate::secret::Secret;
 use crate::sequence::{Sequence, SequenceKind};
-use crate::structures::{MAX_BUFFER, MAX_DIGEST, Ticket, hash, hash_or_null, hierarchy, mode_or_null};
+use crate::structures::{
+    MAX_BUFFER, MAX_DIGEST, Ticket, hash, hash_or_null, hierarchy, mode_or_null,
+};
 
 /// TPM2_Hash.
 pub(crate) fn hash_data(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Result<()> {
@@ -86,8 +88,7 @@ pub(crate) fn hash_start(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Result<(
     let auth = Secret::auth(call.sized(MAX_DIGEST)?);
     let alg = call.read(hash_or_null)?;
     call.end()?;
-    let sequence =
-        if alg == alg::NULL { Sequence::event(auth) } else { Sequence::hash(alg, auth) };
+    let sequence = if alg == alg::NULL { Sequence::event(auth) } else { Sequence::hash(alg, auth) };
     call.out_handle = Some(tpm.add_slot(Slot::Sequence(Arc::new(sequence)))?);
     Ok(())
 }

@@ -60,11 +60,8 @@ impl Kind {
         let object = matches!(kind, rh::HT_TRANSIENT | rh::HT_PERSISTENT);
         let base = matches!(handle, rh::OWNER | rh::PLATFORM | rh::ENDORSEMENT);
         let null = handle == rh::NULL;
-        let entity = object
-            || base
-            || handle == rh::LOCKOUT
-            || kind == rh::HT_NV
-            || handle < pcr::COUNT;
+        let entity =
+            object || base || handle == rh::LOCKOUT || kind == rh::HT_NV || handle < pcr::COUNT;
         match self {
             Self::Object => object,
             Self::ObjectOrNull => object || null,
@@ -79,9 +76,7 @@ impl Kind {
             Self::Platform => handle == rh::PLATFORM,
             Self::Lockout => handle == rh::LOCKOUT,
             Self::Endorsement => handle == rh::ENDORSEMENT,
-            Self::NvAuth => {
-                matches!(handle, rh::OWNER | rh::PLATFORM) || kind == rh::HT_NV
-            }
+            Self::NvAuth => matches!(handle, rh::OWNER | rh::PLATFORM) || kind == rh::HT_NV,
             Self::NvIndex => kind == rh::HT_NV,
             Self::Pcr => handle < pcr::COUNT,
             Self::PcrOrNull => handle < pcr::COUNT || null,
