@@ -80,30 +80,32 @@ const FIXED: &[(u32, u32)] = &[
     (0x114, u32::MAX),
     (0x116, MAX_INDICES as u32),
     (0x117, MAX_INDEX as u32),
-    (0x118, clock::UPDATE_INTERVAL as u32),
-    (0x119, alg::SHA512 as u32),
-    (0x11a, alg::AES as u32),
-    (0x11b, 256),
-    (0x11c, 0),
+    // Sessions and objects have memory of their own.
+    (0x118, 0),
+    (0x119, clock::UPDATE_INTERVAL as u32),
+    (0x11a, alg::SHA256 as u32),
+    (0x11b, alg::AES as u32),
+    (0x11c, 256),
     (0x11d, startup::ORDERLY_COUNTS as u32),
     (0x11e, MAX_COMMAND as u32),
     (0x11f, MAX_RESPONSE as u32),
     (0x120, MAX_DIGEST as u32),
     (0x121, 2500),
     (0x122, 1024),
-    // PC Client: TPM_PS_PC, profile 1.05 of 2020.
+    // TPM_PS_PC: the PC Client profile 1.05 of day 247 of 2020.
     (0x123, 1),
-    (0x124, 0x0000_0105),
-    (0x125, 1),
-    (0x126, 104),
+    (0x124, 0),
+    (0x125, 0x0000_0105),
+    (0x126, 247),
     (0x127, 2020),
     (0x128, 0),
-    (0x12b, MAX_NV_BUFFER as u32),
-    (0x12c, 0),
-    (0x12d, 1024),
+    (0x12b, 0),
+    (0x12c, MAX_NV_BUFFER as u32),
+    (0x12d, 0),
+    (0x12e, 1024),
 ];
 
-/// TPM_PT_CONTEXT_SYM_SIZE and the like are fixed; this is the number of commands in the library.
+/// TPM_PT_TOTAL_COMMANDS and TPM_PT_LIBRARY_COMMANDS: all are the library's.
 const TOTAL_COMMANDS: u32 = 0x129;
 const LIBRARY_COMMANDS: u32 = 0x12a;
 /// The highest fixed and the highest variable property.
@@ -141,25 +143,26 @@ impl Tpm {
             0x200 => self.permanent_attributes(),
             0x201 => self.startup_attributes(),
             0x202 => self.store.indices().count() as u32,
-            0x203 => free(MAX_LOADED_OBJECTS, objects),
-            0x204 => loaded_sessions,
-            0x205 => free(MAX_LOADED_SESSIONS, loaded_sessions),
-            0x206 => active,
-            0x207 => free(MAX_ACTIVE_SESSIONS, active),
-            0x208 => free(MAX_LOADED_OBJECTS, objects),
-            0x209 => persistent,
-            0x20a => free(MAX_PERSISTENT, persistent),
-            0x20b => self.store.handles_of(counter).len() as u32,
-            0x20c => free(MAX_INDICES, self.store.indices().count() as u32),
-            // No algorithm set can be chosen, two curves are loaded.
-            0x20d => 0,
+            0x203 => loaded_sessions,
+            0x204 => free(MAX_LOADED_SESSIONS, loaded_sessions),
+            0x205 => active,
+            0x206 => free(MAX_ACTIVE_SESSIONS, active),
+            0x207 => free(MAX_LOADED_OBJECTS, objects),
+            0x208 => persistent,
+            0x209 => free(MAX_PERSISTENT, persistent),
+            0x20a => self.store.handles_of(counter).len() as u32,
+            0x20b => free(MAX_INDICES, self.store.indices().count() as u32),
+            // No set of algorithms can be chosen; both curves are there.
+            0x20c => 0,
+            0x20d => 2,
             0x20e => lockout.failed_tries,
             0x20f => lockout.max_tries,
             0x210 => lockout.recovery_time,
             0x211 => lockout.lockout_recovery,
-            // The NV needs no recovery time; an audit of commands is per command.
+            // NV needs no time to recover from a write.
             0x212 => 0,
-            0x213 | 0x214 => 0,
+            0x213 => (self.store.global().audit_counter >> 32) as u32,
+            0x214 => self.store.global().audit_counter as u32,
             _ => return None,
         })
     }
