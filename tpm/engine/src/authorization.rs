@@ -236,8 +236,14 @@ impl Tpm {
         self.session(auth.handle).map_or(alg::SHA256, |session| session.alg)
     }
 
-    /// The key of a session's HMAC; nothing if a policy session needs none.
-    fn hmac_key(&self, session: &Session, entity: Option<u32>) -> Option<Secret> {
+    /// The key of a session's HMAC; nothing if there is none and the caller gave no HMAC. One that
+    /// it computed under the empty key counts, and is answered by one.
+    fn hmac_key(
+        &self,
+        session: &Session,
+        auth: &Authorization,
+        entity: Option<u32>,
+    ) -> Option<Secret> {
         let value = match entity {
             Some(entity) => {
                 let value = self.auth_value(entity);
@@ -253,8 +259,8 @@ impl Tpm {
             None => Secret::default(),
         };
         let key = [&session.key[..], &value[..]].concat();
-        let none =
-            key.is_empty() && session.kind != SessionKind::Hmac && !session.policy.auth_value;
+        let needs_none = session.kind != SessionKind::Hmac && !session.policy.auth_value;
+        let none = key.is_empty() && needs_none && auth.hmac.is_empty();
         if none { None } else { Some(key.into()) }
     }
 
@@ -268,7 +274,7 @@ impl Tpm {
     ) -> Option<Vec<u8>> {
         let auth = call.sessions.get(index)?;
         let session = self.session(auth.handle)?;
-        let key = self.hmac_key(session, entity)?;
+        let key = self.hmac_key(session, auth, entity)?;
         let (mut decrypt, mut encrypt) = (None, None);
         if index == 0 {
             decrypt = call.sessions.iter().skip(1).find(|s| s.has(sa::DECRYPT));
@@ -301,7 +307,7 @@ impl Tpm {
         entity: Option<u32>,
     ) -> Vec<u8> {
         let Some(session) = self.session(auth.handle) else { return Vec::new() };
-        let Some(key) = self.hmac_key(session, entity) else { return Vec::new() };
+        let Some(key) = self.hmac_key(session, auth, entity) else { return Vec::new() };
         if session.policy.password {
             return Vec::new();
         }
