@@ -11,6 +11,7 @@ mod run;
 mod setup;
 mod sources;
 mod test;
+mod tpm;
 mod userspace;
 
 use std::path::PathBuf;
@@ -44,6 +45,18 @@ enum Task {
         /// Only the VM tests whose name contains this
         filter: Option<String>,
     },
+    /// The TPM engine against swtpm: response codes and sizes of generated commands
+    Tpm {
+        /// The seed of the commands
+        #[arg(long, value_name = "N", default_value_t = 1)]
+        seed: u64,
+        /// How many commands, or runs of each that is measured
+        #[arg(long, value_name = "N", default_value_t = 2_000)]
+        count: usize,
+        /// Measure the time per command instead
+        #[arg(long)]
+        bench: bool,
+    },
     /// Measure: the boot against a direct one in the same QEMU, exits by reason
     Bench {
         /// Write the figures to FILE
@@ -60,6 +73,8 @@ fn main() -> ExitCode {
         Task::Run { arguments } => run::run(&arguments),
         Task::Check => check::run(),
         Task::Test { long, filter } => test::run(long, filter.as_deref()),
+        Task::Tpm { count, bench: true, .. } => tpm::bench(count),
+        Task::Tpm { seed, count, .. } => tpm::compare(seed, count),
         Task::Bench { json, runs } => bench::run(json.as_deref(), runs),
     };
     match result {
