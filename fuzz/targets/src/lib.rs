@@ -11,9 +11,9 @@ mod files;
 mod input;
 mod tpm;
 
+pub use self::tpm::{tpm_command, tpm_sequence};
 pub use devices::{apic, chipset};
 pub use emulation::{decode, emulate};
-pub use self::tpm::{tpm_command, tpm_sequence};
 pub use files::{config, kernel, memory_map, report};
 
 /// A target.
