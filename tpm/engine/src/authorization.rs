@@ -149,7 +149,7 @@ impl Tpm {
         let number = index + 1;
         let Some((entity, role)) = auth.entity.zip(role) else {
             let expected = self.hmac(call, index, &cp_hash(self, call, self.alg_of(auth)), None);
-            let fits = expected.is_none_or(|hmac| same(&hmac, &auth.hmac));
+            let fits = self.is_hmac_right(auth, None, expected.as_deref());
             return if fits { Ok(()) } else { Err(Rc::AUTH_FAIL.session(number)) };
         };
         let policy = rh::kind(auth.handle) == rh::HT_POLICY;
@@ -225,10 +225,22 @@ impl Tpm {
             return self.auth_value(entity).matches(&given);
         }
         let hash = cp_hash(self, call, self.alg_of(auth));
-        match self.hmac(call, index, &hash, Some(entity)) {
-            Some(expected) => same(&expected, &auth.hmac),
-            None => auth.hmac.is_empty(),
-        }
+        let expected = self.hmac(call, index, &hash, Some(entity));
+        self.is_hmac_right(auth, Some(entity), expected.as_deref())
+    }
+
+    /// Compares an HMAC; under an empty key it may be left out (Part 1, section 19.6.5).
+    fn is_hmac_right(
+        &self,
+        auth: &Authorization,
+        entity: Option<u32>,
+        expected: Option<&[u8]>,
+    ) -> bool {
+        let Some((session, expected)) = self.session(auth.handle).zip(expected) else {
+            return false;
+        };
+        let left_out = auth.hmac.is_empty() && self.hmac_key(session, entity).is_empty();
+        left_out || same(expected, &auth.hmac)
     }
 
     /// The hash of the session of an authorization.
@@ -236,14 +248,8 @@ impl Tpm {
         self.session(auth.handle).map_or(alg::SHA256, |session| session.alg)
     }
 
-    /// The key of a session's HMAC; nothing if there is none and the caller gave no HMAC. One that
-    /// it computed under the empty key counts, and is answered by one.
-    fn hmac_key(
-        &self,
-        session: &Session,
-        auth: &Authorization,
-        entity: Option<u32>,
-    ) -> Option<Secret> {
+    /// The key of a session's HMAC.
+    fn hmac_key(&self, session: &Session, entity: Option<u32>) -> Secret {
         let value = match entity {
             Some(entity) => {
                 let value = self.auth_value(entity);
@@ -259,9 +265,7 @@ impl Tpm {
             None => Secret::default(),
         };
         let key = [&session.key[..], &value[..]].concat();
-        let needs_none = session.kind != SessionKind::Hmac && !session.policy.auth_value;
-        let none = key.is_empty() && needs_none && auth.hmac.is_empty();
-        if none { None } else { Some(key.into()) }
+        key.into()
     }
 
     /// The HMAC of a command's session (Part 1, section 19.6.5).
@@ -274,7 +278,7 @@ impl Tpm {
     ) -> Option<Vec<u8>> {
         let auth = call.sessions.get(index)?;
         let session = self.session(auth.handle)?;
-        let key = self.hmac_key(session, auth, entity)?;
+        let key = self.hmac_key(session, entity);
         let (mut decrypt, mut encrypt) = (None, None);
         if index == 0 {
             decrypt = call.sessions.iter().skip(1).find(|s| s.has(sa::DECRYPT));
@@ -307,8 +311,8 @@ impl Tpm {
         entity: Option<u32>,
     ) -> Vec<u8> {
         let Some(session) = self.session(auth.handle) else { return Vec::new() };
-        let Some(key) = self.hmac_key(session, auth, entity) else { return Vec::new() };
-        if session.policy.password {
+        let key = self.hmac_key(session, entity);
+        if session.policy.password || (key.is_empty() && auth.hmac.is_empty()) {
             return Vec::new();
         }
         crypto::hmac(session.alg, &key, &[rp_hash, &session.nonce, &auth.nonce, &[attributes]])

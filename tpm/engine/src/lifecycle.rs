@@ -111,7 +111,7 @@ impl Tpm {
         self.running = None;
         self.checkpoint = None;
         self.store.roll_back();
-        self.v = Box::new(Volatile::new(env.now_ms(), self.store.global()));
+        *self.v = Volatile::new(env.now_ms(), self.store.global());
     }
 
     /// The whole state.

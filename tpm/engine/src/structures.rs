@@ -181,10 +181,6 @@ pub(crate) struct Symmetric {
 impl Symmetric {
     pub(crate) const NULL: Self = Self { alg: alg::NULL, bits: 0, mode: alg::NULL };
 
-    /// AES-128 in CFB mode.
-    #[cfg(test)]
-    pub(crate) const AES128: Self = Self { alg: alg::AES, bits: 128, mode: alg::CFB };
-
     pub(crate) const fn is_null(self) -> bool {
         self.alg == alg::NULL
     }

@@ -58,7 +58,7 @@ fn check_hierarchy(public: &Public, parent: Option<&Object>) -> Result<()> {
     if under_fixed && fixed_tpm != public.is(attr::FIXED_PARENT) {
         return Err(Rc::ATTRIBUTES);
     }
-    if !under_fixed && fixed_tpm || fixed_tpm && encrypted {
+    if fixed_tpm && (encrypted || !under_fixed) {
         return Err(Rc::ATTRIBUTES);
     }
     let differs =
@@ -111,14 +111,14 @@ pub(crate) fn check_creation(public: &Public, data: &[u8]) -> Result<()> {
     match public.parameters {
         Parameters::KeyedHash(scheme) => {
             let sealed = !public.is(attr::SIGN) && !public.is(attr::DECRYPT);
-            if origin == !data.is_empty() || (sealed && origin) {
+            if origin != data.is_empty() || (sealed && origin) {
                 return Err(Rc::ATTRIBUTES);
             }
             let long = scheme.alg == alg::HMAC && data.len() > crypto::block_size(scheme.hash);
             if long { Err(Rc::SIZE) } else { Ok(()) }
         }
         Parameters::SymCipher(symmetric) => {
-            if origin == !data.is_empty() {
+            if origin != data.is_empty() {
                 return Err(Rc::ATTRIBUTES);
             }
             let fits = data.is_empty() || data.len() == symmetric.key_size();

@@ -175,3 +175,37 @@ fn duplicates_import_under_another_parent() {
     let loaded = client.pw(0x157, &[new], b().sized(&private).sized(&public)).ok().handle;
     assert_eq!(client.pw(0x15e, &[loaded], b()).ok().field(0), b"data");
 }
+
+/// SHA-256 of a public area, in short.
+fn fingerprint(public: &[u8]) -> [u8; 8] {
+    let digest = tpm_crypto::hash::HashAlgorithm::Sha256.hash(public);
+    digest[..8].try_into().expect("eight bytes")
+}
+
+#[test]
+fn primary_keys_of_a_known_seed_are_known() {
+    let mut client = Client::new();
+    let known = [
+        (ecc_srk(), [0x13, 0x59, 0x14, 0x69, 0xc8, 0x74, 0x0a, 0xa2]),
+        (rsa_srk(), [0x16, 0xa7, 0x12, 0x4c, 0x41, 0x82, 0x7f, 0xf6]),
+        (ecc_attestation_key(), [0xe0, 0xd7, 0xa0, 0xc2, 0x94, 0x83, 0x3f, 0x4e]),
+        (sealed_hmac(), [0x3c, 0x3e, 0xfe, 0xb6, 0xb0, 0x92, 0xc6, 0xf5]),
+    ];
+    for (template, expected) in known {
+        let public = client.primary(OWNER, &template).field(0);
+        assert_eq!(fingerprint(&public), expected, "a key of the field would change");
+    }
+}
+
+#[test]
+fn a_sequence_hashes_over_a_saved_context() {
+    let mut client = Client::new();
+    let sequence = client.run(0x186, &[], b().u16(0).u16(0x0b)).ok().handle;
+    client.pw(0x15c, &[sequence], b().sized(b"one ")).ok();
+    let context = client.run(0x162, &[sequence], b()).ok().body;
+    client.run(0x165, &[], b().u32(sequence)).ok();
+    let sequence = client.run(0x161, &[], b().raw(&context)).ok().handle;
+    let digest = client.pw(0x13e, &[sequence], b().sized(b"two").u32(NULL)).ok().field(0);
+    assert_eq!(digest, tpm_crypto::hash::HashAlgorithm::Sha256.hash(b"one two").as_bytes());
+    assert_eq!(client.pw(0x15c, &[sequence], b().sized(b"x")).rc, 0x910);
+}
