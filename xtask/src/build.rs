@@ -40,6 +40,11 @@ pub fn paravane() -> Result<()> {
     build("the paravane command", &["-p", "paravane"], &[], &place::paravane())
 }
 
+/// Builds the `paravane` command as users have it, to be measured.
+pub fn paravane_release() -> Result<()> {
+    succeed(cargo().args(["build", "--release", "-p", "paravane"]))
+}
+
 /// The guest's agent: static, as the guest has no libraries.
 pub fn agent() -> Result<()> {
     let arguments = ["--profile", "agent", "--target", place::GUEST, "-p", "agent"];

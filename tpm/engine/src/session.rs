@@ -184,7 +184,8 @@ pub(crate) fn start(tpm: &mut Tpm, env: Env<'_>, call: &mut Call) -> Result<()> 
         .position(|slot| matches!(slot, SessionSlot::Free))
         .ok_or(Rc::SESSION_HANDLES)?;
     debug_assert!(slot < MAX_ACTIVE_SESSIONS);
-    let mut nonce = vec![0; size];
+    // As long as the caller's (Part 1, section 19.6.3).
+    let mut nonce = vec![0; caller.len()];
     tpm.random(env, &mut nonce)?;
     let bound = if bind == rh::NULL { Secret::default() } else { tpm.auth_value(bind) };
     let key = [&bound[..], &salt[..]].concat();

@@ -21,7 +21,7 @@ const EXPLAINED: [(u32, &str); 2] = [
 
 /// Sends `count` generated commands to both and prints where codes or sizes differ.
 pub fn compare(seed: u64, count: usize) -> Result<ExitCode> {
-    let mut peers = Peers::start()?;
+    let mut peers = Peers::to_compare()?;
     let mut generator = Generator::new(seed);
     let mut differences: BTreeMap<(u32, u32, u32), (usize, usize, usize)> = BTreeMap::new();
     let (mut equal, mut explained) = (0, 0);
@@ -58,7 +58,7 @@ pub fn compare(seed: u64, count: usize) -> Result<ExitCode> {
 
 /// Measures both and prints the ratios.
 pub fn bench(runs: usize) -> Result<ExitCode> {
-    speed::run(&mut Peers::start()?, runs)
+    speed::run(&mut Peers::to_measure()?, runs)
 }
 
 fn command_code(command: &[u8]) -> u32 {

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -36,10 +37,20 @@ pub struct Peers {
 }
 
 impl Peers {
-    /// Starts both, with new states.
-    pub fn start() -> Result<Self> {
+    /// Starts both, with new states; ours quickly built, to be compared.
+    pub fn to_compare() -> Result<Self> {
         build::paravane()?;
-        let mut peers = Self { ours: Simulator::start()?, theirs: Swtpm::start()? };
+        Self::start(&place::paravane())
+    }
+
+    /// Starts both, with new states; ours optimized, to be measured.
+    pub fn to_measure() -> Result<Self> {
+        build::paravane_release()?;
+        Self::start(&place::paravane_release())
+    }
+
+    fn start(program: &Path) -> Result<Self> {
+        let mut peers = Self { ours: Simulator::start(program)?, theirs: Swtpm::start()? };
         for response in [peers.ours.send(&STARTUP)?, peers.theirs.send(&STARTUP)?] {
             if code(&response) != 0 {
                 bail!("a TPM does not start up: {:#x}", code(&response));
@@ -73,8 +84,8 @@ pub struct Simulator {
 }
 
 impl Simulator {
-    fn start() -> Result<Self> {
-        let mut command = Command::new(place::paravane());
+    fn start(program: &Path) -> Result<Self> {
+        let mut command = Command::new(program);
         command.args(["vtpm", "--socket", "127.0.0.1:0"]).stdout(Stdio::piped());
         let mut server = Server(command.spawn().context("paravane vtpm")?);
         let out = server.0.stdout.take().context("paravane vtpm has no output")?;

@@ -138,7 +138,7 @@ impl Place {
 
 fn encode(records: &Records) -> Vec<u8> {
     let mut bytes = MAGIC.to_vec();
-    let mut number = |bytes: &mut Vec<u8>, value: usize| {
+    let number = |bytes: &mut Vec<u8>, value: usize| {
         bytes.extend_from_slice(&(value as u32).to_le_bytes());
     };
     number(&mut bytes, records.len());
