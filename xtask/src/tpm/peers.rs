@@ -20,6 +20,8 @@ const MAX_RESPONSE: usize = 4096;
 const PATIENCE: usize = 250;
 /// No command takes longer.
 const TIMEOUT: Duration = Duration::from_secs(60);
+const TPM_RC_RETRY: u32 = 0x922;
+const MAX_RETRIES: usize = 100;
 const STARTUP: [u8; 12] = [0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x44, 0, 0];
 
 /// Something that answers commands.
@@ -143,7 +145,20 @@ impl Swtpm {
 }
 
 impl Peer for Swtpm {
+    /// Sends a command again for as long as swtpm says that it has a self-test to do first.
     fn send(&mut self, command: &[u8]) -> Result<Vec<u8>> {
+        for _ in 0..MAX_RETRIES {
+            let response = self.send_once(command)?;
+            if code(&response) != TPM_RC_RETRY {
+                return Ok(response);
+            }
+        }
+        bail!("swtpm says TPM_RC_RETRY for ever")
+    }
+}
+
+impl Swtpm {
+    fn send_once(&mut self, command: &[u8]) -> Result<Vec<u8>> {
         self.stream.write_all(command)?;
         let mut header = [0; 10];
         self.stream.read_exact(&mut header).context("swtpm does not answer")?;

@@ -6,7 +6,7 @@
 //! the data of a hash sequence; the answer is a zero of 32 bits. Each size is checked before
 //! anything is read for it.
 
-use std::io::{self, BufWriter, ErrorKind, Read, Write};
+use std::io::{self, BufReader, BufWriter, ErrorKind, Read, Write};
 use std::net::TcpStream;
 
 use super::Port;
@@ -52,7 +52,7 @@ pub enum End {
 /// What was wrong with a message, or with the connection.
 pub fn serve(port: Port, stream: &TcpStream, shared: &Shared) -> io::Result<End> {
     stream.set_nodelay(true)?;
-    let (mut input, mut output) = (stream, BufWriter::new(stream));
+    let (mut input, mut output) = (BufReader::new(stream), BufWriter::new(stream));
     loop {
         let Some(code) = first_number(&mut input)? else { return Ok(End::Closed) };
         match code {
