@@ -222,56 +222,37 @@ pub(crate) fn create_loaded(tpm: &mut Tpm, env: Env<'_>, call: &mut Call) -> Res
     let handle = call.handle(0);
     let parent = tpm.object(handle).ok();
     let derived = parent.as_ref().is_some_and(|parent| parent.public.is_derivation_parent());
-    let parsed = if derived {
-        derived_template(&template_bytes)
-    } else {
-        let mut reader = Reader::new(&template_bytes);
-        Public::parse(&mut reader).and_then(|public| {
-            if reader.is_empty() { Ok((public, Vec::new())) } else { Err(Rc::SIZE) }
-        })
+    let fits = match &parent {
+        Some(parent) => {
+            (derived || parent.public.is_storage_parent()) && parent.sensitive.is_some()
+        }
+        // A sequence has a handle of objects, but is none.
+        None => crate::constants::rh::kind(handle) == crate::constants::rh::HT_PERMANENT,
     };
-    let (mut public, mut context) = parsed.map_err(|rc| rc.param(2))?;
-    if !derived
-        && let Some(parent) = &parent
-        && !(parent.public.is_storage_parent() && parent.sensitive.is_some())
-    {
+    if !fits {
         return Err(Rc::TYPE.handle(1));
     }
-    tpm.check_object_memory()?;
     let in_param = |rc: Rc| rc.param(2);
+    let parsed = if derived { derived_template } else { whole_template }(&template_bytes);
+    let (mut public, context) = parsed.map_err(in_param)?;
+    tpm.check_object_memory()?;
     template::check(&public, parent.as_deref(), false).map_err(in_param)?;
-    let mut random = if derived {
-        if public.kind() == alg::RSA {
-            return Err(Rc::TYPE.param(2));
+    let (mut random, from) = match &parent {
+        Some(key) if derived => {
+            // Label and context of the sensitive data stand in for those of the template.
+            let given = Vec::from(&sensitive.data[..]);
+            let context = if given.is_empty() { context } else { given };
+            let random = derived_generator(key, &public, &context)?;
+            (random, SensitiveCreate { auth: sensitive.auth, data: Secret::default() })
         }
-        if public.is(attr::SENSITIVE_DATA_ORIGIN) {
-            return Err(Rc::ATTRIBUTES.param(2));
+        _ => {
+            template::check_creation(&public, &sensitive.data).map_err(in_param)?;
+            let random = match &parent {
+                Some(_) => tpm.fresh_generator(&mut *env)?,
+                None => primary_generator(tpm.seed(handle), &public.bytes(), &sensitive.data),
+            };
+            (random, sensitive)
         }
-        let key = parent.as_ref().ok_or(Rc::HANDLE)?;
-        // Label and context of the sensitive data stand in for those of the template.
-        if !sensitive.data.is_empty() {
-            context = sensitive.data.to_vec();
-        }
-        let secret = crypto::kdfa(
-            key.public.scheme().hash,
-            &key.secret()?.private,
-            "DERIVE",
-            &key.name,
-            &context,
-            64,
-        );
-        Drbg::new(&secret, &public.bytes(), b"DERIVED")
-    } else {
-        template::check_creation(&public, &sensitive.data).map_err(in_param)?;
-        match &parent {
-            Some(_) => tpm.fresh_generator(&mut *env)?,
-            None => primary_generator(tpm.seed(handle), &public.bytes(), &sensitive.data),
-        }
-    };
-    let from = if derived {
-        SensitiveCreate { auth: sensitive.auth, data: Secret::default() }
-    } else {
-        sensitive
     };
     let sensitive = tpm.make(call, &mut public, from, &mut random)?;
     let private = match &parent {
@@ -291,6 +272,27 @@ pub(crate) fn create_loaded(tpm: &mut Tpm, env: Env<'_>, call: &mut Call) -> Res
     out.put_sized(&private).put_sized(&object.public.bytes()).put_sized(&object.name);
     call.out_handle = Some(tpm.add_slot(Slot::Object(Arc::new(object)))?);
     Ok(())
+}
+
+/// The generator of an object that a derivation parent gives for a label and context.
+fn derived_generator(key: &Object, public: &Public, context: &[u8]) -> Result<Drbg> {
+    if public.kind() == alg::RSA {
+        return Err(Rc::TYPE.param(2));
+    }
+    if public.is(attr::SENSITIVE_DATA_ORIGIN) {
+        return Err(Rc::ATTRIBUTES.param(2));
+    }
+    let hash = key.public.scheme().hash;
+    let secret =
+        crypto::kdfa(hash, &key.secret()?.private, "DERIVE", &key.name, context, MAX_DIGEST);
+    Ok(Drbg::new(&secret, &public.bytes(), b"DERIVED"))
+}
+
+/// TPMT_TEMPLATE for all other parents: a public area, without anything to derive from.
+fn whole_template(bytes: &[u8]) -> Result<(Public, Vec<u8>)> {
+    let mut reader = Reader::new(bytes);
+    let public = Public::parse(&mut reader)?;
+    if reader.is_empty() { Ok((public, Vec::new())) } else { Err(Rc::SIZE) }
 }
 
 /// TPMT_TEMPLATE for a derivation parent: its unique field is TPMS_DERIVE.

@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroize;
 
 use crate::call::Call;
 use crate::codec::Reader;
@@ -11,6 +12,7 @@ use crate::constants::{rh, st};
 use crate::rc::{Rc, Result};
 use crate::response;
 use crate::rsa_search::KeyWork;
+use crate::secret::Secret;
 use crate::state::Orderly;
 use crate::table::{Command, find, flag};
 use crate::{Environment, MAX_COMMAND, Progress, Tpm, authorization};
@@ -19,7 +21,7 @@ use crate::{Environment, MAX_COMMAND, Progress, Tpm, authorization};
 /// on, and nothing of the state has changed until it is done.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Running {
-    bytes: Vec<u8>,
+    bytes: Secret,
     locality: u8,
     presence: bool,
     /// RSA keys that were found or are being looked for.
@@ -31,13 +33,18 @@ impl Tpm {
     pub fn start(&mut self, command: &[u8], locality: u8, env: &mut dyn Environment) {
         let bytes = command.get(..=MAX_COMMAND).unwrap_or(command);
         self.running = Some(Box::new(Running {
-            bytes: bytes.into(),
+            bytes: Vec::from(bytes).into(),
             locality,
             presence: env.physical_presence(),
             keys: KeyWork::default(),
         }));
+        // Time is recorded by itself: no command that fails may take it back.
+        let healing = self.v.healing.clone();
         let now = env.now_ms();
         self.advance_time(now);
+        if self.store.commit(env).is_err() {
+            self.v.healing = healing;
+        }
     }
 
     /// Goes on with the command that was started, for `budget` steps of a key search; all else is
@@ -66,6 +73,7 @@ impl Tpm {
             ..Call::default()
         };
         let answer = self.run(&running.bytes, &mut call, env);
+        call.parameters.zeroize();
         if call.keys.is_searching() {
             running.keys = call.keys;
             self.running = Some(running);
@@ -87,7 +95,6 @@ impl Tpm {
     fn run(&mut self, bytes: &[u8], call: &mut Call, env: &mut dyn Environment) -> Result<Vec<u8>> {
         let command = self.parse(bytes, call)?;
         self.authorize(env, call, command)?;
-        // Time that became worth recording goes with the command or not at all.
         let outcome = self.act(command, call, env);
         let checkpoint = self.checkpoint.take();
         if let Err(rc) = outcome {

@@ -135,3 +135,15 @@ fn missing_and_superfluous_sessions_have_their_codes() {
     assert_eq!(client.auth(0x126, &[LOCKOUT], twice, b()).rc, 0xa8b);
     assert_eq!(client.auth(0x181, &[], vec![Auth::Password(&[])], b()).rc, 0x145);
 }
+
+#[test]
+fn a_command_that_fails_does_not_undo_the_healing() {
+    let mut client = Client::new();
+    client.pw(0x13a, &[LOCKOUT], b().u32(1).u32(10).u32(0)).ok();
+    let parent = client.primary(OWNER, &ecc_srk()).handle;
+    let object = client.child(parent, &sealed(), b"pin", b"data");
+    assert_eq!(client.auth(0x15e, &[object], vec![Auth::Password(b"a")], b()).rc, 0x98e);
+    client.env.now += 10_000;
+    assert_eq!(client.pw(0x13d, &[0], b()).rc, 0x907);
+    client.auth(0x15e, &[object], vec![Auth::Password(b"pin")], b()).ok();
+}

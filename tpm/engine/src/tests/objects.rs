@@ -209,3 +209,44 @@ fn a_sequence_hashes_over_a_saved_context() {
     assert_eq!(digest, tpm_crypto::hash::HashAlgorithm::Sha256.hash(b"one two").as_bytes());
     assert_eq!(client.pw(0x15c, &[sequence], b().sized(b"x")).rc, 0x910);
 }
+
+#[test]
+fn create_loaded_takes_hierarchies_and_parents_but_no_sequence() {
+    let mut client = Client::new();
+    let parameters = || b().u16(4).u32(0).sized(&ecc_srk().0);
+    let primary = client.pw(0x191, &[OWNER], parameters()).ok();
+    let same = client.primary(OWNER, &ecc_srk());
+    assert_eq!(primary.field(1), same.field(0), "CreatePrimary makes the same key");
+    let child = client.pw(0x191, &[primary.handle], parameters()).ok();
+    let loadable = b().sized(&child.field(0)).sized(&child.field(1));
+    client.pw(0x157, &[primary.handle], loadable).ok();
+    let sequence = client.run(0x186, &[], b().u16(0).u16(0x0b)).ok().handle;
+    assert_eq!(client.pw(0x191, &[sequence], parameters()).rc, 0x18a);
+}
+
+#[test]
+fn a_derivation_parent_gives_the_same_key_for_the_same_label() {
+    let mut client = Client::new();
+    let parent = b().u16(8).u16(0x0b).u32(0x0003_0072).u16(0).u16(0x0a).u16(0x0b).u16(0x22).u16(0);
+    let parent = client.primary(OWNER, &parent).handle;
+    let derive = |client: &mut Client, label: &[u8]| {
+        let template = b()
+            .u16(0x23)
+            .u16(0x0b)
+            .u32(0x0004_0052)
+            .u16(0)
+            .u16(0x10)
+            .u16(0x18)
+            .u16(0x0b)
+            .u16(3)
+            .u16(0x10)
+            .sized(label)
+            .u16(0);
+        let answer = client.pw(0x191, &[parent], b().u16(4).u32(0).sized(&template.0)).ok();
+        client.run(0x165, &[], b().u32(answer.handle)).ok();
+        answer.field(1)
+    };
+    let first = derive(&mut client, b"one");
+    assert_eq!(derive(&mut client, b"one"), first);
+    assert_ne!(derive(&mut client, b"two"), first);
+}
