@@ -40,6 +40,11 @@ pub fn paravane() -> Result<()> {
     build("the paravane command", &["-p", "paravane"], &[], &place::paravane())
 }
 
+/// Builds the `paravane` command as users have it, to be measured.
+pub fn paravane_release() -> Result<()> {
+    succeed(cargo().args(["build", "--release", "-p", "paravane"]))
+}
+
 /// The guest's agent.
 pub fn agent() -> Result<()> {
     for_guest("the guest's agent", "agent", &place::agent())

@@ -12,6 +12,7 @@ mod run;
 mod setup;
 mod sources;
 mod test;
+mod tpm;
 mod userspace;
 
 use std::path::PathBuf;
@@ -53,6 +54,18 @@ enum Task {
         /// Only this target
         target: Option<String>,
     },
+    /// The TPM engine against swtpm: response codes and sizes of generated commands
+    Tpm {
+        /// The seed of the commands
+        #[arg(long, value_name = "N", default_value_t = 1)]
+        seed: u64,
+        /// How many commands, or runs of each that is measured
+        #[arg(long, value_name = "N", default_value_t = 2_000)]
+        count: usize,
+        /// Measure the time per command instead
+        #[arg(long)]
+        bench: bool,
+    },
     /// Measure: the boot against a direct one in the same QEMU, exits by reason
     Bench {
         /// Write the figures to FILE
@@ -79,6 +92,8 @@ fn main() -> ExitCode {
         Task::Check => check::run(),
         Task::Test { long, filter } => test::run(long, filter.as_deref()),
         Task::Fuzz { seconds, target } => fuzz::run(target.as_deref(), seconds),
+        Task::Tpm { count, bench: true, .. } => tpm::bench(count),
+        Task::Tpm { seed, count, .. } => tpm::compare(seed, count),
         Task::Bench { json, runs, peer } => bench::run(json.as_deref(), runs, peer.is_some()),
     };
     match result {

@@ -48,6 +48,11 @@ pub fn paravane() -> PathBuf {
     target().join("debug/paravane")
 }
 
+/// The `paravane` command as users have it.
+pub fn paravane_release() -> PathBuf {
+    target().join("release/paravane")
+}
+
 /// Where downloads are kept, for all checkouts of this user.
 pub fn cache() -> PathBuf {
     let absolute = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());

@@ -9,7 +9,9 @@ mod devices;
 mod emulation;
 mod files;
 mod input;
+mod tpm;
 
+pub use self::tpm::{tpm_command, tpm_sequence};
 pub use devices::{apic, chipset};
 pub use emulation::{decode, emulate};
 pub use files::{config, kernel, memory_map, report};
@@ -27,4 +29,6 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("emulate", emulate),
     ("apic", apic),
     ("chipset", chipset),
+    ("tpm_command", tpm_command),
+    ("tpm_sequence", tpm_sequence),
 ];

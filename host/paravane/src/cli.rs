@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -32,6 +33,9 @@ pub enum Action {
         they are.\nExample: paravane symbolize --image target/x86_64-unknown-none/release/paravisor \
         record.txt")]
     Symbolize(SymbolizeOptions),
+    /// Serve a TPM 2.0 to the tools of this machine, by the protocol of the TPM simulators
+    #[command(after_long_help = VTPM_HELP)]
+    Vtpm(VtpmOptions),
     /// Print a completion script for a shell
     #[command(after_help = "Example: paravane completions bash > \
         /etc/bash_completion.d/paravane")]
@@ -108,6 +112,24 @@ pub struct SymbolizeOptions {
     pub image: Option<PathBuf>,
 }
 
+/// Options of `vtpm`.
+#[derive(Debug, Args)]
+pub struct VtpmOptions {
+    /// Listen here for commands, and on the next port for the platform's signals; port 0 takes any
+    /// two that are free
+    #[arg(
+        long,
+        value_name = "ADDRESS:PORT",
+        default_value = "127.0.0.1:2321",
+        value_parser = crate::vtpm::address
+    )]
+    pub socket: SocketAddr,
+    /// Keep the TPM's state in FILE, which is made if it is not there; without it all is lost at
+    /// the end
+    #[arg(long, value_name = "FILE")]
+    pub state: Option<PathBuf>,
+}
+
 /// Options of the hidden guard.
 #[derive(Debug, Args)]
 pub struct GuardOptions {
@@ -128,6 +150,18 @@ pub enum AccelChoice {
     /// QEMU's software CPU.
     Tcg,
 }
+
+const VTPM_HELP: &str = "Examples:
+  paravane vtpm &
+  export TPM2TOOLS_TCTI=mssim:host=127.0.0.1,port=2321
+  tpm2_startup -c; tpm2_getrandom --hex 8
+      a TPM for one session
+  paravane vtpm --state tpm.state
+      one that keeps its keys, NV indices and seeds
+
+Who reaches the ports may do all that a TPM's owner with physical presence may.
+
+Exit codes: 0 ended by a signal or a client, 1 failed, 75 a port is in use";
 
 fn run_help() -> String {
     format!(

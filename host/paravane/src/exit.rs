@@ -6,6 +6,8 @@ use wire::Status;
 
 /// Our own failure: a file that can not be written, and the like.
 pub const OURS: u8 = 1;
+/// `vtpm` only: another process listens on its port.
+pub const PORT_IN_USE: u8 = 75;
 
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq, Eq)]

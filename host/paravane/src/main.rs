@@ -13,6 +13,7 @@ mod run;
 mod summary;
 mod symbolize;
 mod terminal;
+mod vtpm;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
     match Arguments::parse().action {
         Action::Run(options) => ExitCode::from(run::run(&options)),
         Action::Symbolize(options) => finish(symbolize::file(&options)),
+        Action::Vtpm(options) => ExitCode::from(vtpm::run(&options)),
         Action::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "paravane", &mut script);

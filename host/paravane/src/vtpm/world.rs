@@ -1,0 +1,159 @@
+//! The machine around the TPM: power, presence, clock, entropy, storage.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use anyhow::{Result, anyhow};
+use rustix::rand::{GetRandomFlags, getrandom};
+use tpm::{Change, CommitError, Environment, Tpm};
+
+use super::state_file::StateFile;
+
+/// The TPM and its machine, for every connection.
+pub struct Shared {
+    world: Mutex<World>,
+    /// Beside the lock, since it is to reach a command that holds it.
+    cancel: Arc<AtomicBool>,
+}
+
+struct World {
+    tpm: Tpm,
+    host: Host,
+    powered: bool,
+}
+
+impl Shared {
+    /// The TPM of a state file, or a new one. It has no power yet.
+    ///
+    /// # Errors
+    /// Why the file cannot be used.
+    pub fn open(state: Option<&Path>) -> Result<Arc<Self>> {
+        let (file, is_new) = match state {
+            Some(path) => StateFile::open(path)?,
+            None => (StateFile::in_memory(), true),
+        };
+        let cancel = Arc::new(AtomicBool::new(false));
+        let mut host = Host {
+            file,
+            start: Instant::now(),
+            nv: true,
+            presence: false,
+            cancel: Arc::clone(&cancel),
+        };
+        let tpm = if is_new {
+            Tpm::manufacture(&mut host)
+        } else {
+            let records = host.file.records().clone();
+            Tpm::open(records.iter().map(|(key, data)| (*key, &data[..])), &mut host)
+        };
+        let tpm = tpm.map_err(|error| anyhow!("the state holds no TPM: {error:?}"))?;
+        Ok(Arc::new(Self { world: Mutex::new(World { tpm, host, powered: false }), cancel }))
+    }
+
+    /// Runs a command; without power there is no response.
+    pub fn execute(&self, command: &[u8], locality: u8) -> Vec<u8> {
+        let World { tpm, host, powered } = &mut *self.world();
+        if *powered { tpm.execute(command, locality, host) } else { Vec::new() }
+    }
+
+    /// Power comes, if it is not there.
+    pub fn power_on(&self) {
+        let World { tpm, host, powered } = &mut *self.world();
+        if !*powered {
+            tpm.init(host);
+            *powered = true;
+        }
+    }
+
+    /// Power goes, and volatile state with it.
+    pub fn power_off(&self) {
+        self.world().powered = false;
+    }
+
+    /// Somebody is there, or not.
+    pub fn set_physical_presence(&self, is_there: bool) {
+        self.world().host.presence = is_there;
+    }
+
+    /// The running command is to end, and all that follow while this holds.
+    pub fn set_cancel(&self, is_on: bool) {
+        self.cancel.store(is_on, Ordering::Relaxed);
+    }
+
+    /// Storage works, or not.
+    pub fn set_nv(&self, works: bool) {
+        self.world().host.nv = works;
+    }
+
+    /// _TPM_Hash_Start.
+    pub fn hash_start(&self) {
+        self.world().tpm.hash_start();
+    }
+
+    /// _TPM_Hash_Data.
+    pub fn hash_data(&self, data: &[u8]) {
+        self.world().tpm.hash_data(data);
+    }
+
+    /// _TPM_Hash_End.
+    pub fn hash_end(&self) {
+        self.world().tpm.hash_end();
+    }
+
+    /// Waits for the running command, and lets no other begin.
+    pub fn close(&self) {
+        std::mem::forget(self.world());
+    }
+
+    /// A thread that panicked has left the engine as it was before its command, or has ended it.
+    fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the engine gets from this process.
+struct Host {
+    file: StateFile,
+    start: Instant,
+    nv: bool,
+    presence: bool,
+    cancel: Arc<AtomicBool>,
+}
+
+impl Environment for Host {
+    fn entropy(&mut self, out: &mut [u8]) -> bool {
+        let mut filled = 0;
+        while let Some(rest) = out.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            match getrandom(rest, GetRandomFlags::empty()) {
+                Ok(count) => filled += count,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(_) => return false,
+            }
+        }
+        true
+    }
+
+    fn now_ms(&mut self) -> u64 {
+        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn commit(&mut self, changes: &[Change]) -> Result<(), CommitError> {
+        if !self.nv {
+            return Err(CommitError::Unavailable);
+        }
+        self.file.commit(changes).map_err(|error| {
+            eprintln!("paravane: vtpm: the state cannot be written: {error:#}");
+            CommitError::Unavailable
+        })
+    }
+
+    fn physical_presence(&mut self) -> bool {
+        self.presence
+    }
+
+    fn is_canceled(&mut self) -> bool {
+        self.cancel.load(Ordering::Relaxed)
+    }
+}

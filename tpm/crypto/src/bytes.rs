@@ -1,0 +1,83 @@
+//! Byte strings of bounded length that are cleared when they go.
+
+use core::fmt;
+use core::ops::Deref;
+
+use subtle::ConstantTimeEq;
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+use crate::Error;
+
+/// Up to `N` bytes that are secret: cleared on drop, compared in constant time, never shown.
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+pub struct SecretBytes<const N: usize> {
+    bytes: [u8; N],
+    length: usize,
+}
+
+impl<const N: usize> SecretBytes<N> {
+    /// `length` zero bytes, at most `N`.
+    pub fn zeroed(length: usize) -> Self {
+        Self { bytes: [0; N], length: length.min(N) }
+    }
+
+    /// A copy of `bytes`.
+    ///
+    /// # Errors
+    /// [`Error::Size`] when they are more than `N`.
+    pub fn new(bytes: &[u8]) -> Result<Self, Error> {
+        let mut new = Self::zeroed(bytes.len());
+        new.bytes.get_mut(..bytes.len()).ok_or(Error::Size)?.copy_from_slice(bytes);
+        Ok(new)
+    }
+
+    /// A copy of the first `N` of `bytes`.
+    pub(crate) fn filled(bytes: &[u8]) -> Self {
+        let mut new = Self::zeroed(bytes.len());
+        for (to, from) in new.bytes.iter_mut().zip(bytes) {
+            *to = *from;
+        }
+        new
+    }
+
+    /// The bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or(&self.bytes)
+    }
+
+    /// The bytes, to fill.
+    pub fn as_mut_bytes(&mut self) -> &mut [u8] {
+        let length = self.length.min(N);
+        self.bytes.get_mut(..length).unwrap_or_default()
+    }
+
+    /// Drops the bytes from `length` on.
+    pub fn truncate(&mut self, length: usize) {
+        if let Some(rest) = self.bytes.get_mut(length..) {
+            rest.zeroize();
+            self.length = self.length.min(length);
+        }
+    }
+}
+
+impl<const N: usize> Deref for SecretBytes<N> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.as_bytes()
+    }
+}
+
+impl<const N: usize> PartialEq for SecretBytes<N> {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_bytes().ct_eq(other.as_bytes()).into()
+    }
+}
+
+impl<const N: usize> Eq for SecretBytes<N> {}
+
+impl<const N: usize> fmt::Debug for SecretBytes<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SecretBytes({} bytes)", self.length)
+    }
+}

@@ -1,0 +1,181 @@
+//! From command bytes to response bytes (Part 1, section 18; Part 3, section 5).
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroize;
+
+use crate::call::Call;
+use crate::codec::Reader;
+use crate::constants::{rh, st};
+use crate::rc::{Rc, Result};
+use crate::response;
+use crate::rsa_search::KeyWork;
+use crate::secret::Secret;
+use crate::state::Orderly;
+use crate::table::{Command, find, flag};
+use crate::{Environment, MAX_COMMAND, Progress, Tpm, authorization};
+
+/// A command that is not answered yet. It is plain data: everything is checked anew when it goes
+/// on, and nothing of the state has changed until it is done.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Running {
+    bytes: Secret,
+    locality: u8,
+    presence: bool,
+    /// RSA keys that were found or are being looked for.
+    keys: KeyWork,
+}
+
+impl Tpm {
+    /// Takes a command from `locality`. One that was not finished is forgotten.
+    pub fn start(&mut self, command: &[u8], locality: u8, env: &mut dyn Environment) {
+        let bytes = command.get(..=MAX_COMMAND).unwrap_or(command);
+        self.running = Some(Box::new(Running {
+            bytes: Vec::from(bytes).into(),
+            locality,
+            presence: env.physical_presence(),
+            keys: KeyWork::default(),
+        }));
+        // Time is recorded by itself: no command that fails may take it back.
+        let healing = self.v.healing.clone();
+        let now = env.now_ms();
+        self.advance_time(now);
+        if self.store.commit(env).is_err() {
+            self.v.healing = healing;
+        }
+    }
+
+    /// Goes on with the command that was started, for `budget` steps of a key search; all else is
+    /// one step. Without a command the response is TPM_RC_FAILURE.
+    pub fn work(&mut self, budget: u32, env: &mut dyn Environment) -> Progress {
+        let Some(mut running) = self.running.take() else {
+            return Progress::Done(response::error(Rc::FAILURE));
+        };
+        if running.keys.is_searching() {
+            if env.is_canceled() {
+                return Progress::Done(response::error(Rc::CANCELED));
+            }
+            match running.keys.search(budget) {
+                Ok(true) => {}
+                Ok(false) => {
+                    self.running = Some(running);
+                    return Progress::Working;
+                }
+                Err(rc) => return Progress::Done(response::error(rc)),
+            }
+        }
+        let mut call = Call {
+            locality: running.locality,
+            presence: running.presence,
+            keys: core::mem::take(&mut running.keys),
+            ..Call::default()
+        };
+        let answer = self.run(&running.bytes, &mut call, env);
+        call.parameters.zeroize();
+        if call.keys.is_searching() {
+            running.keys = call.keys;
+            self.running = Some(running);
+            return Progress::Working;
+        }
+        Progress::Done(answer.unwrap_or_else(response::error))
+    }
+
+    /// Runs a command to its end.
+    pub fn execute(&mut self, command: &[u8], locality: u8, env: &mut dyn Environment) -> Vec<u8> {
+        self.start(command, locality, env);
+        loop {
+            if let Progress::Done(response) = self.work(u32::MAX, env) {
+                return response;
+            }
+        }
+    }
+
+    fn run(&mut self, bytes: &[u8], call: &mut Call, env: &mut dyn Environment) -> Result<Vec<u8>> {
+        let command = self.parse(bytes, call)?;
+        self.authorize(env, call, command)?;
+        let outcome = self.act(command, call, env);
+        let checkpoint = self.checkpoint.take();
+        if let Err(rc) = outcome {
+            self.store.roll_back();
+            if let Some(volatile) = checkpoint {
+                self.v = volatile;
+            }
+            return Err(rc);
+        }
+        self.audit_command(call);
+        if let Err(rc) = self.store.commit(env) {
+            if let Some(volatile) = checkpoint {
+                self.v = volatile;
+            }
+            return Err(rc);
+        }
+        self.respond(command, call, env)
+    }
+
+    fn act(&mut self, command: &Command, call: &mut Call, env: &mut dyn Environment) -> Result<()> {
+        if self.store.global().orderly != Orderly::None && !command.is(flag::PASSIVE) {
+            let global = self.store.global_mut();
+            global.orderly = Orderly::None;
+            global.preserved = None;
+        }
+        (command.run)(self, env, call)
+    }
+
+    /// Reads header, handles and authorization area; the rest are parameters.
+    fn parse(&self, bytes: &[u8], call: &mut Call) -> Result<&'static Command> {
+        let mut reader = Reader::new(bytes);
+        let tag = reader.u16()?;
+        if !matches!(tag, st::NO_SESSIONS | st::SESSIONS) {
+            return Err(Rc::BAD_TAG);
+        }
+        let size = reader.u32().map_err(|_| Rc::COMMAND_SIZE)? as usize;
+        if size != bytes.len() || bytes.len() > MAX_COMMAND {
+            return Err(Rc::COMMAND_SIZE);
+        }
+        call.code = reader.u32().map_err(|_| Rc::COMMAND_SIZE)?;
+        let command = find(call.code).ok_or(Rc::COMMAND_CODE)?;
+        self.check_mode(command)?;
+        for (number, (kind, place)) in (1..).zip(command.handles.iter().zip(&mut call.handles)) {
+            *place = kind.parse(&mut reader).map_err(|rc| rc.handle(number))?;
+        }
+        let handles = call.handles.get(..command.handles.len()).unwrap_or_default();
+        for (number, &handle) in (1..).zip(handles) {
+            let empty_context = call.code == FLUSH_CONTEXT;
+            if handle != rh::NULL && !empty_context {
+                self.check_present(handle, number)?;
+            }
+        }
+        if tag == st::SESSIONS {
+            if command.is(flag::NO_SESSIONS) {
+                return Err(Rc::AUTH_CONTEXT);
+            }
+            let size = reader.u32().map_err(|_| Rc::AUTHSIZE)? as usize;
+            if size < 9 || size > reader.rest().len() {
+                return Err(Rc::AUTHSIZE);
+            }
+            call.sessions = authorization::parse(self, reader.take(size)?, command, handles)?;
+        } else if !command.auths.is_empty() {
+            return Err(Rc::AUTH_MISSING);
+        }
+        call.parameters = reader.rest().into();
+        Ok(command)
+    }
+
+    /// Before Startup, and in failure mode, few commands are answered.
+    fn check_mode(&self, command: &Command) -> Result<()> {
+        if self.v.failed {
+            return if command.is(flag::ALWAYS) { Ok(()) } else { Err(Rc::FAILURE) };
+        }
+        if !self.v.started && command.code != STARTUP {
+            return Err(Rc::INITIALIZE);
+        }
+        Ok(())
+    }
+}
+
+/// TPM_CC_Startup.
+pub(crate) const STARTUP: u32 = 0x144;
+/// TPM_CC_FlushContext, whose handle is a parameter.
+const FLUSH_CONTEXT: u32 = 0x165;

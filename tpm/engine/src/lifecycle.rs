@@ -1,0 +1,139 @@
+//! From manufacture to saved state: how a TPM comes into being.
+
+use alloc::boxed::Box;
+use alloc::vec;
+use alloc::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+
+use crate::constants::alg;
+use crate::dispatch::Running;
+use crate::pcr::{ALL, BANKS};
+use crate::secret::Secret;
+use crate::state::{Global, Lockout, Orderly, Policy, Seed, Volatile};
+use crate::store::Store;
+use crate::{Environment, OpenError, Tpm};
+
+/// Version of [`Saved`].
+pub const SAVED_VERSION: u32 = 1;
+
+/// Everything of a TPM, also of a command that is not finished: for a live update. It is secret.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Saved {
+    version: u32,
+    store: Store,
+    volatile: Box<Volatile>,
+    running: Option<Box<Running>>,
+}
+
+impl core::fmt::Debug for Saved {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Saved(version {})", self.version)
+    }
+}
+
+/// Commands that need physical presence at manufacture: none.
+const PP_AT_MANUFACTURE: Vec<u32> = Vec::new();
+/// TPM_CC_SetCommandCodeAuditStatus is always audited.
+pub(crate) const SET_AUDIT_STATUS: u32 = 0x140;
+
+fn secret(env: &mut dyn Environment) -> Result<Secret, OpenError> {
+    let mut bytes = vec![0; 64];
+    if env.entropy(&mut bytes) { Ok(bytes.into()) } else { Err(OpenError::Entropy) }
+}
+
+fn seed(env: &mut dyn Environment) -> Result<Seed, OpenError> {
+    Ok(Seed { seed: secret(env)?, proof: secret(env)? })
+}
+
+impl Tpm {
+    /// A new TPM with seeds of its own, which is stored before it is returned.
+    ///
+    /// # Errors
+    /// [`OpenError::Entropy`], [`OpenError::Commit`].
+    pub fn manufacture(env: &mut dyn Environment) -> Result<Self, OpenError> {
+        let mut unique = [0; 8];
+        if !env.entropy(&mut unique) {
+            return Err(OpenError::Entropy);
+        }
+        let global = Global {
+            platform: seed(env)?,
+            owner: seed(env)?,
+            endorsement: seed(env)?,
+            owner_auth: Secret::default(),
+            endorsement_auth: Secret::default(),
+            lockout_auth: Secret::default(),
+            owner_policy: Policy::default(),
+            endorsement_policy: Policy::default(),
+            lockout_policy: Policy::default(),
+            disable_clear: false,
+            lockout: Lockout::default(),
+            total_reset_count: 0,
+            reset_count: 0,
+            pcr_allocated: [ALL; BANKS.len()],
+            pcr_policy: Policy::default(),
+            audited: Vec::from([SET_AUDIT_STATUS]),
+            audit_alg: alg::SHA256,
+            audit_counter: 0,
+            pp_commands: PP_AT_MANUFACTURE,
+            max_counter: 0,
+            orderly: Orderly::Clear,
+            preserved: None,
+            clock: 0,
+            clock_safe: true,
+            unique,
+        };
+        let mut tpm = Self::with(Store::new(global), env);
+        tpm.store.global_mut();
+        let commit = |_| OpenError::Commit(crate::CommitError::Unavailable);
+        tpm.store.commit(env).map_err(commit)?;
+        Ok(tpm)
+    }
+
+    /// The TPM whose records are given, by key, as if it got power now.
+    ///
+    /// # Errors
+    /// What is wrong with the records.
+    pub fn open<'a>(
+        records: impl IntoIterator<Item = (u32, &'a [u8])>,
+        env: &mut dyn Environment,
+    ) -> Result<Self, OpenError> {
+        Ok(Self::with(Store::open(records)?, env))
+    }
+
+    fn with(store: Store, env: &mut dyn Environment) -> Self {
+        let v = Box::new(Volatile::new(env.now_ms(), store.global()));
+        Self { store, v, random: None, running: None, checkpoint: None }
+    }
+
+    /// _TPM_Init: the platform was reset. Volatile state is lost.
+    pub fn init(&mut self, env: &mut dyn Environment) {
+        self.running = None;
+        self.checkpoint = None;
+        self.store.roll_back();
+        *self.v = Volatile::new(env.now_ms(), self.store.global());
+    }
+
+    /// The whole state.
+    pub fn save(&self) -> Saved {
+        Saved {
+            version: SAVED_VERSION,
+            store: self.store.clone(),
+            volatile: self.v.clone(),
+            running: self.running.clone(),
+        }
+    }
+
+    /// Goes on from a saved state. Its time goes on from the environment's.
+    ///
+    /// # Errors
+    /// [`OpenError::Version`].
+    pub fn restore(saved: Saved, env: &mut dyn Environment) -> Result<Self, OpenError> {
+        if saved.version != SAVED_VERSION {
+            return Err(OpenError::Version(saved.version));
+        }
+        let Saved { store, volatile: mut v, running, .. } = saved;
+        v.clock.rebase(env.now_ms());
+        Ok(Self { store, v, random: None, running, checkpoint: None })
+    }
+}

@@ -1,0 +1,76 @@
+//! The search for an RSA key, in slices.
+
+use alloc::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+use tpm_crypto::rsa::{Progress, RsaKeySearch, RsaSize};
+
+use crate::rc::{Rc, Result};
+use crate::secret::Secret;
+
+/// What a search starts from; it decides over the key.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Task {
+    bits: u16,
+    exponent: u32,
+    seed: Secret,
+}
+
+/// An RSA key that a command asked for: looked for, or found.
+#[derive(Clone, Default, Serialize, Deserialize)]
+pub(crate) struct KeyWork {
+    task: Option<Task>,
+    /// The search itself. It is not saved: the task gives the same key again.
+    #[serde(skip)]
+    search: Option<RsaKeySearch>,
+    /// Modulus and prime.
+    found: Option<(Vec<u8>, Secret)>,
+}
+
+impl core::fmt::Debug for KeyWork {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "KeyWork(searching: {})", self.is_searching())
+    }
+}
+
+impl KeyWork {
+    /// Whether a key is asked for that is not found.
+    pub(crate) const fn is_searching(&self) -> bool {
+        self.task.is_some() && self.found.is_none()
+    }
+
+    /// Modulus and prime of the key that belongs to `seed`. If it was not looked for yet the
+    /// command fails for now, and runs again when the key is found: then the key is that of the
+    /// first seed, so that it does not matter whether the command draws the same again.
+    pub(crate) fn rsa(
+        &mut self,
+        bits: u16,
+        exponent: u32,
+        seed: Secret,
+    ) -> Result<(Vec<u8>, Secret)> {
+        if let Some(found) = &self.found {
+            return Ok(found.clone());
+        }
+        self.task = Some(Task { bits, exponent, seed });
+        Err(Rc::CANCELED)
+    }
+
+    /// Goes on by `budget` units; true when the key is found.
+    pub(crate) fn search(&mut self, budget: u32) -> Result<bool> {
+        let Some(task) = &self.task else { return Ok(true) };
+        let search = match &mut self.search {
+            Some(search) => search,
+            none => {
+                let size = RsaSize::from_bits(task.bits).ok_or(Rc::VALUE)?;
+                none.insert(RsaKeySearch::new(size, task.exponent, &task.seed)?)
+            }
+        };
+        if search.step(budget) == Progress::Searching {
+            return Ok(false);
+        }
+        let key = search.key().ok_or(Rc::NO_RESULT)?;
+        self.found = Some((key.public_key().modulus().to_vec(), key.prime().to_vec().into()));
+        self.search = None;
+        Ok(true)
+    }
+}

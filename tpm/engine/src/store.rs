@@ -1,0 +1,221 @@
+//! Persistent state as records, changed in transactions.
+//!
+//! A command changes records in memory; each remembers what it was before the first change. At
+//! the end the changed records go to the environment as one commit. If that fails, or the command
+//! does, they become what they were.
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+
+use crate::nv_index::Index;
+use crate::object::Object;
+use crate::rc::{Rc, Result};
+use crate::state::Global;
+use crate::{Change, CommitError, Environment, OpenError};
+
+/// Version of the records; the first byte of each.
+pub(crate) const RECORD_VERSION: u8 = 1;
+/// Key of the record with everything but indices and objects.
+const GLOBAL_KEY: u32 = 0;
+/// The most persistent objects.
+pub(crate) const MAX_PERSISTENT: usize = 16;
+/// The most NV indices.
+pub(crate) const MAX_INDICES: usize = 128;
+/// Bytes of NV for indices, with their public areas.
+pub(crate) const NV_SPACE: usize = 32 * 1024;
+
+/// Persistent state.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Store {
+    global: Box<Global>,
+    indices: BTreeMap<u32, Index>,
+    objects: BTreeMap<u32, Arc<Object>>,
+    #[serde(skip)]
+    undo: Undo,
+}
+
+/// Records as they were before the running command.
+#[derive(Clone, Debug, Default)]
+struct Undo {
+    global: Option<Box<Global>>,
+    indices: BTreeMap<u32, (Option<Index>, bool)>,
+    objects: BTreeMap<u32, Option<Arc<Object>>>,
+}
+
+impl Store {
+    pub(crate) fn new(global: Global) -> Self {
+        Self {
+            global: Box::new(global),
+            indices: BTreeMap::new(),
+            objects: BTreeMap::new(),
+            undo: Undo::default(),
+        }
+    }
+
+    /// Reads all records.
+    pub(crate) fn open<'a>(
+        records: impl IntoIterator<Item = (u32, &'a [u8])>,
+    ) -> core::result::Result<Self, OpenError> {
+        let mut global = None;
+        let (mut indices, mut objects) = (BTreeMap::new(), BTreeMap::new());
+        for (key, bytes) in records {
+            let Some((&RECORD_VERSION, bytes)) = bytes.split_first() else {
+                return Err(OpenError::Version(key));
+            };
+            let malformed = |_| OpenError::Malformed(key);
+            match crate::constants::rh::kind(key) {
+                0 => global = Some(postcard::from_bytes(bytes).map_err(malformed)?),
+                1 => {
+                    indices.insert(key, postcard::from_bytes(bytes).map_err(malformed)?);
+                }
+                _ => {
+                    objects.insert(key, postcard::from_bytes(bytes).map_err(malformed)?);
+                }
+            }
+        }
+        let global = global.ok_or(OpenError::Missing)?;
+        Ok(Self { global, indices, objects, undo: Undo::default() })
+    }
+
+    pub(crate) fn global(&self) -> &Global {
+        &self.global
+    }
+
+    /// The global record, to be changed.
+    pub(crate) fn global_mut(&mut self) -> &mut Global {
+        if self.undo.global.is_none() {
+            self.undo.global = Some(self.global.clone());
+        }
+        &mut self.global
+    }
+
+    pub(crate) fn index(&self, handle: u32) -> Option<&Index> {
+        self.indices.get(&handle)
+    }
+
+    pub(crate) fn indices(&self) -> impl Iterator<Item = (u32, &Index)> {
+        self.indices.iter().map(|(&handle, index)| (handle, index))
+    }
+
+    fn remember_index(&mut self, handle: u32, durable: bool) {
+        let old = self.indices.get(&handle);
+        let entry = self.undo.indices.entry(handle).or_insert_with(|| (old.cloned(), false));
+        entry.1 |= durable;
+    }
+
+    /// An index, to be changed: in NV, or in memory until the next orderly shutdown.
+    pub(crate) fn index_mut(&mut self, handle: u32, durable: bool) -> Option<&mut Index> {
+        self.remember_index(handle, durable);
+        self.indices.get_mut(&handle)
+    }
+
+    /// Puts an index in, or takes it out.
+    pub(crate) fn set_index(&mut self, handle: u32, index: Option<Index>) {
+        self.remember_index(handle, true);
+        match index {
+            Some(index) => self.indices.insert(handle, index),
+            None => self.indices.remove(&handle),
+        };
+    }
+
+    /// Every index for which `wanted` holds.
+    pub(crate) fn handles_of(&self, wanted: impl Fn(&Index) -> bool) -> Vec<u32> {
+        self.indices.iter().filter(|(_, i)| wanted(i)).map(|(&handle, _)| handle).collect()
+    }
+
+    /// Bytes that the indices take.
+    pub(crate) fn used(&self) -> usize {
+        self.indices.values().map(Index::space).sum()
+    }
+
+    pub(crate) fn object(&self, handle: u32) -> Option<&Arc<Object>> {
+        self.objects.get(&handle)
+    }
+
+    pub(crate) fn objects(&self) -> impl Iterator<Item = (u32, &Arc<Object>)> {
+        self.objects.iter().map(|(&handle, object)| (handle, object))
+    }
+
+    /// Puts a persistent object in, or takes it out.
+    pub(crate) fn set_object(&mut self, handle: u32, object: Option<Arc<Object>>) {
+        let old = match object {
+            Some(object) => self.objects.insert(handle, object),
+            None => self.objects.remove(&handle),
+        };
+        self.undo.objects.entry(handle).or_insert(old);
+    }
+
+    /// Whether anything changed since the last commit.
+    pub(crate) fn is_changed(&self) -> bool {
+        self.undo.global.is_some()
+            || !self.undo.objects.is_empty()
+            || self.undo.indices.values().any(|(_, durable)| *durable)
+    }
+
+    /// Makes the changes durable, or takes them back.
+    ///
+    /// # Errors
+    /// NV_RATE or NV_UNAVAILABLE; everything is as it was before the changes.
+    pub(crate) fn commit(&mut self, env: &mut dyn Environment) -> Result<()> {
+        if self.is_changed() {
+            let outcome = self.changes().and_then(|changes| {
+                env.commit(&changes).map_err(|error| match error {
+                    CommitError::Rate => Rc::NV_RATE,
+                    CommitError::Unavailable => Rc::NV_UNAVAILABLE,
+                })
+            });
+            if let Err(rc) = outcome {
+                self.roll_back();
+                return Err(rc);
+            }
+        }
+        self.undo = Undo::default();
+        Ok(())
+    }
+
+    fn changes(&self) -> Result<Vec<Change>> {
+        let mut changes = Vec::new();
+        if self.undo.global.is_some() {
+            changes.push(Change { key: GLOBAL_KEY, data: Some(record(&self.global)?) });
+        }
+        for (&key, _) in self.undo.indices.iter().filter(|(_, (_, durable))| *durable) {
+            let data = self.indices.get(&key).map(record).transpose()?;
+            changes.push(Change { key, data });
+        }
+        for &key in self.undo.objects.keys() {
+            let data = self.objects.get(&key).map(record).transpose()?;
+            changes.push(Change { key, data });
+        }
+        Ok(changes)
+    }
+
+    /// Takes back what changed since the last commit.
+    pub(crate) fn roll_back(&mut self) {
+        let undo = core::mem::take(&mut self.undo);
+        if let Some(global) = undo.global {
+            self.global = global;
+        }
+        for (handle, (old, _)) in undo.indices {
+            match old {
+                Some(index) => self.indices.insert(handle, index),
+                None => self.indices.remove(&handle),
+            };
+        }
+        for (handle, old) in undo.objects {
+            match old {
+                Some(object) => self.objects.insert(handle, object),
+                None => self.objects.remove(&handle),
+            };
+        }
+    }
+}
+
+fn record<T: Serialize>(value: &T) -> Result<Vec<u8>> {
+    let mut bytes = Vec::from([RECORD_VERSION]);
+    bytes.extend(postcard::to_allocvec(value).map_err(|_| Rc::FAILURE)?);
+    Ok(bytes)
+}

@@ -1,0 +1,151 @@
+//! The table of commands: everything that the dispatcher knows of each (Part 3).
+
+use crate::call::{Call, Env};
+use crate::codec::Reader;
+use crate::commands::COMMANDS;
+use crate::constants::rh;
+use crate::rc::{Rc, Result};
+use crate::{Tpm, pcr};
+
+/// What runs a command after its authorizations.
+pub(crate) type Handler = fn(&mut Tpm, Env<'_>, &mut Call) -> Result<()>;
+
+/// The role of an authorization (Part 1, section 19.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    User,
+    Admin,
+    Duplicate,
+}
+
+/// The interface type of a handle (Part 2, section 9).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// TPMI_DH_OBJECT; with NULL.
+    Object,
+    ObjectOrNull,
+    /// TPMI_DH_PARENT: an object or a hierarchy.
+    Parent,
+    /// TPMI_DH_ENTITY; with NULL.
+    Entity,
+    EntityOrNull,
+    /// TPMI_RH_HIERARCHY with NULL.
+    HierarchyOrNull,
+    /// TPMI_RH_BASE_HIERARCHY: owner, platform, endorsement.
+    BaseHierarchy,
+    /// TPMI_RH_HIERARCHY_AUTH: with lockout.
+    HierarchyAuth,
+    /// TPMI_RH_PROVISION: owner or platform.
+    Provision,
+    /// TPMI_RH_CLEAR: lockout or platform.
+    Clear,
+    Platform,
+    Lockout,
+    Endorsement,
+    /// TPMI_RH_NV_AUTH: platform, owner or an index.
+    NvAuth,
+    NvIndex,
+    Pcr,
+    PcrOrNull,
+    Hmac,
+    Policy,
+    /// TPMI_DH_CONTEXT.
+    Context,
+}
+
+impl Kind {
+    /// Whether a handle is of this type; nothing is said of what it refers to.
+    fn allows(self, handle: u32) -> bool {
+        let kind = rh::kind(handle);
+        let object = matches!(kind, rh::HT_TRANSIENT | rh::HT_PERSISTENT);
+        let base = matches!(handle, rh::OWNER | rh::PLATFORM | rh::ENDORSEMENT);
+        let null = handle == rh::NULL;
+        let entity =
+            object || base || handle == rh::LOCKOUT || kind == rh::HT_NV || handle < pcr::COUNT;
+        match self {
+            Self::Object => object,
+            Self::ObjectOrNull => object || null,
+            Self::Parent => object || base || null,
+            Self::Entity => entity,
+            Self::EntityOrNull => entity || null,
+            Self::HierarchyOrNull => base || null,
+            Self::BaseHierarchy => base,
+            Self::HierarchyAuth => base || handle == rh::LOCKOUT,
+            Self::Provision => matches!(handle, rh::OWNER | rh::PLATFORM),
+            Self::Clear => matches!(handle, rh::LOCKOUT | rh::PLATFORM),
+            Self::Platform => handle == rh::PLATFORM,
+            Self::Lockout => handle == rh::LOCKOUT,
+            Self::Endorsement => handle == rh::ENDORSEMENT,
+            Self::NvAuth => matches!(handle, rh::OWNER | rh::PLATFORM) || kind == rh::HT_NV,
+            Self::NvIndex => kind == rh::HT_NV,
+            Self::Pcr => handle < pcr::COUNT,
+            Self::PcrOrNull => handle < pcr::COUNT || null,
+            Self::Hmac => kind == rh::HT_HMAC,
+            Self::Policy => kind == rh::HT_POLICY,
+            Self::Context => matches!(kind, rh::HT_HMAC | rh::HT_POLICY | rh::HT_TRANSIENT),
+        }
+    }
+
+    /// Reads a handle of this type.
+    pub(crate) fn parse(self, r: &mut Reader<'_>) -> Result<u32> {
+        let handle = r.u32()?;
+        if self.allows(handle) { Ok(handle) } else { Err(Rc::VALUE) }
+    }
+}
+
+/// Properties of commands, as bits.
+pub(crate) mod flag {
+    /// The first parameter may come encrypted.
+    pub(crate) const DECRYPT: u16 = 1 << 0;
+    /// The first parameter of the response may be encrypted.
+    pub(crate) const ENCRYPT: u16 = 1 << 1;
+    /// TPMA_CC nv.
+    pub(crate) const NV: u16 = 1 << 2;
+    /// TPMA_CC extensive.
+    pub(crate) const EXTENSIVE: u16 = 1 << 3;
+    /// TPMA_CC flushed.
+    pub(crate) const FLUSHED: u16 = 1 << 4;
+    /// TPMA_CC rHandle.
+    pub(crate) const HANDLE: u16 = 1 << 5;
+    /// Takes no sessions at all.
+    pub(crate) const NO_SESSIONS: u16 = 1 << 6;
+    /// May be set to need physical presence.
+    pub(crate) const PP: u16 = 1 << 7;
+    /// Leaves state alone: does not undo an orderly shutdown.
+    pub(crate) const PASSIVE: u16 = 1 << 8;
+    /// Answers in failure mode and before self-test.
+    pub(crate) const ALWAYS: u16 = 1 << 9;
+}
+
+/// A command of the table.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Command {
+    pub(crate) code: u32,
+    pub(crate) run: Handler,
+    pub(crate) handles: &'static [Kind],
+    /// Roles of the first handles.
+    pub(crate) auths: &'static [Role],
+    pub(crate) flags: u16,
+}
+
+impl Command {
+    pub(crate) const fn is(&self, flag: u16) -> bool {
+        self.flags & flag != 0
+    }
+
+    /// TPMA_CC (Part 2, section 8.9).
+    pub(crate) const fn attributes(&self) -> u32 {
+        self.code & 0xffff
+            | (self.is(flag::NV) as u32) << 22
+            | (self.is(flag::EXTENSIVE) as u32) << 23
+            | (self.is(flag::FLUSHED) as u32) << 24
+            | (self.handles.len() as u32) << 25
+            | (self.is(flag::HANDLE) as u32) << 28
+    }
+}
+
+/// The command with a code.
+pub(crate) fn find(code: u32) -> Option<&'static Command> {
+    let place = COMMANDS.binary_search_by_key(&code, |command| command.code).ok()?;
+    COMMANDS.get(place)
+}

@@ -1,0 +1,186 @@
+//! `paravane vtpm` and swtpm as processes, each behind one connection.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use tempfile::TempDir;
+
+use crate::{build, place};
+
+const POWER_ON: u32 = 1;
+const SEND_COMMAND: u32 = 8;
+/// No response is longer.
+const MAX_RESPONSE: usize = 4096;
+/// How long, in steps of 20 ms, a server may take to listen.
+const PATIENCE: usize = 250;
+/// No command takes longer.
+const TIMEOUT: Duration = Duration::from_secs(60);
+const TPM_RC_RETRY: u32 = 0x922;
+const MAX_RETRIES: usize = 100;
+const STARTUP: [u8; 12] = [0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x44, 0, 0];
+
+/// Something that answers commands.
+pub trait Peer {
+    /// Sends a command and returns its response.
+    fn send(&mut self, command: &[u8]) -> Result<Vec<u8>>;
+}
+
+/// Both servers, started up.
+pub struct Peers {
+    /// Ours.
+    pub ours: Simulator,
+    /// swtpm.
+    pub theirs: Swtpm,
+}
+
+impl Peers {
+    /// Starts both, with new states; ours quickly built, to be compared.
+    pub fn to_compare() -> Result<Self> {
+        build::paravane()?;
+        Self::start(&place::paravane())
+    }
+
+    /// Starts both, with new states; ours optimized, to be measured.
+    pub fn to_measure() -> Result<Self> {
+        build::paravane_release()?;
+        Self::start(&place::paravane_release())
+    }
+
+    fn start(program: &Path) -> Result<Self> {
+        let mut peers = Self { ours: Simulator::start(program)?, theirs: Swtpm::start()? };
+        for response in [peers.ours.send(&STARTUP)?, peers.theirs.send(&STARTUP)?] {
+            if code(&response) != 0 {
+                bail!("a TPM does not start up: {:#x}", code(&response));
+            }
+        }
+        Ok(peers)
+    }
+}
+
+/// The response code of a response.
+pub fn code(response: &[u8]) -> u32 {
+    response
+        .get(6..10)
+        .map_or(u32::MAX, |code| code.iter().fold(0, |number, byte| number << 8 | u32::from(*byte)))
+}
+
+/// A process that ends with its owner.
+struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// `paravane vtpm`, by the simulator protocol.
+pub struct Simulator {
+    stream: TcpStream,
+    _server: Server,
+}
+
+impl Simulator {
+    fn start(program: &Path) -> Result<Self> {
+        let mut command = Command::new(program);
+        command.args(["vtpm", "--socket", "127.0.0.1:0"]).stdout(Stdio::piped());
+        let mut server = Server(command.spawn().context("paravane vtpm")?);
+        let out = server.0.stdout.take().context("paravane vtpm has no output")?;
+        let mut line = String::new();
+        BufReader::new(out).read_line(&mut line)?;
+        let address = line.split([' ', ';']).find_map(|word| word.parse::<SocketAddr>().ok());
+        let address = address.with_context(|| format!("paravane vtpm says {line:?}"))?;
+        let platform = SocketAddr::new(address.ip(), address.port() + 1);
+        let mut signal = TcpStream::connect(platform)?;
+        signal.write_all(&POWER_ON.to_be_bytes())?;
+        signal.read_exact(&mut [0; 4])?;
+        Ok(Self { stream: connect(address)?, _server: server })
+    }
+}
+
+impl Peer for Simulator {
+    fn send(&mut self, command: &[u8]) -> Result<Vec<u8>> {
+        let mut message = SEND_COMMAND.to_be_bytes().to_vec();
+        message.push(0);
+        message.extend((command.len() as u32).to_be_bytes());
+        message.extend(command);
+        self.stream.write_all(&message)?;
+        let mut size = [0; 4];
+        self.stream.read_exact(&mut size)?;
+        let size = u32::from_be_bytes(size) as usize;
+        if size > MAX_RESPONSE {
+            bail!("paravane vtpm answers {size} bytes");
+        }
+        let mut response = vec![0; size + 4];
+        self.stream.read_exact(&mut response)?;
+        response.truncate(size);
+        Ok(response)
+    }
+}
+
+/// swtpm, whose server port takes commands as they are.
+pub struct Swtpm {
+    stream: TcpStream,
+    _server: Server,
+    _state: TempDir,
+}
+
+impl Swtpm {
+    fn start() -> Result<Self> {
+        let state = tempfile::tempdir()?;
+        let free = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let mut command = Command::new("swtpm");
+        command.args(["socket", "--tpm2", "--flags", "not-need-init", "--tpmstate"]);
+        command.arg(format!("dir={}", state.path().display()));
+        command.arg("--server").arg(format!("type=tcp,port={},bindaddr=127.0.0.1", free.port()));
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let server = Server(command.spawn().context("swtpm: apt-get install swtpm")?);
+        Ok(Self { stream: connect(free)?, _server: server, _state: state })
+    }
+}
+
+impl Peer for Swtpm {
+    /// Sends a command again for as long as swtpm says that it has a self-test to do first.
+    fn send(&mut self, command: &[u8]) -> Result<Vec<u8>> {
+        for _ in 0..MAX_RETRIES {
+            let response = self.send_once(command)?;
+            if code(&response) != TPM_RC_RETRY {
+                return Ok(response);
+            }
+        }
+        bail!("swtpm says TPM_RC_RETRY for ever")
+    }
+}
+
+impl Swtpm {
+    fn send_once(&mut self, command: &[u8]) -> Result<Vec<u8>> {
+        self.stream.write_all(command)?;
+        let mut header = [0; 10];
+        self.stream.read_exact(&mut header).context("swtpm does not answer")?;
+        let size = header[2..6].iter().fold(0, |size, byte| size << 8 | usize::from(*byte));
+        if !(header.len()..=MAX_RESPONSE).contains(&size) {
+            bail!("swtpm answers {size} bytes");
+        }
+        let mut response = header.to_vec();
+        response.resize(size, 0);
+        self.stream.read_exact(&mut response[header.len()..])?;
+        Ok(response)
+    }
+}
+
+fn connect(address: SocketAddr) -> Result<TcpStream> {
+    for _ in 0..PATIENCE {
+        if let Ok(stream) = TcpStream::connect(address) {
+            stream.set_nodelay(true)?;
+            stream.set_read_timeout(Some(TIMEOUT))?;
+            return Ok(stream);
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    bail!("nothing listens on {address}")
+}
