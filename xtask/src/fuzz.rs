@@ -56,7 +56,7 @@ fn build() -> Result<PathBuf> {
     let target = place::target().join("fuzz");
     let manifest = place::root().join("fuzz/Cargo.toml");
     let mut command = build::cargo();
-    command.args(["build", "--quiet", "--release", "--locked", "--target", place::GUEST]);
+    command.args(["build", "--quiet", "--release", "--target", place::GUEST]);
     command.arg("--manifest-path").arg(manifest).env("CARGO_TARGET_DIR", &target);
     command.env("RUSTFLAGS", FLAGS);
     build::succeed(&mut command).context("the fuzz targets (libFuzzer wants a C++ compiler)")?;
