@@ -179,8 +179,10 @@ pub(crate) fn ecc_parameters(_: &mut Tpm, _: Env<'_>, call: &mut Call) -> Result
     let curve = Curve::from_id(id).ok_or(Rc::CURVE.param(1))?;
     let p = curve.parameters();
     let out = &mut call.out;
-    // No key derivation and no signing scheme is the curve's own.
-    out.put_u16(id).put_u16(curve.bits()).put_u16(alg::NULL).put_u16(alg::NULL);
+    // The key derivation that the Algorithm Registry gives the curve; it gives no signing scheme.
+    let hash = if id == crate::constants::curve::P384 { alg::SHA384 } else { alg::SHA256 };
+    out.put_u16(id).put_u16(curve.bits()).put_u16(alg::KDF1_SP800_56A).put_u16(hash);
+    out.put_u16(alg::NULL);
     for number in [p.p, p.a, p.b, p.gx, p.gy, p.n, p.h] {
         out.put_sized(number);
     }

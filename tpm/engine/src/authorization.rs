@@ -83,7 +83,8 @@ fn check_form(
         if this.entity.is_none() {
             return fail(Rc::HANDLE);
         }
-        if this.attributes & (sa::DECRYPT | sa::ENCRYPT | sa::AUDIT) != 0 {
+        let audit = sa::AUDIT | sa::AUDIT_EXCLUSIVE | sa::AUDIT_RESET;
+        if this.attributes & (sa::DECRYPT | sa::ENCRYPT | audit) != 0 {
             return fail(Rc::ATTRIBUTES);
         }
         return if this.nonce.is_empty() { Ok(()) } else { fail(Rc::NONCE) };

@@ -118,7 +118,7 @@ fn pcr_properties(first: u32) -> Vec<u8> {
 /// TPM_CAP_AUTH_POLICIES: permanent handles with their policies.
 fn policies(tpm: &Tpm, first: u32, count: u32, call: &mut Call) -> Result<()> {
     if rh::kind(first) != rh::HT_PERMANENT {
-        return Err(Rc::HANDLE.param(2));
+        return Err(Rc::VALUE.param(2));
     }
     let all: Vec<Vec<u8>> = [rh::OWNER, rh::LOCKOUT, rh::ENDORSEMENT, rh::PLATFORM]
         .into_iter()

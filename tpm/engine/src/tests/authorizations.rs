@@ -122,7 +122,7 @@ fn presence_is_asked_for_when_it_is_set() {
     client.env.presence = true;
     client.pw(0x12d, &[PLATFORM], b().u32(1).u32(0x126).u32(0)).ok();
     client.env.presence = false;
-    assert_eq!(client.pw(0x126, &[PLATFORM], b()).rc, 0x190);
+    assert_eq!(client.pw(0x126, &[PLATFORM], b()).rc, 0x990);
     client.env.presence = true;
     client.pw(0x126, &[PLATFORM], b()).ok();
 }
@@ -146,4 +146,15 @@ fn a_command_that_fails_does_not_undo_the_healing() {
     client.env.now += 10_000;
     assert_eq!(client.pw(0x13d, &[0], b()).rc, 0x907);
     client.auth(0x15e, &[object], vec![Auth::Password(b"pin")], b()).ok();
+}
+
+#[test]
+fn a_password_comes_with_no_attribute_but_continue_session() {
+    let mut client = Client::new();
+    for (attributes, rc) in [(0, 0), (1, 0), (2, 0x982), (4, 0x982), (0x20, 0x982), (0x80, 0x982)] {
+        let body = b().u32(LOCKOUT).u32(9).u32(0x4000_0009).u16(0).u8(attributes).u16(0).0;
+        let command = b().u16(0x8002).u32(10 + body.len() as u32).u32(0x139).raw(&body).0;
+        let response = client.send(&command, 0);
+        assert_eq!(response[6..10], u32::to_be_bytes(rc), "attributes {attributes:#x}");
+    }
 }

@@ -135,3 +135,21 @@ fn pp_commands_needs_presence_from_the_first_day() {
     client.env.presence = false;
     assert_eq!(client.pw(0x12d, &[0x4000_000c], none()).rc, 0x990);
 }
+
+#[test]
+fn each_curve_has_the_key_derivation_of_the_registry() {
+    let mut client = Client::new();
+    for (curve, bits, hash) in [(3, 256, 0x0b), (4, 384, 0x0c)] {
+        let answer = client.run(0x178, &[], b().u16(curve)).ok();
+        let head = b().u16(curve).u16(bits).u16(0x20).u16(hash).u16(0x10).0;
+        assert_eq!(answer.body[..head.len()], head);
+    }
+}
+
+#[test]
+fn policies_are_asked_for_by_permanent_handles() {
+    let mut client = Client::new();
+    client.run(0x17a, &[], b().u32(9).u32(0x4000_0001).u32(1)).ok();
+    assert_eq!(client.run(0x17a, &[], b().u32(9).u32(0x8000_0000).u32(1)).rc, 0x2c4);
+    assert_eq!(client.run(0x17a, &[], b().u32(1).u32(0xff00_0000).u32(1)).rc, 0x2cb);
+}
