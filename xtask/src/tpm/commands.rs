@@ -168,7 +168,8 @@ impl Generator {
 
     fn object(&mut self, number: usize) -> Vec<u8> {
         let random = &mut self.0;
-        let handle = 0x8000_0000 + random.below(4) as u32;
+        // No more than swtpm has slots, which takes higher numbers for no handles at all.
+        let handle = 0x8000_0000 + random.below(3) as u32;
         let session = 0x0300_0000 + random.below(3) as u32;
         match random.below(9) {
             0 => create_primary(OWNER, &signing_key(false, &[])),

@@ -4,6 +4,7 @@ mod commands;
 mod peers;
 mod random;
 mod speed;
+mod suites;
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -12,11 +13,25 @@ use anyhow::Result;
 
 use commands::Generator;
 use peers::{Peer, Peers, code};
+pub use suites::run as suites;
 
-/// Differences that are meant: the command code, and why the two may differ there.
+/// Differences in size that are meant: the command code, and why the two may differ there.
 const EXPLAINED: [(u32, &str); 2] = [
     (0x17A, "TPM2_GetCapability: what is built, and who made it, is each one's own"),
     (0x17C, "TPM2_GetTestResult: outData is the maker's"),
+];
+
+/// Differences in code that are meant: the command code, or 0 for any; our code; swtpm's; and why.
+const EXPLAINED_CODES: [(u32, u32, u32, &str); 9] = [
+    (0, 0x144, 0x095, "Part 3, 5.5: an authorizationSize beyond the command is TPM_RC_AUTHSIZE"),
+    (0, 0x144, 0x09A, "as above"),
+    (0x131, 0, 0x902, "swtpm has three object slots, we have seven"),
+    (0x176, 0, 0x903, "swtpm has three session slots, we have sixteen"),
+    (0x137, 0x282, 0x082, "Part 2, 6.6: both are TPM_RC_ATTRIBUTES; ours names the handle, too"),
+    (0x178, 0x1E6, 0, "curves that are not built"),
+    (0x178, 0x1E6, 0x095, "the same, with bytes after it"),
+    (0x17A, 0x1C4, 0x2C4, "TPM_CAP_ACT: there is no authenticated countdown timer"),
+    (0x17A, 0x1C4, 0x2DA, "as above, cut short"),
 ];
 
 /// Sends `count` generated commands to both and prints where codes or sizes differ.
@@ -29,13 +44,14 @@ pub fn compare(seed: u64, count: usize) -> Result<ExitCode> {
         let command = generator.next(number);
         let ours = peers.ours.send(&command)?;
         let theirs = peers.theirs.send(&command)?;
+        peers.realign(&command, &ours, &theirs)?;
         let same_code = code(&ours) == code(&theirs);
         if same_code && ours.len() == theirs.len() {
             equal += 1;
             continue;
         }
         let of = command_code(&command);
-        if same_code && EXPLAINED.iter().any(|(command, _)| *command == of) {
+        if is_explained(of, code(&ours), code(&theirs)) {
             explained += 1;
             continue;
         }
@@ -54,6 +70,16 @@ pub fn compare(seed: u64, count: usize) -> Result<ExitCode> {
         );
     }
     Ok(if differences.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn is_explained(of: u32, ours: u32, theirs: u32) -> bool {
+    if ours == theirs {
+        return EXPLAINED.iter().any(|(command, _)| *command == of);
+    }
+    let is_it = |entry: &(u32, u32, u32, &str)| {
+        (entry.0 == 0 || entry.0 == of) && (entry.1, entry.2) == (ours, theirs)
+    };
+    EXPLAINED_CODES.iter().any(is_it)
 }
 
 /// Measures both and prints the ratios.

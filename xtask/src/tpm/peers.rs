@@ -53,12 +53,38 @@ impl Peers {
 
     fn start(program: &Path) -> Result<Self> {
         let mut peers = Self { ours: Simulator::start(program)?, theirs: Swtpm::start()? };
-        for response in [peers.ours.send(&STARTUP)?, peers.theirs.send(&STARTUP)?] {
-            if code(&response) != 0 {
-                bail!("a TPM does not start up: {:#x}", code(&response));
-            }
-        }
+        start_up(&mut peers.ours)?;
+        start_up(&mut peers.theirs)?;
         Ok(peers)
+    }
+
+    /// Flushes what only one of them has made, or gave another handle, so that later commands
+    /// mean the same to both.
+    pub fn realign(&mut self, command: &[u8], ours: &[u8], theirs: &[u8]) -> Result<()> {
+        let makes_a_handle = command.get(6..10).is_some_and(|code| MAKERS.contains(&code));
+        let handle = |response: &[u8]| response.get(10..14).map(Vec::from);
+        let of = |response| handle(response).filter(|_| makes_a_handle && code(response) == 0);
+        let (ours, theirs) = (of(ours), of(theirs));
+        if ours == theirs {
+            return Ok(());
+        }
+        let flush = |handle: &[u8]| [&FLUSH, handle].concat();
+        ours.map(|handle| self.ours.send(&flush(&handle))).transpose()?;
+        theirs.map(|handle| self.theirs.send(&flush(&handle))).transpose()?;
+        Ok(())
+    }
+}
+
+/// Codes of the generated commands that make a handle: CreatePrimary, StartAuthSession.
+const MAKERS: [&[u8]; 2] = [&[0, 0, 0x01, 0x31], &[0, 0, 0x01, 0x76]];
+/// TPM2_FlushContext without its handle.
+const FLUSH: [u8; 10] = [0x80, 0x01, 0, 0, 0, 14, 0, 0, 0x01, 0x65];
+
+/// Sends TPM2_Startup.
+pub fn start_up(peer: &mut impl Peer) -> Result<()> {
+    match code(&peer.send(&STARTUP)?) {
+        0 => Ok(()),
+        code => bail!("a TPM does not start up: {code:#x}"),
     }
 }
 
@@ -70,7 +96,7 @@ pub fn code(response: &[u8]) -> u32 {
 }
 
 /// A process that ends with its owner.
-struct Server(Child);
+pub struct Server(pub Child);
 
 impl Drop for Server {
     fn drop(&mut self) {
@@ -86,7 +112,8 @@ pub struct Simulator {
 }
 
 impl Simulator {
-    fn start(program: &Path) -> Result<Self> {
+    /// Starts it on any port, with a new state.
+    pub fn start(program: &Path) -> Result<Self> {
         let mut command = Command::new(program);
         command.args(["vtpm", "--socket", "127.0.0.1:0"]).stdout(Stdio::piped());
         let mut server = Server(command.spawn().context("paravane vtpm")?);
@@ -100,6 +127,11 @@ impl Simulator {
         signal.write_all(&POWER_ON.to_be_bytes())?;
         signal.read_exact(&mut [0; 4])?;
         Ok(Self { stream: connect(address)?, _server: server })
+    }
+
+    /// The port of commands.
+    pub fn port(&self) -> Result<u16> {
+        Ok(self.stream.peer_addr()?.port())
     }
 }
 
@@ -173,7 +205,8 @@ impl Swtpm {
     }
 }
 
-fn connect(address: SocketAddr) -> Result<TcpStream> {
+/// Connects as soon as something listens.
+pub fn connect(address: SocketAddr) -> Result<TcpStream> {
     for _ in 0..PATIENCE {
         if let Ok(stream) = TcpStream::connect(address) {
             stream.set_nodelay(true)?;

@@ -1,0 +1,77 @@
+//! Test suites of others against `paravane vtpm`, with swtpm as what they are known to pass on.
+
+mod fetch;
+mod outcome;
+mod pytss;
+mod server;
+mod tss_esapi;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use crate::{build, place};
+use outcome::{Outcomes, Verdict};
+use server::Kind;
+
+/// Tests that need not pass: `name # reason`, one a line.
+const EXPLAINED: &str = include_str!("explained.txt");
+
+/// A suite that can be had: runs it against a server of a kind.
+type Run = Box<dyn Fn(Kind) -> Result<Outcomes>>;
+/// Gets a suite into a folder, or says why it cannot be had.
+type Prepare = fn(&Path) -> Result<Run>;
+
+const SUITES: [(&str, Prepare); 2] =
+    [("tpm2-pytss", pytss::prepare), ("tss-esapi", tss_esapi::prepare)];
+
+/// Runs every suite against both and prints what fails only against ours.
+pub fn run() -> Result<ExitCode> {
+    build::paravane()?;
+    let folder = place::cache().join("tpm-suites");
+    let _lock = place::lock(&folder)?;
+    let mut good = true;
+    for (name, prepare) in SUITES {
+        match prepare(&folder.join(name)) {
+            Ok(suite) => good &= compare(name, &suite)?,
+            Err(error) => println!("{name}: skipped: {error:#}"),
+        }
+    }
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn compare(name: &str, suite: &Run) -> Result<bool> {
+    let theirs = suite(Kind::Swtpm)?;
+    let ours = suite(Kind::Paravane)?;
+    println!("{name}: paravane vtpm: {}", ours.summary());
+    println!("{name}: swtpm: {}", theirs.summary());
+    let mut good = ours.is_complete(&theirs);
+    if !good {
+        println!("  not as many tests have run as against swtpm");
+    }
+    for (test, verdict) in ours.iter() {
+        let explained = explanation(test);
+        match (verdict, explained) {
+            (Verdict::Failed(_), _) if theirs.has_failed(test) => {
+                println!("  {test}: fails against swtpm, too");
+            }
+            (Verdict::Failed(_), Some(reason)) => println!("  {test}: explained: {reason}"),
+            (Verdict::Failed(reason), None) => {
+                println!("  {test}: FAILED: {reason}");
+                good = false;
+            }
+            (Verdict::Passed, Some(_)) => {
+                println!("  {test}: passes, but explained.txt has a reason why it need not");
+                good = false;
+            }
+            (Verdict::Passed, None) => {}
+        }
+    }
+    Ok(good)
+}
+
+fn explanation(test: &str) -> Option<&'static str> {
+    let mut lines = EXPLAINED.lines().filter_map(|line| line.split_once(" # "));
+    lines.find_map(|(name, reason)| (name == test).then_some(reason))
+}
