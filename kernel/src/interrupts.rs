@@ -86,6 +86,8 @@ struct Frame {
 
 /// Called by every stub.
 ///
+/// `rbp` is the frame pointer of the interrupted code.
+///
 /// # Safety
 /// `frame` must be what the CPU pushed.
 #[unsafe(no_mangle)]

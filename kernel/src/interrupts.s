@@ -32,7 +32,7 @@ interrupt_common:
     mov rdi, [rbp + 8]              # vector
     mov rsi, [rbp + 16]             # error code
     lea rdx, [rbp + 24]             # RIP, CS, RFLAGS, RSP, SS
-    mov rcx, rbp
+    mov rcx, [rbp]                  # the interrupted frame
     call kernel_interrupt
     add rsp, 8
     pop r11

@@ -45,11 +45,21 @@ pub fn paravane_release() -> Result<()> {
     succeed(cargo().args(["build", "--release", "-p", "paravane"]))
 }
 
-/// The guest's agent: static, as the guest has no libraries.
+/// The guest's agent.
 pub fn agent() -> Result<()> {
-    let arguments = ["--profile", "agent", "--target", place::GUEST, "-p", "agent"];
+    for_guest("the guest's agent", "agent", &place::agent())
+}
+
+/// Loops that are measured in a guest.
+pub fn guest_loops() -> Result<()> {
+    for_guest("the loops for guests", "guest-loops", &place::guest_loops())
+}
+
+/// A program for Linux in a guest: static, as the guest has no libraries.
+fn for_guest(what: &str, package: &str, result: &Path) -> Result<()> {
+    let arguments = ["--profile", "agent", "--target", place::GUEST, "-p", package];
     let flags = [("RUSTFLAGS", "-Ctarget-feature=+crt-static")];
-    build("the guest's agent", &arguments, &flags, &place::agent())
+    build(what, &arguments, &flags, result)
 }
 
 fn build(what: &str, arguments: &[&str], env: &[(&str, &str)], result: &Path) -> Result<()> {

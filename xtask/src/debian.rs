@@ -23,6 +23,13 @@ pub fn kernel(suite: &str) -> Result<PathBuf> {
     fetch(suite, KERNEL, "vmlinuz", |path| path.contains("/boot/vmlinuz-"))
 }
 
+/// A module of the kernel of a suite, by its file's name.
+pub fn module(suite: &str, name: &str) -> Result<PathBuf> {
+    fetch(suite, KERNEL, name, |path| {
+        path.contains("/lib/modules/") && path.ends_with(&format!("/{name}"))
+    })
+}
+
 /// The static busybox of the machine's own suite.
 pub fn busybox(suite: &str) -> Result<PathBuf> {
     fetch(suite, "busybox-static", "busybox", |path| path.ends_with("/bin/busybox"))
@@ -42,7 +49,7 @@ pub fn own_suite() -> Result<String> {
 }
 
 /// A file out of a package: from the cache, or else from the mirror.
-fn fetch(suite: &str, package: &str, name: &str, wanted: fn(&str) -> bool) -> Result<PathBuf> {
+fn fetch(suite: &str, package: &str, name: &str, wanted: impl Fn(&str) -> bool) -> Result<PathBuf> {
     let folder = place::cache().join(suite);
     let file = folder.join(name);
     if file.exists() {
@@ -71,7 +78,7 @@ fn fetch(suite: &str, package: &str, name: &str, wanted: fn(&str) -> bool) -> Re
     })?;
     let tree = work.path().join("tree");
     output(Command::new("dpkg-deb").arg("-x").arg(&archive).arg(&tree))?;
-    let found = find(&tree, wanted).with_context(|| format!("{real} has no file for {name}"))?;
+    let found = find(&tree, &wanted).with_context(|| format!("{real} has no file for {name}"))?;
     // Its version, for whoever asks what was tested.
     let version = archive.file_name().unwrap_or_default().to_string_lossy().into_owned();
     place::write_whole(&folder.join(format!("{name}.from")), version.as_bytes())?;
@@ -87,7 +94,7 @@ pub fn origin(file: &Path) -> String {
     fs::read_to_string(note).unwrap_or_default()
 }
 
-fn find(folder: &Path, wanted: fn(&str) -> bool) -> Option<PathBuf> {
+fn find(folder: &Path, wanted: &impl Fn(&str) -> bool) -> Option<PathBuf> {
     for entry in fs::read_dir(folder).ok()?.flatten() {
         let path = entry.path();
         // Links could lead out of the tree.

@@ -1,10 +1,11 @@
-//! The project's own commands: `cargo xtask run`, `check`, `test`, `bench`.
+//! The project's own commands: `cargo xtask run`, `check`, `test`, `fuzz`, `bench`.
 #![forbid(unsafe_code)]
 
 mod bench;
 mod build;
 mod check;
 mod debian;
+mod fuzz;
 mod guest;
 mod place;
 mod run;
@@ -17,7 +18,7 @@ mod userspace;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", max_term_width = 100)]
@@ -45,6 +46,14 @@ enum Task {
         /// Only the VM tests whose name contains this
         filter: Option<String>,
     },
+    /// Have libFuzzer search for inputs that crash or hang a parser or a device
+    Fuzz {
+        /// Seconds for each target
+        #[arg(long, value_name = "N", default_value_t = 60)]
+        seconds: u64,
+        /// Only this target
+        target: Option<String>,
+    },
     /// The TPM engine against swtpm: response codes and sizes of generated commands
     Tpm {
         /// The seed of the commands
@@ -65,7 +74,16 @@ enum Task {
         /// Boots of each kind
         #[arg(long, value_name = "N", default_value_t = 5)]
         runs: usize,
+        /// Also measure another hypervisor below a guest, in the same QEMU
+        #[arg(long, value_enum)]
+        peer: Option<Peer>,
     },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Peer {
+    /// QEMU with KVM
+    Kvm,
 }
 
 fn main() -> ExitCode {
@@ -73,9 +91,10 @@ fn main() -> ExitCode {
         Task::Run { arguments } => run::run(&arguments),
         Task::Check => check::run(),
         Task::Test { long, filter } => test::run(long, filter.as_deref()),
+        Task::Fuzz { seconds, target } => fuzz::run(target.as_deref(), seconds),
         Task::Tpm { count, bench: true, .. } => tpm::bench(count),
         Task::Tpm { seed, count, .. } => tpm::compare(seed, count),
-        Task::Bench { json, runs } => bench::run(json.as_deref(), runs),
+        Task::Bench { json, runs, peer } => bench::run(json.as_deref(), runs, peer.is_some()),
     };
     match result {
         Ok(code) => code,

@@ -38,6 +38,11 @@ pub fn agent() -> PathBuf {
     target().join(GUEST).join("agent/agent")
 }
 
+/// Loops that are measured in a guest.
+pub fn guest_loops() -> PathBuf {
+    target().join(GUEST).join("agent/guest-loops")
+}
+
 /// The `paravane` command.
 pub fn paravane() -> PathBuf {
     target().join("debug/paravane")

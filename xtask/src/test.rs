@@ -7,10 +7,12 @@ use anyhow::{Context, Result};
 use vm_tests::{Environment, Totals};
 
 use crate::check::{Budgets, bare_metal_packages};
-use crate::{build, debian, guest, place, setup, userspace};
+use crate::{build, debian, fuzz, guest, place, setup, userspace};
 
 /// Debian's suites whose kernels are tried: 5.10, 6.1, 6.12.
 const SUITES: [&str; 3] = ["bullseye", "bookworm", "trixie"];
+/// How long each fuzz target runs in the long tests.
+const FUZZ_SECONDS: u64 = 600;
 /// VM tests at a time: each runs one busy thread or more.
 const WORKERS: usize = 2;
 
@@ -21,10 +23,11 @@ pub fn run(long: bool, filter: Option<&str>) -> Result<ExitCode> {
     build::all()?;
     build::test_guests()?;
     let mut totals = if filter.is_none() { crates()? } else { Totals::default() };
+    if long && filter.is_none() {
+        totals.add(fuzz::campaign(None, FUZZ_SECONDS)?);
+    }
     let vms = vm_tests::run(&environment(long)?, filter, WORKERS);
-    totals.passed += vms.passed;
-    totals.failed += vms.failed;
-    totals.skipped += vms.skipped;
+    totals.add(vms);
     println!("{} passed, {} failed, {} skipped", totals.passed, totals.failed, totals.skipped);
     Ok(if totals.failed == 0 && totals.passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

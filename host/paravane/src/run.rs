@@ -44,7 +44,8 @@ pub fn run(options: &RunOptions) -> u8 {
             if let Some(target) = &options.json {
                 let accel = accel::choose(options.accel).0;
                 let sizes = serde_json::Value::Null;
-                let facts = Facts { accel, wall: Duration::ZERO, agent: None, sizes };
+                let facts =
+                    Facts { accel, wall: Duration::ZERO, agent: None, console_bytes: None, sizes };
                 if let Err(error) = summary::write(target, &end, &facts, &Report::default()) {
                     eprintln!("paravane: --json: {error:#}");
                 }
@@ -94,7 +95,10 @@ fn try_run(options: &RunOptions) -> Result<End, Stop> {
     let end = vm.judge(forced, status);
     vm.explain(&end, status, accel);
     if let Some(target) = &options.json {
-        let facts = Facts { accel, wall: vm.started.elapsed(), agent: vm.agent, sizes };
+        // Without a command, the console is the terminal's.
+        let console_bytes = options.exec.is_some().then_some(vm.console_bytes);
+        let wall = vm.started.elapsed();
+        let facts = Facts { accel, wall, agent: vm.agent, console_bytes, sizes };
         summary::write(target, &end, &facts, &vm.report)
             .context("--json")
             .map_err(stop(Failure::Ours))?;
@@ -136,7 +140,10 @@ struct Vm<'a> {
     outcome: Option<End>,
     /// Why the command could not be run.
     reason: String,
+    /// The end of what the guest's console said.
     console: VecDeque<u8>,
+    /// How much it said in all.
+    console_bytes: u64,
     /// QEMU saw the VM being reset, which the paravisor never asks for.
     was_reset: bool,
     /// Why the VM must end.
@@ -157,6 +164,7 @@ impl<'a> Vm<'a> {
             outcome: None,
             reason: String::new(),
             console: VecDeque::new(),
+            console_bytes: 0,
             was_reset: false,
             wish: None,
         }
@@ -235,6 +243,7 @@ impl<'a> Vm<'a> {
     fn take_console(&mut self, piece: &[u8]) {
         // The guest runs, so QEMU has read its files: nothing stays behind if we are killed.
         self.files = None;
+        self.console_bytes += piece.len() as u64;
         if matches!(self.options.log, LogLevel::Info | LogLevel::Debug) {
             let _ = io::stderr().write_all(piece);
             return;

@@ -23,6 +23,8 @@ pub struct Facts {
     pub wall: Duration,
     /// From QEMU's start to the agent's first word.
     pub agent: Option<Duration>,
+    /// What the guest's console said, if it came to us.
+    pub console_bytes: Option<u64>,
     /// Sizes of files.
     pub sizes: Value,
 }
@@ -69,6 +71,7 @@ fn value(end: &End, facts: &Facts, report: &Report) -> Value {
         "accel": facts.accel.name(),
         "wall-seconds": facts.wall.as_secs_f64(),
         "agent-seconds": facts.agent.map(|time| time.as_secs_f64()),
+        "console-bytes": facts.console_bytes,
         "exits": exits,
         "counters": counters,
         "sizes": facts.sizes,
@@ -90,10 +93,12 @@ mod tests {
             accel: Accel::Tcg,
             wall: Duration::from_secs(1),
             agent: None,
+            console_bytes: Some(9),
             sizes: json!({}),
         };
         let value = value(&End::Exited(64), &facts, &report);
         assert_eq!(value["exits"], json!({ "cpuid": 7 }));
+        assert_eq!(value["console-bytes"], json!(9));
         assert_eq!(value["counters"], json!({ "vps": 2 }));
         assert_eq!((&value["end"], &value["exit-code"]), (&json!("exited"), &json!(64)));
     }

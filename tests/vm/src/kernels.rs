@@ -34,33 +34,53 @@ pub fn tests(environment: &Environment) -> Vec<Test> {
     }
     let own = ("own_suite".to_owned(), Ok(environment.kernel.clone()));
     for (suite, kernel) in [own].iter().chain(&environment.other_kernels) {
-        let kernels = [kernel.clone(), kernel.clone()];
-        let [first, second] = kernels;
+        let [first, second, third] = [kernel.clone(), kernel.clone(), kernel.clone()];
         tests.push(test(format!("kernels::{suite}_takes_cpus_off_and_on"), move |all| {
             offline(all, available(&first)?)
         }));
         tests.push(test(format!("kernels::{suite}_starts_itself_by_kexec"), move |all| {
             kexec(all, available(&second)?)
         }));
+        tests.push(test(format!("kernels::{suite}_reboots_and_powers_off"), move |all| {
+            reboot(all, available(&third)?)
+        }));
     }
-    tests.push(test("kernels::memtest_starts_its_tests", |environment| {
-        memtest(environment, "1", "#1", Duration::from_secs(120))
-    }));
-    if environment.long {
-        // Its CPUs halt after a look at a flag and are woken by NMIs: one that comes between the two
-        // is slept on. More CPUs than the host has make that likely, so this is no everyday test.
-        tests.push(test("kernels::memtest_starts_its_tests_with_4_vps", |environment| {
-            memtest(environment, "4", "#1", Duration::from_secs(120))
-        }));
-        tests.push(test("kernels::memtest_passes_once", |environment| {
-            memtest(environment, "1", "Pass:      1", Duration::from_secs(3600))
-        }));
+    for cpus in ["1", "4"] {
+        tests
+            .push(test(format!("kernels::memtest_starts_its_tests_with_{cpus}_vps"), move |all| {
+                memtest(all, cpus, "#1", Duration::from_secs(120))
+            }));
+        if environment.long {
+            tests.push(test(format!("kernels::memtest_passes_once_with_{cpus}_vps"), move |all| {
+                memtest(all, cpus, "Pass:  1 ", Duration::from_secs(3600))
+            }));
+        }
     }
     tests
 }
 
 fn available(file: &Result<PathBuf, String>) -> Result<&Path, Stop> {
     file.as_deref().map_err(|why| Stop::Skipped(why.clone()))
+}
+
+/// Reboots twice, powers off, and its machine has started three times then.
+fn reboot(environment: &Environment, kernel: &Path) -> Outcome {
+    for cpus in ["1", "4"] {
+        let vm = Vm::new(environment).args(["--cpus", cpus, "--kernel"]).arg(kernel);
+        let (mut console, _folder) =
+            Console::start_vm(vm.args(["--initrd"]).arg(&environment.initrd))?;
+        for _ in 0..2 {
+            console.wait_for(PROMPT)?;
+            console.say("reboot -f\n")?;
+        }
+        console.wait_for(PROMPT)?;
+        console.say("nproc; poweroff -f\n")?;
+        console.wait_for(&format!("{cpus}\r\n"))?;
+        let summary = console.end()?;
+        ensure!(summary["end"] == "powered-off", "{summary}");
+        ensure!(summary["counters"]["starts"] == 3, "{summary}");
+    }
+    Ok(())
 }
 
 /// Takes VPs 1 to 3 off and on again; each runs what it is given afterwards.
@@ -150,6 +170,6 @@ fn warnings(log: &str) -> BTreeSet<String> {
 fn memtest(environment: &Environment, cpus: &str, text: &str, time: Duration) -> Outcome {
     let image = available(&environment.memtest)?;
     let vm = Vm::new(environment).args(["-m", "32M", "-c", cpus, "-a", "console=ttyS0"]);
-    let (mut console, _folder) = Console::start_vm(vm.args(["--kernel"]).arg(image))?;
+    let (mut console, _folder) = Console::start_vm_for(vm.args(["--kernel"]).arg(image), time)?;
     Ok(console.wait_longer_for(text, time)?)
 }

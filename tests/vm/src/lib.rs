@@ -101,6 +101,16 @@ pub struct Totals {
     pub skipped: usize,
 }
 
+impl Totals {
+    /// Adds others to these.
+    pub fn add(&mut self, other: Self) {
+        let Self { passed, failed, skipped } = other;
+        self.passed += passed;
+        self.failed += failed;
+        self.skipped += skipped;
+    }
+}
+
 /// Runs the tests whose name contains `filter`, `workers` at a time; prints a line for each.
 pub fn run(environment: &Environment, filter: Option<&str>, workers: usize) -> Totals {
     let cases = Arc::new(Mutex::new(Totals::default()));

@@ -7,11 +7,13 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::console::{Console, PROMPT};
 use crate::machine::Vm;
 use crate::{Environment, Outcome, Test, ensure, test};
 
 const GUEST_DIED: i32 = 64;
 const TIMEOUT: i32 = 65;
+const CRASHED: i32 = 67;
 const INTERRUPTED: i32 = 73;
 
 /// The tests of this part.
@@ -33,6 +35,7 @@ pub fn tests() -> Vec<Test> {
         test("life::a_guest_that_panics", |environment| {
             died(environment, "echo c > /proc/sysrq-trigger; sleep 1000")
         }),
+        test("life::a_crash_leaves_a_record_with_names", crash),
         test("life::a_signal_ends_all_and_leaves_nothing", |environment| {
             let code = end_by(environment, Signal::TERM, true)?;
             ensure!(code == Some(INTERRUPTED), "{code:?}");
@@ -51,6 +54,28 @@ fn died(environment: &Environment, script: &str) -> Outcome {
     ensure!(run.summary["end"] == "guest-died", "{}", run.summary);
     ensure!(run.errors.contains("before the command"), "{}", run.errors);
     ensure!(run.output.is_empty(), "{run:?}");
+    Ok(())
+}
+
+/// A machine check that meets the paravisor, while its guest sleeps.
+///
+/// QEMU's monitor raises it: an uncorrected error (VAL, UC, EN, PCC) of bank 1.
+fn crash(environment: &Environment) -> Outcome {
+    let (mut console, _folder) = Console::start(environment, &[])?;
+    console.wait_for(PROMPT)?;
+    console.say("\x01c")?;
+    console.wait_for("(qemu)")?;
+    console.say("mce 0 1 0xb200000000000000 5 0 0\n")?;
+    let ended = console.end_with_errors()?;
+    let summary = &ended.summary;
+    ensure!(summary["exit-code"] == CRASHED && summary["end"] == "paravisor-crashed", "{ended:?}");
+    for word in ["exception 18", "build-id", "load-offset"] {
+        ensure!(ended.errors.contains(word), "no `{word}` in\n{}", ended.errors);
+    }
+    // The frames lead to the VP's loop, wherever it was.
+    for name in ["run<nested_svm::NestedSvm>", "vmm/machine/src/vp.rs:"] {
+        ensure!(ended.errors.contains(name), "no `{name}` in\n{}", ended.errors);
+    }
     Ok(())
 }
 

@@ -146,7 +146,8 @@ impl Run {
     }
 }
 
-fn collect(mut pipe: impl Read + Send + 'static) -> thread::JoinHandle<Vec<u8>> {
+/// Reads a pipe to its end, beside.
+pub fn collect(mut pipe: impl Read + Send + 'static) -> thread::JoinHandle<Vec<u8>> {
     thread::spawn(move || {
         let mut bytes = vec![];
         // What was read before an error still tells something.
@@ -197,10 +198,12 @@ fn now() -> anyhow::Result<u64> {
     Ok(std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs())
 }
 
-/// Each CPU answers, x2APIC is on, and the clock source is one that needs no exits.
+/// Each CPU answers, x2APIC is on, no clock was measured against another, and the clock source is
+/// one that needs no exits.
 fn all_cpus_work(environment: &Environment, cpus: u32) -> Outcome {
     let script = "nproc
         for cpu in $(seq 0 $(($(nproc) - 1))); do taskset -c $cpu true && echo ran; done
+        dmesg | grep -i calibrat | sed 's/^/calibration: /'
         dmesg | grep -c 'x2apic enabled'
         cat /sys/devices/system/clocksource/clocksource0/current_clocksource";
     let run = Vm::exec(environment, script).args(["-c", &cpus.to_string()]).run()?;
@@ -209,6 +212,8 @@ fn all_cpus_work(environment: &Environment, cpus: u32) -> Outcome {
     let lines: Vec<&str> = text.lines().collect();
     ensure!(lines.first() == Some(&cpus.to_string().as_str()), "{text}");
     ensure!(lines.iter().filter(|line| **line == "ran").count() == cpus as usize, "{text}");
+    let mut calibrations = lines.iter().filter(|line| line.starts_with("calibration: "));
+    ensure!(calibrations.all(|line| line.contains("(skipped)")), "{text}");
     let source = lines.last().copied().unwrap_or_default();
     ensure!(["tsc", "hyperv_clocksource_tsc_page"].contains(&source), "{text}");
     let x2apic = lines.iter().rev().nth(1).copied().unwrap_or("0");

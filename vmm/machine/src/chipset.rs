@@ -277,26 +277,33 @@ impl Chipset {
         let (cell, irq) = if index == 0 { (first, UART_IRQ[0]) } else { (second, UART_IRQ[1]) };
         let mut uart = cell.lock();
         let result = use_it(&mut uart);
-        self.transmit(index, &mut uart, on);
+        let stalled = self.transmit(index, &mut uart, on);
         let signals = self.lines.set(irq, uart.interrupt());
-        let lowered = self.lower_deadline(uart.deadline());
+        let retry = stalled.then(|| on.now.saturating_add(SERIAL_RETRY));
+        let lowered = self.lower_deadline(uart.deadline().into_iter().chain(retry).min());
         drop(uart);
         send(signals, on.to);
         tell(lowered, on);
         result
     }
 
-    fn transmit(&self, index: usize, uart: &mut Uart, on: &Access<'_, impl Host, impl Deliver>) {
+    /// Passes what the UART sends to the host. True if the host has no room now.
+    fn transmit(
+        &self,
+        index: usize,
+        uart: &mut Uart,
+        on: &Access<'_, impl Host, impl Deliver>,
+    ) -> bool {
         while uart.has_output() {
             if !on.host.serial_ready(index) {
                 self.serial_stalled.store(true, Ordering::Release);
-                self.lower_deadline(Some(on.now.saturating_add(SERIAL_RETRY)));
-                return;
+                return true;
             }
             if let Some(byte) = uart.transmitted() {
                 on.host.serial_write(index, byte);
             }
         }
+        false
     }
 
     /// Passes bytes from the host's serial channels to the guest as far as there is room.
@@ -314,7 +321,7 @@ impl Chipset {
             });
             if stalled {
                 self.serial_stalled.store(true, Ordering::Release);
-                self.lower_deadline(Some(now.saturating_add(SERIAL_RETRY)));
+                tell(self.lower_deadline(Some(now.saturating_add(SERIAL_RETRY))), on);
             }
         }
     }

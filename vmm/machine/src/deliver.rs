@@ -47,8 +47,21 @@ impl<P: Platform> Machine<P> {
         if let Some(mailbox) = self.mailboxes.get(vp as usize)
             && post(mailbox)
         {
-            self.host().kick(vp);
+            self.kick(vp, mailbox);
         }
+    }
+
+    /// Kicks the CPU of VP `vp`, as soon as the VP can bear it. It may come back by itself first.
+    #[inline(never)]
+    fn kick(&self, vp: u32, mailbox: &Mailbox) {
+        let cost = self.kick_cost.load(Ordering::Relaxed);
+        while mailbox.is_in_guest() && !mailbox.kicks.take(self.host().tsc(), cost) {
+            if !mailbox.is_pending() {
+                return;
+            }
+            core::hint::spin_loop();
+        }
+        self.host().kick(vp);
     }
 }
 

@@ -26,6 +26,10 @@ const RFLAGS_RF: u64 = 1 << 16;
 const DR6_BS: u64 = 1 << 14;
 /// The CPUID leaf that depends on XCR0.
 const XSAVE_LEAF: u32 = 0xd;
+/// #MC.
+const MACHINE_CHECK: u8 = 18;
+/// CR4.MCE: without it, a machine check is a shutdown.
+const CR4_MCE: u64 = 1 << 6;
 /// CR4.OSXSAVE.
 const OSXSAVE: u64 = 1 << 18;
 
@@ -58,9 +62,7 @@ impl<P: Platform> VirtualProcessor<P> {
                 let flushes = self.length_of(Opcode::INVD).is_ok();
                 let _ = self.advance(if flushes { Opcode::INVD } else { Opcode::WBINVD });
             }
-            Exit::Exception { vector: 18, .. } => {
-                log::error!("VP {}: the machine reports a hardware error", self.index);
-            }
+            Exit::Exception { vector: MACHINE_CHECK, .. } => self.machine_check(),
             Exit::Exception { vector, error_code } => {
                 self.cpu.inject(Event::Exception { vector, error_code });
             }
@@ -77,6 +79,17 @@ impl<P: Platform> VirtualProcessor<P> {
             // The next turn offers what waits. The rest was handled before.
             _ => {}
         }
+    }
+
+    /// The hardware reports an error while the guest runs: the guest is told as by silicon, as only
+    /// it can know what the error has spoilt (AMD64 APM vol. 2, section 9.3).
+    #[cold]
+    fn machine_check(&mut self) {
+        log::error!("VP {}: the machine reports a hardware error", self.index);
+        if self.cpu.cr4() & CR4_MCE == 0 {
+            return self.machine.ask_to_gather(Gathering::TripleFault);
+        }
+        self.cpu.inject(Event::Exception { vector: MACHINE_CHECK, error_code: None });
     }
 
     /// An event could not be delivered, because its table or stack is where no RAM is. What a CPU

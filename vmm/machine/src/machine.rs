@@ -51,6 +51,8 @@ pub struct Machine<P: Platform> {
     pub(crate) start_ticks: AtomicU64,
     /// When the guest started last, in nanoseconds.
     pub(crate) started: AtomicU64,
+    /// TSC ticks in which a VP in the guest pays for a kick.
+    pub(crate) kick_cost: AtomicU64,
 }
 
 impl<P: Platform> Machine<P> {
@@ -79,6 +81,7 @@ impl<P: Platform> Machine<P> {
             starts: AtomicU64::new(0),
             start_ticks: AtomicU64::new(0),
             started: AtomicU64::new(0),
+            kick_cost: AtomicU64::new(0),
         };
         machine.restart_clocks();
         machine

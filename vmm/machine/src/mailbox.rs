@@ -4,9 +4,11 @@
 //! The sender kicks the VP's CPU only if that may be in the guest or asleep, and only for the first
 //! post since the last drain.
 
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use local_apic::Identity;
+
+use crate::kicks::KickAllowance;
 
 /// Orders that are no vectors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +28,19 @@ pub enum Order {
     Gather = 1 << 5,
 }
 
+/// Where a VP's CPU is when it does not look at its mail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Away {
+    /// In the guest.
+    Guest = 1,
+    /// Asleep.
+    Asleep = 2,
+}
+
+/// Not away.
+const HERE: u8 = 0;
+
 /// Where the vector of a SIPI lies in the orders' word.
 const STARTUP_SHIFT: u32 = 24;
 
@@ -34,8 +49,10 @@ const STARTUP_SHIFT: u32 = 24;
 pub struct Mailbox {
     /// Something waits.
     pending: AtomicBool,
-    /// The VP's CPU may be in the guest or asleep, and needs a kick.
-    away: AtomicBool,
+    /// The VP's CPU may be away ([`Away`]), and needs a kick.
+    away: AtomicU8,
+    /// The kicks that the VP bears while it is in the guest.
+    pub(crate) kicks: KickAllowance,
     orders: AtomicU32,
     requests: [AtomicU64; 4],
     level: [AtomicU64; 4],
@@ -99,7 +116,7 @@ impl Mailbox {
     }
 
     fn ring(&self) -> bool {
-        !self.pending.swap(true, Ordering::SeqCst) && self.away.load(Ordering::SeqCst)
+        !self.pending.swap(true, Ordering::SeqCst) && self.away.load(Ordering::SeqCst) != HERE
     }
 
     /// Whether something waits.
@@ -112,8 +129,8 @@ impl Mailbox {
     /// stays and drains first.
     #[inline]
     #[must_use]
-    pub fn leave(&self) -> bool {
-        self.away.store(true, Ordering::SeqCst);
+    pub fn leave(&self, to: Away) -> bool {
+        self.away.store(to as u8, Ordering::SeqCst);
         if self.pending.load(Ordering::SeqCst) {
             self.come_back();
             return false;
@@ -124,7 +141,12 @@ impl Mailbox {
     /// Tells senders that no kick is needed.
     #[inline]
     pub fn come_back(&self) {
-        self.away.store(false, Ordering::Relaxed);
+        self.away.store(HERE, Ordering::Relaxed);
+    }
+
+    /// Whether the VP's CPU may be in the guest.
+    pub fn is_in_guest(&self) -> bool {
+        self.away.load(Ordering::Relaxed) == Away::Guest as u8
     }
 
     /// Takes everything out.
@@ -163,9 +185,11 @@ mod tests {
     fn only_the_first_post_to_a_vp_that_is_away_kicks() {
         let mailbox = Mailbox::default();
         assert!(!mailbox.post_vector(0x30, false), "the VP is here");
-        assert!(!mailbox.leave(), "mail waits");
+        assert!(!mailbox.leave(Away::Guest), "mail waits");
         assert_eq!(mailbox.drain().requests, [1 << 0x30, 0, 0, 0]);
-        assert!(mailbox.leave());
+        assert!(mailbox.leave(Away::Asleep) && !mailbox.is_in_guest());
+        mailbox.come_back();
+        assert!(mailbox.leave(Away::Guest) && mailbox.is_in_guest());
         assert!(mailbox.post_vector(0xff, true));
         assert!(!mailbox.post(Order::Nmi), "kicked already");
         mailbox.come_back();

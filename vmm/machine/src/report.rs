@@ -24,6 +24,8 @@ impl<P: Platform> Machine<P> {
         host.report(format_args!("{COUNT} starts {}", self.starts.load(Ordering::Relaxed)));
         let ticks = self.start_ticks.load(Ordering::Relaxed);
         host.report(format_args!("{COUNT} start-ticks {ticks}"));
+        let ticks = self.kick_cost.load(Ordering::Relaxed);
+        host.report(format_args!("{COUNT} kick-ticks {ticks}"));
         host.report(format_args!("{COUNT} own-bytes {own}"));
         host.report(format_args!("{COUNT} ram-bytes {}", self.ram().total()));
         host.report(format_args!("{COUNT} run-nanoseconds {}", self.now().as_nanos()));

@@ -13,7 +13,7 @@ use crate::chipset::MINIMUM_TIMER_PERIOD;
 use crate::dispatch::GENERAL_PROTECTION;
 use crate::lifecycle::Gathering;
 use crate::machine::Machine;
-use crate::mailbox::{Mail, Mailbox, Order};
+use crate::mailbox::{Away, Mail, Mailbox, Order};
 
 /// Iterations of a repeated string instruction that are emulated before interrupts are looked at.
 const STRING_ITERATIONS: u32 = 256;
@@ -157,7 +157,7 @@ impl<P: Platform> VirtualProcessor<P> {
             self.offer_interrupts();
         }
         self.arm_timer();
-        if !self.mailbox().leave() {
+        if !self.mailbox().leave(Away::Guest) {
             return;
         }
         let exit = self.cpu.run();
@@ -247,7 +247,7 @@ impl<P: Platform> VirtualProcessor<P> {
     #[cold]
     fn idle(&mut self) {
         self.arm_timer();
-        if !self.mailbox().leave() {
+        if !self.mailbox().leave(Away::Asleep) {
             return;
         }
         let deaf = self.is_deaf();

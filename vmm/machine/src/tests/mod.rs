@@ -13,8 +13,9 @@ use platform_api::{
 use wire::Config;
 
 use crate::files::GuestFiles;
+use crate::lifecycle::Gathering;
 use crate::machine::Machine;
-use crate::mailbox::Order;
+use crate::mailbox::{Away, Order};
 use crate::vp::{Activity, VirtualProcessor};
 use fake::{Fake, FakeVp};
 
@@ -132,6 +133,31 @@ fn what_the_guest_sends_arrives_also_when_the_host_is_slow() {
 }
 
 #[test]
+fn the_vp_whose_byte_waits_sends_it_later() {
+    let mut vps = machine(2);
+    let host = vps[0].machine.platform.host();
+    let state = vps[0].cpu.state;
+    vps[1].power_on(&state, Activity::Running);
+    host.full.store(true, Ordering::SeqCst);
+    port(&mut vps[1], 0x3f8, Width::Byte, Some(u32::from(b'a')));
+    host.full.store(false, Ordering::SeqCst);
+    host.tsc.fetch_add(2_000_000, Ordering::SeqCst);
+    exit(&mut vps[1], Exit::HostInterrupt);
+    assert_eq!(*host.sent[0].lock().unwrap(), b"a");
+}
+
+#[test]
+fn a_machine_check_is_the_guests_to_handle() {
+    let mut vp = one();
+    vp.cpu.state.control.cr4 = 1 << 6;
+    exit(&mut vp, Exit::Exception { vector: 18, error_code: None });
+    assert_eq!(vp.cpu.injected, [Event::Exception { vector: 18, error_code: None }]);
+    vp.cpu.state.control.cr4 = 0;
+    exit(&mut vp, Exit::Exception { vector: 18, error_code: None });
+    assert_eq!(vp.machine.lifecycle.wanted(), Some(Gathering::TripleFault));
+}
+
+#[test]
 fn what_is_typed_reaches_the_guest_without_loss() {
     let mut vp = one();
     let host = vp.machine.platform.host();
@@ -220,7 +246,7 @@ fn an_ipi_kicks_only_who_is_away() {
     vps[1].turn();
     assert_eq!(vps[1].activity, Activity::Running);
     assert_eq!(vps[1].cpu.state.segments[SegmentRegister::Cs as usize].base, 0x8000);
-    assert!(vps[1].mailbox().leave());
+    assert!(vps[1].mailbox().leave(Away::Guest));
     write_msr(&mut vps[0], 0x830, 1 << 32 | 0x4400);
     assert_eq!(*host.kicks.lock().unwrap(), [1]);
     vps[1].turn();

@@ -31,6 +31,8 @@ const HYPERVISOR: u32 = 1 << 31;
 const LEAF_1_EDX: u32 =
     bits(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14, 15, 16, 17, 19, 23, 24, 25, 26]);
 const HTT: u32 = 1 << 28;
+/// Leaf 8000_0001 ECX: with HTT, the logical processors of a package are cores and no threads.
+const CMP_LEGACY: u32 = 1 << 1;
 /// Leaf 7 EBX: FSGSBASE, BMI1, AVX2, SMEP, BMI2, ERMS, RDSEED, ADX, SMAP, CLFLUSHOPT, CLWB, SHA.
 const LEAF_7_EBX: u32 = bits(&[0, 3, 5, 7, 8, 9, 18, 19, 20, 23, 24, 29]);
 /// Leaf 7 ECX: UMIP, VAES, VPCLMULQDQ, RDPID.
@@ -125,11 +127,12 @@ impl CpuidTable {
     fn fill_extended(&mut self, host: &impl Fn(u32, u32) -> [u32; 4]) {
         let last_vp = self.topology.vps.saturating_sub(1);
         let id_bits = u32::BITS - last_vp.leading_zeros();
+        let several = if last_vp > 0 { CMP_LEGACY } else { 0 };
         for (index, slot) in self.extended.iter_mut().enumerate() {
             let [a, b, c, d] = host(0x8000_0000 + index as u32, 0);
             *slot = match index {
                 0 => [MAX_EXTENDED, b, c, d],
-                1 => [a, b, c & EXTENDED_1_ECX, d & EXTENDED_1_EDX],
+                1 => [a, b, c & EXTENDED_1_ECX | several, d & EXTENDED_1_EDX],
                 // Processor name; caches and TLBs.
                 2..=6 => [a, b, c, d],
                 7 => [0, 0, 0, INVARIANT_TSC],

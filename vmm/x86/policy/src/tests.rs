@@ -40,6 +40,18 @@ fn each_vp_finds_itself() {
 }
 
 #[test]
+fn vps_are_cores_and_no_threads() {
+    let bits = |vps: u32| {
+        let table = CpuidTable::new(Topology { vps, hypervisor: true }, everything);
+        let htt = table.look_up(1, 0, 0, false, 1)[3] >> 28 & 1;
+        let cmp_legacy = table.look_up(0x8000_0001, 0, 0, false, 1)[2] >> 1 & 1;
+        (htt, cmp_legacy)
+    };
+    assert_eq!(bits(1), (0, 0));
+    assert_eq!(bits(2), (1, 1));
+}
+
+#[test]
 fn only_plain_hardware_without_the_interface() {
     assert_eq!(table(false).look_up(1, 0, 0, false, 1)[2] >> 31, 0);
     assert_eq!(table(true).look_up(1, 0, 0, false, 1)[2] >> 31, 1);

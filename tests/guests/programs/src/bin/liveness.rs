@@ -18,13 +18,15 @@ const VECTOR: u8 = 0x71;
 const CHUNK: u64 = 200_000;
 
 /// What VP 1 does, for ever.
-const STORMS: [(&str, fn()); 10] = [
+const STORMS: [(&str, fn()); 11] = [
     ("interrupts-off", spin),
     ("halt-interrupts-off", || cpu::stop()),
     ("apic-timer", apic_timer),
     ("deadline-past", deadline_past),
     ("pit", pit),
-    ("ipi-to-self", || ipi_storm(icr::TO_SELF | VECTOR as u32)),
+    ("ipi-to-self", || ipi_storm(1, icr::TO_SELF | VECTOR as u32)),
+    // VP 0 has interrupts off: the first stays pending there, and the others are that one.
+    ("ipi-to-the-other", || ipi_storm(0, VECTOR.into())),
     ("nmi-to-self", nmi_to_self),
     ("ports", ports),
     ("cpuid", cpuid),
@@ -147,11 +149,11 @@ fn stop_pit() {
     cpu::out8(0x43, 0x30);
 }
 
-fn ipi_storm(command: u32) {
+fn ipi_storm(to: u32, command: u32) {
     let apic = Apic::Msr.switch_on();
     cpu::enable_interrupts();
     loop {
-        apic.send(1, command);
+        apic.send(to, command);
     }
 }
 

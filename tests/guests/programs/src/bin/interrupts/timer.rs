@@ -109,11 +109,22 @@ fn deadline(apic: Apic) -> Result<(), Failure> {
     // In the past: at once. Zero: never.
     cpu::wrmsr(TSC_DEADLINE, 1);
     ensure!(wait_for(VECTOR, 1, 100), "a deadline in the past");
-    cpu::wrmsr(TSC_DEADLINE, cpu::rdtsc() + 2 * millisecond);
-    cpu::wrmsr(TSC_DEADLINE, 0);
+    // A host that is slow may let the deadline pass before it is taken back: then try again.
+    loop {
+        let end = cpu::rdtsc() + 5 * millisecond;
+        cpu::wrmsr(TSC_DEADLINE, end);
+        cpu::wrmsr(TSC_DEADLINE, 0);
+        if cpu::rdtsc() < end {
+            break;
+        }
+        cpu::enable_interrupts();
+        time::wait_micros(1_000);
+        cpu::disable_interrupts();
+    }
+    clear();
     cpu::enable_interrupts();
-    time::wait_micros(5_000);
+    time::wait_micros(10_000);
     cpu::disable_interrupts();
-    ensure_eq!(count(0, VECTOR), 1, "interrupts after deadline 0");
+    ensure_eq!(count(0, VECTOR), 0, "interrupts after deadline 0");
     Ok(())
 }

@@ -1,7 +1,11 @@
 //! `cargo xtask bench`: ratios of runs that stand side by side, and counts.
 
+mod costs;
+mod loops;
+mod peer;
+
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -15,17 +19,31 @@ const CPUS: [u32; 5] = [1, 2, 4, 8, 64];
 
 /// Measures, prints a table, writes the figures to `target` if there is one. Fails where a budget
 /// is exceeded.
-pub fn run(target: Option<&Path>, runs: usize) -> Result<ExitCode> {
+pub fn run(target: Option<&Path>, runs: usize, with_kvm: bool) -> Result<ExitCode> {
     ensure!(runs > 0, "--runs takes 1 or more");
     setup::rust_target()?;
     setup::qemu()?;
     build::all()?;
+    build::test_guests()?;
+    build::guest_loops()?;
     let guest = Guest { kernel: debian::kernel(&debian::own_suite()?)?, initrd: guest::initrd()? };
     println!("guest: {}, 1 VP, quiet, {runs} boots of each kind", debian::origin(&guest.kernel));
     let boot = boot(&guest, runs)?;
+    let console = console(&guest, runs)?;
+    let loops = loops::run(&guest, runs)?;
+    let costs = costs::run()?;
     let exits = exits(&guest)?;
+    let peer = if with_kvm { peer::run(&guest, boot.direct, runs)? } else { Value::Null };
     if let Some(target) = target {
-        let value = json!({ "runs": runs, "boot": boot.value, "exits": exits });
+        let value = json!({
+            "runs": runs,
+            "boot": boot.value,
+            "console": console,
+            "loops": loops,
+            "instructions": costs,
+            "exits": exits,
+            "peer": peer,
+        });
         fs::write(target, format!("{value:#}\n")).with_context(|| target.display().to_string())?;
     }
     let most = Budgets::read()?.get("time", "boot-ratio")?;
@@ -37,12 +55,14 @@ pub fn run(target: Option<&Path>, runs: usize) -> Result<ExitCode> {
 }
 
 struct Guest {
-    kernel: std::path::PathBuf,
-    initrd: std::path::PathBuf,
+    kernel: PathBuf,
+    initrd: PathBuf,
 }
 
 struct Boot {
     ratio: f64,
+    /// Seconds of a direct boot to userspace.
+    direct: f64,
     value: Value,
 }
 
@@ -55,7 +75,7 @@ fn boot(guest: &Guest, runs: usize) -> Result<Boot> {
     }
     println!("{:30} {:>10} {:>10} {:>7}", "median", "direct", "below us", "ratio");
     let mut value = Map::new();
-    let mut line = |name: &str, key: &str| -> Result<f64> {
+    let mut line = |name: &str, key: &str| -> Result<(f64, f64)> {
         let times = |runs: &[Value]| -> Result<Vec<f64>> {
             let time = |run: &Value| run.get(key).and_then(Value::as_f64);
             runs.iter().map(|run| time(run).with_context(|| format!("no {key}"))).collect()
@@ -66,11 +86,34 @@ fn boot(guest: &Guest, runs: usize) -> Result<Boot> {
         println!("{name:30} {first:>8.2} s {second:>8.2} s {ratio:>7.2}");
         let figures = json!({ "direct": direct, "below": below, "ratio": ratio });
         value.insert(key.to_owned(), figures);
-        Ok(ratio)
+        Ok((first, ratio))
     };
-    let ratio = line("QEMU's start to userspace", "agent-seconds")?;
+    let (direct, ratio) = line("QEMU's start to userspace", "agent-seconds")?;
     line("QEMU's start to power off", "wall-seconds")?;
-    Ok(Boot { ratio, value: Value::Object(value) })
+    Ok(Boot { ratio, direct, value: Value::Object(value) })
+}
+
+/// Boots that write the kernel's whole log to the serial console.
+fn console(guest: &Guest, runs: usize) -> Result<Value> {
+    const LOUD: [&str; 2] = ["--append", "console=ttyS0 loglevel=8"];
+    let quiet = guest.boot(&[])?;
+    let (mut direct, mut below, mut loud) = (vec![], vec![], Value::Null);
+    let seconds = |run: &Value| run.get("agent-seconds").and_then(Value::as_f64);
+    for _ in 0..runs {
+        direct.extend(seconds(&guest.boot(&["--direct", LOUD[0], LOUD[1]])?));
+        loud = guest.boot(&LOUD)?;
+        below.extend(seconds(&loud));
+    }
+    let ratio = median(&below) / median(&direct);
+    let ports = |run: &Value| run["exits"]["port"].as_u64().unwrap_or_default();
+    let bytes = loud["console-bytes"].as_u64().unwrap_or_default();
+    let accesses = ports(&loud).saturating_sub(ports(&quiet));
+    let per_byte = accesses as f64 / bytes as f64;
+    let (first, second) = (median(&direct), median(&below));
+    println!("{:30} {first:>8.2} s {second:>8.2} s {ratio:>7.2}", "the same with a full console");
+    println!("  {accesses} more port exits for {bytes} bytes: {per_byte:.2} a byte");
+    Ok(json!({ "direct": direct, "below": below, "ratio": ratio, "port-exits": accesses,
+        "bytes": bytes, "exits-per-byte": per_byte }))
 }
 
 /// Exits by reason, and other counters.
@@ -102,17 +145,40 @@ impl Guest {
     /// One boot to the agent and off again; answers the `--json` file.
     fn boot(&self, more: &[&str]) -> Result<Value> {
         let summary = tempfile::NamedTempFile::new()?;
-        let mut command = Command::new(place::paravane());
-        command.args(["run", "--accel", "tcg", "--timeout", "300", "--exec", "true", "--json"]);
-        command.arg(summary.path()).arg("--kernel").arg(&self.kernel);
-        command.arg("--initrd").arg(&self.initrd).args(more).stdin(Stdio::null());
-        command.env("PARAVANE_IMAGE", place::image()).env("PARAVANE_AGENT", place::agent());
-        let status = command.status().context("paravane")?;
-        if !status.success() {
-            bail!("a boot failed: {status}");
-        }
+        let mut command = self.command("true", more);
+        finish(command.arg("--json").arg(summary.path()))?;
         serde_json::from_str(&fs::read_to_string(summary.path())?).context("the --json file")
     }
+
+    /// One boot that runs a command; answers what it printed.
+    fn exec(&self, text: &str, more: &[&str]) -> Result<String> {
+        finish(&mut self.command(text, more))
+    }
+
+    fn command(&self, text: &str, more: &[&str]) -> Command {
+        let mut command = command();
+        command.args(["--exec", text, "--kernel"]).arg(&self.kernel);
+        command.arg("--initrd").arg(&self.initrd).args(more);
+        command
+    }
+}
+
+/// A run of `paravane run` on QEMU's software CPU, without what is to run.
+fn command() -> Command {
+    let mut command = Command::new(place::paravane());
+    command.args(["run", "--accel", "tcg", "--timeout", "300"]).stdin(Stdio::null());
+    command.env("PARAVANE_IMAGE", place::image()).env("PARAVANE_AGENT", place::agent());
+    command
+}
+
+/// The standard output of a run that must end well.
+fn finish(command: &mut Command) -> Result<String> {
+    let output = command.output().context("paravane")?;
+    if !output.status.success() {
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        bail!("a run failed: {}\n{errors}", output.status);
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 fn median(values: &[f64]) -> f64 {

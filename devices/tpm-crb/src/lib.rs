@@ -1,0 +1,348 @@
+//! The model of a TPM's command response buffer interface.
+//!
+//! It comprises the control registers of the five localities. Command and response lie in plain
+//! guest memory, so a guest exits for a register only, some six times a command. The engine behind
+//! is not part of the model: [`TpmCrb::write`] tells when it is to work, [`TpmCrb::complete`] that
+//! it has. The source is the TCG PC Client Platform TPM Profile ("PTP"), 6.5.3.
+//!
+//! Decided where the profile leaves room:
+//! - There are no interrupts; the guest polls TPM_CRB_CTRL_START.
+//! - Idle and Ready are entered at once, so the bits of TPM_CRB_CTRL_REQ always read zero.
+//! - A locality may be requested while another is active; the highest of those that wait follows.
+//! - Whoever loses the locality while a command runs loses its response: the command is cancelled,
+//!   and what it answers is dropped.
+//! - The control registers read the same from every page, and can be written from the active
+//!   locality's only.
+#![no_std]
+#![forbid(unsafe_code)]
+
+#[cfg(test)]
+extern crate std;
+
+mod inspect;
+pub mod registers;
+mod state;
+#[cfg(test)]
+mod tests;
+
+pub use state::{SAVED_VERSION, Saved};
+
+use device::{Device, Inspect, Instant, RestoreError};
+use registers::*;
+
+/// Where the guest's command and the response to it lie, in guest-physical addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Buffers {
+    /// The command's first byte.
+    pub command: u64,
+    /// Bytes of room for it.
+    pub command_size: u32,
+    /// The response's first byte.
+    pub response: u64,
+    /// Bytes of room for it.
+    pub response_size: u32,
+}
+
+/// What a write asks of the engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Effect {
+    /// Execute the command in the buffer, then call [`TpmCrb::complete`].
+    Execute {
+        /// The locality that it comes from.
+        locality: u8,
+    },
+    /// Cancel the command that runs. It still completes.
+    Cancel,
+}
+
+/// What the interface does (PTP 6.5.3.10, the states of a CRB).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Idle,
+    /// The guest may write a command: Ready or Command Reception, which look alike.
+    Ready,
+    /// A command runs; `wanted` unless its locality has been lost.
+    Execution {
+        wanted: bool,
+    },
+    /// The response can be read.
+    Completion,
+}
+
+/// The interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TpmCrb {
+    buffers: Buffers,
+    phase: Phase,
+    active: Option<u8>,
+    /// Localities that wait, one bit each.
+    requested: u8,
+    /// Localities that were taken away, one bit each.
+    seized: u8,
+    cancel: bool,
+    failed: bool,
+    established: bool,
+}
+
+impl TpmCrb {
+    /// The interface after power-on.
+    pub const fn new(buffers: Buffers) -> Self {
+        Self {
+            buffers,
+            phase: Phase::Idle,
+            active: None,
+            requested: 0,
+            seized: 0,
+            cancel: false,
+            failed: false,
+            established: false,
+        }
+    }
+
+    /// Where command and response lie.
+    pub const fn buffers(&self) -> Buffers {
+        self.buffers
+    }
+
+    /// Reads `width` bytes (1, 2, 4 or 8) at `offset` from the first page. What no register has
+    /// reads as zero, and what is beyond the last page as all ones.
+    pub fn read(&self, offset: u16, width: u8) -> u64 {
+        let mut bytes = [0; 8];
+        for (at, byte) in (offset..).zip(bytes.iter_mut().take(width.into())) {
+            *byte = if at < LENGTH {
+                let [b0, b1, b2, b3] = self.register(at & !3).to_le_bytes();
+                match at & 3 {
+                    0 => b0,
+                    1 => b1,
+                    2 => b2,
+                    _ => b3,
+                }
+            } else {
+                0xFF
+            };
+        }
+        u64::from_le_bytes(bytes)
+    }
+
+    fn register(&self, offset: u16) -> u32 {
+        let locality = (offset / PAGE) as u8;
+        let Buffers { command, command_size, response, response_size } = self.buffers;
+        match offset % PAGE {
+            LOC_STATE => self.locality_state(),
+            LOC_STS => self.locality_status(locality).bits(),
+            INTF_ID => INTERFACE,
+            CTRL_STS => self.status().bits(),
+            CTRL_CANCEL => u32::from(self.cancel),
+            CTRL_START => u32::from(matches!(self.phase, Phase::Execution { .. })),
+            CTRL_CMD_SIZE => command_size,
+            CTRL_CMD_LADDR => command as u32,
+            CTRL_CMD_HADDR => (command >> 32) as u32,
+            CTRL_RSP_SIZE => response_size,
+            CTRL_RSP_ADDR => response as u32,
+            offset if offset == CTRL_RSP_ADDR + 4 => (response >> 32) as u32,
+            _ => 0,
+        }
+    }
+
+    fn locality_state(&self) -> u32 {
+        let mut state = LocalityState::VALID;
+        state.set(LocalityState::NOT_ESTABLISHED, !self.established);
+        state.set(LocalityState::ASSIGNED, self.active.is_some());
+        state.bits() | u32::from(self.active.unwrap_or(0)) << ACTIVE_SHIFT
+    }
+
+    fn locality_status(&self, locality: u8) -> LocalityStatus {
+        let mut status = LocalityStatus::empty();
+        status.set(LocalityStatus::GRANTED, self.active == Some(locality));
+        status.set(LocalityStatus::BEEN_SEIZED, self.seized & bit(locality) != 0);
+        status
+    }
+
+    fn status(&self) -> Status {
+        let mut status = Status::empty();
+        status.set(Status::FATAL, self.failed);
+        status.set(Status::IDLE, self.phase == Phase::Idle);
+        status
+    }
+
+    /// Writes `width` bytes (1, 2, 4 or 8) of `value` at `offset` from the first page. Of a wide
+    /// write, the lower register is written first; what it asks for counts.
+    pub fn write(&mut self, offset: u16, width: u8, value: u64) -> Option<Effect> {
+        let (mut effect, mut at, end) = (None, offset, offset.saturating_add(width.min(8).into()));
+        while at < end.min(LENGTH) {
+            let skipped = u32::from(at - offset) * 8;
+            let next = (at | 3) + 1;
+            let bytes = u32::from(next.min(end) - at);
+            let part = (value >> skipped) as u32 & u32::MAX.unbounded_shr(32 - 8 * bytes);
+            let asked = self.write_register(at & !3, part << (u32::from(at & 3) * 8));
+            effect = effect.or(asked);
+            at = next;
+        }
+        effect
+    }
+
+    /// Writes a register; every bit that acts does so when it is written as one.
+    fn write_register(&mut self, offset: u16, value: u32) -> Option<Effect> {
+        let locality = (offset / PAGE) as u8;
+        if offset % PAGE == LOC_CTRL {
+            return self.control_locality(locality, LocalityControl::from_bits_truncate(value));
+        }
+        if self.active != Some(locality) {
+            return None;
+        }
+        match offset % PAGE {
+            CTRL_REQ => {
+                self.request(Request::from_bits_truncate(value));
+                None
+            }
+            CTRL_CANCEL => self.write_cancel(value & ONE != 0),
+            CTRL_START if value & ONE != 0 => self.start(locality),
+            _ => None,
+        }
+    }
+
+    fn control_locality(&mut self, locality: u8, control: LocalityControl) -> Option<Effect> {
+        if control.contains(LocalityControl::RESET_ESTABLISHMENT) && locality >= 3 {
+            self.established = false;
+        }
+        if control.contains(LocalityControl::RELINQUISH) {
+            return self.relinquish(locality);
+        }
+        if control.contains(LocalityControl::SEIZE) && self.active.is_some_and(|a| a < locality) {
+            return self.seize(locality);
+        }
+        if control.intersects(LocalityControl::REQUEST_ACCESS | LocalityControl::SEIZE) {
+            self.requested |= bit(locality);
+            self.grant();
+        }
+        None
+    }
+
+    /// The highest locality that waits becomes active, if none is.
+    fn grant(&mut self) {
+        if self.active.is_none() && self.requested != 0 {
+            let highest = self.requested.ilog2() as u8;
+            self.requested &= !bit(highest);
+            self.seized &= !bit(highest);
+            self.active = Some(highest);
+        } else if let Some(active) = self.active {
+            self.requested &= !bit(active);
+        }
+    }
+
+    fn relinquish(&mut self, locality: u8) -> Option<Effect> {
+        self.requested &= !bit(locality);
+        self.seized &= !bit(locality);
+        if self.active != Some(locality) {
+            return None;
+        }
+        self.active = None;
+        let effect = self.drop_command();
+        self.grant();
+        effect
+    }
+
+    fn seize(&mut self, locality: u8) -> Option<Effect> {
+        if let Some(loser) = self.active {
+            self.seized |= bit(loser);
+        }
+        self.requested &= !bit(locality);
+        self.seized &= !bit(locality);
+        self.active = Some(locality);
+        self.drop_command()
+    }
+
+    /// The response of a command that runs is not wanted any more; one that lies there is gone.
+    fn drop_command(&mut self) -> Option<Effect> {
+        match &mut self.phase {
+            Phase::Execution { wanted } => {
+                *wanted = false;
+                Some(Effect::Cancel)
+            }
+            phase => {
+                *phase = Phase::Idle;
+                None
+            }
+        }
+    }
+
+    fn request(&mut self, request: Request) {
+        if matches!(self.phase, Phase::Execution { .. }) {
+            return;
+        }
+        if request == Request::COMMAND_READY {
+            self.phase = Phase::Ready;
+        } else if request == Request::GO_IDLE {
+            self.phase = Phase::Idle;
+        }
+    }
+
+    fn write_cancel(&mut self, cancel: bool) -> Option<Effect> {
+        let rises = cancel && !self.cancel;
+        self.cancel = cancel;
+        (rises && matches!(self.phase, Phase::Execution { .. })).then_some(Effect::Cancel)
+    }
+
+    fn start(&mut self, locality: u8) -> Option<Effect> {
+        if !matches!(self.phase, Phase::Ready | Phase::Completion) || self.failed {
+            return None;
+        }
+        self.phase = Phase::Execution { wanted: true };
+        // A cancel that was left standing would be meant for this command (PTP 6.5.3.8).
+        Some(Effect::Execute { locality })
+    }
+
+    /// Whether the command that runs is to be cancelled.
+    pub const fn is_cancelled(&self) -> bool {
+        self.cancel || matches!(self.phase, Phase::Execution { wanted: false })
+    }
+
+    /// The engine has answered. True if the response is wanted: it must lie in the buffer before
+    /// the guest reads a register again.
+    #[must_use]
+    pub fn complete(&mut self) -> bool {
+        match self.phase {
+            Phase::Execution { wanted: true } => {
+                self.phase = Phase::Completion;
+                true
+            }
+            Phase::Execution { wanted: false } => {
+                self.phase = Phase::Idle;
+                false
+            }
+            _ => false,
+        }
+    }
+
+    /// The engine is of no more use: the guest sees a fatal error until a reset.
+    pub fn fail(&mut self) {
+        self.failed = true;
+        self.phase = Phase::Idle;
+    }
+}
+
+const fn bit(locality: u8) -> u8 {
+    1 << (locality & 7)
+}
+
+impl Device for TpmCrb {
+    type Saved = Saved;
+
+    fn reset(&mut self, _now: Instant) {
+        *self = Self::new(self.buffers);
+    }
+
+    fn save(&self) -> Saved {
+        state::save(self)
+    }
+
+    fn restore(&mut self, saved: &Saved) -> Result<(), RestoreError> {
+        *self = state::restore(saved)?;
+        Ok(())
+    }
+
+    fn inspect(&self, to: &mut dyn Inspect) {
+        inspect::inspect(self, to);
+    }
+}

@@ -1,0 +1,104 @@
+//! Offsets with the bits of the registers.
+//!
+//! Sections are those of the TCG PC Client Platform TPM Profile, version 1.05 ("PTP"). Offsets are
+//! relative to the page of a locality.
+
+use bitflags::bitflags;
+
+/// Where the pages of localities 0 to 4 lie in a PC (PTP 6.5.3, table 15).
+pub const BASE: u64 = 0xFED4_0000;
+/// Bytes from one locality's page to the next.
+pub const PAGE: u16 = 0x1000;
+/// Number of localities.
+pub const LOCALITIES: u8 = 5;
+/// Bytes of all pages.
+pub const LENGTH: u16 = PAGE * LOCALITIES as u16;
+
+/// TPM_LOC_STATE (PTP 6.5.3.1).
+pub const LOC_STATE: u16 = 0x00;
+/// TPM_LOC_CTRL (PTP 6.5.3.2).
+pub const LOC_CTRL: u16 = 0x08;
+/// TPM_LOC_STS (PTP 6.5.3.3).
+pub const LOC_STS: u16 = 0x0C;
+/// TPM_CRB_INTF_ID, 8 bytes (PTP 6.5.3.4).
+pub const INTF_ID: u16 = 0x30;
+/// TPM_CRB_CTRL_REQ (PTP 6.5.3.6); the control area begins here (TCG ACPI Specification, TPM2).
+pub const CTRL_REQ: u16 = 0x40;
+/// TPM_CRB_CTRL_STS (PTP 6.5.3.7).
+pub const CTRL_STS: u16 = 0x44;
+/// TPM_CRB_CTRL_CANCEL (PTP 6.5.3.8).
+pub const CTRL_CANCEL: u16 = 0x48;
+/// TPM_CRB_CTRL_START (PTP 6.5.3.9).
+pub const CTRL_START: u16 = 0x4C;
+/// TPM_CRB_CTRL_CMD_SIZE (PTP 6.5.3.11).
+pub const CTRL_CMD_SIZE: u16 = 0x58;
+/// TPM_CRB_CTRL_CMD_LADDR (PTP 6.5.3.12).
+pub const CTRL_CMD_LADDR: u16 = 0x5C;
+/// TPM_CRB_CTRL_CMD_HADDR (PTP 6.5.3.13).
+pub const CTRL_CMD_HADDR: u16 = 0x60;
+/// TPM_CRB_CTRL_RSP_SIZE (PTP 6.5.3.14).
+pub const CTRL_RSP_SIZE: u16 = 0x64;
+/// TPM_CRB_CTRL_RSP_ADDR, 8 bytes (PTP 6.5.3.15).
+pub const CTRL_RSP_ADDR: u16 = 0x68;
+
+bitflags! {
+    /// TPM_LOC_STATE.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct LocalityState: u32 {
+        /// No dynamic root of trust has been established.
+        const NOT_ESTABLISHED = 1 << 0;
+        /// A locality is active; bits 4:2 say which.
+        const ASSIGNED = 1 << 1;
+        /// All other bits are valid.
+        const VALID = 1 << 7;
+    }
+
+    /// TPM_LOC_CTRL.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct LocalityControl: u32 {
+        /// Asks for the locality.
+        const REQUEST_ACCESS = 1 << 0;
+        /// Gives it up, or takes the request back.
+        const RELINQUISH = 1 << 1;
+        /// Takes it from a lower one.
+        const SEIZE = 1 << 2;
+        /// Clears the sign of a dynamic root of trust, from locality 3 or 4.
+        const RESET_ESTABLISHMENT = 1 << 3;
+    }
+
+    /// TPM_LOC_STS.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct LocalityStatus: u32 {
+        /// The locality is the active one.
+        const GRANTED = 1 << 0;
+        /// A higher one has taken it away.
+        const BEEN_SEIZED = 1 << 1;
+    }
+
+    /// TPM_CRB_CTRL_REQ.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Request: u32 {
+        /// Leave Idle, or Command Completion, for Ready.
+        const COMMAND_READY = 1 << 0;
+        /// Go to Idle.
+        const GO_IDLE = 1 << 1;
+    }
+
+    /// TPM_CRB_CTRL_STS.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Status: u32 {
+        /// The TPM has failed for good.
+        const FATAL = 1 << 0;
+        /// The TPM is idle.
+        const IDLE = 1 << 1;
+    }
+}
+
+/// Where the number of the active locality lies in TPM_LOC_STATE.
+pub(crate) const ACTIVE_SHIFT: u32 = 2;
+/// TPM_CRB_CTRL_START and TPM_CRB_CTRL_CANCEL: the one bit they have.
+pub(crate) const ONE: u32 = 1;
+/// TPM_CRB_INTF_ID, lower half: CRB is active, in version 1; five localities; a command may follow
+/// another without Idle between; transfers of 64 bytes; CRB is the one interface, and is locked.
+pub(crate) const INTERFACE: u32 =
+    1 | 1 << 4 | 1 << 8 | 1 << 9 | 3 << 11 | 1 << 14 | 1 << 17 | 1 << 19;
