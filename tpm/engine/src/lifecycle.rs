@@ -15,7 +15,7 @@ use crate::store::Store;
 use crate::{Environment, OpenError, Tpm};
 
 /// Version of [`Saved`].
-pub const SAVED_VERSION: u32 = 1;
+pub const SAVED_VERSION: u32 = 2;
 
 /// Everything of a TPM, also of a command that is not finished: for a live update. It is secret.
 #[derive(Clone, Serialize, Deserialize)]
