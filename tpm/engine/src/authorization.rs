@@ -157,7 +157,7 @@ impl Tpm {
         if command.is(flag::PP) && entity == rh::PLATFORM && !call.presence {
             let listed = self.store.global().pp_commands.binary_search(&call.code).is_ok();
             if listed {
-                return Err(Rc::PP.handle(number));
+                return Err(Rc::PP.session(number));
             }
         }
         if policy {

@@ -198,12 +198,9 @@ pub(crate) fn pp_commands(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Result<
     let can = |code: &&u32| find(**code).is_some_and(|command| command.is(flag::PP));
     let list = &mut tpm.store.global_mut().pp_commands;
     set.iter().filter(can).for_each(|&code| insert(list, code));
-    list.retain(|code| code == &PP_COMMANDS || !clear.contains(code));
+    list.retain(|code| *code == crate::lifecycle::PP_COMMANDS || !clear.contains(code));
     Ok(())
 }
-
-/// TPM_CC_PP_Commands, which always needs presence once it was set.
-const PP_COMMANDS: u32 = 0x12d;
 
 /// TPM2_SetCommandCodeAuditStatus.
 pub(crate) fn audit_status(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Result<()> {

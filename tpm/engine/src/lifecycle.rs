@@ -32,8 +32,8 @@ impl core::fmt::Debug for Saved {
     }
 }
 
-/// Commands that need physical presence at manufacture: none.
-const PP_AT_MANUFACTURE: Vec<u32> = Vec::new();
+/// TPM_CC_PP_Commands needs physical presence always (Part 3, section 26.2).
+pub(crate) const PP_COMMANDS: u32 = 0x12d;
 /// TPM_CC_SetCommandCodeAuditStatus is always audited.
 pub(crate) const SET_AUDIT_STATUS: u32 = 0x140;
 
@@ -75,7 +75,7 @@ impl Tpm {
             audited: Vec::from([SET_AUDIT_STATUS]),
             audit_alg: alg::SHA256,
             audit_counter: 0,
-            pp_commands: PP_AT_MANUFACTURE,
+            pp_commands: Vec::from([PP_COMMANDS]),
             max_counter: 0,
             orderly: Orderly::Clear,
             preserved: None,

@@ -120,3 +120,18 @@ fn malformed_headers_have_their_codes() {
     assert_eq!(code(client.send(&b().u16(0x8001).u32(14).u32(0x173).u32(0x8000_0000).0, 0)), 0x910);
     assert_eq!(code(client.send(&b().u16(0x8001).u32(14).u32(0x173).u32(0x4000_0001).0, 0)), 0x184);
 }
+
+#[test]
+fn pp_commands_needs_presence_from_the_first_day() {
+    let mut client = Client::new();
+    let listed = client.run(0x17a, &[], b().u32(3).u32(0).u32(8)).ok();
+    assert_eq!(listed.body, b().u8(0).u32(3).u32(1).u32(0x12d).0);
+    let none = || b().u32(0).u32(0);
+    client.env.presence = false;
+    assert_eq!(client.pw(0x12d, &[0x4000_000c], none()).rc, 0x990);
+    client.env.presence = true;
+    let clears_itself = b().u32(0).u32(1).u32(0x12d);
+    client.pw(0x12d, &[0x4000_000c], clears_itself).ok();
+    client.env.presence = false;
+    assert_eq!(client.pw(0x12d, &[0x4000_000c], none()).rc, 0x990);
+}

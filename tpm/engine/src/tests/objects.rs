@@ -250,3 +250,23 @@ fn a_derivation_parent_gives_the_same_key_for_the_same_label() {
     assert_eq!(derive(&mut client, b"one"), first);
     assert_ne!(derive(&mut client, b"two"), first);
 }
+
+#[test]
+fn the_size_of_a_private_area_tells_nothing_of_the_authorization_value() {
+    let mut client = Client::new();
+    let parent = client.primary(OWNER, &ecc_srk()).handle;
+    let mut sizes = vec![];
+    for auth in [&b""[..], b"short", &[7; 32]] {
+        let sensitive = b().sized(auth).sized(b"secret");
+        let parameters = b().sized(&sensitive.0).sized(&sealed().0).u16(0).u32(0);
+        let made = client.pw(0x153, &[parent], parameters).ok();
+        sizes.push(made.field(0).len());
+        let parameters = b().sized(&made.field(0)).sized(&made.field(1));
+        let handle = client.pw(0x157, &[parent], parameters).ok().handle;
+        let unsealed = client.auth(0x15e, &[handle], vec![Auth::Password(auth)], b()).ok();
+        assert_eq!(unsealed.field(0), b"secret");
+        client.run(0x165, &[], b().u32(handle)).ok();
+    }
+    assert_eq!(sizes[0], sizes[1]);
+    assert_eq!(sizes[0], sizes[2]);
+}
