@@ -122,7 +122,7 @@ fn presence_is_asked_for_when_it_is_set() {
     client.env.presence = true;
     client.pw(0x12d, &[PLATFORM], b().u32(1).u32(0x126).u32(0)).ok();
     client.env.presence = false;
-    assert_eq!(client.pw(0x126, &[PLATFORM], b()).rc, 0x190);
+    assert_eq!(client.pw(0x126, &[PLATFORM], b()).rc, 0x990);
     client.env.presence = true;
     client.pw(0x126, &[PLATFORM], b()).ok();
 }

@@ -222,3 +222,30 @@ fn parameters_are_encrypted_in_both_directions() {
         }
     }
 }
+
+#[test]
+fn the_command_audit_covers_parameters_as_they_are_sent() {
+    let mut client = Client::new();
+    let code = 0x17du32.to_be_bytes();
+    let list = b().u32(1).raw(&code).u32(0);
+    client.pw(0x140, &[OWNER], b().u16(0x10).raw(&list.0)).ok();
+    let key = client.primary(ENDORSEMENT, &ecc_attestation_key()).handle;
+    let report = |client: &mut Client| {
+        let auths = vec![Auth::Password(b""), Auth::Password(b"")];
+        let handles = [ENDORSEMENT, key];
+        client.auth(0x133, &handles, auths, b().u16(0).u16(0x10)).ok().field(0)
+    };
+    // The digest begins anew.
+    report(&mut client);
+    let symmetric = b().u16(6).u16(128).u16(0x43);
+    let mut session = client.session_with(OWNER, b"", 0, symmetric);
+    let parameters = b().sized(b"as it is sent").u16(0x0b).u32(NULL);
+    let cp = sha256(&[&code, &parameters.0]);
+    let auth = vec![Auth::Session(&mut session, b"", 0x61)];
+    let answer = client.auth(0x17d, &[], auth, parameters).ok();
+    let rp = sha256(&[&[0; 4], &code, &answer.body]);
+    // TPMS_COMMAND_AUDIT_INFO ends with auditDigest, then the digest of the codes.
+    let attest = report(&mut client);
+    let expected = sha256(&[&[0; 32], &cp, &rp]);
+    assert_eq!(attest[attest.len() - 66..attest.len() - 34], expected[..]);
+}

@@ -189,6 +189,8 @@ fn take(w: &mut World, name: &str, step: Step) -> usize {
 
 fn world() -> World {
     let mut client = Client::new();
+    // PP_Commands wants it.
+    client.env.presence = true;
     let key = client.primary(OWNER, &ecc_srk()).handle;
     let (hmac, policy) = (client.session(0), client.session(1));
     World { client, hmac, policy, key }
