@@ -192,6 +192,7 @@ impl Tpm {
         lockout: bool,
         number: usize,
     ) -> Result<()> {
+        let healing = self.v.healing.clone();
         self.pin_failed(entity);
         if lockout {
             self.count_failure(rh::LOCKOUT);
@@ -199,7 +200,10 @@ impl Tpm {
         if protected {
             self.count_failure(rh::NULL);
         }
-        self.store.commit(env)?;
+        if let Err(rc) = self.store.commit(env) {
+            self.v.healing = healing;
+            return Err(rc);
+        }
         let rc = if protected || lockout { Rc::AUTH_FAIL } else { Rc::BAD_AUTH };
         Err(rc.session(number))
     }

@@ -39,7 +39,7 @@ impl Tpm {
     fn scalar_of(&self, curve: Curve, name: &[u8], count: u64) -> Result<Secret> {
         let count = count.to_be_bytes();
         let size = curve.extra_size();
-        let nonce = &self.v.commits.nonce;
+        let nonce = &self.v.reset.commits.nonce;
         let bytes = crypto::kdfa(alg::SHA512, nonce, "ECDAA Commit", name, &count, size);
         Ok(EccPrivateKey::from_extra_bits(curve, &bytes)?.scalar().to_vec().into())
     }
@@ -52,7 +52,7 @@ impl Tpm {
         counter: u16,
     ) -> Result<Secret> {
         let count = self.full_count(counter);
-        let pending = self.v.commits.place(count).is_some_and(|(word, bit)| *word & bit != 0);
+        let pending = self.v.reset.commits.place(count).is_some_and(|(word, bit)| *word & bit != 0);
         if !pending {
             return Err(Rc::VALUE);
         }
@@ -61,7 +61,7 @@ impl Tpm {
 
     /// The count of which a counter holds the low bits; it is not after the next one.
     fn full_count(&self, counter: u16) -> u64 {
-        let next = self.v.commits.counter;
+        let next = self.v.reset.commits.counter;
         let count = next & !0xffff | u64::from(counter);
         if count >= next { count.wrapping_sub(0x1_0000) } else { count }
     }
@@ -69,18 +69,18 @@ impl Tpm {
     /// The key of a counter was used.
     pub(crate) fn end_commit(&mut self, counter: u16) {
         let count = self.full_count(counter);
-        if let Some((word, bit)) = self.v.commits.place(count) {
+        if let Some((word, bit)) = self.v.reset.commits.place(count) {
             *word &= !bit;
         }
     }
 
     /// Marks the next count as outstanding and returns its low bits.
     fn begin_commit(&mut self) -> u16 {
-        let count = self.v.commits.counter;
-        if let Some((word, bit)) = self.v.commits.place(count) {
+        let count = self.v.reset.commits.counter;
+        if let Some((word, bit)) = self.v.reset.commits.place(count) {
             *word |= bit;
         }
-        self.v.commits.counter = count.wrapping_add(1);
+        self.v.reset.commits.counter = count.wrapping_add(1);
         count as u16
     }
 }
@@ -118,7 +118,7 @@ pub(crate) fn commit(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Result<()> {
         let x = crypto::hash(key.public.name_alg, &[&s2]);
         Some(EccPoint::new(curve, &x, &y2).map_err(on_curve(3))?)
     };
-    let scalar = tpm.scalar_of(curve, &key.name, tpm.v.commits.counter)?;
+    let scalar = tpm.scalar_of(curve, &key.name, tpm.v.reset.commits.counter)?;
     let (k, l) = match &second {
         Some(p2) => (Some(p2.multiply(private.scalar())?), Some(p2.multiply(&scalar)?)),
         None => (None, None),
@@ -146,7 +146,7 @@ pub(crate) fn ec_ephemeral(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Result
     let id = call.read(curve)?;
     call.end()?;
     let curve = Curve::from_id(id).ok_or(Rc::CURVE.param(1))?;
-    let scalar = tpm.scalar_of(curve, &[], tpm.v.commits.counter)?;
+    let scalar = tpm.scalar_of(curve, &[], tpm.v.reset.commits.counter)?;
     put_point(&EccPrivateKey::new(curve, &scalar)?.public_key()?, &mut call.out);
     let counter = tpm.begin_commit();
     call.out.put_u16(counter);

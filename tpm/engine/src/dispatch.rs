@@ -39,11 +39,12 @@ impl Tpm {
             keys: KeyWork::default(),
         }));
         // Time is recorded by itself: no command that fails may take it back.
-        let healing = self.v.healing.clone();
+        let (healing, safe) = (self.v.healing.clone(), self.v.clock.safe);
         let now = env.now_ms();
         self.advance_time(now);
         if self.store.commit(env).is_err() {
             self.v.healing = healing;
+            self.v.clock.safe = safe;
         }
     }
 
@@ -95,23 +96,29 @@ impl Tpm {
     fn run(&mut self, bytes: &[u8], call: &mut Call, env: &mut dyn Environment) -> Result<Vec<u8>> {
         let command = self.parse(bytes, call)?;
         self.authorize(env, call, command)?;
-        let outcome = self.act(command, call, env);
-        let checkpoint = self.checkpoint.take();
-        if let Err(rc) = outcome {
+        let before = self.v.clone();
+        let outcome = self.complete(command, call, env);
+        if outcome.is_err() {
             self.store.roll_back();
-            if let Some(volatile) = checkpoint {
-                self.v = volatile;
-            }
-            return Err(rc);
+            let failed = self.v.failed;
+            self.v = before;
+            // A self-test that failed stays failed.
+            self.v.failed |= failed;
         }
-        self.audit_command(call);
-        if let Err(rc) = self.store.commit(env) {
-            if let Some(volatile) = checkpoint {
-                self.v = volatile;
-            }
-            return Err(rc);
-        }
-        self.respond(command, call, env)
+        outcome
+    }
+
+    /// Acts, answers in memory, makes it durable last: nothing can fail behind the commit.
+    fn complete(
+        &mut self,
+        command: &Command,
+        call: &mut Call,
+        env: &mut dyn Environment,
+    ) -> Result<Vec<u8>> {
+        self.act(command, call, env)?;
+        let response = self.respond(command, call, env)?;
+        self.store.commit(env)?;
+        Ok(response)
     }
 
     fn act(&mut self, command: &Command, call: &mut Call, env: &mut dyn Environment) -> Result<()> {

@@ -105,7 +105,6 @@ pub(crate) fn change_auth(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Result<
 /// TPM2_ChangePPS.
 pub(crate) fn change_pps(tpm: &mut Tpm, env: Env<'_>, call: &mut Call) -> Result<()> {
     call.end()?;
-    tpm.checkpoint = Some(tpm.v.clone());
     let seed = tpm.new_seed(env)?;
     tpm.drop_hierarchy(rh::PLATFORM, true);
     tpm.store.global_mut().platform = seed;
@@ -117,7 +116,6 @@ pub(crate) fn change_pps(tpm: &mut Tpm, env: Env<'_>, call: &mut Call) -> Result
 /// TPM2_ChangeEPS.
 pub(crate) fn change_eps(tpm: &mut Tpm, env: Env<'_>, call: &mut Call) -> Result<()> {
     call.end()?;
-    tpm.checkpoint = Some(tpm.v.clone());
     let seed = tpm.new_seed(env)?;
     tpm.drop_hierarchy(rh::ENDORSEMENT, true);
     let global = tpm.store.global_mut();
@@ -135,7 +133,6 @@ pub(crate) fn clear(tpm: &mut Tpm, env: Env<'_>, call: &mut Call) -> Result<()> 
     if tpm.store.global().disable_clear {
         return Err(Rc(0x120));
     }
-    tpm.checkpoint = Some(tpm.v.clone());
     let owner = tpm.new_seed(&mut *env)?;
     let endorsement_proof = tpm.random_bytes(env, 64)?;
     tpm.drop_hierarchy(rh::OWNER, true);
@@ -161,7 +158,6 @@ pub(crate) fn clear(tpm: &mut Tpm, env: Env<'_>, call: &mut Call) -> Result<()> 
     tpm.v.clear.sh_enable = true;
     tpm.v.clear.eh_enable = true;
     tpm.v.reset.restart_count = 0;
-    tpm.v.reset.clear_count = 0;
     tpm.v.clock.clock = 0;
     tpm.v.clock.safe = true;
     tpm.v.reset.pcr_counter = tpm.v.reset.pcr_counter.wrapping_add(1);
@@ -245,7 +241,6 @@ pub(crate) fn clock_set(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Result<()
     if new > 0xffff_0000_0000_0000 || new < tpm.v.clock.clock {
         return Err(Rc::VALUE.param(1));
     }
-    tpm.checkpoint = Some(tpm.v.clone());
     tpm.v.clock.clock = new;
     tpm.v.clock.safe = true;
     let global = tpm.store.global_mut();

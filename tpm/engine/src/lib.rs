@@ -170,8 +170,6 @@ pub struct Tpm {
     v: Box<Volatile>,
     random: random::Random,
     running: Option<Box<Running>>,
-    /// Volatile state as it was before the running command, if that changes it beside NV.
-    checkpoint: Option<Box<Volatile>>,
 }
 
 impl fmt::Debug for Tpm {

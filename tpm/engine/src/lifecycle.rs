@@ -15,7 +15,7 @@ use crate::store::Store;
 use crate::{Environment, OpenError, Tpm};
 
 /// Version of [`Saved`].
-pub const SAVED_VERSION: u32 = 1;
+pub const SAVED_VERSION: u32 = 2;
 
 /// Everything of a TPM, also of a command that is not finished: for a live update. It is secret.
 #[derive(Clone, Serialize, Deserialize)]
@@ -103,13 +103,12 @@ impl Tpm {
 
     fn with(store: Store, env: &mut dyn Environment) -> Self {
         let v = Box::new(Volatile::new(env.now_ms(), store.global()));
-        Self { store, v, random: None, running: None, checkpoint: None }
+        Self { store, v, random: None, running: None }
     }
 
     /// _TPM_Init: the platform was reset. Volatile state is lost.
     pub fn init(&mut self, env: &mut dyn Environment) {
         self.running = None;
-        self.checkpoint = None;
         self.store.roll_back();
         *self.v = Volatile::new(env.now_ms(), self.store.global());
     }
@@ -134,6 +133,6 @@ impl Tpm {
         }
         let Saved { store, volatile: mut v, running, .. } = saved;
         v.clock.rebase(env.now_ms());
-        Ok(Self { store, v, random: None, running, checkpoint: None })
+        Ok(Self { store, v, random: None, running })
     }
 }

@@ -8,6 +8,7 @@ use crate::call::Call;
 use crate::codec::{Put, built};
 use crate::constants::{rh, sa, st};
 use crate::crypto::{self, Way};
+use crate::lifecycle::SET_AUDIT_STATUS;
 use crate::rc::{Rc, Result};
 use crate::table::{Command, flag};
 use crate::{Environment, MAX_RESPONSE, Tpm};
@@ -34,10 +35,16 @@ impl Tpm {
         call.audit = [by_session, by_command];
     }
 
-    /// Extends the digest of audited commands (Part 1, section 31).
-    pub(crate) fn audit_command(&mut self, call: &Call) {
-        let [_, Some(cp_hash)] = &call.audit else { return };
+    /// Extends the digest of audited commands (Part 1, section 31). As everywhere, rpHash is over
+    /// the parameters as they are sent (section 16.8).
+    fn audit_command(&mut self, call: &mut Call) {
+        let [_, Some(cp_hash)] = &mut call.audit else { return };
+        let mut cp_hash = core::mem::take(cp_hash);
         let alg = self.store.global().audit_alg;
+        if call.code == SET_AUDIT_STATUS {
+            // It may have changed the algorithm itself; its parameters are never encrypted.
+            cp_hash = self::cp_hash(self, call, alg);
+        }
         if self.store.global().audited.binary_search(&call.code).is_err() {
             return;
         }
@@ -47,7 +54,7 @@ impl Tpm {
         }
         let mut old = core::mem::take(&mut self.v.reset.audit_digest);
         old.resize(crypto::digest_size(alg), 0);
-        self.v.reset.audit_digest = crypto::hash(alg, &[&old, cp_hash, &rp]);
+        self.v.reset.audit_digest = crypto::hash(alg, &[&old, &cp_hash, &rp]);
     }
 
     /// Extends the digest of an audit session (Part 1, section 32).
@@ -81,6 +88,7 @@ impl Tpm {
     ) -> Result<Vec<u8>> {
         let handle = call.out_handle.filter(|_| command.is(flag::HANDLE));
         if call.sessions.is_empty() {
+            self.audit_command(call);
             if !command.is(flag::PASSIVE) {
                 self.v.exclusive = 0;
             }
@@ -90,6 +98,7 @@ impl Tpm {
         }
         self.roll_nonces(call, env)?;
         self.encrypt_parameter(call)?;
+        self.audit_command(call);
         self.audit_session(call);
         let mut out = header(st::SESSIONS, handle);
         out.put_u32(call.out.len() as u32).put(&call.out);

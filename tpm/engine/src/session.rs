@@ -193,7 +193,9 @@ pub(crate) fn start(tpm: &mut Tpm, env: Env<'_>, call: &mut Call) -> Result<()> 
         kind,
         alg: hash_alg,
         symmetric,
-        key: if key.is_empty() {
+        // It is the handles that count: an empty value of `bind` makes a key nevertheless
+        // (Part 1, section 19.6.8).
+        key: if key_handle == rh::NULL && bind == rh::NULL {
             Secret::default()
         } else {
             crypto::kdfa(hash_alg, &key, "ATH", &nonce, &caller, size)

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 
 use crate::call::{Call, Env};
 use crate::clock::UPDATE_INTERVAL;
+use crate::commit::Commits;
 use crate::constants::nv;
 use crate::nv_index::Index;
 use crate::pcr::Pcrs;
@@ -37,7 +38,6 @@ pub(crate) fn startup(tpm: &mut Tpm, env: Env<'_>, call: &mut Call) -> Result<()
     if call.locality != 0 && call.locality != 3 {
         return Err(Rc::LOCALITY);
     }
-    tpm.checkpoint = Some(tpm.v.clone());
     let orderly = tpm.store.global().orderly;
     let preserved = tpm.store.global_mut().preserved.take();
     let outcome = match (state, orderly, preserved) {
@@ -63,10 +63,6 @@ pub(crate) fn startup(tpm: &mut Tpm, env: Env<'_>, call: &mut Call) -> Result<()
     tpm.start_indices(outcome != Outcome::Resume, orderly != Orderly::None);
     tpm.start_clock(orderly != Orderly::None);
     tpm.start_healing();
-    let commit_nonce = tpm.random_bytes(&mut *env, 32)?;
-    if outcome == Outcome::Reset {
-        tpm.v.commits = crate::commit::Commits { nonce: commit_nonce, ..Default::default() };
-    }
     tpm.store.global_mut().orderly = Orderly::None;
     tpm.v.started = true;
     Ok(())
@@ -82,6 +78,8 @@ pub(crate) fn shutdown(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Result<()>
             reset: tpm.v.reset.clone(),
             pcrs: tpm.v.pcrs.clone(),
             sessions: saved_only(tpm.v.sessions.clone()),
+            drtm_before_startup: tpm.v.drtm_before_startup,
+            locality_at_startup: tpm.v.locality_at_startup,
         })
     });
     for handle in tpm.store.handles_of(|index| index.is(nv::ORDERLY)) {
@@ -116,14 +114,17 @@ fn saved_only(sessions: Vec<SessionSlot>) -> Vec<SessionSlot> {
 
 impl Tpm {
     fn resume(&mut self, kept: Preserved, locality: u8) -> Result<()> {
-        // The H-CRTM of a resume must be where that of the start was (Part 3, section 9.3).
+        // PCR 0 tells of an H-CRTM and the locality: both must be those of the start whose PCRs
+        // come back (Part 3, section 9.3).
+        if kept.drtm_before_startup != self.v.drtm_before_startup
+            || kept.locality_at_startup != locality
+        {
+            return Err(Rc::LOCALITY);
+        }
         if kept.pcrs.allocated != self.v.pcrs.allocated {
             return Err(Rc::VALUE.param(1));
         }
-        if self.v.drtm_before_startup || locality != 0 {
-            let indicator = if self.v.drtm_before_startup { 4 } else { locality };
-            self.v.locality_at_startup = indicator;
-        }
+        self.v.locality_at_startup = locality;
         self.v.pcrs.resume(&kept.pcrs);
         self.v.clear = kept.clear;
         self.v.reset = kept.reset;
@@ -136,7 +137,9 @@ impl Tpm {
     fn reset(&mut self, env: &mut dyn Environment) -> Result<()> {
         let seed = self.random_bytes(&mut *env, 64)?;
         let proof = self.random_bytes(&mut *env, 64)?;
+        let nonce = self.random_bytes(&mut *env, 32)?;
         let reset = &mut self.v.reset;
+        reset.commits = Commits { nonce, ..Default::default() };
         reset.null.seed = seed;
         reset.null.proof = proof;
         (reset.clear_count, reset.restart_count, reset.pcr_counter) = (0, 0, 0);

@@ -149,6 +149,8 @@ pub(crate) struct StateReset {
     /// Saved sessions by slot: their context number; 0 for none.
     pub(crate) audit_digest: Vec<u8>,
     pub(crate) pcr_counter: u32,
+    /// Ephemeral key counter of Commit, with the bits of those not used yet.
+    pub(crate) commits: crate::commit::Commits,
 }
 
 /// What Shutdown(STATE) keeps.
@@ -158,6 +160,9 @@ pub(crate) struct Preserved {
     pub(crate) reset: StateReset,
     pub(crate) pcrs: Pcrs,
     pub(crate) sessions: Vec<SessionSlot>,
+    /// Where the start of trust was: H-CRTM before Startup, and the locality of Startup.
+    pub(crate) drtm_before_startup: bool,
+    pub(crate) locality_at_startup: u8,
 }
 
 /// What is lost without power.
@@ -176,8 +181,6 @@ pub(crate) struct Volatile {
     /// The session that is the exclusive audit session.
     pub(crate) exclusive: u32,
     pub(crate) clock: crate::clock::Clock,
-    /// Ephemeral key counter of Commit, with the bits of those not used yet.
-    pub(crate) commits: crate::commit::Commits,
     /// Hash sequence of the H-CRTM or D-RTM event.
     pub(crate) event: Option<Arc<crate::sequence::Sequence>>,
     pub(crate) self_tested: bool,
@@ -202,13 +205,13 @@ impl Volatile {
                 object_context: 0,
                 audit_digest: Vec::new(),
                 pcr_counter: 0,
+                commits: Default::default(),
             },
             pcrs: Pcrs::new(global.pcr_allocated),
             objects: Default::default(),
             sessions: (0..MAX_ACTIVE_SESSIONS).map(|_| SessionSlot::Free).collect(),
             exclusive: 0,
             clock: crate::clock::Clock::new(now_ms),
-            commits: Default::default(),
             event: None,
             self_tested: false,
             healing: Default::default(),

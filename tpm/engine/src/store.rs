@@ -18,7 +18,7 @@ use crate::state::Global;
 use crate::{Change, CommitError, Environment, OpenError};
 
 /// Version of the records; the first byte of each.
-pub(crate) const RECORD_VERSION: u8 = 1;
+pub(crate) const RECORD_VERSION: u8 = 2;
 /// Key of the record with everything but indices and objects.
 const GLOBAL_KEY: u32 = 0;
 /// The most persistent objects.

@@ -27,6 +27,8 @@ pub(super) struct Fake {
     pub(super) fail_from: Option<usize>,
     pub(super) presence: bool,
     pub(super) canceled: bool,
+    /// There is no entropy.
+    pub(super) dry: bool,
 }
 
 impl Environment for Fake {
@@ -36,7 +38,7 @@ impl Environment for Fake {
                 self.seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
             *byte = (self.seed >> 56) as u8;
         }
-        true
+        !self.dry
     }
 
     fn now_ms(&mut self) -> u64 {
@@ -108,6 +110,7 @@ pub(super) enum Auth<'a> {
 }
 
 /// The client's side of a session over SHA-256.
+#[derive(Clone)]
 pub(super) struct Session {
     pub(super) handle: u32,
     pub(super) key: Vec<u8>,

@@ -2,7 +2,11 @@
 
 mod authorizations;
 mod client;
+mod exchange;
+mod faults;
 mod lifecycle;
+mod mutation;
 mod nv;
 mod objects;
+mod policies;
 mod robustness;
