@@ -72,7 +72,7 @@ fn run(source: &Path, kind: Kind) -> Result<Outcomes> {
 
 fn test(source: &Path, tcti: &str) -> Result<Outcomes> {
     let mut command = cargo(source);
-    command.args(["--quiet", "--", "--test-threads=1", "--format=pretty"]);
+    command.args(["--", "--test-threads=1"]);
     // A failed test says so in one line.
     command.env("TEST_TCTI", tcti).env("RUST_BACKTRACE", "0").env("RUST_LOG", "off");
     let output = command.output().context("cargo test")?;
