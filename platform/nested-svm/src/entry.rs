@@ -68,6 +68,8 @@ pub(crate) unsafe extern "C" fn enter(registers: *mut Registers, vmcb: u64, host
         "pop rax",
         "vmload rax",
         "cli",
+        // What was held back comes now, and a crash record wants our frame, not the guest's RBP.
+        "lea rbp, [rsp + 5 * 8]",
         "stgi",
         "pop r15",
         "pop r14",

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::console::{Console, PROMPT};
+use crate::console::Console;
 use crate::machine::Vm;
 use crate::{Environment, Outcome, Test, ensure, test};
 
@@ -61,8 +61,11 @@ fn died(environment: &Environment, script: &str) -> Outcome {
 ///
 /// QEMU's monitor raises it: an uncorrected error (VAL, UC, EN, PCC) of bank 1.
 fn crash(environment: &Environment) -> Outcome {
-    let (mut console, _folder) = Console::start(environment, &[])?;
-    console.wait_for(PROMPT)?;
+    let vm = Vm::new(environment).args(["-m", "128M", "--kernel"]);
+    let (mut console, _folder) = Console::start_vm(vm.arg(environment.guests.join("asleep")))?;
+    console.wait_for("asleep")?;
+    // The line is out a moment before the guest halts.
+    thread::sleep(Duration::from_millis(200));
     console.say("\x01c")?;
     console.wait_for("(qemu)")?;
     console.say("mce 0 1 0xb200000000000000 5 0 0\n")?;
