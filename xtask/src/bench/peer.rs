@@ -76,7 +76,7 @@ fn script() -> String {
         MODULES.iter().map(|module| format!("insmod /kvm/{module} &&\n")).collect();
     format!(
         "{insert} test -e /dev/kvm || exit 3
-        run() {{ timeout 200 qemu-system-x86_64 -M q35,accel=kvm -cpu host -display none -monitor none \
+        run() {{ timeout 60 qemu-system-x86_64 -M q35,accel=kvm -cpu host -display none -monitor none \
             -no-reboot -serial stdio -m 512M \"$@\" < /dev/null; }}
         run -kernel /kvm/cost
         start=$(cut -d' ' -f1 /proc/uptime)
