@@ -6,8 +6,8 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-/// A kick may come each so many times the length of an exit with its entry. What a kick costs its
-/// target is two to three of these, so nine tenths of its time remain.
+/// A kick may come each so many times the length of an exit with its entry. On QEMU's software CPU
+/// that leaves the target 84 to 87 % of its progress; twice the spacing left it 89 to 90 %.
 pub(crate) const SPACING: u64 = 40;
 /// Kicks that may come together after a time without any: what an honest guest does in bursts.
 const BURST: u64 = 16;
