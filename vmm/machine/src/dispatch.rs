@@ -244,6 +244,7 @@ impl<P: Platform> VirtualProcessor<P> {
 
     #[inline(never)]
     fn host_interrupt(&mut self) {
+        self.note_kick();
         self.check_timers();
         // QEMU's software CPU forgets an interrupt shadow at VMRUN: an interrupt would be taken
         // between STI and HLT, and the HLT then sleep on it. Executing the HLT here is the same to

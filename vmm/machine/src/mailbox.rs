@@ -36,6 +36,9 @@ pub enum Away {
     Guest = 1,
     /// Asleep.
     Asleep = 2,
+    /// In a guest that shuts interrupts out, and exits as soon as it no longer does. Vectors need
+    /// no kick; orders do.
+    ClosedGuest = 3,
 }
 
 /// Not away.
@@ -92,9 +95,11 @@ impl Mailbox {
             } else {
                 level.fetch_and(!bit, Ordering::Relaxed);
             }
-            requests.fetch_or(bit, Ordering::Release);
+            requests.fetch_or(bit, Ordering::SeqCst);
         }
-        self.ring()
+        // Either this sees that the guest has opened, or the VP sees the request: `open` stores
+        // and reads in the other order.
+        self.away.load(Ordering::SeqCst) != Away::ClosedGuest as u8 && self.ring()
     }
 
     /// Gives an order. True if the VP's CPU must be kicked.
@@ -144,9 +149,17 @@ impl Mailbox {
         self.away.store(HERE, Ordering::Relaxed);
     }
 
+    /// The guest no longer shuts interrupts out: the VP is here, and looks for vectors that were
+    /// posted in silence.
+    pub fn open(&self) {
+        self.away.store(HERE, Ordering::SeqCst);
+        self.pending.store(true, Ordering::SeqCst);
+    }
+
     /// Whether the VP's CPU may be in the guest.
     pub fn is_in_guest(&self) -> bool {
-        self.away.load(Ordering::Relaxed) == Away::Guest as u8
+        let away = self.away.load(Ordering::Relaxed);
+        away == Away::Guest as u8 || away == Away::ClosedGuest as u8
     }
 
     /// Takes everything out.
@@ -197,6 +210,20 @@ mod tests {
         assert_eq!((mail.requests[3], mail.level[3]), (1 << 63, 1 << 63));
         assert!(mail.has(Order::Nmi) && !mail.has(Order::Init));
         assert_eq!(mailbox.drain(), Mail::default());
+    }
+
+    #[test]
+    fn a_closed_guest_is_kicked_for_orders_only_and_finds_all_vectors_when_it_opens() {
+        let mailbox = Mailbox::default();
+        assert!(mailbox.leave(Away::ClosedGuest) && mailbox.is_in_guest());
+        assert!(!mailbox.post_vector(0x30, false) && !mailbox.post_vector(0xa0, true));
+        assert!(mailbox.post(Order::Nmi), "no vector may swallow an order's kick");
+        mailbox.come_back();
+        assert!(mailbox.drain().has(Order::Nmi));
+        assert!(mailbox.leave(Away::ClosedGuest) && !mailbox.post_vector(0x31, false));
+        mailbox.open();
+        assert!(!mailbox.leave(Away::Guest), "the VP must look first");
+        assert_eq!(mailbox.drain().requests, [1 << 0x31, 0, 0, 0]);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::mailbox::{Away, Mail, Mailbox, Order};
 /// Iterations of a repeated string instruction that are emulated before interrupts are looked at.
 const STRING_ITERATIONS: u32 = 256;
 /// RFLAGS.IF.
-const INTERRUPT_FLAG: u64 = 1 << 9;
+pub(crate) const INTERRUPT_FLAG: u64 = 1 << 9;
 /// The furthest deadline that the host's timer is asked for, in seconds: its counter is short.
 const FURTHEST_DEADLINE: u64 = 4;
 
@@ -65,6 +65,11 @@ pub struct VirtualProcessor<P: Platform> {
     nmi_pending: bool,
     /// An interrupt waits for the guest to lower CR8, which is watched.
     held_back: bool,
+    /// Kicks in a row that brought vectors to a guest that shuts interrupts out.
+    pub(crate) fruitless_kicks: u8,
+    /// How the VP leaves for the guest: closed, if a window has been asked for and vectors may be
+    /// posted in silence until then.
+    pub(crate) departure: Away,
     /// The host TSC that our timer is set for.
     armed: Option<u64>,
     /// The local APIC's timer may have another deadline than `armed` covers.
@@ -96,6 +101,8 @@ impl<P: Platform> VirtualProcessor<P> {
             offer_due: true,
             nmi_pending: false,
             held_back: false,
+            fruitless_kicks: 0,
+            departure: Away::Guest,
             armed: None,
             timer_changed: false,
         };
@@ -115,6 +122,7 @@ impl<P: Platform> VirtualProcessor<P> {
         self.timer_changed = true;
         self.offer_due = true;
         self.code_page = CodePage::UNKNOWN;
+        self.open();
         let _ = self.mailbox().drain();
         self.publish_identity();
     }
@@ -151,13 +159,14 @@ impl<P: Platform> VirtualProcessor<P> {
             self.read_mail();
         }
         if self.activity != Activity::Running && !self.wakes() {
+            self.open();
             return self.idle();
         }
         if self.offer_due {
             self.offer_interrupts();
         }
         self.arm_timer();
-        if !self.mailbox().leave(Away::Guest) {
+        if !self.mailbox().leave(self.departure) {
             return;
         }
         let exit = self.cpu.run();
@@ -225,6 +234,7 @@ impl<P: Platform> VirtualProcessor<P> {
         self.cpu.reset(&VpState::init(), false);
         self.apic.init();
         self.activity = Activity::WaitingForStartup;
+        self.open();
         self.nmi_pending = false;
         self.timer_changed = true;
         self.publish_identity();
@@ -282,6 +292,12 @@ impl<P: Platform> VirtualProcessor<P> {
     fn offer_interrupts(&mut self) {
         if self.nmi_pending {
             self.offer_nmi();
+        }
+        if self.departure == Away::ClosedGuest {
+            if self.cpu.rflags() & INTERRUPT_FLAG == 0 {
+                return self.cpu.request_interrupt_window();
+            }
+            self.open();
         }
         if self.ext_int_waits() {
             if !self.cpu.can_take_interrupt() {

@@ -11,6 +11,8 @@ use std::vec::Vec;
 use memory::{GpaRange, MappedMemory, RamMap};
 use platform_api::*;
 
+use crate::mailbox::Mailbox;
+
 /// RAM of the fake guest: 2 MiB at zero.
 const RAM: u64 = 2 << 20;
 /// One TSC tick is a nanosecond.
@@ -97,6 +99,10 @@ pub(crate) struct FakeVp {
     pub(crate) taken: Option<u8>,
     pub(crate) windows: u32,
     pub(crate) exits: VecDeque<Exit>,
+    /// Vectors that are posted while the guest runs, one each time, and to whom.
+    pub(crate) posts: VecDeque<(&'static Mailbox, u8)>,
+    /// Whether each of them asked for a kick.
+    pub(crate) kicked: Vec<bool>,
     pub(crate) entries: u32,
     pub(crate) busy: bool,
     pub(crate) coarse: bool,
@@ -106,6 +112,9 @@ pub(crate) struct FakeVp {
 impl GuestVp for FakeVp {
     fn run(&mut self) -> Exit {
         self.entries += 1;
+        if let Some((mailbox, vector)) = self.posts.pop_front() {
+            self.kicked.push(mailbox.post_vector(vector, false));
+        }
         self.exits.pop_front().unwrap_or(Exit::HostInterrupt)
     }
     fn reset(&mut self, state: &VpState, _: bool) {

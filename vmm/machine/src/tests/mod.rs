@@ -254,6 +254,33 @@ fn an_ipi_kicks_only_who_is_away() {
 }
 
 #[test]
+fn a_guest_that_shuts_interrupts_out_is_no_longer_kicked_and_loses_no_vector() {
+    let mut vp = one();
+    x2apic_on(&mut vp);
+    write_msr(&mut vp, 0x80f, 0x1ff);
+    vp.cpu.rflags = 0;
+    let mailbox = vp.mailbox();
+    for vector in 0x40..0x46 {
+        vp.cpu.posts.push_back((mailbox, vector));
+        vp.turn();
+    }
+    assert_eq!(vp.cpu.kicked, [true, true, true, false, false, false]);
+    assert!(vp.cpu.windows != 0, "the guest exits as soon as it opens");
+    vp.cpu.rflags = 0x200;
+    exit(&mut vp, Exit::InterruptWindow);
+    for vector in (0x40..0x46).rev() {
+        vp.turn();
+        assert_eq!(vp.cpu.offered, Some(vector));
+        vp.cpu.taken = Some(vector);
+        exit(&mut vp, Exit::HostInterrupt);
+        write_msr(&mut vp, 0x80b, 0);
+    }
+    vp.cpu.posts.push_back((mailbox, 0x50));
+    vp.turn();
+    assert_eq!(vp.cpu.kicked.last(), Some(&true), "open again");
+}
+
+#[test]
 fn an_nmi_older_than_init_is_forgotten() {
     let mut vps = machine(2);
     x2apic_on(&mut vps[0]);
