@@ -91,7 +91,7 @@ fn descriptors(base: u64) -> [u64; 5] {
 }
 
 /// Takes a stack of `pages` with a hole below; answers where it ends.
-fn take_stack(region: &mut Region, tables: &mut PageTables, pages: u64) -> u64 {
+pub fn take_stack(region: &mut Region, tables: &mut PageTables, pages: u64) -> u64 {
     let hole = region.take(1 + pages);
     tables.make_hole(region, hole);
     hole + (1 + pages) * PAGE_SIZE

@@ -1,13 +1,13 @@
 //! What happens when the CPU is interrupted while it runs the paravisor.
 //!
-//! Interrupts of the host are taken at two places only, both of the platform's choosing, so no
-//! code is ever surprised by one. An exception is our own bug, with no way on. NMIs come any time
-//! and are only noted.
+//! Interrupts of the host are taken at two places of the platform's choosing, and in the service,
+//! which they put aside; no other code is ever surprised by one. An exception is our own bug, with
+//! no way on. NMIs come any time and are only noted.
 
 use core::arch::asm;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use crate::cpu;
+use crate::{cpu, service};
 
 const NMI: u64 = 2;
 const DOUBLE_FAULT: usize = 8;
@@ -101,6 +101,7 @@ unsafe extern "C" fn kernel_interrupt(vector: u64, error: u64, frame: *const Fra
                 let handler = unsafe { core::mem::transmute::<usize, fn(u8)>(handler) };
                 handler(vector as u8);
             }
+            service::interrupted();
         }
         _ => {
             // SAFETY: the stub passes a pointer to what the CPU pushed on this very stack.

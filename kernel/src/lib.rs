@@ -27,6 +27,7 @@ pub mod paging;
 pub mod panic;
 mod region;
 pub mod relocate;
+pub mod service;
 pub mod trampoline;
 
 pub use heap::give_to_heap;

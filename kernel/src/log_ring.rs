@@ -5,6 +5,8 @@ use core::fmt::Write;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use spin::Mutex;
 
+use crate::service::masked;
+
 /// Bytes that the ring keeps.
 const CAPACITY: usize = 16 * 1024;
 
@@ -46,11 +48,13 @@ impl Log for RingLog {
         if !self.enabled(record.metadata()) {
             return;
         }
-        let _ = writeln!(self.ring.lock(), "{} {}", record.level(), record.args());
-        let sink = *self.sink.lock();
-        if let Some(sink) = sink {
-            sink(record.level(), *record.args());
-        }
+        masked(|| {
+            let _ = writeln!(self.ring.lock(), "{} {}", record.level(), record.args());
+            let sink = *self.sink.lock();
+            if let Some(sink) = sink {
+                sink(record.level(), *record.args());
+            }
+        });
     }
 
     fn flush(&self) {}

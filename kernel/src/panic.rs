@@ -7,6 +7,7 @@ use spin::Mutex;
 
 use crate::log_ring;
 use crate::relocate::layout;
+use crate::service;
 
 /// Frames that a crash record lists.
 const MAX_FRAMES: usize = 24;
@@ -54,15 +55,27 @@ impl Write for Out {
     }
 }
 
-/// Writes the crash record for a failure at `rip` with frame pointer `rbp`, then ends the VM.
+/// Writes the crash record for a failure at `rip` with frame pointer `rbp`, then ends the VM; in
+/// the service, it ends that alone.
 pub fn crash(what: Arguments<'_>, rip: u64, rbp: u64) -> ! {
     // The lock can not be ours: it is only held for a copy.
     let console = CONSOLE.try_lock().and_then(|console| *console);
     let Some(console) = console else { stop() };
-    if CRASHING.swap(true, Ordering::AcqRel) {
-        // Another CPU is writing its record, or writing ours has failed.
-        (console.end)()
+    service::masked(|| {
+        if CRASHING.swap(true, Ordering::AcqRel) {
+            // Another CPU is writing its record, or writing ours has failed.
+            (console.end)()
+        }
+        write_record(console, what, rip, rbp);
+        CRASHING.store(!service::is_current(), Ordering::Release);
+    });
+    if service::is_current() {
+        service::end()
     }
+    (console.end)()
+}
+
+fn write_record(console: Console, what: Arguments<'_>, rip: u64, rbp: u64) {
     let mut out = Out(console);
     let place = layout();
     let _ = writeln!(out, "\npanic {what}");
@@ -80,7 +93,6 @@ pub fn crash(what: Arguments<'_>, rip: u64, rbp: u64) -> ! {
     log_ring::kept(|piece| {
         piece.utf8_chunks().for_each(|chunk| (console.write)(chunk.valid()));
     });
-    (console.end)()
 }
 
 /// Calls `each` with the return addresses from the frame at `rbp` on.

@@ -86,6 +86,14 @@ pub trait Host: Sync + 'static {
     /// Has the host write part of a file to guest memory, which the caller has checked to be RAM.
     fn load_file(&self, file: HostFile, offset: u32, gpa: u64, length: u32)
     -> Result<(), Transfer>;
+    /// Fills `to` with random bytes that are fit for keys. False if there is no source for them, or
+    /// none that can be trusted.
+    fn entropy(&self, to: &mut [u8]) -> bool;
+    /// Lets the service run on this CPU, until it leaves or this CPU has taken an interrupt. False
+    /// if it has failed, and will never run again.
+    fn run_service(&self) -> bool;
+    /// Called by the service when it has nothing to do: returns when there may be something.
+    fn leave_service(&self);
     /// Seconds since 1970 by the host's real-time clock.
     fn wall_clock(&self) -> u64;
     /// Tells whoever watches from the host one line.

@@ -55,11 +55,19 @@ pub struct Config {
     /// Whether a reset that the guest asks for ends the VM in place of a restart
     /// (`on-reset=end|restart`, default restart).
     pub end_on_reset: bool,
+    /// Whether the guest has a TPM (`tpm=on|off`, default on).
+    pub tpm: bool,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { hyperv: true, log: LogLevel::default(), end_on_crash: false, end_on_reset: false }
+        Self {
+            hyperv: true,
+            log: LogLevel::default(),
+            end_on_crash: false,
+            end_on_reset: false,
+            tpm: true,
+        }
     }
 }
 
@@ -105,7 +113,7 @@ impl Config {
         }
         let text = core::str::from_utf8(bytes).map_err(|_| ConfigError::NotText)?;
         let mut config = Self::default();
-        let mut seen = [false; 4];
+        let mut seen = [false; 5];
         for (number, line) in (1..).zip(text.lines()) {
             if line.trim().is_empty() {
                 continue;
@@ -141,6 +149,10 @@ impl Config {
                 self.end_on_reset = choice(value, "end", "restart").ok_or(bad)?;
                 Ok(3)
             }
+            "tpm" => {
+                self.tpm = choice(value, "on", "off").ok_or(bad)?;
+                Ok(4)
+            }
             _ => Err(ConfigError::UnknownKey(line)),
         }
     }
@@ -158,12 +170,14 @@ fn choice(value: &str, yes: &str, no: &str) -> Option<bool> {
 
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { hyperv, log, end_on_crash, end_on_reset } = *self;
+        let Self { hyperv, log, end_on_crash, end_on_reset, tpm } = *self;
+        let on = |on| if on { "on" } else { "off" };
         let end = |end| if end { "end" } else { "restart" };
-        writeln!(f, "hyperv={}", if hyperv { "on" } else { "off" })?;
+        writeln!(f, "hyperv={}", on(hyperv))?;
         writeln!(f, "log={}", log.name())?;
         writeln!(f, "on-crash={}", end(end_on_crash))?;
-        writeln!(f, "on-reset={}", end(end_on_reset))
+        writeln!(f, "on-reset={}", end(end_on_reset))?;
+        writeln!(f, "tpm={}", on(tpm))
     }
 }
 
@@ -178,7 +192,8 @@ mod tests {
         for hyperv in [false, true] {
             for (_, log) in LogLevel::NAMES {
                 for (end_on_crash, end_on_reset) in [(false, true), (true, false), (true, true)] {
-                    let config = Config { hyperv, log, end_on_crash, end_on_reset };
+                    let tpm = hyperv == end_on_reset;
+                    let config = Config { hyperv, log, end_on_crash, end_on_reset, tpm };
                     assert_eq!(Config::parse(format!("{config}").as_bytes()), Ok(config));
                 }
             }

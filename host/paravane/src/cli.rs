@@ -78,6 +78,9 @@ pub struct RunOptions {
     /// Do not offer the Hyper-V interface to the guest: plain hardware
     #[arg(long)]
     pub no_hyperv: bool,
+    /// Give the guest no TPM. It has an ephemeral one otherwise: its keys die with the VM
+    #[arg(long)]
+    pub no_tpm: bool,
     /// How much the paravisor logs; from `info` on, `--exec` shows the guest's console too
     #[arg(long, value_name = "LEVEL", default_value = "warn", value_parser = log_level)]
     pub log: LogLevel,

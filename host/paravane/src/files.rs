@@ -97,7 +97,13 @@ fn readable(path: &Path) -> Result<()> {
 fn configuration(options: &RunOptions) -> Config {
     // A command must not be run again by a guest that starts again.
     let once = options.exec.is_some();
-    Config { hyperv: !options.no_hyperv, log: options.log, end_on_crash: once, end_on_reset: once }
+    Config {
+        hyperv: !options.no_hyperv,
+        log: options.log,
+        end_on_crash: once,
+        end_on_reset: once,
+        tpm: !options.no_tpm,
+    }
 }
 
 /// The user's initrd, with the agent and its command behind it.

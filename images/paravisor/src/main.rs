@@ -89,6 +89,8 @@ extern "C" fn image_main(delta: u64) -> ! {
     log::info!("{running} CPUs, TSC at {} Hz", platform.host().tsc_frequency());
     let files = GuestFiles::find(platform.host());
     MACHINE.call_once(|| Machine::new(platform, config, files));
+    // SAFETY: the only call.
+    unsafe { platform.start_service(service_main) };
     run_vp(platform, 0)
 }
 
@@ -101,6 +103,16 @@ extern "C" fn cpu_main(index: u32) -> ! {
         core::hint::spin_loop();
     };
     run_vp(platform, index)
+}
+
+/// What the service does.
+extern "C" fn service_main() -> ! {
+    loop {
+        if let Some(machine) = MACHINE.get() {
+            machine.serve();
+            machine.platform().host().leave_service();
+        }
+    }
 }
 
 /// Runs the VP of this CPU for ever.

@@ -24,8 +24,11 @@ const PAGES_PER_CPU: u64 = 15;
 /// Bytes of heap: a fixed part, and a part for each CPU.
 const HEAP: u64 = 384 << 10;
 const HEAP_PER_CPU: u64 = 4 << 10;
-/// Pages for page tables of both kinds, permission maps, and video memory.
-const FIXED_PAGES: u64 = 24 + 5 + 32;
+/// Pages of the service's stack.
+pub(crate) const SERVICE_STACK_PAGES: u64 = 16;
+/// Pages for page tables of both kinds, permission maps, video memory, and the service's stack with
+/// the hole below it.
+const FIXED_PAGES: u64 = 24 + 5 + 32 + 1 + SERVICE_STACK_PAGES;
 
 /// Why the VM can not be used. The host's fault, or that of who configured it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use platform_api::{ExitStatus, Host, HostFile, Transfer, Width};
 use spin::Mutex;
 
 use crate::clock::Frequencies;
-use crate::{apic, fw_cfg, instructions, rtc, serial};
+use crate::{apic, entropy, fw_cfg, instructions, rtc, serial};
 
 /// QEMU's `isa-debugcon`: takes text for whoever watches.
 const REPORT_PORT: u16 = 0xe9;
@@ -135,6 +135,18 @@ impl Host for SvmHost {
         // SAFETY: the trait's contract: the caller has checked that this is guest RAM, which no
         // Rust reference covers.
         unsafe { fw_cfg::read_to(file, offset, gpa, length) }
+    }
+
+    fn entropy(&self, to: &mut [u8]) -> bool {
+        entropy::fill(to)
+    }
+
+    fn run_service(&self) -> bool {
+        kernel::service::resume()
+    }
+
+    fn leave_service(&self) {
+        kernel::service::leave();
     }
 
     fn wall_clock(&self) -> u64 {

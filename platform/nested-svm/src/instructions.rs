@@ -67,6 +67,28 @@ pub(crate) unsafe fn wrmsr(msr: u32, value: u64) {
     unsafe { asm!("wrmsr", in("ecx") msr, in("eax") low, in("edx") high, options(nostack)) };
 }
 
+/// RDRAND; none if the generator has no number now. The CPU must have the instruction.
+pub(crate) fn rdrand() -> Option<u64> {
+    let (number, valid): (u64, u8);
+    // SAFETY: only the two registers and flags change.
+    unsafe {
+        asm!("rdrand {}", "setc {}", out(reg) number, out(reg_byte) valid,
+            options(nomem, nostack));
+    }
+    (valid != 0).then_some(number)
+}
+
+/// RDSEED; none if the generator has no number now. The CPU must have the instruction.
+pub(crate) fn rdseed() -> Option<u64> {
+    let (number, valid): (u64, u8);
+    // SAFETY: only the two registers and flags change.
+    unsafe {
+        asm!("rdseed {}", "setc {}", out(reg) number, out(reg_byte) valid,
+            options(nomem, nostack));
+    }
+    (valid != 0).then_some(number)
+}
+
 /// STI for one moment: what waits is taken.
 pub(crate) fn open_interrupt_window() {
     // SAFETY: handlers keep all registers, and no lock is held where the platform calls this.

@@ -11,6 +11,7 @@ mod apic;
 mod clock;
 mod discover;
 mod enable;
+mod entropy;
 mod entry;
 mod events;
 mod exits;
@@ -77,6 +78,7 @@ pub struct NestedSvm {
     msr_map: u64,
     cpus: Vec<CpuPages>,
     stacks: Vec<u64>,
+    service_stack: u64,
 }
 
 static PLATFORM: Once<NestedSvm> = Once::new();
@@ -145,6 +147,8 @@ impl NestedSvm {
         // SAFETY: all of it is mapped at `GUEST_BASE` for ever, and the paravisor keeps no
         // reference into it.
         let memory = unsafe { MappedMemory::new(reachable, GUEST_BASE) };
+        let service_stack =
+            kernel::cpu::take_stack(region, &mut tables, discover::SERVICE_STACK_PAGES);
         let stacks = cpus.iter().map(|cpu| cpu.place.stack_top).collect();
         Self {
             host,
@@ -160,6 +164,7 @@ impl NestedSvm {
             msr_map: region.take(2),
             cpus,
             stacks,
+            service_stack,
         }
         .with_permission_maps()
     }
@@ -237,6 +242,15 @@ impl NestedSvm {
                 unsafe { fill_zero(GUEST_BASE + part.start(), part.length()) };
             }
         }
+    }
+
+    /// Makes the service, which runs `body` from the first time on that it is resumed.
+    ///
+    /// # Safety
+    /// Called once.
+    pub unsafe fn start_service(&self, body: extern "C" fn() -> !) {
+        // SAFETY: the stack was taken for this.
+        unsafe { kernel::service::start(self.service_stack, body) };
     }
 
     /// Measures the clocks once more, over all the time since the start.

@@ -40,6 +40,12 @@ impl Clock {
         self.frequency
     }
 
+    /// TSC ticks in so many nanoseconds, rounded down.
+    #[inline]
+    pub fn ticks(&self, nanos: u64) -> u64 {
+        scale(nanos, self.ticks_per_nano, TICKS_SHIFT)
+    }
+
     /// The time when the host's TSC is `tsc`.
     #[inline]
     pub fn at(&self, tsc: u64) -> Instant {

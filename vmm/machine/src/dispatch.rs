@@ -246,6 +246,7 @@ impl<P: Platform> VirtualProcessor<P> {
     fn host_interrupt(&mut self) {
         self.note_kick();
         self.check_timers();
+        self.continue_service();
         // QEMU's software CPU forgets an interrupt shadow at VMRUN: an interrupt would be taken
         // between STI and HLT, and the HLT then sleep on it. Executing the HLT here is the same to
         // the guest, and right on every CPU.
@@ -330,9 +331,13 @@ impl<P: Platform> VirtualProcessor<P> {
             }
             Move::Store(value) => bus.write_device(gpa, &value.to_le_bytes()),
         }
-        self.timer_changed |= bus.apic_changed;
+        let Bus { apic_changed, service_wanted, .. } = bus;
+        self.timer_changed |= apic_changed;
         self.show_task_priority();
         self.advance_to(self.cpu.rip().wrapping_add(length.into()));
+        if service_wanted {
+            self.take_on_service();
+        }
         true
     }
 
@@ -360,8 +365,12 @@ impl<P: Platform> VirtualProcessor<P> {
         let guest_tsc = tsc.wrapping_add(self.cpu.tsc_offset());
         let mut bus = Bus::new(self.machine, &mut self.apic, self.index, now, guest_tsc);
         let outcome = run(&mut Registers(&mut self.cpu), &mut bus, self.limits);
-        self.timer_changed |= bus.apic_changed;
+        let Bus { apic_changed, service_wanted, .. } = bus;
+        self.timer_changed |= apic_changed;
         self.show_task_priority();
+        if service_wanted {
+            self.take_on_service();
+        }
         match outcome {
             Outcome::Done { trap: false } | Outcome::Repeat { trap: false } => {}
             Outcome::Done { .. } | Outcome::Repeat { .. } => self.single_step(),

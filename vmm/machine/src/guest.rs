@@ -10,15 +10,15 @@ use tables::{BuildError, MachineDescription, Pci, PowerPorts, Range, SerialPort}
 
 use crate::chipset::{ECAM_BASE, PM_BASE};
 use crate::files::FileSource;
-use crate::machine::Machine;
+use crate::machine::{Machine, top_of_low_ram};
+use crate::tpm::{Measured, TpmError};
 use crate::vp::VirtualProcessor;
 
-/// Room for the ACPI tables at the top of the RAM below us.
+/// Room for the ACPI tables at the top of the RAM below us and the TPM's area.
 const TABLES_ROOM: u64 = 64 << 10;
 /// There is one bus.
 const LAST_BUS: u8 = 0;
 const PCI_WINDOW: Range = Range { start: 0xc000_0000, length: 0x2000_0000 };
-const FOUR_GIB: u64 = 1 << 32;
 
 /// Why a guest can not be started. The fault is of who configured the VM, unless it says otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +38,8 @@ pub enum GuestError {
     Load(LoadError),
     /// The tables can not be built: our fault.
     Tables(BuildError),
+    /// The TPM can not be started.
+    Tpm(TpmError),
 }
 
 impl fmt::Display for GuestError {
@@ -49,6 +51,7 @@ impl fmt::Display for GuestError {
                 write!(f, "the command line has {length} bytes; {limit} are the most")
             }
             Self::Load(error) => write!(f, "{error}"),
+            Self::Tpm(error) => write!(f, "{error}"),
             Self::Tables(error) => write!(f, "the firmware tables can not be built: {error}"),
         }
     }
@@ -60,7 +63,7 @@ impl core::error::Error for GuestError {}
 pub(crate) struct Loaded {
     /// What VP 0 starts with.
     pub(crate) state: VpState,
-    /// TSC ticks that its files took.
+    /// TSC ticks that it took to load and to measure its files.
     pub(crate) ticks: u64,
 }
 
@@ -86,20 +89,24 @@ impl<P: Platform> Machine<P> {
             memory.write(Gpa(blob.gpa), &blob.bytes).map_err(|_| GuestError::HostRead)?;
         }
         let command_line = self.files.command_line(self.host())?;
-        let mut kernel = FileSource { platform: self.platform, file: self.files.kernel()? };
-        let mut initrd =
-            self.files.initrd().map(|file| FileSource { platform: self.platform, file });
+        let mut kernel = FileSource::new(self.platform, self.files.kernel()?);
+        let mut initrd = self.files.initrd().map(|file| FileSource::new(self.platform, file));
         let request = Request {
             memory_map: &firmware.memory_map,
             command_line: &command_line,
             rsdp: firmware.rsdp,
         };
         let mut ram = LoaderRam(memory);
-        let initrd = initrd.as_mut().map(|file| file as &mut dyn loader::Source);
+        let source = initrd.as_mut().map(|file| file as &mut dyn loader::Source);
         let before = self.host().tsc();
-        let entry = loader::load(&request, &mut kernel, initrd, &mut ram);
+        let entry = loader::load(&request, &mut kernel, source, &mut ram);
+        let entry = entry.map_err(GuestError::Load)?;
+        let mut measured =
+            Vec::from([Measured::Kernel(&kernel), Measured::CommandLine(&command_line)]);
+        measured.extend(initrd.as_ref().map(Measured::Initrd));
+        self.start_tpm(&measured).map_err(GuestError::Tpm)?;
         let ticks = self.host().tsc().wrapping_sub(before);
-        Ok(Loaded { state: start_state(&entry.map_err(GuestError::Load)?), ticks })
+        Ok(Loaded { state: start_state(&entry), ticks })
     }
 
     fn firmware(&self) -> Result<tables::Firmware, BuildError> {
@@ -112,13 +119,13 @@ impl<P: Platform> Machine<P> {
             .map(|range| Range { start: range.start(), length: range.length() })
             .collect();
         let apic_ids: Vec<u32> = (0..self.vps()).collect();
-        // The room ends at our own range, or at the end of low RAM where we are not.
-        let low = ram.iter().rfind(|range| range.start + range.length <= FOUR_GIB);
-        let top = low.map_or(0, |range| range.start + range.length) & !0xfff;
+        let area = self.tpm.as_ref().map(|tpm| tpm.area.range());
+        let top = area.map_or_else(|| top_of_low_ram(self.ram()), |area| area.start);
+        let reserved: Vec<Range> = area.into_iter().chain([own]).collect();
         let serial = [SerialPort { port: 0x3f8, irq: 4 }, SerialPort { port: 0x2f8, irq: 3 }];
         tables::build(&MachineDescription {
             ram: &ram,
-            reserved: &[own],
+            reserved: &reserved,
             tables: top.saturating_sub(TABLES_ROOM),
             apic_ids: &apic_ids,
             io_apic_id: 0,
@@ -136,6 +143,7 @@ impl<P: Platform> Machine<P> {
                 high_window: None,
                 routes: &[],
             },
+            tpm: self.tpm.as_ref().map(|tpm| tpm.area.description()),
             uuid: *b"org.paravane\0\0\0\x01",
             version: env!("CARGO_PKG_VERSION"),
         })

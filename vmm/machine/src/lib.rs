@@ -29,6 +29,7 @@ mod report;
 mod restart;
 #[cfg(test)]
 mod tests;
+mod tpm;
 mod vp;
 
 pub use chipset::MINIMUM_TIMER_PERIOD;
@@ -36,4 +37,5 @@ pub use clock::Clock;
 pub use files::{GuestFiles, read_config};
 pub use guest::GuestError;
 pub use machine::Machine;
+pub use tpm::TpmError;
 pub use vp::VirtualProcessor;

@@ -18,6 +18,7 @@ use crate::clock::Clock;
 use crate::files::GuestFiles;
 use crate::lifecycle::Lifecycle;
 use crate::mailbox::Mailbox;
+use crate::tpm::{Area, VirtualTpm};
 
 /// Lines of the log that a guest may cause: after so many it gets none, as it could fill the host's
 /// disk with them.
@@ -53,6 +54,8 @@ pub struct Machine<P: Platform> {
     pub(crate) started: AtomicU64,
     /// TSC ticks in which a VP in the guest pays for a kick.
     pub(crate) kick_cost: AtomicU64,
+    /// The TPM, unless the guest is to have none.
+    pub(crate) tpm: Option<VirtualTpm>,
 }
 
 impl<P: Platform> Machine<P> {
@@ -82,6 +85,7 @@ impl<P: Platform> Machine<P> {
             start_ticks: AtomicU64::new(0),
             started: AtomicU64::new(0),
             kick_cost: AtomicU64::new(0),
+            tpm: config.tpm.then(|| VirtualTpm::new(Area::below(top_of_low_ram(platform.ram())))),
         };
         machine.restart_clocks();
         machine
@@ -136,6 +140,13 @@ impl<P: Platform> Machine<P> {
     pub(crate) fn vps(&self) -> u32 {
         self.mailboxes.len() as u32
     }
+}
+
+/// Where the RAM below 4 GiB ends, in whole pages: the paravisor itself lies behind, or nothing.
+pub(crate) fn top_of_low_ram(ram: &RamMap) -> u64 {
+    const FOUR_GIB: u64 = 1 << 32;
+    let low = ram.ranges().iter().rfind(|range| range.end() <= FOUR_GIB);
+    low.map_or(0, |range| range.end() & !0xfff)
 }
 
 fn hyperv_clock(clock: &Clock) -> hyperv::Clock {

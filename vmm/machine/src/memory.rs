@@ -5,12 +5,17 @@ use emulator::{BusError, PhysicalMemory, Ports};
 use local_apic::LocalApic;
 use memory::{Gpa, GuestMemory};
 use platform_api::{Platform, Width};
+use tpm_crb::registers;
 
 use crate::chipset::{ECAM_BASE, ECAM_LENGTH, Request};
 use crate::machine::Machine;
 
 /// The IOAPIC's page (Intel 82093AA, section 3.0, at its usual address).
 pub(crate) const IOAPIC_PAGE: u64 = 0xfec0_0000;
+
+/// The TPM's registers.
+const TPM_PAGES: core::ops::Range<u64> =
+    registers::BASE..registers::BASE + registers::LENGTH as u64;
 
 /// What an emulated instruction reaches, from one VP.
 pub(crate) struct Bus<'a, P: Platform> {
@@ -21,6 +26,8 @@ pub(crate) struct Bus<'a, P: Platform> {
     tsc: u64,
     /// Set when the local APIC's timer or identity changed.
     pub(crate) apic_changed: bool,
+    /// Set when a TPM command was started.
+    pub(crate) service_wanted: bool,
 }
 
 /// Who answers at an address.
@@ -29,6 +36,7 @@ enum Target {
     LocalApic(u16),
     IoApic(u16),
     Ecam(u64),
+    Tpm(u16),
     /// All-ones on a read; a write is lost.
     Nothing,
 }
@@ -43,7 +51,7 @@ impl<'a, P: Platform> Bus<'a, P> {
         now: Instant,
         tsc: u64,
     ) -> Self {
-        Self { machine, apic, vp, now, tsc, apic_changed: false }
+        Self { machine, apic, vp, now, tsc, apic_changed: false, service_wanted: false }
     }
 
     fn target(&self, gpa: u64, length: usize) -> Target {
@@ -56,6 +64,9 @@ impl<'a, P: Platform> Bus<'a, P> {
         }
         if (ECAM_BASE..ECAM_BASE + ECAM_LENGTH).contains(&gpa) {
             return Target::Ecam(gpa - ECAM_BASE);
+        }
+        if self.machine.tpm.is_some() && TPM_PAGES.contains(&gpa) {
+            return Target::Tpm((gpa - TPM_PAGES.start) as u16);
         }
         if self.machine.ram().contains(gpa, length as u64) || is_firmware(gpa) {
             return Target::Ram;
@@ -75,6 +86,11 @@ impl<'a, P: Platform> Bus<'a, P> {
                 copy_part(value, offset, bytes);
             }
             Target::Ecam(offset) => self.machine.chipset.read_ecam(offset, bytes),
+            Target::Tpm(offset) => {
+                if let Some(tpm) = &self.machine.tpm {
+                    tpm.read(offset, bytes);
+                }
+            }
             Target::Ram | Target::Nothing => {}
         }
     }
@@ -96,6 +112,11 @@ impl<'a, P: Platform> Bus<'a, P> {
                 });
             }
             Target::Ecam(offset) => self.machine.chipset.write_ecam(offset, bytes),
+            Target::Tpm(offset) => {
+                if let Some(tpm) = &self.machine.tpm {
+                    self.service_wanted |= tpm.write(offset, bytes, self.machine.platform.memory());
+                }
+            }
             Target::Ram | Target::Nothing => {}
         }
     }

@@ -85,6 +85,7 @@ impl<P: Platform> VirtualProcessor<P> {
             Gathering::Reset => log::info!("the guest asked for a reset"),
         }
         machine.chipset.reset(machine.now());
+        machine.reset_tpm();
         machine.watcher.store(self.index, Ordering::Release);
         machine.restart_clocks();
         self.start_guest();

@@ -71,9 +71,13 @@ pub struct VirtualProcessor<P: Platform> {
     /// posted in silence until then.
     pub(crate) departure: Away,
     /// The host TSC that our timer is set for.
-    armed: Option<u64>,
+    pub(crate) armed: Option<u64>,
     /// The local APIC's timer may have another deadline than `armed` covers.
     pub(crate) timer_changed: bool,
+    /// This VP lets the TPM's service run.
+    pub(crate) serving: bool,
+    /// The TSC from which on that is the service's turn again, though the guest runs.
+    pub(crate) next_slice: u64,
 }
 
 impl<P: Platform> VirtualProcessor<P> {
@@ -105,6 +109,8 @@ impl<P: Platform> VirtualProcessor<P> {
             departure: Away::Guest,
             armed: None,
             timer_changed: false,
+            serving: false,
+            next_slice: 0,
         };
         vp.power_on(&VpState::init(), Activity::WaitingForStartup);
         vp
@@ -119,6 +125,7 @@ impl<P: Platform> VirtualProcessor<P> {
         self.hyperv = VpRegisters::default();
         self.activity = activity;
         (self.nmi_pending, self.held_back) = (false, false);
+        self.serving = false;
         self.timer_changed = true;
         self.offer_due = true;
         self.code_page = CodePage::UNKNOWN;
@@ -256,6 +263,9 @@ impl<P: Platform> VirtualProcessor<P> {
     /// Sleeps until this CPU is interrupted.
     #[cold]
     fn idle(&mut self) {
+        if self.serves_while_idle() {
+            return;
+        }
         self.arm_timer();
         if !self.mailbox().leave(Away::Asleep) {
             return;
@@ -386,6 +396,16 @@ impl<P: Platform> VirtualProcessor<P> {
     #[inline(never)]
     fn set_timer(&mut self) {
         self.timer_changed = false;
+        let slice = self.serving.then_some(self.next_slice);
+        let wanted = self.first_deadline().into_iter().chain(slice).min();
+        if wanted != self.armed {
+            self.armed = wanted;
+            self.machine.host().set_timer(wanted);
+        }
+    }
+
+    /// The TSC of the guest's first deadline, if that is known: its own timer's, or a device's.
+    pub(crate) fn first_deadline(&self) -> Option<u64> {
         let devices = if self.is_watcher() { self.machine.chipset.deadline() } else { u64::MAX };
         let own = self.apic.timer_deadline().map(|deadline| match deadline {
             TimerDeadline::At(at) => self.machine.clock.tsc_at(at),
@@ -393,15 +413,9 @@ impl<P: Platform> VirtualProcessor<P> {
         });
         let devices = (devices != u64::MAX)
             .then(|| self.machine.clock.tsc_at(device::Instant::from_nanos(devices)));
-        let host = self.machine.host();
-        let first = own.into_iter().chain(devices).min();
-        let wanted = first.map(|first| {
-            first.min(host.tsc().saturating_add(FURTHEST_DEADLINE * self.machine.clock.frequency()))
-        });
-        if wanted != self.armed {
-            self.armed = wanted;
-            host.set_timer(wanted);
-        }
+        let tsc = self.machine.host().tsc();
+        let furthest = tsc.saturating_add(FURTHEST_DEADLINE * self.machine.clock.frequency());
+        own.into_iter().chain(devices).min().map(|first| first.min(furthest))
     }
 
     /// Looks at everything that an interrupt of the host can have been about.

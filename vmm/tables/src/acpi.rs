@@ -1,7 +1,7 @@
 //! ACPI tables other than the DSDT (ACPI 6.5, 5.2).
 
 use crate::sdt::{OEM, set_checksum, table};
-use crate::{Blob, IO_APIC, LOCAL_APIC, MachineDescription, PAGE, dsdt};
+use crate::{Blob, IO_APIC, LOCAL_APIC, MachineDescription, PAGE, dsdt, tpm};
 use alloc::vec::Vec;
 
 /// Power-management interrupt, as on PCs.
@@ -23,7 +23,9 @@ pub(crate) fn build(machine: &MachineDescription<'_>) -> Vec<Blob> {
         gpa
     };
     let dsdt = place(dsdt::build(machine));
-    let listed = [fadt(machine, dsdt), madt(machine), mcfg(machine), waet()].map(&mut place);
+    let tables = [fadt(machine, dsdt), madt(machine), mcfg(machine), waet()];
+    let tables = tables.into_iter().chain(machine.tpm.as_ref().map(tpm::tpm2));
+    let listed: Vec<u64> = tables.map(&mut place).collect();
     let short: Vec<u8> = listed.iter().flat_map(|gpa| (*gpa as u32).to_le_bytes()).collect();
     let long: Vec<u8> = listed.iter().flat_map(|gpa| gpa.to_le_bytes()).collect();
     blobs.push(Blob { gpa: base + FIRST, bytes: table(b"RSDT", 1, &short) });

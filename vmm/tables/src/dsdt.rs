@@ -1,7 +1,7 @@
 //! DSDT: what the guest cannot find out by itself (ACPI 6.5, 5.2.11.1).
 
 use crate::sdt::table;
-use crate::{IO_APIC, LOCAL_APIC, MachineDescription, PAGE, Range, ecam_length};
+use crate::{IO_APIC, LOCAL_APIC, MachineDescription, PAGE, Range, ecam_length, tpm};
 use acpi_tables::Aml;
 use acpi_tables::aml::{
     AddressSpace, AddressSpaceCacheable, Device, IO, Interrupt, Memory32Fixed, Name, Package,
@@ -10,7 +10,7 @@ use acpi_tables::aml::{
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-type Resource = Box<dyn Aml>;
+pub(crate) type Resource = Box<dyn Aml>;
 
 /// Makes the table.
 pub(crate) fn build(machine: &MachineDescription<'_>) -> Vec<u8> {
@@ -22,6 +22,7 @@ pub(crate) fn build(machine: &MachineDescription<'_>) -> Vec<u8> {
     devices.extend(device("PIC_", "PNP0000", 0, Vec::from([ports(0x20, 2), ports(0xA0, 2)])));
     devices.extend(device("TIMR", "PNP0100", 0, Vec::from([ports(0x40, 4), interrupt(0)])));
     devices.extend(device("RTC_", "PNP0B00", 0, Vec::from([ports(0x70, 2), interrupt(8)])));
+    devices.extend(machine.tpm.iter().flat_map(tpm::device));
     body.extend(Scope::raw("\\_SB_".into(), devices));
     table(b"DSDT", 2, &body)
 }
@@ -44,11 +45,11 @@ fn interrupt(number: u8) -> Resource {
     Box::new(Interrupt::new(true, true, false, false, number.into()))
 }
 
-fn memory(start: u32, length: u64) -> Resource {
+pub(crate) fn memory(start: u32, length: u64) -> Resource {
     Box::new(Memory32Fixed::new(true, start, u32::try_from(length).unwrap_or(u32::MAX)))
 }
 
-fn resources(list: &[Resource]) -> Name {
+pub(crate) fn resources(list: &[Resource]) -> Name {
     Name::new("_CRS".into(), &ResourceTemplate::new(list.iter().map(|one| &**one).collect()))
 }
 

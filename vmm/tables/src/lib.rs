@@ -11,9 +11,11 @@ mod dsdt;
 mod map;
 mod sdt;
 mod smbios;
+mod tpm;
 
 pub use loader::{MapEntry, RangeKind};
 pub use map::memory_map;
+pub use tpm::{Tpm, presence};
 
 use alloc::vec::Vec;
 
@@ -109,6 +111,8 @@ pub struct MachineDescription<'a> {
     pub power: PowerPorts,
     /// PCI.
     pub pci: Pci<'a>,
+    /// The TPM, if there is one. Its memory must be among the reserved ranges.
+    pub tpm: Option<Tpm>,
     /// SMBIOS system UUID, in the byte order of RFC 4122.
     pub uuid: [u8; 16],
     /// Version of the paravisor, for SMBIOS; printable ASCII, 64 bytes at most.
@@ -244,6 +248,7 @@ fn special_ranges(machine: &MachineDescription<'_>, tables: &Range) -> Vec<MapEn
         entry(tables.start, PAGE, RangeKind::AcpiNvs),
         entry(tables.start + PAGE, tables.length - PAGE, RangeKind::AcpiReclaimable),
     ]);
+    special.extend(machine.tpm.map(|tpm| reserved(tpm.registers.start, tpm.registers.length)));
     special.extend(machine.reserved.iter().map(|range| reserved(range.start, range.length)));
     special
 }

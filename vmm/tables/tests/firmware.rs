@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use tables::{
     BuildError, Firmware, MachineDescription, MapEntry, Pci, PciRoute, PowerPorts, Range,
-    RangeKind, SerialPort, build, memory_map,
+    RangeKind, SerialPort, Tpm, build, memory_map,
 };
 
 const GIB: u64 = 1 << 30;
@@ -19,6 +19,14 @@ const ROUTES: [PciRoute; 2] =
     [PciRoute { device: 3, pin: 0, gsi: 16 }, PciRoute { device: 31, pin: 3, gsi: 23 }];
 const SERIAL: [SerialPort; 2] =
     [SerialPort { port: 0x3F8, irq: 4 }, SerialPort { port: 0x2F8, irq: 3 }];
+
+const TPM: Tpm = Tpm {
+    registers: Range { start: 0xFED4_0000, length: 0x5000 },
+    control_area: 0xFED4_0040,
+    buffers: Range { start: 0x7E80_0000, length: 0x2000 },
+    log: Range { start: 0x7E80_2000, length: 0x1_0000 },
+    presence: 0x7E81_2000,
+};
 
 fn machine() -> MachineDescription<'static> {
     MachineDescription {
@@ -36,6 +44,7 @@ fn machine() -> MachineDescription<'static> {
             high_window: Some(Range { start: 0x80_0000_0000, length: 0x10_0000_0000 }),
             routes: &ROUTES,
         },
+        tpm: Some(TPM),
         uuid: *b"\x00\x11\x22\x33\x44\x55\x66\x77\x88\x99\xAA\xBB\xCC\xDD\xEE\xFF",
         version: "0.1.0",
     }
@@ -115,7 +124,7 @@ fn root_pointers_agree() {
         .collect();
     assert_eq!(short, m.listed());
     let names: Vec<_> = short.iter().map(|gpa| &m.table(*gpa)[..4]).collect();
-    assert_eq!(names, [b"FACP", b"APIC", b"MCFG", b"WAET"]);
+    assert_eq!(names, [b"FACP", b"APIC", b"MCFG", b"WAET", b"TPM2"]);
 }
 
 #[test]
@@ -324,6 +333,23 @@ fn special_ranges_win_by_severity() {
     assert_eq!(map, expected);
 }
 
+/// Field by field (TCG ACPI Specification 1.3, table 8).
+#[test]
+fn tpm2_leads_to_control_area_and_log() {
+    let m = Memory::new();
+    let table = m.by_signature(b"TPM2");
+    assert_eq!((m.number(table + 4, 4), m.number(table + 8, 1)), (76, 4));
+    assert_eq!(m.number(table + 36, 4), 0, "a client's");
+    assert_eq!(m.number(table + 40, 8), 0xFED4_0040);
+    assert_eq!(m.number(table + 48, 4), 7, "command response buffer");
+    assert_eq!((m.number(table + 64, 4), m.number(table + 68, 8)), (0x1_0000, 0x7E80_2000));
+    let plain = build(&MachineDescription { tpm: None, ..machine() }).expect("builds");
+    assert!(!plain.blobs.iter().any(|blob| blob.bytes.starts_with(b"TPM2")));
+    assert!(!plain.blobs.iter().any(|blob| blob.bytes.windows(8).any(|w| w == b"MSFT0101")));
+    let registers = |map: &[MapEntry]| map.iter().any(|entry| entry.start == 0xFED4_0000);
+    assert!(registers(&m.0.memory_map) && !registers(&plain.memory_map));
+}
+
 fn iasl(directory: &Path, arguments: &[&str]) -> String {
     let output = Command::new("iasl").args(arguments).current_dir(directory).output();
     let output = output.expect("iasl runs");
@@ -377,6 +403,10 @@ fn check_source(source: &str) {
         "Device (COM1)",
         "Device (COM2)",
         "Device (RTC",
+        "\"MSFT0101\"",
+        "0xFED40000,         // Address Base",
+        "OperationRegion (PPIR, SystemMemory, 0x7E812000, 0x10)",
+        "ToUUID (\"3dddfaa6-361b-4eb4-a424-8d10089d1653\")",
         "EisaId (\"PNP0C02\")",
         "EisaId (\"PNP0B00\")",
         "0x0000000000000CF8",

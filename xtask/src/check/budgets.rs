@@ -69,12 +69,13 @@ impl Budgets {
 pub fn check(image: &Image, metadata: &Metadata) -> Result<Findings> {
     let budgets = Budgets::read()?;
     let lines = image_lines(metadata)?;
-    let callers = panic_sites(image);
+    let (callers, confined) = panic_sites(image, metadata);
     let sites: usize = callers.values().sum();
+    let confined_sites: usize = confined.values().sum();
     let per_thousand = sites as f64 * 1000.0 / lines as f64;
     println!(
         "       image: {} bytes loaded; {sites} panic sites in {lines} lines, {per_thousand:.1} per \
-         thousand",
+         thousand; {confined_sites} in the TPM and in libraries",
         image.loaded
     );
     let mut findings = vec![];
@@ -87,19 +88,21 @@ pub fn check(image: &Image, metadata: &Metadata) -> Result<Findings> {
     };
     hold("loaded-bytes", image.loaded as f64)?;
     hold("panic-sites-per-thousand-lines", per_thousand)?;
+    hold("panic-sites-of-tpm-and-libraries", confined_sites as f64)?;
     if findings.iter().any(|finding| finding.contains("panic")) {
-        let mut callers: Vec<_> = callers.into_iter().collect();
+        let mut callers: Vec<_> = callers.into_iter().chain(confined).collect();
         callers.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
         findings.extend(callers.iter().map(|(name, count)| format!("{count:4} in {name}")));
     }
     Ok(findings)
 }
 
-/// Lines of code of the workspace's crates in the image.
+/// Lines of code of the workspace's crates in the image, but for the TPM's.
 fn image_lines(metadata: &Metadata) -> Result<usize> {
     let graph = image_graph()?;
     let mut lines = 0;
-    for package in metadata.packages.iter().filter(|package| graph.contains(&package.name)) {
+    let counted = |name: &String| graph.contains(name) && !is_tpm(name);
+    for package in metadata.packages.iter().filter(|package| counted(&package.name)) {
         for file in rust_files(&place::root().join(&package.folder).join("src"))? {
             let text = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
             if file.file_name().is_some_and(|name| name != "tests.rs") {
@@ -111,13 +114,32 @@ fn image_lines(metadata: &Metadata) -> Result<usize> {
     Ok(lines)
 }
 
-/// Call sites of the functions that panic: how many, by caller.
-fn panic_sites(image: &Image) -> BTreeMap<&str, usize> {
+/// The engine's crates. They run in the service only, where a panic ends the TPM and not the VM.
+fn is_tpm(package: &str) -> bool {
+    matches!(package, "tpm" | "tpm-crypto")
+}
+
+/// Whether a function is of a crate of ours other than the TPM's, by its demangled name.
+fn is_core(function: &str, metadata: &Metadata) -> bool {
+    let path = function.trim_start_matches(['<', '&', '_']);
+    let own = |name: &str| {
+        let name = name.replace('-', "_");
+        path.strip_prefix(&name).is_some_and(|rest| rest.starts_with("::"))
+    };
+    metadata.packages.iter().any(|package| !is_tpm(&package.name) && own(&package.name))
+}
+
+/// Call sites of the functions that panic: how many, by caller; first those of our own crates, then
+/// those of the TPM and of libraries.
+fn panic_sites<'a>(
+    image: &'a Image,
+    metadata: &Metadata,
+) -> (BTreeMap<&'a str, usize>, BTreeMap<&'a str, usize>) {
     let panics = |name: &str| PANICS.iter().any(|part| name.contains(part));
     let named = |function: &&Function| panics(&function.name);
     let targets: HashSet<u64> =
         image.functions.iter().filter(named).map(|function| function.address).collect();
-    let mut sites = BTreeMap::new();
+    let mut sites = BTreeMap::<&str, usize>::new();
     // Those functions call each other too, which is no site.
     for caller in image.functions.iter().filter(|function| !panics(&function.name)) {
         let calls = caller.instructions().filter(|instruction| {
@@ -130,5 +152,5 @@ fn panic_sites(image: &Image) -> BTreeMap<&str, usize> {
             count => *sites.entry(caller.name.as_str()).or_default() += count,
         }
     }
-    sites
+    sites.into_iter().partition(|(name, _)| is_core(name, metadata))
 }

@@ -1,0 +1,143 @@
+//! What a VP and the service hand to each other: a task there, its outcome back.
+//!
+//! Whose turn it is says who may lock the content. So nobody ever waits for the lock, although the
+//! service may be put aside while it holds it.
+
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU8, Ordering};
+
+use spin::Mutex;
+use tpm::MAX_COMMAND;
+use zeroize::Zeroize;
+
+use super::TpmError;
+
+/// What the service is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Task {
+    /// Power on, or reset: a TPM is there afterwards that waits for TPM2_Startup.
+    Init,
+    /// A command from this locality.
+    Execute {
+        /// The locality.
+        locality: u8,
+    },
+}
+
+/// Whose turn it is.
+mod turn {
+    pub(super) const NOBODY: u8 = 0;
+    pub(super) const SERVICE: u8 = 1;
+    pub(super) const VP: u8 = 2;
+}
+
+/// The place where they meet.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    turn: AtomicU8,
+    content: Mutex<Content>,
+}
+
+struct Content {
+    task: Task,
+    outcome: Result<(), TpmError>,
+    /// The command, then the response.
+    bytes: Vec<u8>,
+}
+
+/// Commands and responses may hold secrets.
+impl core::fmt::Debug for Content {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "Content({:?}, {} bytes)", self.task, self.bytes.len())
+    }
+}
+
+impl Exchange {
+    /// Nothing to do. Room for the longest command and response is taken now.
+    pub(crate) fn new() -> Self {
+        let bytes = Vec::with_capacity(MAX_COMMAND.max(tpm::MAX_RESPONSE));
+        let content = Content { task: Task::Init, outcome: Ok(()), bytes };
+        Self { turn: AtomicU8::new(turn::NOBODY), content: Mutex::new(content) }
+    }
+
+    /// Gives the service a task, with the command that `fill` puts into the empty vector. False if
+    /// it has one.
+    #[must_use]
+    pub(crate) fn submit(&self, task: Task, fill: impl FnOnce(&mut Vec<u8>)) -> bool {
+        if self.turn.load(Ordering::Acquire) != turn::NOBODY {
+            return false;
+        }
+        let mut content = self.content.lock();
+        content.task = task;
+        content.bytes.zeroize();
+        fill(&mut content.bytes);
+        drop(content);
+        self.turn.store(turn::SERVICE, Ordering::Release);
+        true
+    }
+
+    /// As the service: does the task that waits, if one does. `work` gets the command, and leaves
+    /// the response in its place.
+    pub(crate) fn serve(&self, work: impl FnOnce(Task, &mut Vec<u8>) -> Result<(), TpmError>) {
+        if self.turn.load(Ordering::Acquire) != turn::SERVICE {
+            return;
+        }
+        let mut content = self.content.lock();
+        let Content { task, outcome, bytes } = &mut *content;
+        *outcome = work(*task, bytes);
+        drop(content);
+        self.turn.store(turn::VP, Ordering::Release);
+    }
+
+    /// Takes the outcome, if there is one by now; `with` sees the response.
+    pub(crate) fn collect<T>(&self, with: impl FnOnce(&[u8]) -> T) -> Option<Result<T, TpmError>> {
+        if self.turn.load(Ordering::Acquire) != turn::VP {
+            return None;
+        }
+        let content = self.content.lock();
+        let result = content.outcome.map(|()| with(&content.bytes));
+        drop(content);
+        self.turn.store(turn::NOBODY, Ordering::Release);
+        Some(result)
+    }
+
+    /// Whether the service has a task.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.turn.load(Ordering::Acquire) != turn::NOBODY
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_goes_there_and_its_outcome_comes_back_once() {
+        let exchange = Exchange::new();
+        exchange.serve(|_, _| panic!("nothing to do"));
+        assert!(exchange.collect(|_| ()).is_none() && !exchange.is_busy());
+        let task = Task::Execute { locality: 3 };
+        assert!(exchange.submit(task, |bytes| bytes.extend_from_slice(b"command")));
+        assert!(!exchange.submit(Task::Init, |_| panic!("one at a time")));
+        assert!(exchange.collect(|_| ()).is_none() && exchange.is_busy());
+        exchange.serve(|found, bytes| {
+            assert_eq!((found, &bytes[..]), (task, &b"command"[..]));
+            bytes.clear();
+            bytes.extend_from_slice(b"response");
+            Ok(())
+        });
+        exchange.serve(|_, _| panic!("done already"));
+        assert_eq!(exchange.collect(<[u8]>::to_vec), Some(Ok(b"response".to_vec())));
+        assert!(exchange.collect(|_| ()).is_none() && !exchange.is_busy());
+    }
+
+    #[test]
+    fn a_failure_comes_back_and_no_byte_of_the_last_task_stays() {
+        let exchange = Exchange::new();
+        assert!(exchange.submit(Task::Init, |bytes| bytes.extend_from_slice(b"secret")));
+        exchange.serve(|_, _| Err(TpmError::Entropy));
+        assert_eq!(exchange.collect(|_| ()), Some(Err(TpmError::Entropy)));
+        assert!(exchange.submit(Task::Init, |bytes| assert!(bytes.is_empty())));
+        assert!(!std::format!("{exchange:?}").contains("115"));
+    }
+}

@@ -1,0 +1,145 @@
+//! What gets into the PCRs before the guest's first instruction.
+//!
+//! | PCR | event | what is hashed |
+//! | --- | --- | --- |
+//! | 0 | EV_S_CRTM_VERSION | the paravisor's name and version, UTF-16 with a terminator: the event's data |
+//! | 1 | EV_PLATFORM_CONFIG_FLAGS | the paravisor's configuration as text: the event's data |
+//! | 0–7 | EV_SEPARATOR | four zero bytes: the event's data |
+//! | 4 | EV_IPL `kernel` | the kernel's file |
+//! | 8 | EV_IPL `command line` | the command line |
+//! | 9 | EV_IPL `initrd` | the initrd's file, if there is one |
+//!
+//! Files are hashed as they lie in guest memory, after they were loaded.
+
+use alloc::format;
+use alloc::vec::Vec;
+
+use platform_api::Platform;
+use tpm_crypto::hash::{Digest, HashAlgorithm, Hasher};
+
+use super::event_log::EventType;
+use super::{EventLog, TpmError, VirtualTpm, commands};
+use crate::files::FileSource;
+use crate::machine::Machine;
+
+/// Separators go into these.
+const FIRMWARE_PCRS: core::ops::Range<u32> = 0..8;
+const VERSION_PCR: u32 = 0;
+const CONFIG_PCR: u32 = 1;
+const SEPARATOR: [u8; 4] = [0; 4];
+
+/// Something of the guest's that is measured.
+pub(crate) enum Measured<'a, P: Platform> {
+    /// The kernel.
+    Kernel(&'a FileSource<'a, P>),
+    /// The initrd.
+    Initrd(&'a FileSource<'a, P>),
+    /// The command line.
+    CommandLine(&'a [u8]),
+}
+
+impl<P: Platform> Measured<'_, P> {
+    const fn pcr(&self) -> u32 {
+        match self {
+            Self::Kernel(_) => 4,
+            Self::CommandLine(_) => 8,
+            Self::Initrd(_) => 9,
+        }
+    }
+
+    const fn name(&self) -> &'static [u8] {
+        match self {
+            Self::Kernel(_) => b"kernel",
+            Self::CommandLine(_) => b"command line",
+            Self::Initrd(_) => b"initrd",
+        }
+    }
+}
+
+/// The active banks, with what is hashed for each.
+struct Banks(Vec<HashAlgorithm>);
+
+impl Banks {
+    fn digests(
+        &self,
+        feed: impl FnOnce(&mut dyn FnMut(&[u8])) -> Result<(), TpmError>,
+    ) -> Result<Vec<(u16, Digest)>, TpmError> {
+        let mut hashers: Vec<Hasher> = self.0.iter().map(|bank| Hasher::new(*bank)).collect();
+        feed(&mut |bytes| hashers.iter_mut().for_each(|hasher| hasher.update(bytes)))?;
+        let digests = hashers.into_iter().map(|hasher| (hasher.algorithm().id(), hasher.finish()));
+        Ok(digests.collect())
+    }
+}
+
+impl<P: Platform> Machine<P> {
+    /// Measures everything; the log of it.
+    pub(super) fn measure(
+        &self,
+        tpm: &VirtualTpm,
+        measured: &[Measured<'_, P>],
+    ) -> Result<EventLog, TpmError> {
+        let response = self.command_tpm(tpm, &commands::pcr_banks())?;
+        let active = commands::active_banks(&response).ok_or(TpmError::Failed)?;
+        let banks = Banks(active.into_iter().filter_map(HashAlgorithm::from_id).collect());
+        let described = banks.0.iter().map(|bank| (bank.id(), bank.digest_size() as u16));
+        let mut log = EventLog::new(&described.collect::<Vec<_>>());
+        let mut session = Session { machine: self, tpm, banks: &banks, log: &mut log };
+        let version = format!("Paravane {}\0", env!("CARGO_PKG_VERSION"));
+        let version: Vec<u8> = version.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        session.data(VERSION_PCR, EventType::CrtmVersion, &version)?;
+        let config = format!("{}", self.config);
+        session.data(CONFIG_PCR, EventType::PlatformConfigFlags, config.as_bytes())?;
+        for pcr in FIRMWARE_PCRS {
+            session.data(pcr, EventType::Separator, &SEPARATOR)?;
+        }
+        for what in measured {
+            let digests = banks.digests(|feed| match what {
+                Measured::Kernel(file) | Measured::Initrd(file) => {
+                    file.each_part(feed).map_err(|_| TpmError::HostRead)
+                }
+                Measured::CommandLine(line) => {
+                    feed(line);
+                    Ok(())
+                }
+            })?;
+            session.extend(what.pcr(), EventType::Ipl, &digests, what.name())?;
+        }
+        Ok(log)
+    }
+}
+
+/// The measuring of one start.
+struct Session<'a, P: Platform> {
+    machine: &'a Machine<P>,
+    tpm: &'a VirtualTpm,
+    banks: &'a Banks,
+    log: &'a mut EventLog,
+}
+
+impl<P: Platform> Session<'_, P> {
+    /// Measures the event's own data.
+    fn data(&mut self, pcr: u32, kind: EventType, data: &[u8]) -> Result<(), TpmError> {
+        let digests = self.banks.digests(|feed| {
+            feed(data);
+            Ok(())
+        })?;
+        self.extend(pcr, kind, &digests, data)
+    }
+
+    fn extend(
+        &mut self,
+        pcr: u32,
+        kind: EventType,
+        digests: &[(u16, Digest)],
+        data: &[u8],
+    ) -> Result<(), TpmError> {
+        // A log that is full would contradict the PCRs.
+        if !self.log.add(pcr, kind, digests, data) {
+            return Err(TpmError::NoRoom);
+        }
+        let parts: Vec<(u16, &[u8])> =
+            digests.iter().map(|(bank, digest)| (*bank, digest.as_bytes())).collect();
+        self.machine.command_tpm(self.tpm, &commands::extend(pcr, &parts))?;
+        Ok(())
+    }
+}

@@ -1,0 +1,226 @@
+//! The guest's TPM: its registers, and the way of a command to the engine in the service.
+//!
+//! The VP that starts a command takes it on: it copies the command out, lets the service run for at
+//! most [`SLICE`] at a time, and puts the response into the guest's buffer. Meanwhile its guest
+//! runs in turns with the service, and an interrupt puts the service aside at once.
+
+mod area;
+mod commands;
+mod event_log;
+mod exchange;
+mod measure;
+mod presence;
+mod service;
+mod start;
+
+use core::fmt;
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use device::{Device, Instant};
+use memory::{Gpa, GuestMemory};
+use platform_api::{Host, Platform};
+use spin::Mutex;
+use tpm::MAX_COMMAND;
+use tpm_crb::{Effect, TpmCrb};
+
+use crate::machine::Machine;
+use crate::mailbox::Away;
+use crate::vp::VirtualProcessor;
+
+pub(crate) use area::Area;
+pub(crate) use event_log::EventLog;
+pub(crate) use measure::Measured;
+
+use exchange::{Exchange, Task};
+use service::Engine;
+
+/// The longest time that a guest waits for the service, in nanoseconds, and the least that it gets
+/// in between.
+const SLICE: u64 = 1_000_000;
+/// Bytes of a command's header (TPM 2.0 library specification, Part 1, 18.3).
+const HEADER: usize = 10;
+
+/// Why there is no TPM to work with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TpmError {
+    /// The platform has no random numbers that keys could be made of.
+    Entropy,
+    /// The low RAM has no room for the buffers.
+    NoRoom,
+    /// The engine has failed: our fault. A crash record was written.
+    Failed,
+    /// The engine refused a command of ours with this code: our fault.
+    Refused(u32),
+    /// The host did not deliver a file again that is to be measured.
+    HostRead,
+}
+
+impl fmt::Display for TpmError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Entropy => f.write_str(
+                "the VM's CPU has no random numbers (RDSEED, RDRAND) that a TPM's keys could be \
+                 made of: choose another CPU model, or `paravane run --no-tpm`",
+            ),
+            Self::NoRoom => f.write_str("the VM's low RAM has no room for the TPM's buffers"),
+            Self::Failed => f.write_str("the TPM has failed"),
+            Self::Refused(code) => write!(f, "the TPM refused our own command: {code:#x}"),
+            Self::HostRead => f.write_str("the host did not deliver a file that is measured"),
+        }
+    }
+}
+
+impl core::error::Error for TpmError {}
+
+/// The TPM, as all VPs share it.
+#[derive(Debug)]
+pub(crate) struct VirtualTpm {
+    pub(crate) area: Area,
+    crb: Mutex<TpmCrb>,
+    exchange: Exchange,
+    engine: Mutex<Engine>,
+    /// The command that runs is to end early.
+    canceled: AtomicBool,
+}
+
+impl VirtualTpm {
+    /// The TPM whose guest memory is `area`; there is no engine until the guest is started.
+    pub(crate) fn new(area: Area) -> Self {
+        Self {
+            area,
+            crb: Mutex::new(TpmCrb::new(area.buffers())),
+            exchange: Exchange::new(),
+            engine: Mutex::new(Engine::default()),
+            canceled: AtomicBool::new(false),
+        }
+    }
+
+    /// The registers after power-on.
+    fn reset_registers(&self, now: Instant) {
+        self.crb.lock().reset(now);
+    }
+
+    /// Reads registers.
+    pub(crate) fn read(&self, offset: u16, bytes: &mut [u8]) {
+        let crb = self.crb.lock();
+        for (at, part) in (offset..).step_by(8).zip(bytes.chunks_mut(8)) {
+            let value = crb.read(at, part.len() as u8).to_le_bytes();
+            for (to, from) in part.iter_mut().zip(value) {
+                *to = from;
+            }
+        }
+    }
+
+    /// Writes registers. True if the service has got a command from `memory` for it: the VP is to
+    /// let it run.
+    pub(crate) fn write(&self, offset: u16, bytes: &[u8], memory: &impl GuestMemory) -> bool {
+        let mut crb = self.crb.lock();
+        let mut started = false;
+        for (at, part) in (offset..).step_by(8).zip(bytes.chunks(8)) {
+            let mut word = [0; 8];
+            for (to, from) in word.iter_mut().zip(part) {
+                *to = *from;
+            }
+            match crb.write(at, part.len() as u8, u64::from_le_bytes(word)) {
+                Some(Effect::Execute { locality }) => started |= self.start(locality, memory),
+                Some(Effect::Cancel) => self.canceled.store(true, Ordering::Release),
+                None => {}
+            }
+        }
+        started
+    }
+
+    /// Copies the command out and hands it to the service. The header's length only says how much
+    /// is copied: the engine holds it against what it gets.
+    fn start(&self, locality: u8, memory: &impl GuestMemory) -> bool {
+        self.canceled.store(false, Ordering::Release);
+        let command = self.area.buffers().command;
+        self.exchange.submit(Task::Execute { locality }, |bytes| {
+            let mut header = [0; HEADER];
+            // The buffer is RAM: the area was cut out of the guest's.
+            let _ = memory.read(Gpa(command), &mut header);
+            let [_, _, a, b, c, d, ..] = header;
+            let length = u32::from_be_bytes([a, b, c, d]) as usize;
+            bytes.resize(length.clamp(HEADER, MAX_COMMAND), 0);
+            let _ = memory.read(Gpa(command), bytes);
+        })
+    }
+
+    /// Puts the response where the guest looks for it. True if there is one by now, or if there
+    /// will be none.
+    fn finish(&self, lives: bool, memory: &impl GuestMemory) -> bool {
+        let response = self.area.buffers().response;
+        let outcome = self.exchange.collect(|bytes| {
+            let mut crb = self.crb.lock();
+            if crb.complete() {
+                let _ = memory.write(Gpa(response), bytes);
+            }
+        });
+        match outcome {
+            Some(Ok(())) => true,
+            Some(Err(_)) => {
+                self.crb.lock().fail();
+                true
+            }
+            None if lives => false,
+            None => {
+                self.crb.lock().fail();
+                true
+            }
+        }
+    }
+}
+
+impl<P: Platform> VirtualProcessor<P> {
+    /// Takes a command on that this VP has just started.
+    pub(crate) fn take_on_service(&mut self) {
+        self.serving = true;
+        self.run_service(SLICE);
+    }
+
+    /// After an interrupt of the host: the service's turn, if it is due.
+    pub(crate) fn continue_service(&mut self) {
+        if self.serving && self.machine.host().tsc() >= self.next_slice {
+            self.run_service(SLICE);
+        }
+    }
+
+    /// Lets the service run for at most so many nanoseconds, and no longer than to the next
+    /// deadline; any interrupt of the host ends it, too.
+    pub(crate) fn run_service(&mut self, nanos: u64) {
+        let Some(tpm) = &self.machine.tpm else { return };
+        if !self.mailbox().leave(Away::Asleep) {
+            return;
+        }
+        let host = self.machine.host();
+        let slice = self.machine.clock.ticks(nanos);
+        let end = host.tsc().saturating_add(slice);
+        let end = self.first_deadline().map_or(end, |first| first.min(end));
+        self.armed = Some(end);
+        host.set_timer(self.armed);
+        let lives = host.run_service();
+        self.mailbox().come_back();
+        self.serving = !tpm.finish(lives, self.machine.platform.memory());
+        let pause = self.machine.clock.ticks(SLICE);
+        self.next_slice = host.tsc().saturating_add(pause);
+        self.timer_changed = true;
+        self.check_timers();
+    }
+
+    /// Whether an idle VP has the service to run. It does then, as long as nothing comes in.
+    pub(crate) fn serves_while_idle(&mut self) -> bool {
+        if self.serving {
+            self.run_service(u64::MAX);
+        }
+        self.serving
+    }
+}
+
+impl<P: Platform> Machine<P> {
+    /// What the service does each time it is resumed: the task that waits, if one does.
+    pub fn serve(&self) {
+        if let Some(tpm) = &self.tpm {
+            tpm.serve(self);
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! The physical presence interface: what the guest asked of the firmware for the next start.
+//!
+//! The guest's ACPI code leaves a request in the TPM's area. After a reset the paravisor performs
+//! it with the platform's authorization, and leaves what came of it. The source is the TCG PC Client
+//! Platform Physical Presence Interface Specification 1.30, section 2 with table 2.
+
+use memory::{Gpa, GuestMemory};
+use platform_api::Platform;
+use tables::presence::{CLEAR, LAST, PARAMETER, REQUEST, RESPONSE, SET_PCR_BANKS, USER_ABORT};
+
+use super::exchange::Task;
+use super::{TpmError, VirtualTpm, commands};
+use crate::machine::Machine;
+
+/// Bits of the parameter of SET_PCR_BANKS (PPI, table 3, as TCG_EFI 1.0, 6.4 numbers them).
+const BANK_BITS: [(u16, u32); 3] = [(0x0004, 1 << 0), (0x000b, 1 << 1), (0x000c, 1 << 2)];
+
+/// A request, checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Operation {
+    Clear,
+    SetBanks([(u16, bool); BANK_BITS.len()]),
+}
+
+impl Operation {
+    /// Nothing for what is not known, and for a selection that would leave no bank.
+    fn of_request(request: u32, parameter: u32) -> Option<Self> {
+        if CLEAR.contains(&request) {
+            return Some(Self::Clear);
+        }
+        let known = BANK_BITS.iter().fold(0, |bits, (_, bit)| bits | bit);
+        let sensible = parameter != 0 && parameter & !known == 0;
+        let banks = BANK_BITS.map(|(algorithm, bit)| (algorithm, parameter & bit != 0));
+        (request == SET_PCR_BANKS && sensible).then_some(Self::SetBanks(banks))
+    }
+}
+
+impl<P: Platform> Machine<P> {
+    /// Performs what the guest left, right after TPM2_Startup.
+    pub(super) fn perform_request(&self, tpm: &VirtualTpm) -> Result<(), TpmError> {
+        let request = self.presence_word(tpm, REQUEST);
+        if request == 0 {
+            return Ok(());
+        }
+        let operation = Operation::of_request(request, self.presence_word(tpm, PARAMETER));
+        let code = match operation {
+            None => USER_ABORT,
+            Some(operation) => self.perform(tpm, operation)?,
+        };
+        for (offset, value) in [(REQUEST, 0), (PARAMETER, 0), (LAST, request), (RESPONSE, code)] {
+            let gpa = Gpa(tpm.area.presence() + offset);
+            // The area is RAM.
+            let _ = self.platform.memory().write(gpa, &value.to_le_bytes());
+        }
+        Ok(())
+    }
+
+    /// The TPM's response code.
+    fn perform(&self, tpm: &VirtualTpm, operation: Operation) -> Result<u32, TpmError> {
+        let command = match operation {
+            Operation::Clear => commands::clear(),
+            Operation::SetBanks(banks) => commands::allocate(&banks),
+        };
+        let response = self.call_tpm(tpm, Task::Execute { locality: 0 }, &command)?;
+        if let Operation::SetBanks(_) = operation {
+            self.power_on_tpm(tpm)?;
+        }
+        Ok(commands::code(&response))
+    }
+
+    fn presence_word(&self, tpm: &VirtualTpm, offset: u64) -> u32 {
+        let mut word = [0; 4];
+        let _ = self.platform.memory().read(Gpa(tpm.area.presence() + offset), &mut word);
+        u32::from_le_bytes(word)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_known_and_leaves_a_bank_is_performed() {
+        for request in CLEAR {
+            assert_eq!(Operation::of_request(request, 0), Some(Operation::Clear));
+        }
+        let banks = [(4, false), (11, true), (12, true)];
+        assert_eq!(Operation::of_request(23, 0b110), Some(Operation::SetBanks(banks)));
+        for (request, parameter) in [(23, 0), (23, 0b1000), (23, u32::MAX), (1, 0), (24, 2)] {
+            assert_eq!(Operation::of_request(request, parameter), None, "{request} {parameter}");
+        }
+    }
+}

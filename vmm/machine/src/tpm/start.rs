@@ -1,0 +1,113 @@
+//! What the paravisor does with the TPM before the guest's first instruction.
+//!
+//! As firmware does: power on or reset, TPM2_Startup, what the physical presence interface was
+//! asked for, measurements, and last the platform hierarchy is closed.
+
+use alloc::vec::Vec;
+
+use core::sync::atomic::Ordering;
+
+use memory::{Gpa, GuestMemory};
+use platform_api::{Host, Platform};
+use zeroize::Zeroizing;
+
+use super::commands::{self, Command};
+use super::exchange::Task;
+use super::{Measured, TpmError, VirtualTpm};
+use crate::machine::Machine;
+
+/// TPM_ALG_SHA1, TPM_ALG_SHA256, TPM_ALG_SHA384: the banks that there are, and whether a new TPM
+/// has them on.
+const BANKS: [(u16, bool); 3] = [(0x0004, false), (0x000b, true), (0x000c, false)];
+/// Bytes of the platform's authorization value.
+const PLATFORM_AUTH: usize = 32;
+
+impl<P: Platform> Machine<P> {
+    /// Starts the TPM with the guest, if the guest has one; `measured` is what gets into its PCRs.
+    pub(crate) fn start_tpm(&self, measured: &[Measured<'_, P>]) -> Result<(), TpmError> {
+        let Some(tpm) = &self.tpm else { return Ok(()) };
+        let memory = self.platform.memory();
+        let is_new = self.starts.load(Ordering::Relaxed) == 0;
+        self.power_on_tpm(tpm)?;
+        if is_new {
+            // What the area held is the host's, or nobody's.
+            let area = tpm.area.range();
+            memory.zero(Gpa(area.start), area.length).map_err(|_| TpmError::NoRoom)?;
+            self.command_tpm(tpm, &commands::allocate(&BANKS))?;
+            // A new selection takes effect with the next reset (Part 3, 22.5.1).
+            self.power_on_tpm(tpm)?;
+        } else {
+            self.perform_request(tpm)?;
+        }
+        let log = self.measure(tpm, measured)?;
+        let room = tpm.area.log();
+        memory.zero(Gpa(room.start), room.length).map_err(|_| TpmError::NoRoom)?;
+        memory.write(Gpa(room.start), log.bytes()).map_err(|_| TpmError::NoRoom)?;
+        self.close_platform(tpm)
+    }
+
+    /// _TPM_Init, then TPM2_Startup(CLEAR).
+    pub(super) fn power_on_tpm(&self, tpm: &VirtualTpm) -> Result<(), TpmError> {
+        self.call_tpm(tpm, Task::Init, &Command::default())?;
+        self.command_tpm(tpm, &commands::startup())?;
+        Ok(())
+    }
+
+    /// Gives the platform hierarchy an authorization value that nobody knows (TCG PC Client Platform
+    /// Firmware Profile 1.05, 4.6).
+    fn close_platform(&self, tpm: &VirtualTpm) -> Result<(), TpmError> {
+        let mut value = Zeroizing::new([0; PLATFORM_AUTH]);
+        if !self.host().entropy(&mut value[..]) {
+            return Err(TpmError::Entropy);
+        }
+        self.command_tpm(tpm, &commands::set_platform_auth(&value[..]))?;
+        Ok(())
+    }
+
+    /// Has the service run a command that must succeed. Its response.
+    pub(super) fn command_tpm(
+        &self,
+        tpm: &VirtualTpm,
+        command: &Command,
+    ) -> Result<Vec<u8>, TpmError> {
+        let response = self.call_tpm(tpm, Task::Execute { locality: 0 }, command)?;
+        commands::succeeded(&response)?;
+        Ok(response)
+    }
+
+    /// Has the service do a task while no guest runs.
+    pub(super) fn call_tpm(
+        &self,
+        tpm: &VirtualTpm,
+        task: Task,
+        command: &Command,
+    ) -> Result<Vec<u8>, TpmError> {
+        if !tpm.exchange.submit(task, |bytes| bytes.extend_from_slice(command)) {
+            return Err(TpmError::Failed);
+        }
+        loop {
+            let lives = self.host().run_service();
+            if let Some(outcome) = tpm.exchange.collect(<[u8]>::to_vec) {
+                return outcome;
+            }
+            if !lives {
+                return Err(TpmError::Failed);
+            }
+        }
+    }
+
+    /// The machine is reset: the command that runs is cancelled, its response lost. The registers
+    /// are as after power-on; the engine follows when the guest starts.
+    pub(crate) fn reset_tpm(&self) {
+        let Some(tpm) = &self.tpm else { return };
+        tpm.canceled.store(true, Ordering::Release);
+        while tpm.exchange.is_busy() {
+            let lives = self.host().run_service();
+            if tpm.exchange.collect(|_| ()).is_some() || !lives {
+                break;
+            }
+        }
+        tpm.canceled.store(false, Ordering::Release);
+        tpm.reset_registers(self.now());
+    }
+}
