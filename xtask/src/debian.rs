@@ -13,7 +13,7 @@ use crate::setup::Machine;
 use crate::sources;
 
 /// The kernel for clouds: small, with all that a VM needs built in.
-const KERNEL: &str = "linux-image-cloud-amd64";
+pub const KERNEL: &str = "linux-image-cloud-amd64";
 
 /// Says, in a suite's folder, that its lists are there.
 const LISTS_COMPLETE: &str = "apt/complete";
@@ -50,6 +50,30 @@ pub fn own_suite() -> Result<String> {
 
 /// A file out of a package: from the cache, or else from the mirror.
 fn fetch(suite: &str, package: &str, name: &str, wanted: impl Fn(&str) -> bool) -> Result<PathBuf> {
+    cached(suite, package, name, |tree, file| {
+        let found = find(tree, &wanted).with_context(|| format!("{package} has no {name}"))?;
+        // Whole: another run sees the file only when it is complete.
+        fs::rename(&found, file).with_context(|| file.display().to_string())
+    })
+}
+
+/// A file that `make` makes of a package's tree: from the cache, or else from the mirror.
+pub fn derived(
+    suite: &str,
+    package: &str,
+    name: &str,
+    make: impl Fn(&Path) -> Result<Vec<u8>>,
+) -> Result<PathBuf> {
+    cached(suite, package, name, |tree, file| place::write_whole(file, &make(tree)?))
+}
+
+/// The file `name` in a suite's folder of the cache; `make` puts it there, out of a package's tree.
+fn cached(
+    suite: &str,
+    package: &str,
+    name: &str,
+    make: impl Fn(&Path, &Path) -> Result<()>,
+) -> Result<PathBuf> {
     let folder = place::cache().join(suite);
     let file = folder.join(name);
     if file.exists() {
@@ -60,16 +84,15 @@ fn fetch(suite: &str, package: &str, name: &str, wanted: impl Fn(&str) -> bool) 
         return Ok(file);
     }
     let work = tempfile::tempdir_in(&folder)?;
-    let download = || -> Result<(String, PathBuf)> {
+    let download = || -> Result<PathBuf> {
         let apt = Apt::new(suite, &folder)?;
         let real = apt.real_name(package)?;
         eprintln!("xtask: downloads {real} of Debian {suite}");
-        let archive = apt.download(&real, work.path())?;
-        Ok((real, archive))
+        apt.download(&real, work.path())
     };
     // Old lists name packages that the mirror has dropped: then new ones are fetched, once.
     let had_lists = folder.join(LISTS_COMPLETE).exists();
-    let (real, archive) = download().or_else(|error| {
+    let archive = download().or_else(|error| {
         if !had_lists {
             return Err(error);
         }
@@ -78,12 +101,10 @@ fn fetch(suite: &str, package: &str, name: &str, wanted: impl Fn(&str) -> bool) 
     })?;
     let tree = work.path().join("tree");
     output(Command::new("dpkg-deb").arg("-x").arg(&archive).arg(&tree))?;
-    let found = find(&tree, &wanted).with_context(|| format!("{real} has no file for {name}"))?;
     // Its version, for whoever asks what was tested.
     let version = archive.file_name().unwrap_or_default().to_string_lossy().into_owned();
     place::write_whole(&folder.join(format!("{name}.from")), version.as_bytes())?;
-    // The last step, and whole: another run sees the file only when it is complete.
-    fs::rename(&found, &file).with_context(|| file.display().to_string())?;
+    make(&tree, &file)?;
     Ok(file)
 }
 

@@ -50,6 +50,11 @@ pub fn environment(long: bool) -> Result<Environment> {
         other_kernels,
         memtest: debian::memtest(&own).map_err(text),
         kexec: userspace::initrd(&own, userspace::KEXEC).map_err(text),
+        tpm: userspace::initrd(&own, userspace::TPM).map_err(text),
+        modules: SUITES
+            .iter()
+            .map(|suite| ((*suite).to_owned(), userspace::modules(suite).map_err(text)))
+            .collect(),
         budgets: Budgets::read()?.all(),
         long,
     };

@@ -24,6 +24,32 @@ pub struct Flavour {
 /// Starts a kernel from a running one.
 pub const KEXEC: Flavour = Flavour { name: "kexec", packages: &["kexec-tools"] };
 
+/// Uses a TPM: its tools, disk encryption, OpenSSL's provider.
+pub const TPM: Flavour = Flavour {
+    name: "tpm",
+    packages: &[
+        "tpm2-tools",
+        "libtss2-tcti-device0",
+        "cryptsetup-bin",
+        "systemd",
+        "libtss2-rc0",
+        "openssl",
+        "tpm2-openssl",
+    ],
+};
+
+/// What of a kernel's modules a guest with a TPM may need: drivers of the TPM, encrypted disks.
+const MODULES: [&str; 8] = [
+    "arch/x86/crypto/",
+    "crypto/",
+    "drivers/block/loop.ko",
+    "drivers/char/hw_random/rng-core.ko",
+    "drivers/char/tpm/",
+    "drivers/md/dm-",
+    "lib/",
+    "security/keys/",
+];
+
 /// Folders that are links since Debian merged them into `/usr`.
 const MERGED: [&str; 4] = ["bin", "sbin", "lib", "lib64"];
 /// What a guest without people needs not.
@@ -67,6 +93,44 @@ pub fn initrd(suite: &str, flavour: Flavour) -> Result<PathBuf> {
     place::write_whole(&file, &archive.finish())?;
     place::write_whole(&note, wanted.as_bytes())?;
     Ok(file)
+}
+
+/// Those modules of a suite's kernel, as an archive to be put behind an initrd. Nothing lists what
+/// they depend on: the guest's `depmod` does that.
+pub fn modules(suite: &str) -> Result<PathBuf> {
+    debian::derived(suite, debian::KERNEL, "modules", |tree| {
+        let mut archive = Archive::new();
+        for top in ["lib", "usr/lib"] {
+            let versions = fs::read_dir(tree.join(top).join("modules"));
+            for version in versions.into_iter().flatten() {
+                let folder = version?.path().join("kernel");
+                add_modules(&mut archive, tree, &folder, &folder)?;
+            }
+        }
+        Ok(archive.finish())
+    })
+}
+
+/// Adds the wanted modules of a folder of the tree.
+fn add_modules(archive: &mut Archive, tree: &Path, kernel: &Path, folder: &Path) -> Result<()> {
+    let mut paths: Vec<_> =
+        fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
+    paths.sort();
+    for path in paths {
+        let name = path.strip_prefix(kernel)?.to_string_lossy().into_owned();
+        // Older suites have their modules in /lib, which is a link in a merged user space.
+        let below = path.strip_prefix(tree)?.to_string_lossy().into_owned();
+        let place = if below.starts_with("usr/") { below } else { format!("usr/{below}") };
+        if path.is_dir() {
+            let open = name.clone() + "/";
+            if MODULES.iter().any(|wanted| open.starts_with(wanted) || wanted.starts_with(&open)) {
+                add_modules(archive, tree, kernel, &path)?;
+            }
+        } else if MODULES.iter().any(|wanted| name.starts_with(wanted)) {
+            archive.file(&place, 0o644, &fs::read(&path)?);
+        }
+    }
+    Ok(())
 }
 
 /// Takes all packages' files out into one tree. Nothing of a package is run.

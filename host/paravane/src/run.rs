@@ -316,6 +316,10 @@ impl<'a> Vm<'a> {
 
     /// Says what has not been said yet.
     fn explain(&self, end: &End, status: Option<ExitStatus>, accel: Accel) {
+        if !matches!(end, End::Failed(Failure::Crashed)) && !self.report.record.is_empty() {
+            eprintln!("paravane: a part of the paravisor crashed, a bug of ours; its record:");
+            eprint!("{}", symbolize::record(&self.report.record, &self.image));
+        }
         let End::Failed(failure) = end else { return };
         match failure {
             Failure::Crashed => self.explain_crash(),

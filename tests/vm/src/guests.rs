@@ -15,7 +15,7 @@ const ESCAPED: &str = "BROKEN OUT";
 const VIDEO: u64 = 10_000;
 
 /// A guest with a number of VPs; with or without the Hyper-V interface.
-const RUNS: [(&str, u32, bool); 17] = [
+const RUNS: [(&str, u32, bool); 20] = [
     ("wall", 1, true),
     ("wall", 2, true),
     ("wall", 4, false),
@@ -27,6 +27,9 @@ const RUNS: [(&str, u32, bool); 17] = [
     ("interrupts", 8, true),
     ("interrupts", 2, false),
     ("liveness", 2, true),
+    ("tpm", 1, true),
+    ("tpm", 2, true),
+    ("tpm", 4, false),
     ("modes", 1, true),
     ("modes", 1, false),
     ("policy", 1, true),

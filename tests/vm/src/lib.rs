@@ -11,6 +11,7 @@ mod guests;
 mod kernels;
 mod life;
 mod machine;
+mod tpm;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -42,6 +43,10 @@ pub struct Environment {
     pub memtest: Result<PathBuf, String>,
     /// A Debian user space with kexec-tools, or why there is none.
     pub kexec: Result<PathBuf, String>,
+    /// A Debian user space that uses a TPM, or why there is none.
+    pub tpm: Result<PathBuf, String>,
+    /// Modules of each suite's kernel, as an archive to be put behind an initrd.
+    pub modules: Vec<(String, Result<PathBuf, String>)>,
     /// The numbers of `budgets.toml`.
     pub budgets: Vec<(String, f64)>,
     /// Whether tests that take minutes run too.
@@ -122,6 +127,7 @@ pub fn run(environment: &Environment, filter: Option<&str>, workers: usize) -> T
         life::tests(),
         machine::tests(),
         kernels::tests(environment),
+        tpm::tests(environment),
         budgets::tests(),
     ];
     let wanted = |test: &Test| filter.is_none_or(|filter| test.name.contains(filter));

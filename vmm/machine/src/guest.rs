@@ -4,17 +4,18 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use loader::{Entry, GuestMemory as LoaderMemory, LoadError, Mode, Request, TransferError};
-use memory::{Gpa, GuestMemory};
+use memory::{Gpa, GuestMemory, RamMap};
 use platform_api::{Control, Host, Platform, Segment, SegmentRegister, VpState, gpr};
 use tables::{BuildError, MachineDescription, Pci, PowerPorts, Range, SerialPort};
 
 use crate::chipset::{ECAM_BASE, PM_BASE};
 use crate::files::FileSource;
-use crate::machine::{Machine, top_of_low_ram};
+use crate::machine::Machine;
 use crate::tpm::{Measured, TpmError};
 use crate::vp::VirtualProcessor;
 
-/// Room for the ACPI tables at the top of the RAM below us and the TPM's area.
+/// Room for the ACPI tables at the top of the RAM below 4 GiB; the paravisor itself lies behind, or
+/// nothing.
 const TABLES_ROOM: u64 = 64 << 10;
 /// There is one bus.
 const LAST_BUS: u8 = 0;
@@ -58,6 +59,14 @@ impl fmt::Display for GuestError {
 }
 
 impl core::error::Error for GuestError {}
+
+/// Where the ACPI tables go.
+pub(crate) fn tables_place(ram: &RamMap) -> u64 {
+    const FOUR_GIB: u64 = 1 << 32;
+    let low = ram.ranges().iter().rfind(|range| range.end() <= FOUR_GIB);
+    let top = low.map_or(0, |range| range.end() & !0xfff);
+    top.saturating_sub(TABLES_ROOM)
+}
 
 /// A guest that lies in memory.
 pub(crate) struct Loaded {
@@ -120,13 +129,12 @@ impl<P: Platform> Machine<P> {
             .collect();
         let apic_ids: Vec<u32> = (0..self.vps()).collect();
         let area = self.tpm.as_ref().map(|tpm| tpm.area.range());
-        let top = area.map_or_else(|| top_of_low_ram(self.ram()), |area| area.start);
         let reserved: Vec<Range> = area.into_iter().chain([own]).collect();
         let serial = [SerialPort { port: 0x3f8, irq: 4 }, SerialPort { port: 0x2f8, irq: 3 }];
         tables::build(&MachineDescription {
             ram: &ram,
             reserved: &reserved,
-            tables: top.saturating_sub(TABLES_ROOM),
+            tables: tables_place(self.ram()),
             apic_ids: &apic_ids,
             io_apic_id: 0,
             serial_ports: &serial,

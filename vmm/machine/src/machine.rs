@@ -16,6 +16,7 @@ use wire::Config;
 use crate::chipset::{Access, Chipset};
 use crate::clock::Clock;
 use crate::files::GuestFiles;
+use crate::guest::tables_place;
 use crate::lifecycle::Lifecycle;
 use crate::mailbox::Mailbox;
 use crate::tpm::{Area, VirtualTpm};
@@ -85,7 +86,7 @@ impl<P: Platform> Machine<P> {
             start_ticks: AtomicU64::new(0),
             started: AtomicU64::new(0),
             kick_cost: AtomicU64::new(0),
-            tpm: config.tpm.then(|| VirtualTpm::new(Area::below(top_of_low_ram(platform.ram())))),
+            tpm: config.tpm.then(|| VirtualTpm::new(Area::below(tables_place(platform.ram())))),
         };
         machine.restart_clocks();
         machine
@@ -140,13 +141,6 @@ impl<P: Platform> Machine<P> {
     pub(crate) fn vps(&self) -> u32 {
         self.mailboxes.len() as u32
     }
-}
-
-/// Where the RAM below 4 GiB ends, in whole pages: the paravisor itself lies behind, or nothing.
-pub(crate) fn top_of_low_ram(ram: &RamMap) -> u64 {
-    const FOUR_GIB: u64 = 1 << 32;
-    let low = ram.ranges().iter().rfind(|range| range.end() <= FOUR_GIB);
-    low.map_or(0, |range| range.end() & !0xfff)
 }
 
 fn hyperv_clock(clock: &Clock) -> hyperv::Clock {

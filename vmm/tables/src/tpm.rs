@@ -8,8 +8,8 @@ use crate::{Range, dsdt::memory, dsdt::resources};
 use acpi_tables::Aml;
 use acpi_tables::aml::{
     Arg, BufferData, DeRefOf, Device, Equal, Field, FieldAccessType, FieldEntry, FieldLockRule,
-    FieldUpdateRule, GreaterEqual, If, Index, Local, Method, Name, ONE, OpRegion, OpRegionSpace,
-    Package, Path, Return, Store, ZERO, Zero,
+    FieldUpdateRule, GreaterEqual, GreaterThan, If, Index, Local, Method, Name, ONE, OpRegion,
+    OpRegionSpace, Package, Path, Return, SizeOf, Store, ZERO, Zero,
 };
 use alloc::vec::Vec;
 
@@ -94,14 +94,15 @@ pub(crate) fn device(tpm: &Tpm) -> Vec<u8> {
     let fields = Field::new("PPIR".into(), access, lock, update, words);
     let confirmations = confirmations();
     let confirmations = Name::new("CONF".into(), &confirmations);
-    let pending = Package::new(Vec::from([&ZERO as &dyn Aml, &ZERO]));
-    let pending = Name::new("PEND".into(), &pending);
-    let response = Package::new(Vec::from([&ZERO as &dyn Aml, &ZERO, &ZERO]));
-    let response = Name::new("RESP".into(), &response);
+    let two = Package::new(Vec::from([&ZERO as &dyn Aml, &ZERO]));
+    let three = Package::new(Vec::from([&ZERO as &dyn Aml, &ZERO, &ZERO]));
+    let pending = Name::new("PEND".into(), &two);
+    let pending_2 = Name::new("PND2".into(), &three);
+    let response = Name::new("RESP".into(), &three);
     let mut bytes = Vec::new();
     let mut children =
         Vec::from([&hid as &dyn Aml, &status, &crs, &region, &fields, &confirmations]);
-    children.extend([&pending as &dyn Aml, &response]);
+    children.extend([&pending as &dyn Aml, &pending_2, &response]);
     let method = Raw(specific_method());
     children.push(&method);
     Device::new("TPM0".into(), children).to_aml_bytes(&mut bytes);
@@ -163,19 +164,16 @@ fn specific_method() -> Vec<u8> {
     let functions = BufferData::new(Vec::from([0xFF, 0x01]));
     let none = BufferData::new(Vec::from([0]));
     let pending = all(&[
-        &Store::new(&Index::new(&NO_TARGET, &Path::new("PEND"), &ONE), &Path::new("PPRQ")),
-        &give(&Path::new("PEND")),
+        // The second revision of the function tells the parameter, too.
+        &when(&Equal::new(&Arg(1), &2_u8), &filled("PND2", &["PPRQ", "PPRM"])),
+        &filled("PEND", &["PPRQ"]),
     ]);
-    let response = all(&[
-        &Store::new(&Index::new(&NO_TARGET, &Path::new("RESP"), &ONE), &Path::new("PPLO")),
-        &Store::new(&Index::new(&NO_TARGET, &Path::new("RESP"), &2_u8), &Path::new("PPRS")),
-        &give(&Path::new("RESP")),
-    ]);
+    let response = filled("RESP", &["PPLO", "PPRS"]);
     let confirmation = all(&[&operation(&ZERO), &give(&Local(1))]);
     let body = all(&[
         &function(0, &give(&functions)),
         &function(1, &give(&VERSION)),
-        &function(2, &submit(&ZERO)),
+        &function(2, &submit(&aml(&Store::new(&Path::new("PPRM"), &ZERO)))),
         &function(3, &pending),
         &function(4, &give(&REBOOT)),
         &function(5, &response),
@@ -190,9 +188,24 @@ fn specific_method() -> Vec<u8> {
     aml(&Method::new("_DSM".into(), 4, true, children)).0
 }
 
-/// `Arg3[1]`.
+/// Gives the package `name`, whose elements from the second on become those of the fields.
+fn filled(name: &str, fields: &[&str]) -> Raw {
+    let package = Path::new(name);
+    let mut parts = Vec::new();
+    for (place, field) in (1_u8..).zip(fields) {
+        let element = Index::new(&NO_TARGET, &package, &place);
+        parts.extend(aml(&Store::new(&element, &Path::new(field))).0);
+    }
+    parts.extend(give(&package).0);
+    Raw(parts)
+}
+
+/// Keeps `Arg3[1]`, or zero where there is none.
 fn parameter() -> Raw {
-    aml(&DeRefOf::new(&Index::new(&NO_TARGET, &Arg(3), &ONE)))
+    let word = Path::new("PPRM");
+    let second = aml(&DeRefOf::new(&Index::new(&NO_TARGET, &Arg(3), &ONE)));
+    let is_there = aml(&GreaterThan::new(&SizeOf::new(&Arg(3)), &ONE));
+    all(&[&Store::new(&word, &ZERO), &when(&is_there, &aml(&Store::new(&word, &second)))])
 }
 
 /// `Local0 = Arg3[0]`, `Local1` its confirmation, or `refusal` for an operation without a number
@@ -205,13 +218,13 @@ fn operation(refusal: &dyn Aml) -> Raw {
 }
 
 /// Notes an operation for the next start: 0 if it is noted, 1 if it is not implemented.
-fn submit(parameter: &dyn Aml) -> Raw {
+fn submit(keep_parameter: &Raw) -> Raw {
     let unknown = when(&Equal::new(&Local(1), &ZERO), &give(&ONE));
     all(&[
         &operation(&ONE),
         &unknown,
         &Store::new(&Path::new("PPRQ"), &Local(0)),
-        &Store::new(&Path::new("PPRM"), parameter),
+        keep_parameter,
         &give(&ZERO),
     ])
 }

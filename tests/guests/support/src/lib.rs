@@ -18,6 +18,7 @@ mod processor;
 mod report;
 pub mod smp;
 pub mod time;
+pub mod tpm;
 
 pub use apic::{Apic, icr};
 pub use attempt::{

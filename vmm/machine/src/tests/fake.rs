@@ -28,6 +28,22 @@ pub(crate) struct FakeHost {
     pub(crate) typed: [Mutex<VecDeque<u8>>; 2],
     pub(crate) full: AtomicBool,
     pub(crate) reports: Mutex<Vec<String>>,
+    pub(crate) service: Mutex<Service>,
+}
+
+/// The service.
+#[derive(Default)]
+pub(crate) struct Service {
+    /// What it does; none when it has failed.
+    pub(crate) work: Option<Box<dyn Fn() + Send>>,
+    /// How many times it will be put aside before it has done anything.
+    pub(crate) held_back: u32,
+}
+
+impl std::fmt::Debug for Service {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Service({})", self.held_back)
+    }
 }
 
 impl Host for FakeHost {
@@ -77,6 +93,17 @@ impl Host for FakeHost {
         !self.full.load(Ordering::SeqCst)
     }
     fn run_service(&self) -> bool {
+        let work = {
+            let mut service = self.service.lock().unwrap();
+            if service.held_back > 0 {
+                service.held_back -= 1;
+                return true;
+            }
+            service.work.take()
+        };
+        let Some(work) = work else { return false };
+        work();
+        self.service.lock().unwrap().work = Some(work);
         true
     }
     fn leave_service(&self) {}

@@ -1,6 +1,7 @@
 //! What a guest, or someone at the host's end, sees of the machine.
 
 mod fake;
+mod tpm;
 
 use std::boxed::Box;
 use std::sync::atomic::Ordering;

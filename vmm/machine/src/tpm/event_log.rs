@@ -20,7 +20,9 @@ pub(crate) enum EventType {
     CrtmVersion = 0x8,
     /// How the platform is configured.
     PlatformConfigFlags = 0xa,
-    /// What is started next.
+    /// Something whose digest says it all; the event's data is a name.
+    CompactHash = 0xc,
+    /// What a boot loader loads or passes on.
     Ipl = 0xd,
 }
 

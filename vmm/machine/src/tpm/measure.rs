@@ -5,9 +5,11 @@
 //! | 0 | EV_S_CRTM_VERSION | the paravisor's name and version, UTF-16 with a terminator: the event's data |
 //! | 1 | EV_PLATFORM_CONFIG_FLAGS | the paravisor's configuration as text: the event's data |
 //! | 0–7 | EV_SEPARATOR | four zero bytes: the event's data |
-//! | 4 | EV_IPL `kernel` | the kernel's file |
-//! | 8 | EV_IPL `command line` | the command line |
-//! | 9 | EV_IPL `initrd` | the initrd's file, if there is one |
+//! | 4 | EV_COMPACT_HASH `kernel` | the kernel's file |
+//! | 8 | EV_IPL `kernel_cmdline: …` with a terminator | the command line, which the event's data shows |
+//! | 9 | EV_IPL `initrd` with a terminator | the initrd's file, if there is one |
+//!
+//! The last two are as GRUB has them, so that tools for its logs understand these.
 //!
 //! Files are hashed as they lie in guest memory, after they were loaded.
 
@@ -47,11 +49,13 @@ impl<P: Platform> Measured<'_, P> {
         }
     }
 
-    const fn name(&self) -> &'static [u8] {
+    fn event(&self) -> (EventType, Vec<u8>) {
         match self {
-            Self::Kernel(_) => b"kernel",
-            Self::CommandLine(_) => b"command line",
-            Self::Initrd(_) => b"initrd",
+            Self::Kernel(_) => (EventType::CompactHash, Vec::from(*b"kernel")),
+            Self::CommandLine(line) => {
+                (EventType::Ipl, [b"kernel_cmdline: ", *line, &[0]].concat())
+            }
+            Self::Initrd(_) => (EventType::Ipl, Vec::from(*b"initrd\0")),
         }
     }
 }
@@ -102,7 +106,8 @@ impl<P: Platform> Machine<P> {
                     Ok(())
                 }
             })?;
-            session.extend(what.pcr(), EventType::Ipl, &digests, what.name())?;
+            let (kind, data) = what.event();
+            session.extend(what.pcr(), kind, &digests, &data)?;
         }
         Ok(log)
     }
@@ -135,7 +140,7 @@ impl<P: Platform> Session<'_, P> {
     ) -> Result<(), TpmError> {
         // A log that is full would contradict the PCRs.
         if !self.log.add(pcr, kind, digests, data) {
-            return Err(TpmError::NoRoom);
+            return Err(TpmError::LogFull);
         }
         let parts: Vec<(u16, &[u8])> =
             digests.iter().map(|(bank, digest)| (*bank, digest.as_bytes())).collect();

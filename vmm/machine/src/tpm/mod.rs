@@ -47,6 +47,8 @@ pub enum TpmError {
     Entropy,
     /// The low RAM has no room for the buffers.
     NoRoom,
+    /// The event log is full: the command line alone can be that long.
+    LogFull,
     /// The engine has failed: our fault. A crash record was written.
     Failed,
     /// The engine refused a command of ours with this code: our fault.
@@ -63,6 +65,7 @@ impl fmt::Display for TpmError {
                  made of: choose another CPU model, or `paravane run --no-tpm`",
             ),
             Self::NoRoom => f.write_str("the VM's low RAM has no room for the TPM's buffers"),
+            Self::LogFull => f.write_str("the command line is too long for the TPM's event log"),
             Self::Failed => f.write_str("the TPM has failed"),
             Self::Refused(code) => write!(f, "the TPM refused our own command: {code:#x}"),
             Self::HostRead => f.write_str("the host did not deliver a file that is measured"),
@@ -157,17 +160,13 @@ impl VirtualTpm {
             }
         });
         match outcome {
-            Some(Ok(())) => true,
-            Some(Err(_)) => {
-                self.crb.lock().fail();
-                true
-            }
-            None if lives => false,
-            None => {
-                self.crb.lock().fail();
-                true
-            }
+            Some(Ok(())) => return true,
+            None if lives => return false,
+            Some(Err(_)) | None => {}
         }
+        log::error!("the TPM has failed: the guest goes on without it");
+        self.crb.lock().fail();
+        true
     }
 }
 

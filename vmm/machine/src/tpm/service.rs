@@ -4,11 +4,15 @@ use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
 
 use platform_api::{Host, Platform};
-use tpm::{Change, CommitError, Environment, OpenError, Tpm};
+use tpm::{Change, CommitError, Environment, OpenError, Progress, Tpm};
 
 use super::exchange::Task;
 use super::{TpmError, VirtualTpm};
 use crate::machine::Machine;
+
+/// Units of a key search between two looks at whether it is to end: half a millisecond on silicon,
+/// so that what is computed again after each look is little.
+const UNITS: u32 = 1_000;
 
 /// The engine, once there is one. Only the service locks it.
 #[derive(Debug, Default)]
@@ -50,7 +54,13 @@ impl Engine {
         world: &mut dyn Environment,
     ) -> Result<Vec<u8>, TpmError> {
         let tpm = self.0.as_mut().ok_or(TpmError::Failed)?;
-        Ok(tpm.execute(command, locality, world))
+        tpm.start(command, locality, world);
+        loop {
+            // Between two steps of a key search the engine looks whether it is to end.
+            if let Progress::Done(response) = tpm.work(UNITS, world) {
+                return Ok(response);
+            }
+        }
     }
 }
 

@@ -3,10 +3,16 @@
 #![no_std]
 #![no_main]
 
-use guest::{Apic, Report, cpu, println};
+use guest::{Apic, Report, cpu, ensure_eq, println, tpm};
 
 const ROUNDS: usize = 100;
 const TSC_DEADLINE: u32 = 0x6e0;
+/// TPM commands, from their start to their response.
+const COMMANDS: [(&str, &[u8]); 3] = [
+    ("tpm.pcr-extend", &tpm::PCR_EXTEND),
+    ("tpm.pcr-read", &tpm::PCR_READ),
+    ("tpm.get-random", &tpm::GET_RANDOM),
+];
 
 guest::main!(cost);
 
@@ -50,6 +56,22 @@ fn cost(report: &mut Report) {
             cpu::in8(0x92);
         }),
     );
+    for (name, command) in COMMANDS {
+        tpm::claim();
+        tpm::put(command);
+        print(
+            name,
+            empty,
+            measure(|| {
+                tpm::start();
+                while tpm::is_running() {}
+            }),
+        );
+        report.case(name, || {
+            ensure_eq!(tpm::response().code(), 0, "the response's code");
+            Ok(())
+        });
+    }
     report.case("cost", || Ok(()));
 }
 

@@ -1,0 +1,189 @@
+//! The TPM behind its registers, with a service that a test holds back or lets fail.
+
+use std::sync::atomic::Ordering;
+use std::vec::Vec;
+
+use memory::{Gpa, GuestMemory};
+use platform_api::{Exit, Platform};
+use tables::presence;
+use tpm_crb::registers::{CTRL_CANCEL, CTRL_REQ, CTRL_START, CTRL_STS, LOC_CTRL, Status};
+
+use super::fake::{Fake, Service};
+use super::{exit, machine};
+use crate::tpm::TpmError;
+use crate::vp::VirtualProcessor;
+
+const GET_RANDOM: [u8; 12] = [0x80, 1, 0, 0, 0, 12, 0, 0, 1, 0x7b, 0, 16];
+const MILLISECOND: u64 = 1_000_000;
+
+/// A VP whose machine has a TPM that has been started.
+fn started() -> VirtualProcessor<Fake> {
+    let vp = with_service();
+    vp.machine.start_tpm(&[]).unwrap();
+    vp.machine.starts.store(1, Ordering::Relaxed);
+    vp
+}
+
+fn with_service() -> VirtualProcessor<Fake> {
+    let vp = machine(1).remove(0);
+    let machine = vp.machine;
+    *machine.platform.host().service.lock().unwrap() =
+        Service { work: Some(std::boxed::Box::new(move || machine.serve())), ..Service::default() };
+    vp
+}
+
+fn service(vp: &VirtualProcessor<Fake>) -> std::sync::MutexGuard<'static, Service> {
+    vp.machine.platform.host().service.lock().unwrap()
+}
+
+/// Writes a register as the VP does.
+fn write(vp: &mut VirtualProcessor<Fake>, offset: u16, value: u32) {
+    let tpm = vp.machine.tpm.as_ref().unwrap();
+    if tpm.write(offset, &value.to_le_bytes(), vp.machine.platform.memory()) {
+        vp.take_on_service();
+    }
+}
+
+fn read(vp: &VirtualProcessor<Fake>, offset: u16) -> u32 {
+    let mut bytes = [0; 4];
+    vp.machine.tpm.as_ref().unwrap().read(offset, &mut bytes);
+    u32::from_le_bytes(bytes)
+}
+
+fn is_running(vp: &VirtualProcessor<Fake>) -> bool {
+    read(vp, CTRL_START) != 0
+}
+
+/// Has a command start.
+fn start(vp: &mut VirtualProcessor<Fake>, command: &[u8]) {
+    let buffer = vp.machine.tpm.as_ref().unwrap().area.buffers().command;
+    vp.machine.platform.memory().write(Gpa(buffer), command).unwrap();
+    write(vp, LOC_CTRL, 1);
+    write(vp, CTRL_REQ, 1);
+    write(vp, CTRL_START, 1);
+}
+
+fn response(vp: &VirtualProcessor<Fake>) -> Vec<u8> {
+    let buffer = vp.machine.tpm.as_ref().unwrap().area.buffers().response;
+    let mut header = [0; 10];
+    vp.machine.platform.memory().read(Gpa(buffer), &mut header).unwrap();
+    header.to_vec()
+}
+
+/// A word of the physical presence interface.
+fn word(vp: &VirtualProcessor<Fake>, offset: u64) -> u32 {
+    let gpa = Gpa(vp.machine.tpm.as_ref().unwrap().area.presence() + offset);
+    let mut bytes = [0; 4];
+    vp.machine.platform.memory().read(gpa, &mut bytes).unwrap();
+    u32::from_le_bytes(bytes)
+}
+
+fn request(vp: &VirtualProcessor<Fake>, operation: u32, parameter: u32) {
+    let page = vp.machine.tpm.as_ref().unwrap().area.presence();
+    for (offset, value) in [(presence::REQUEST, operation), (presence::PARAMETER, parameter)] {
+        vp.machine.platform.memory().write(Gpa(page + offset), &value.to_le_bytes()).unwrap();
+    }
+}
+
+/// The banks in the log's first event.
+fn logged_banks(vp: &VirtualProcessor<Fake>) -> u8 {
+    let log = vp.machine.tpm.as_ref().unwrap().area.log();
+    let mut bytes = [0; 64];
+    vp.machine.platform.memory().read(Gpa(log.start), &mut bytes).unwrap();
+    assert_eq!(&bytes[32..47], b"Spec ID Event03");
+    bytes[56]
+}
+
+#[test]
+fn a_short_command_is_done_when_its_start_returns() {
+    let mut vp = started();
+    start(&mut vp, &GET_RANDOM);
+    assert!(!is_running(&vp) && !vp.serving);
+    assert_eq!(response(&vp), [0x80, 1, 0, 0, 0, 28, 0, 0, 0, 0]);
+}
+
+#[test]
+fn the_service_and_a_busy_guest_take_turns_of_a_millisecond() {
+    let mut vp = started();
+    let host = vp.machine.platform.host();
+    service(&vp).held_back = 3;
+    start(&mut vp, &GET_RANDOM);
+    assert!(is_running(&vp) && vp.serving);
+    for _ in 0..2 {
+        let before = service(&vp).held_back;
+        // The guest's turn: an interrupt of another kind changes nothing.
+        exit(&mut vp, Exit::HostInterrupt);
+        assert_eq!(service(&vp).held_back, before);
+        assert_eq!(host.timer.lock().unwrap().unwrap(), vp.next_slice);
+        host.tsc.fetch_add(MILLISECOND, Ordering::SeqCst);
+        exit(&mut vp, Exit::HostInterrupt);
+    }
+    assert!(is_running(&vp), "put aside three times");
+    host.tsc.fetch_add(MILLISECOND, Ordering::SeqCst);
+    exit(&mut vp, Exit::HostInterrupt);
+    assert!(!is_running(&vp) && !vp.serving);
+}
+
+#[test]
+fn an_idle_guest_leaves_its_cpu_to_the_service() {
+    let mut vp = started();
+    service(&vp).held_back = 2;
+    start(&mut vp, &GET_RANDOM);
+    vp.cpu.rflags = 0x200;
+    exit(&mut vp, Exit::Halt);
+    vp.turn();
+    assert_eq!(service(&vp).held_back, 0);
+    vp.turn();
+    assert!(!is_running(&vp));
+}
+
+#[test]
+fn a_service_that_fails_is_a_fatal_error_of_the_tpm_and_not_of_the_machine() {
+    let mut vp = started();
+    service(&vp).work = None;
+    start(&mut vp, &GET_RANDOM);
+    assert!(!is_running(&vp) && !vp.serving);
+    assert_eq!(read(&vp, CTRL_STS) & Status::FATAL.bits(), 1);
+    write(&mut vp, CTRL_START, 1);
+    assert!(!is_running(&vp));
+}
+
+#[test]
+fn a_reset_drops_the_command_that_runs() {
+    let mut vp = started();
+    service(&vp).held_back = 5;
+    start(&mut vp, &GET_RANDOM);
+    write(&mut vp, CTRL_CANCEL, 1);
+    vp.machine.reset_tpm();
+    assert!(!is_running(&vp) && read(&vp, CTRL_STS) & Status::IDLE.bits() != 0);
+    assert_eq!(response(&vp), [0; 10]);
+    vp.machine.start_tpm(&[]).unwrap();
+    start(&mut vp, &GET_RANDOM);
+    assert_eq!(response(&vp)[6..], [0; 4]);
+}
+
+#[test]
+fn what_the_guest_asked_for_is_done_at_the_next_start_and_once() {
+    let vp = started();
+    assert_eq!(logged_banks(&vp), 1);
+    request(&vp, presence::SET_PCR_BANKS, 0b110);
+    vp.machine.reset_tpm();
+    vp.machine.start_tpm(&[]).unwrap();
+    assert_eq!(logged_banks(&vp), 2);
+    assert_eq!(
+        [presence::REQUEST, presence::LAST, presence::RESPONSE].map(|at| word(&vp, at)),
+        [0, presence::SET_PCR_BANKS, 0]
+    );
+    request(&vp, 99, 0);
+    vp.machine.reset_tpm();
+    vp.machine.start_tpm(&[]).unwrap();
+    assert_eq!((word(&vp, presence::REQUEST), word(&vp, presence::LAST)), (0, 99));
+    assert_eq!(word(&vp, presence::RESPONSE), presence::USER_ABORT);
+}
+
+#[test]
+fn without_entropy_nothing_starts() {
+    let vp = with_service();
+    vp.machine.platform.host().full.store(true, Ordering::SeqCst);
+    assert_eq!(vp.machine.start_tpm(&[]), Err(TpmError::Entropy));
+}
