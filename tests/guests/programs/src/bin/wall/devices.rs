@@ -104,7 +104,9 @@ fn host_mmio() -> Result<(), Failure> {
         (0xb000_0000, 0xb000_0000 + (32 << 15), 1 << 15),
         (0xfe00_0000, 0xfec0_0000, 0x1000),
         (0xfec0_1000, 0xfec1_0000, 0x1000),
-        (0xfed0_0000, 0xfed5_0000, 0x400),
+        // Between them is the guest's own TPM.
+        (0xfed0_0000, 0xfed4_0000, 0x400),
+        (0xfed4_5000, 0xfed5_0000, 0x400),
         (0xfee0_1000, 0xfef0_0000, 0x4000),
         (0xffc0_0000, 0xffff_f000, 0x1_0000),
         (0xc000_0000, 0xe000_0000, 1 << 22),
