@@ -110,8 +110,11 @@ fn nothing_secret_is_shown_or_lies_on_the_disk() {
     }
 }
 
-/// One step of a history: a tenant, and changes of its records.
-fn step() -> impl Strategy<Value = (bool, Vec<(u32, Option<Vec<u8>>)>)> {
+/// Records of UEFI's, not of the TPM's; changes.
+type Step = (bool, Vec<(u32, Option<Vec<u8>>)>);
+
+/// One step of a history.
+fn step() -> impl Strategy<Value = Step> {
     let data = proptest::option::of(proptest::collection::vec(any::<u8>(), 0..700));
     (any::<bool>(), proptest::collection::vec((0..6_u32, data), 0..5))
 }

@@ -25,7 +25,7 @@ fn every_crash(from: &Image, events: &[Event], mut check: impl FnMut(&Image, usi
         let writes: Vec<_> = window
             .iter()
             .filter_map(|event| match event {
-                Event::Write(sector, bytes) => Some((*sector, *bytes)),
+                Event::Write(sector, bytes) => Some((*sector, **bytes)),
                 Event::Flush => None,
             })
             .collect();
@@ -213,7 +213,7 @@ fn salts(events: &[Event], key: &Key) -> Vec<[u8; 32]> {
         Event::Write(sector, bytes) => [Slot::A, Slot::B]
             .into_iter()
             .find(|slot| slot.header_sector() == *sector)
-            .and_then(|slot| match crate::header::Found::read(*bytes, slot, key) {
+            .and_then(|slot| match crate::header::Found::read(**bytes, slot, key) {
                 crate::header::Found::Good(sealed) => Some(sealed.header),
                 _ => None,
             }),

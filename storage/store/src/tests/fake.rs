@@ -1,5 +1,6 @@
 //! A disk with a cache that loses writes, a key, and randomness that counts.
 
+use std::boxed::Box;
 use std::collections::{BTreeMap, BTreeSet};
 use std::vec::Vec;
 
@@ -15,7 +16,7 @@ pub(super) type State = BTreeMap<u32, Vec<u8>>;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Event {
     /// A sector was given this content.
-    Write(u64, [u8; SECTOR]),
+    Write(u64, Box<[u8; SECTOR]>),
     /// All before is durable.
     Flush,
 }
@@ -70,7 +71,7 @@ impl TestDisk {
         for (bit, (sector, bytes)) in std::mem::take(&mut self.pending).into_iter().enumerate() {
             if kept >> bit & 1 != 0 {
                 self.durable.insert(sector, bytes);
-                self.events.push(Event::Write(sector, bytes));
+                self.events.push(Event::Write(sector, Box::new(bytes)));
             }
         }
         self.events.push(Event::Flush);
@@ -111,7 +112,7 @@ impl Disk for TestDisk {
             self.pending.push((at, *bytes));
             self.image.insert(at, *bytes);
             if fault.is_none() {
-                self.events.push(Event::Write(at, *bytes));
+                self.events.push(Event::Write(at, Box::new(*bytes)));
             }
         }
         if let Some(fault) = fault {

@@ -49,8 +49,8 @@ fn another_key_is_refused_and_cannot_format() {
 #[test]
 fn a_begun_format_of_another_key_or_with_more_on_the_disk_is_kept() {
     let events = formatted().into_disk().events;
-    let Event::Write(sector, bytes) = events[0] else { panic!("a header is written first") };
-    let begun = Image::from([(sector, bytes)]);
+    let Event::Write(sector, bytes) = &events[0] else { panic!("a header is written first") };
+    let begun = Image::from([(*sector, **bytes)]);
     assert_eq!(verdict(&begun), OpenError::Unfinished);
     assert_eq!(
         Store::open(TestDisk::of(&begun), &mut TestKey(1)).unwrap_err(),
