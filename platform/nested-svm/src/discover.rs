@@ -5,7 +5,7 @@ use core::fmt;
 use memory::{GpaRange, MapError, PAGE_SIZE, RamMap};
 
 use crate::apic::MAX_CPUS;
-use crate::{fw_cfg, instructions};
+use crate::{fw_cfg, instructions, state_disk};
 
 /// The hole that PCs have below 1 MiB: video memory, option ROMs, firmware.
 pub(crate) const LEGACY_HOLE: GpaRange = GpaRange::new(0xa_0000, 0x10_0000).unwrap();
@@ -24,8 +24,8 @@ const PAGES_PER_CPU: u64 = 15;
 /// Bytes of heap: a fixed part, and a part for each CPU.
 const HEAP: u64 = 384 << 10;
 const HEAP_PER_CPU: u64 = 4 << 10;
-/// Pages for page tables of both kinds, permission maps, and video memory.
-const FIXED_PAGES: u64 = 24 + 5 + 32;
+/// Pages for page tables of both kinds, permission maps, video memory, and the state's disk.
+const FIXED_PAGES: u64 = 24 + 5 + 32 + state_disk::PAGES;
 
 /// Why the VM can not be used. The host's fault, or that of who configured it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

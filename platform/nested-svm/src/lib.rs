@@ -19,9 +19,13 @@ mod host;
 mod instructions;
 mod intercepts;
 mod nested_paging;
+mod pci;
 mod rtc;
 mod serial;
 mod start_info;
+mod state_disk;
+mod virtio_block;
+mod virtio_pci;
 mod vmcb;
 mod vp;
 
@@ -109,6 +113,7 @@ impl NestedSvm {
         let mut region = unsafe { zeroed_region(free) };
         let region = &mut region;
         let mut tables = map_everything(region, &found);
+        let disks = state_disk::map_candidates(region, &mut tables, &found);
         tables.make_hole(region, stack_hole);
         // SAFETY: the tables map the image, this stack, and all of RAM at their addresses.
         unsafe { tables.activate() };
@@ -129,8 +134,10 @@ impl NestedSvm {
         let before = instructions::rdtsc();
         let (first_sample, coarse) = clock::measure_coarse();
         let waited = instructions::rdtsc().wrapping_sub(before);
-        let host = SvmHost::new();
+        let mut host = SvmHost::new();
         host.set_frequencies(coarse);
+        // SAFETY: the candidates' registers are mapped in the tables that are active.
+        host.set_state_disk(unsafe { state_disk::find(&disks, region, coarse.tsc) });
         let video = region.take(32);
         let mut nested = NestedTables::new(region, &found.ram, found.gigabyte_pages);
         nested.map(region, LOW_VIDEO, video);
