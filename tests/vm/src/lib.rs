@@ -11,6 +11,7 @@ mod guests;
 mod kernels;
 mod life;
 mod machine;
+mod state;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -119,6 +120,7 @@ pub fn run(environment: &Environment, filter: Option<&str>, workers: usize) -> T
         command::tests(),
         bad_input::tests(),
         console::tests(),
+        state::tests(),
         life::tests(),
         machine::tests(),
         kernels::tests(environment),
