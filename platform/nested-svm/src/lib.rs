@@ -29,15 +29,15 @@ mod virtio_pci;
 mod vmcb;
 mod vp;
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 
 use kernel::cpu::Place;
 use kernel::paging::{Access, GUEST_BASE, PageTables};
 use kernel::{Region, trampoline};
 use memory::{GpaRange, MappedMemory, PAGE_SIZE, RamMap};
 use platform_api::{Arrival, Platform, Width};
-use spin::Once;
 
 pub use apic::MAX_CPUS;
 pub use discover::{Discovered, StartError, discover};
@@ -83,7 +83,8 @@ pub struct NestedSvm {
     stacks: Vec<u64>,
 }
 
-static PLATFORM: Once<NestedSvm> = Once::new();
+/// Null until it stands; then there for ever.
+static PLATFORM: AtomicPtr<NestedSvm> = AtomicPtr::new(core::ptr::null_mut());
 /// CPUs that run our code.
 static RUNNING: AtomicU32 = AtomicU32::new(0);
 /// The image's function for each further CPU.
@@ -98,7 +99,9 @@ impl NestedSvm {
     /// `found.own`, with the early page tables.
     pub unsafe fn start(found: Discovered, loaded: GpaRange) -> &'static Self {
         // SAFETY: as this function's.
-        PLATFORM.call_once(|| unsafe { Self::build(found, loaded) })
+        let platform = Box::leak(Box::new(unsafe { Self::build(found, loaded) }));
+        PLATFORM.store(platform, Ordering::Release);
+        platform
     }
 
     /// See [`NestedSvm::start`].
@@ -328,7 +331,8 @@ fn on_interrupt(vector: u8) {
 /// The first Rust code of each further CPU.
 extern "C" fn cpu_entry(index: u32) -> ! {
     let platform = loop {
-        if let Some(platform) = PLATFORM.get() {
+        // SAFETY: null, or the platform, which is never changed after it was stored.
+        if let Some(platform) = unsafe { PLATFORM.load(Ordering::Acquire).as_ref() } {
             break platform;
         }
     };

@@ -315,7 +315,7 @@ impl<H: Hal, T: Transport> Block<H, T> {
         let (header, data, status) = unsafe {
             (
                 core::slice::from_raw_parts(frame.as_ptr(), HEADER),
-                core::slice::from_raw_parts_mut(data.as_ptr(), bytes.min(MAX_TRANSFER)),
+                core::slice::from_raw_parts_mut(data.as_ptr(), bytes.clamp(1, MAX_TRANSFER)),
                 core::slice::from_raw_parts_mut(frame.as_ptr().add(STATUS_OFFSET), 1),
             )
         };
