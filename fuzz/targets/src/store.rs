@@ -1,6 +1,7 @@
 //! The paravisor's store on any bytes as a disk.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use ::store::testing::write_store;
 use ::store::{
@@ -42,8 +43,10 @@ impl Disk for FuzzDisk {
     fn read(&mut self, sector: u64, to: &mut [u8]) -> Result<(), DiskError> {
         assert!(sector + (to.len() / SECTOR) as u64 <= self.size, "past the end");
         self.call()?;
-        for (at, to) in (sector..).zip(to.chunks_mut(SECTOR)) {
-            to.copy_from_slice(self.sectors.get(&at).unwrap_or(&[0; SECTOR]));
+        to.fill(0);
+        for (at, content) in self.sectors.range(sector..sector + (to.len() / SECTOR) as u64) {
+            let start = (at - sector) as usize * SECTOR;
+            to[start..start + SECTOR].copy_from_slice(content);
         }
         Ok(())
     }
@@ -124,7 +127,7 @@ pub fn state_file(bytes: &[u8]) {
         }
         // A true store with changed bytes.
         2 => {
-            let mut disk = made(disk);
+            let mut disk = made();
             let before = open_records(&disk).expect("it was just made");
             // Two headers, and the newer records, which are in the first half here.
             let mut read = false;
@@ -143,7 +146,7 @@ pub fn state_file(bytes: &[u8]) {
             }
         }
         // A history on a disk that fails.
-        _ => history(disk, &mut input),
+        _ => history(&mut input),
     }
 }
 
@@ -155,14 +158,20 @@ fn answered(disk: FuzzDisk) -> Result<Store<FuzzDisk>, OpenError> {
     result
 }
 
-fn made(disk: FuzzDisk) -> FuzzDisk {
-    let mut entropy = Counter(0);
-    let mut store = Store::format(disk, &mut TheKey, &mut entropy).expect("blank");
-    for text in [b"one", b"two"] {
-        let change = Change { key: 7, data: Some(text) };
-        store.commit(Tenant::Tpm, &[change], &mut entropy).expect("no faults");
-    }
-    store.into_disk()
+/// A store with two commits: made once, the same for all inputs.
+fn made() -> FuzzDisk {
+    static MADE: OnceLock<FuzzDisk> = OnceLock::new();
+    let make = || {
+        let mut entropy = Counter(0);
+        let disk = FuzzDisk { size: DISK_SECTORS, ..FuzzDisk::default() };
+        let mut store = Store::format(disk, &mut TheKey, &mut entropy).expect("blank");
+        for text in [b"one", b"two"] {
+            let change = Change { key: 7, data: Some(text) };
+            store.commit(Tenant::Tpm, &[change], &mut entropy).expect("no faults");
+        }
+        store.into_disk()
+    };
+    MADE.get_or_init(make).clone()
 }
 
 fn open_records(disk: &FuzzDisk) -> Result<Records, OpenError> {
@@ -170,10 +179,10 @@ fn open_records(disk: &FuzzDisk) -> Result<Records, OpenError> {
 }
 
 /// Commits, failures and restarts: what was acknowledged last is there, or what was tried since.
-fn history(disk: FuzzDisk, input: &mut Input<'_>) {
-    let mut entropy = Counter(0);
-    let mut store = Store::format(disk, &mut TheKey, &mut entropy).expect("blank");
-    let mut possible = vec![Records::new()];
+fn history(input: &mut Input<'_>) {
+    let mut entropy = Counter(1000);
+    let mut store = Store::open(made(), &mut TheKey).expect("it was just made");
+    let mut possible = vec![records(&store, Tenant::Tpm)];
     for _ in 0..8 {
         if input.is_empty() {
             break;
