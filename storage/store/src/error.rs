@@ -126,7 +126,7 @@ impl core::error::Error for FormatError {}
 /// Why records have not changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CommitError {
-    /// A record's data has more than 4096 bytes.
+    /// A record's data has more than [`MAX_RECORD`] bytes.
     TooLarge {
         /// The record.
         key: u32,

@@ -12,8 +12,8 @@ use zeroize::Zeroizing;
 use crate::error::CommitError;
 use crate::layout::MAX_PLAIN;
 
-/// Bytes of data in a record at the most.
-pub const MAX_RECORD: usize = 4096;
+/// Bytes of data in a record at the most: what a TPM keeps at Shutdown(STATE) is the largest one.
+pub const MAX_RECORD: usize = 16 << 10;
 /// Bytes that a record takes beside its data.
 pub const RECORD_OVERHEAD: usize = 7;
 

@@ -31,7 +31,7 @@ fn sizes_are_bounded_and_a_refusal_changes_nothing() {
         let large = [1; MAX_RECORD + 1];
         let changes = [put(1, b"fits"), put(2, &large)];
         let error = store.commit(tenant, &changes, &mut entropy).unwrap_err();
-        assert_eq!(error, CommitError::TooLarge { key: 2, length: 4097 });
+        assert_eq!(error, CommitError::TooLarge { key: 2, length: MAX_RECORD + 1 });
         // As much as the quota has, to the byte.
         let count = (tenant.quota() / (MAX_RECORD + RECORD_OVERHEAD)) as u32;
         let rest = tenant.quota() - count as usize * (MAX_RECORD + RECORD_OVERHEAD);
@@ -57,7 +57,7 @@ fn sizes_are_bounded_and_a_refusal_changes_nothing() {
 fn all_tenants_full_fit_and_stay_in_their_slots() {
     let mut store = formatted();
     let mut entropy = Counter::from(10);
-    let data = [5; MAX_RECORD];
+    let data = [5; 4096];
     for _ in 0..2 {
         for (tenant, count) in [(Tenant::Tpm, 23), (Tenant::UefiVariables, 31)] {
             let changes: Vec<_> = (0..count).map(|key| put(key, &data)).collect();

@@ -111,7 +111,7 @@ fn authentic_records_of_a_wrong_form_are_refused() {
         ([good.clone(), good.clone()].concat(), "a record twice"),
         ([record(1, 6, 0, b""), good.clone()].concat(), "a wrong order"),
         ([record(2, 1, 0, b""), good.clone()].concat(), "a wrong order of tenants"),
-        (record(1, 5, 4097, &[0; 4097]), "a record too large"),
+        (record(1, 5, MAX_RECORD as u16 + 1, &[0; MAX_RECORD + 1]), "a record too large"),
         ((0..25).flat_map(|key| record(1, key, 4096, &[0; 4096])).collect(), "over the quota"),
     ] {
         assert_eq!(open(sealed(&bad)).unwrap_err(), OpenError::Malformed, "{why}");
