@@ -53,6 +53,23 @@ pub enum Transfer {
     PastEnd,
 }
 
+/// Why the disk for the paravisor's own state did not do what was asked. The fault is the host's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StateDiskError {
+    /// There is no such disk.
+    Absent,
+    /// The sectors are not all on the disk, or the bytes are no whole sectors.
+    OutOfRange,
+    /// The disk reports an error.
+    Failed,
+    /// The disk did not answer in time; it is not asked again.
+    TimedOut,
+    /// The disk broke its protocol; it is not asked again.
+    Misbehaved,
+    /// Somebody else is using it: our own mistake, where one context is to use it at a time.
+    Busy,
+}
+
 /// The outside of the VM, seen from the current CPU.
 ///
 /// Whatever a call answers is the host's word.
@@ -94,6 +111,27 @@ pub trait Host: Sync + 'static {
     fn run_service(&self) -> bool;
     /// Called by the service when it has nothing to do: returns when there may be something.
     fn leave_service(&self);
+    /// Sectors of 512 bytes of the disk that the host gives for the paravisor's own state, if it
+    /// gives one. The guest never reaches that disk.
+    ///
+    /// It is used by one context at a time. Each call waits for the disk, with interrupts as they
+    /// are, for a bounded time, which can be seconds.
+    fn state_disk_sectors(&self) -> Option<u64>;
+    /// Reads whole sectors of it.
+    ///
+    /// # Errors
+    /// [`StateDiskError`]; the content of `to` is then of no meaning.
+    fn read_state_disk(&self, sector: u64, to: &mut [u8]) -> Result<(), StateDiskError>;
+    /// Writes whole sectors of it, which are durable after the next flush.
+    ///
+    /// # Errors
+    /// [`StateDiskError`]; each of the sectors may then have been written.
+    fn write_state_disk(&self, sector: u64, from: &[u8]) -> Result<(), StateDiskError>;
+    /// Makes durable what has been written.
+    ///
+    /// # Errors
+    /// [`StateDiskError`]; any of it may then not be durable.
+    fn flush_state_disk(&self) -> Result<(), StateDiskError>;
     /// Seconds since 1970 by the host's real-time clock.
     fn wall_clock(&self) -> u64;
     /// Tells whoever watches from the host one line.

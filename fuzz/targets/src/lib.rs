@@ -9,8 +9,10 @@ mod devices;
 mod emulation;
 mod files;
 mod input;
+mod store;
 mod tpm;
 
+pub use self::store::state_file;
 pub use self::tpm::{tpm_command, tpm_sequence};
 pub use devices::{apic, chipset};
 pub use emulation::{decode, emulate};
@@ -29,6 +31,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("emulate", emulate),
     ("apic", apic),
     ("chipset", chipset),
+    ("state_file", state_file),
     ("tpm_command", tpm_command),
     ("tpm_sequence", tpm_sequence),
 ];

@@ -66,6 +66,14 @@ pub struct RunOptions {
     /// CPUs of the VM, 1 to 64; each is one of the guest
     #[arg(short, long, value_name = "N", default_value = "1", value_parser = cpus)]
     pub cpus: u32,
+    /// Keep the paravisor's state (the TPM's keys, seeds and NV) in FILE, encrypted; a new one is
+    /// made if it is not there; without it all is lost at the end
+    #[arg(long, value_name = "FILE", conflicts_with = "direct")]
+    pub state: Option<PathBuf>,
+    /// The key of the state, 32 bytes [default: the state's name with `.key` behind it, made with
+    /// the state]
+    #[arg(long, value_name = "FILE", requires = "state")]
+    pub state_key: Option<PathBuf>,
     /// What runs the VM; `auto` takes KVM where it offers nested AMD-V, and says which it took
     #[arg(long, value_enum, default_value = "auto")]
     pub accel: AccelChoice,
@@ -175,6 +183,8 @@ fn run_help() -> String {
       a command's output, and nothing else
   paravane run -k vmlinuz -i initrd.img --exec true --json -
       how often the guest exited, and why
+  paravane run -k vmlinuz -i initrd.img --state vm.state
+      what the paravisor keeps outlives the VM; keep vm.state.key apart from copies of vm.state
   paravane run -k memtest86+x64.bin -a console=ttyS0 --timeout 600 -- -rtc base=utc
 
 Exit codes:
@@ -221,6 +231,17 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn a_state_is_the_paravisors_and_its_key_a_states() {
+        let parse = |text: &str| {
+            let words = ["paravane", "run", "-k", "k"].into_iter().chain(text.split(' '));
+            Arguments::try_parse_from(words).map_err(|error| error.exit_code())
+        };
+        assert!(parse("--state s").is_ok() && parse("--state s --state-key k").is_ok());
+        assert_eq!(parse("--state-key k").err(), Some(2));
+        assert_eq!(parse("--state s --direct").err(), Some(2));
     }
 
     #[test]

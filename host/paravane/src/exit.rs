@@ -6,6 +6,8 @@ use wire::Status;
 
 /// Our own failure: a file that can not be written, and the like.
 pub const OURS: u8 = 1;
+/// What the arguments name can not be used; clap's code for wrong arguments.
+pub const USAGE: u8 = 2;
 /// `vtpm` only: another process listens on its port.
 pub const PORT_IN_USE: u8 = 75;
 
@@ -41,6 +43,8 @@ pub enum Failure {
     BadConfig,
     /// The guest's files are of no use.
     BadGuest,
+    /// The files of the paravisor's state are of no use.
+    BadState,
     /// The guest shut down right after its start.
     GuestFailed,
     /// The guest halted for good.
@@ -54,8 +58,9 @@ pub enum Failure {
 }
 
 /// Every failure: exit code, name in the JSON file, what it means.
-const TABLE: [(Failure, u8, &str, &str); 12] = [
+const TABLE: [(Failure, u8, &str, &str); 13] = [
     (Failure::Ours, OURS, "failed", "paravane itself failed, a file can not be written perhaps"),
+    (Failure::BadState, USAGE, "bad-state", "wrong arguments, or --state can not be used"),
     (Failure::GuestDied, 64, "guest-died", "the guest ended before its command did"),
     (Failure::Timeout, 65, "timeout", "--timeout is over"),
     (Failure::Qemu, 66, "qemu-failed", "QEMU is missing, or does not start"),
@@ -119,9 +124,8 @@ impl End {
 pub fn table() -> String {
     let mut text = String::new();
     let zero = (0, "the guest powered itself off, or the user left it");
-    let usage = (2, "wrong arguments");
     let rows = TABLE.iter().map(|(_, code, _, meaning)| (*code, *meaning));
-    let mut rows: Vec<_> = rows.chain([zero, usage]).collect();
+    let mut rows: Vec<_> = rows.chain([zero]).collect();
     rows.sort_unstable();
     for (code, meaning) in rows {
         let _ = writeln!(text, "  {code:3}  {meaning}");
@@ -137,7 +141,7 @@ mod tests {
     fn codes_and_names_are_distinct_and_out_of_the_way() {
         for (index, (failure, code, name, _)) in TABLE.iter().enumerate() {
             assert_eq!(failure.row(), (*code, *name));
-            assert!(*code == OURS || (64..=80).contains(code));
+            assert!([OURS, USAGE].contains(code) || (64..=80).contains(code));
             for (_, other, other_name, _) in TABLE.iter().skip(index + 1) {
                 assert!(code != other && name != other_name);
             }

@@ -10,6 +10,7 @@ mod guardian;
 mod qemu;
 mod report;
 mod run;
+mod state;
 mod summary;
 mod symbolize;
 mod terminal;

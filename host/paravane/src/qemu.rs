@@ -12,6 +12,7 @@ use crate::accel::Accel;
 use crate::cli::RunOptions;
 use crate::files::Files;
 use crate::guardian;
+use crate::state::State;
 
 const PROGRAM: &str = "qemu-system-x86_64";
 /// The software CPU: it has AMD-V and nested paging. QEMU 7.2 corrupts flags where several CPUs
@@ -41,6 +42,7 @@ pub fn command(
     program: &Path,
     options: &RunOptions,
     files: &Files,
+    state: Option<&State>,
     accel: Accel,
 ) -> Result<Command> {
     let mut command = guardian::command(program).context("this program's own file")?;
@@ -62,6 +64,9 @@ pub fn command(
         command.args(["-device", "isa-debugcon,iobase=0xe9,chardev=report"]);
         command.args(["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]);
         paravisor_boot(&mut command, files);
+        if let Some(state) = state {
+            state_disk(&mut command, state);
+        }
     }
     if options.exec.is_some() {
         socket_device(&mut command, directory, socket::CONSOLE);
@@ -82,11 +87,7 @@ pub fn command(
 
 fn paravisor_boot(command: &mut Command, files: &Files) {
     command.arg("-kernel").arg(&files.image);
-    let mut give = |name: &str, path: &Path| {
-        let mut value = OsString::from(format!("name={name},file="));
-        value.push(escape(path));
-        command.arg("-fw_cfg").arg(value);
-    };
+    let mut give = |name: &str, path: &Path| give_file(command, name, path);
     give(file::CONFIG, &files.config);
     give(file::KERNEL, &files.kernel);
     if let Some(initrd) = &files.initrd {
@@ -95,6 +96,30 @@ fn paravisor_boot(command: &mut Command, files: &Files) {
     if let Some(line) = &files.command_line_file {
         give(file::COMMAND_LINE, line);
     }
+}
+
+fn give_file(command: &mut Command, name: &str, path: &Path) {
+    let mut value = OsString::from(format!("name={name},file="));
+    value.push(escape(path));
+    command.arg("-fw_cfg").arg(value);
+}
+
+/// The disk of the paravisor's state, which it knows by its serial number, and its key. A flush of
+/// the disk is one of the file; nothing guesses a format from what the file holds, nor a protocol
+/// from its name; an error goes to the paravisor, and does not stop the VM.
+fn state_disk(command: &mut Command, state: &State) {
+    let mut value = OsString::from(
+        "driver=raw,node-name=paravane-state,cache.direct=off,cache.no-flush=off,\
+         file.driver=file,file.filename=",
+    );
+    value.push(escape(&state.file));
+    command.arg("-blockdev").arg(value);
+    command.args([
+        "-device",
+        "virtio-blk-pci,drive=paravane-state,serial=paravane-state,disable-legacy=on,\
+         num-queues=1,write-cache=on,werror=report,rerror=report",
+    ]);
+    give_file(command, file::STATE_KEY, &state.key);
 }
 
 fn direct_boot(command: &mut Command, files: &Files) {
@@ -130,5 +155,25 @@ mod tests {
     #[test]
     fn commas_are_doubled() {
         assert_eq!(escape(Path::new("a,b/c,,d")), "a,,b/c,,,,d");
+    }
+
+    #[test]
+    fn a_state_goes_to_qemu_by_names_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = State::prepare(&folder.path().join("a,b"), None).unwrap();
+        let mut command = Command::new("qemu");
+        state_disk(&mut command, &state);
+        let words: Vec<_> = command.get_args().map(|word| word.to_str().unwrap()).collect();
+        let path = folder.path().canonicalize().unwrap();
+        let path = path.to_str().unwrap();
+        assert_eq!(words.len(), 6);
+        assert!(words[1].starts_with("driver=raw,"), "{words:?}");
+        assert!(words[1].ends_with(&format!(",file.driver=file,file.filename={path}/a,,b")));
+        assert!(words[3].contains(",serial=paravane-state,disable-legacy=on,"));
+        let key = format!("name=opt/org.paravane/state-key,file={path}/a,,b.key");
+        assert_eq!(words[4..], ["-fw_cfg", &key]);
+        let bytes = std::fs::read(&state.key).unwrap();
+        let line = words.join(" ").into_bytes();
+        assert!(!line.windows(8).any(|part| part == &bytes[..8]), "the key itself is not there");
     }
 }

@@ -19,6 +19,7 @@ use crate::cli::{AccelChoice, RunOptions};
 use crate::exit::{End, Failure};
 use crate::files::{Error, Files};
 use crate::report::Report;
+use crate::state::State;
 use crate::summary::{self, Facts};
 use crate::terminal::Saved;
 use crate::{qemu, symbolize};
@@ -73,6 +74,14 @@ fn try_run(options: &RunOptions) -> Result<End, Stop> {
         Error::Guest(why) => Stop { failure: Failure::BadGuest, why },
         Error::Ours(why) => Stop { failure: Failure::Ours, why },
     })?;
+    // Locked until the VM has ended.
+    let state = options
+        .state
+        .as_deref()
+        .map(|file| State::prepare(file, options.state_key.as_deref()))
+        .transpose()
+        .context("--state")
+        .map_err(stop(Failure::BadState))?;
     let (accel, why) = accel::choose(options.accel);
     if options.accel == AccelChoice::Auto {
         eprintln!("paravane: runs on {why}");
@@ -81,7 +90,7 @@ fn try_run(options: &RunOptions) -> Result<End, Stop> {
     let terminal = Saved::note();
     let (sender, events) = sync_channel(WAITING);
     let readers = watch(&files, &sender).map_err(stop(Failure::Ours))?;
-    let mut child = qemu::command(&program, options, &files, accel)
+    let mut child = qemu::command(&program, options, &files, state.as_ref(), accel)
         .and_then(|mut command| Ok(command.spawn()?))
         .context("QEMU can not be started")
         .map_err(stop(Failure::Qemu))?;
@@ -341,7 +350,7 @@ impl<'a> Vm<'a> {
                     eprintln!("paravane: the paravisor refuses, and does not say why");
                 }
             }
-            Failure::Interrupted | Failure::Ours => {}
+            Failure::BadState | Failure::Interrupted | Failure::Ours => {}
         }
     }
 

@@ -5,7 +5,7 @@ use core::fmt;
 use memory::{GpaRange, MapError, PAGE_SIZE, RamMap};
 
 use crate::apic::MAX_CPUS;
-use crate::{fw_cfg, instructions};
+use crate::{fw_cfg, instructions, state_disk};
 
 /// The hole that PCs have below 1 MiB: video memory, option ROMs, firmware.
 pub(crate) const LEGACY_HOLE: GpaRange = GpaRange::new(0xa_0000, 0x10_0000).unwrap();
@@ -26,9 +26,9 @@ const HEAP: u64 = 384 << 10;
 const HEAP_PER_CPU: u64 = 4 << 10;
 /// Pages of the service's stack.
 pub(crate) const SERVICE_STACK_PAGES: u64 = 16;
-/// Pages for page tables of both kinds, permission maps, video memory, and the service's stack with
-/// the hole below it.
-const FIXED_PAGES: u64 = 24 + 5 + 32 + 1 + SERVICE_STACK_PAGES;
+/// Pages for page tables of both kinds, permission maps, video memory, the service's stack with
+/// the hole below it, and the state's disk.
+const FIXED_PAGES: u64 = 24 + 5 + 32 + 1 + SERVICE_STACK_PAGES + state_disk::PAGES;
 
 /// Why the VM can not be used. The host's fault, or that of who configured it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,10 +4,11 @@ use core::fmt::{Arguments, Write};
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use log::Level;
-use platform_api::{ExitStatus, Host, HostFile, Transfer, Width};
+use platform_api::{ExitStatus, Host, HostFile, StateDiskError, Transfer, Width};
 use spin::Mutex;
 
 use crate::clock::Frequencies;
+use crate::state_disk::StateDisk;
 use crate::{apic, entropy, fw_cfg, instructions, rtc, serial};
 
 /// QEMU's `isa-debugcon`: takes text for whoever watches.
@@ -24,11 +25,20 @@ static REPORT: Mutex<()> = Mutex::new(());
 #[derive(Debug)]
 pub struct SvmHost {
     tsc_frequency: AtomicU64,
+    state_disk: Option<StateDisk>,
 }
 
 impl SvmHost {
     pub(crate) const fn new() -> Self {
-        Self { tsc_frequency: AtomicU64::new(1_000_000_000) }
+        Self { tsc_frequency: AtomicU64::new(1_000_000_000), state_disk: None }
+    }
+
+    pub(crate) fn set_state_disk(&mut self, disk: Option<StateDisk>) {
+        self.state_disk = disk;
+    }
+
+    fn state_disk(&self) -> Result<&StateDisk, StateDiskError> {
+        self.state_disk.as_ref().ok_or(StateDiskError::Absent)
     }
 
     pub(crate) fn set_frequencies(&self, found: Frequencies) {
@@ -147,6 +157,22 @@ impl Host for SvmHost {
 
     fn leave_service(&self) {
         kernel::service::leave();
+    }
+
+    fn state_disk_sectors(&self) -> Option<u64> {
+        self.state_disk.as_ref().map(StateDisk::sectors)
+    }
+
+    fn read_state_disk(&self, sector: u64, to: &mut [u8]) -> Result<(), StateDiskError> {
+        self.state_disk()?.read(sector, to)
+    }
+
+    fn write_state_disk(&self, sector: u64, from: &[u8]) -> Result<(), StateDiskError> {
+        self.state_disk()?.write(sector, from)
+    }
+
+    fn flush_state_disk(&self) -> Result<(), StateDiskError> {
+        self.state_disk()?.flush()
     }
 
     fn wall_clock(&self) -> u64 {

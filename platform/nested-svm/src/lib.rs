@@ -20,21 +20,25 @@ mod host;
 mod instructions;
 mod intercepts;
 mod nested_paging;
+mod pci;
 mod rtc;
 mod serial;
 mod start_info;
+mod state_disk;
+mod virtio_block;
+mod virtio_pci;
 mod vmcb;
 mod vp;
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 
 use kernel::cpu::Place;
 use kernel::paging::{Access, GUEST_BASE, PageTables};
 use kernel::{Region, trampoline};
 use memory::{GpaRange, MappedMemory, PAGE_SIZE, RamMap};
 use platform_api::{Arrival, Platform, Width};
-use spin::Once;
 
 pub use apic::MAX_CPUS;
 pub use discover::{Discovered, StartError, discover};
@@ -81,7 +85,8 @@ pub struct NestedSvm {
     service_stack: u64,
 }
 
-static PLATFORM: Once<NestedSvm> = Once::new();
+/// Null until it stands; then there for ever.
+static PLATFORM: AtomicPtr<NestedSvm> = AtomicPtr::new(core::ptr::null_mut());
 /// CPUs that run our code.
 static RUNNING: AtomicU32 = AtomicU32::new(0);
 /// The image's function for each further CPU.
@@ -96,7 +101,9 @@ impl NestedSvm {
     /// `found.own`, with the early page tables.
     pub unsafe fn start(found: Discovered, loaded: GpaRange) -> &'static Self {
         // SAFETY: as this function's.
-        PLATFORM.call_once(|| unsafe { Self::build(found, loaded) })
+        let platform = Box::leak(Box::new(unsafe { Self::build(found, loaded) }));
+        PLATFORM.store(platform, Ordering::Release);
+        platform
     }
 
     /// See [`NestedSvm::start`].
@@ -111,6 +118,7 @@ impl NestedSvm {
         let mut region = unsafe { zeroed_region(free) };
         let region = &mut region;
         let mut tables = map_everything(region, &found);
+        let disks = state_disk::map_candidates(region, &mut tables, &found);
         tables.make_hole(region, stack_hole);
         // SAFETY: the tables map the image, this stack, and all of RAM at their addresses.
         unsafe { tables.activate() };
@@ -131,8 +139,10 @@ impl NestedSvm {
         let before = instructions::rdtsc();
         let (first_sample, coarse) = clock::measure_coarse();
         let waited = instructions::rdtsc().wrapping_sub(before);
-        let host = SvmHost::new();
+        let mut host = SvmHost::new();
         host.set_frequencies(coarse);
+        // SAFETY: the candidates' registers are mapped in the tables that are active.
+        host.set_state_disk(unsafe { state_disk::find(&disks, region, coarse.tsc) });
         let video = region.take(32);
         let mut nested = NestedTables::new(region, &found.ram, found.gigabyte_pages);
         nested.map(region, LOW_VIDEO, video);
@@ -335,7 +345,8 @@ fn on_interrupt(vector: u8) {
 /// The first Rust code of each further CPU.
 extern "C" fn cpu_entry(index: u32) -> ! {
     let platform = loop {
-        if let Some(platform) = PLATFORM.get() {
+        // SAFETY: null, or the platform, which is never changed after it was stored.
+        if let Some(platform) = unsafe { PLATFORM.load(Ordering::Acquire).as_ref() } {
             break platform;
         }
     };

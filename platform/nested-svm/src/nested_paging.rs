@@ -52,6 +52,8 @@ impl NestedTables {
     }
 
     /// The entry for the page of `size` bytes at `address`; tables on the way are made.
+    // One place that can panic, instead of one in each caller.
+    #[inline(never)]
     fn slot(&mut self, region: &mut Region, address: u64, size: u64) -> *mut u64 {
         let mut table = self.root;
         let mut shift = 39;

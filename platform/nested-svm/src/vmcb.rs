@@ -135,9 +135,10 @@ impl Vmcb {
     /// Uses the zeroed page at `page`.
     ///
     /// # Safety
-    /// The page must be ours, mapped at its physical address, and used for this only, for ever.
+    /// The page must be ours, whole, mapped at its physical address, and used for this only, for
+    /// ever.
     pub(crate) const unsafe fn new(page: u64) -> Self {
-        assert!(page.is_multiple_of(PAGE_SIZE));
+        debug_assert!(page.is_multiple_of(PAGE_SIZE));
         Self { page }
     }
 

@@ -52,6 +52,15 @@ pub fn tests(cases: &Arc<Mutex<Totals>>, long: bool) -> Vec<Test> {
         let test = test(format!("guest::{name}_with_{cpus}_vps{plain}"), body);
         Test { alone: name == "liveness", ..test }
     });
+    let wall_cases = Arc::clone(cases);
+    // Its registers must be as far out of reach as every other device's of the host.
+    let state = test("guest::wall_with_a_state_disk", move |environment| {
+        let folder = tempfile::tempdir()?;
+        let vm = Vm::new(environment).args(["--timeout", LIMIT, "-m", "128M", "--state"]);
+        let vm = vm.arg(folder.path().join("state")).args(["--kernel"]);
+        let run = vm.arg(environment.guests.join("wall")).run_within(Duration::from_secs(150))?;
+        count(&run, &wall_cases)
+    });
     let video = test("guest::video_memory_makes_no_exits", |environment| {
         let faults = |accesses: u64| -> Result<u64, Stop> {
             let run = start(environment, "leftovers", 1, true, &format!("video={accesses}"))?;
@@ -62,7 +71,7 @@ pub fn tests(cases: &Arc<Mutex<Totals>>, long: bool) -> Vec<Test> {
         ensure!(none == many, "{none} page faults without accesses, {many} with {VIDEO}");
         Ok(())
     });
-    guests.chain([video]).collect()
+    guests.chain([video, state]).collect()
 }
 
 fn start(

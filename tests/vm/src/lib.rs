@@ -12,6 +12,7 @@ mod kernels;
 mod life;
 mod machine;
 mod tpm;
+mod state;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -124,6 +125,7 @@ pub fn run(environment: &Environment, filter: Option<&str>, workers: usize) -> T
         command::tests(),
         bad_input::tests(),
         console::tests(),
+        state::tests(),
         life::tests(),
         machine::tests(),
         kernels::tests(environment),

@@ -29,6 +29,8 @@ pub(crate) struct FakeHost {
     pub(crate) full: AtomicBool,
     pub(crate) reports: Mutex<Vec<String>>,
     pub(crate) service: Mutex<Service>,
+    /// The disk for our own state, if there is one.
+    pub(crate) state_disk: Mutex<Option<Vec<u8>>>,
 }
 
 /// The service.
@@ -107,6 +109,27 @@ impl Host for FakeHost {
         true
     }
     fn leave_service(&self) {}
+    fn state_disk_sectors(&self) -> Option<u64> {
+        let disk = self.state_disk.lock().unwrap();
+        disk.as_ref().map(|bytes| bytes.len() as u64 / 512)
+    }
+    fn read_state_disk(&self, sector: u64, to: &mut [u8]) -> Result<(), StateDiskError> {
+        let disk = self.state_disk.lock().unwrap();
+        let bytes = disk.as_ref().ok_or(StateDiskError::Absent)?;
+        let from = bytes.get(sector as usize * 512..).and_then(|rest| rest.get(..to.len()));
+        to.copy_from_slice(from.ok_or(StateDiskError::OutOfRange)?);
+        Ok(())
+    }
+    fn write_state_disk(&self, sector: u64, from: &[u8]) -> Result<(), StateDiskError> {
+        let mut disk = self.state_disk.lock().unwrap();
+        let bytes = disk.as_mut().ok_or(StateDiskError::Absent)?;
+        let to = bytes.get_mut(sector as usize * 512..).and_then(|rest| rest.get_mut(..from.len()));
+        to.ok_or(StateDiskError::OutOfRange)?.copy_from_slice(from);
+        Ok(())
+    }
+    fn flush_state_disk(&self) -> Result<(), StateDiskError> {
+        self.state_disk_sectors().map(drop).ok_or(StateDiskError::Absent)
+    }
     fn wall_clock(&self) -> u64 {
         0
     }

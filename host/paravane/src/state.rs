@@ -1,0 +1,167 @@
+//! The file of the paravisor's state, and its key's, before the VM has them.
+//!
+//! Both are the user's, so they are checked, made where they are missing, and locked, before QEMU
+//! opens them by their names.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use rustix::fs::OFlags;
+use rustix::rand::{GetRandomFlags, getrandom};
+use tempfile::NamedTempFile;
+use zeroize::Zeroizing;
+
+/// Bytes of a new state, and of the smallest that can be used.
+const SIZE: u64 = 1 << 20;
+const SECTOR: u64 = 512;
+const KEY_SIZE: usize = 32;
+
+/// A state that is this process's own.
+#[derive(Debug)]
+pub struct State {
+    /// The file, by a name that no change of directory spoils.
+    pub file: PathBuf,
+    /// Its key's.
+    pub key: PathBuf,
+    /// Held for as long as the VM may write.
+    _lock: File,
+}
+
+impl State {
+    /// Checks and locks a state, and makes it if it is not there; without `key`, the key is in
+    /// `FILE.key`, and is made with the state.
+    ///
+    /// # Errors
+    /// One line for the user, who gave something that can not be used.
+    pub fn prepare(file: &Path, key: Option<&Path>) -> Result<Self> {
+        let beside = beside(file);
+        let key_file = key.unwrap_or(&beside);
+        if !exists(file)? {
+            // The key first: a state without one is of no use, a key without a state is.
+            if key.is_none() && !exists(&beside)? {
+                let mut bytes = Zeroizing::new([0; KEY_SIZE]);
+                random(&mut *bytes).with_context(|| named(&beside))?;
+                make(&beside, &*bytes)?;
+            }
+            check_key(key_file)?;
+            make(file, &vec![0; SIZE as usize])?;
+        }
+        let lock = open_state(file)?;
+        check_key(key_file)?;
+        let absolute =
+            |path: &Path| fs::canonicalize(path).with_context(|| path.display().to_string());
+        Ok(Self { file: absolute(file)?, key: absolute(key_file)?, _lock: lock })
+    }
+}
+
+/// `FILE.key`.
+fn beside(file: &Path) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(".key");
+    PathBuf::from(name)
+}
+
+fn named(path: &Path) -> String {
+    path.display().to_string()
+}
+
+/// Whether there is anything by that name, a link that leads nowhere too.
+fn exists(path: &Path) -> Result<bool> {
+    match fs::symlink_metadata(path) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error).with_context(|| named(path)),
+    }
+}
+
+fn random(to: &mut [u8]) -> Result<()> {
+    let mut done = 0;
+    while let Some(rest) = to.get_mut(done..).filter(|rest| !rest.is_empty()) {
+        done += getrandom(rest, GetRandomFlags::empty())?;
+    }
+    Ok(())
+}
+
+/// Makes a file for its owner alone, whole or not at all; one that came into being meanwhile is
+/// left as it is.
+fn make(path: &Path, content: &[u8]) -> Result<()> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    // Such a file has the mode 0600.
+    let write = || -> Result<()> {
+        let mut file = NamedTempFile::new_in(folder)?;
+        file.write_all(content)?;
+        file.as_file().sync_all()?;
+        match file.persist_noclobber(path) {
+            Ok(_) => Ok(File::open(folder)?.sync_all()?),
+            Err(error) if error.error.kind() == ErrorKind::AlreadyExists => Ok(()),
+            Err(error) => Err(error.error.into()),
+        }
+    };
+    write().with_context(|| format!("{} can not be made", path.display()))
+}
+
+/// Opens a file that is no link; for a FIFO, this does not wait.
+fn open_file(path: &Path, write: bool) -> Result<File> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let metadata = fs::symlink_metadata(path).with_context(|| named(path))?;
+    if metadata.is_symlink() {
+        bail!("{} is a symbolic link: give the file itself", path.display());
+    }
+    if !metadata.is_file() {
+        bail!("{} is no file", path.display());
+    }
+    if write && metadata.permissions().readonly() {
+        bail!("{} is read-only", path.display());
+    }
+    let mut options = OpenOptions::new();
+    options.read(true).write(write).custom_flags(flags.bits().cast_signed());
+    let file = options.open(path).with_context(|| named(path))?;
+    // What was looked at and what was opened may be two things.
+    if !file.metadata().with_context(|| named(path))?.is_file() {
+        bail!("{} is no file", path.display());
+    }
+    Ok(file)
+}
+
+fn open_state(path: &Path) -> Result<File> {
+    let file = open_file(path, true)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => bail!("another VM uses the state {}", path.display()),
+        Err(TryLockError::Error(error)) => return Err(error).with_context(|| named(path)),
+    }
+    let size = file.metadata().with_context(|| named(path))?.len();
+    if size < SIZE {
+        bail!("{} is too small for a state: {size} bytes, and {SIZE} wanted", path.display());
+    }
+    if !size.is_multiple_of(SECTOR) {
+        bail!("{} is no state: {size} bytes are no multiple of {SECTOR}", path.display());
+    }
+    Ok(file)
+}
+
+fn check_key(path: &Path) -> Result<()> {
+    if !exists(path)? {
+        bail!("the state's key {} is not there", path.display());
+    }
+    let file = open_file(path, false)?;
+    // One byte more tells a longer one.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(KEY_SIZE + 1));
+    file.take(KEY_SIZE as u64 + 1).read_to_end(&mut bytes).with_context(|| named(path))?;
+    match bytes.len() {
+        KEY_SIZE => Ok(()),
+        length if length < KEY_SIZE => {
+            bail!("the key {} has {length} bytes, not {KEY_SIZE}", path.display())
+        }
+        _ => bail!("the key {} has more than {KEY_SIZE} bytes", path.display()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

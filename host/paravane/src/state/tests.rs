@@ -1,0 +1,177 @@
+//! What the user may give, and what is made of nothing.
+
+use std::os::unix::fs::{PermissionsExt, symlink};
+
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+use tempfile::{TempDir, tempdir};
+
+use super::*;
+
+struct Rig {
+    folder: TempDir,
+}
+
+impl Rig {
+    fn new() -> Self {
+        Self { folder: tempdir().unwrap() }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn put(&self, name: &str, bytes: usize) -> PathBuf {
+        fs::write(self.path(name), vec![7; bytes]).unwrap();
+        self.path(name)
+    }
+
+    /// Of the state `s`, with the key beside it.
+    fn prepare(&self) -> Result<State> {
+        State::prepare(&self.path("s"), None)
+    }
+
+    /// Why it is refused: one line, which names the file.
+    fn refusal(&self, key: Option<&str>, names: &str) -> String {
+        let key = key.map(|name| self.path(name));
+        let error = State::prepare(&self.path("s"), key.as_deref()).unwrap_err();
+        let line = format!("{error:#}");
+        assert!(
+            !line.contains('\n') && line.contains(self.path(names).to_str().unwrap()),
+            "{line}"
+        );
+        line.replace(&format!("{}/", self.folder.path().display()), "")
+    }
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o7777
+}
+
+#[test]
+fn a_state_is_made_with_its_key_for_its_owner_alone() {
+    let rig = Rig::new();
+    let state = rig.prepare().unwrap();
+    assert_eq!(fs::read(&state.file).unwrap(), vec![0; 1 << 20]);
+    let key = fs::read(&state.key).unwrap();
+    assert!(key.len() == 32 && key != [0; 32]);
+    assert_eq!((mode(&state.file), mode(&state.key)), (0o600, 0o600));
+    assert_eq!(state.key, fs::canonicalize(rig.path("s.key")).unwrap());
+    assert_eq!(fs::read_dir(rig.folder.path()).unwrap().count(), 2, "nothing else is left");
+    // And keeps both the next time.
+    drop(state);
+    fs::write(rig.path("s"), vec![9; 1 << 20]).unwrap();
+    let again = rig.prepare().unwrap();
+    assert_eq!((fs::read(again.key).unwrap(), fs::read(again.file).unwrap()[0]), (key, 9));
+    let other = Rig::new().prepare().map(|state| fs::read(state.key).unwrap_or_default());
+    assert_ne!(other.unwrap(), fs::read(rig.path("s.key")).unwrap());
+}
+
+#[test]
+fn a_key_that_is_given_is_used_and_none_is_made() {
+    let rig = Rig::new();
+    assert_eq!(rig.refusal(Some("k"), "k"), "the state's key k is not there");
+    assert!(!rig.path("s").exists(), "no state without its key");
+    let key = rig.put("k", 32);
+    let state = State::prepare(&rig.path("s"), Some(&key)).unwrap();
+    assert_eq!(state.key, fs::canonicalize(key).unwrap());
+    assert!(!rig.path("s.key").exists());
+}
+
+#[test]
+fn a_key_that_waits_beside_is_used() {
+    let rig = Rig::new();
+    rig.put("s.key", 32);
+    rig.prepare().unwrap();
+    assert_eq!(fs::read(rig.path("s.key")).unwrap(), [7; 32]);
+}
+
+#[test]
+fn a_state_without_its_key_is_refused_and_gets_no_new_one() {
+    let rig = Rig::new();
+    rig.put("s", 1 << 20);
+    assert_eq!(rig.refusal(None, "s.key"), "the state's key s.key is not there");
+    assert!(!rig.path("s.key").exists());
+}
+
+#[test]
+fn two_vms_on_one_state_are_refused() {
+    let rig = Rig::new();
+    let first = rig.prepare().unwrap();
+    assert_eq!(rig.refusal(None, "s"), "another VM uses the state s");
+    drop(first);
+    rig.prepare().unwrap();
+}
+
+#[test]
+fn sizes_that_are_no_states_are_refused() {
+    let rig = Rig::new();
+    rig.put("s.key", 32);
+    for (bytes, why) in [
+        (0, "s is too small for a state: 0 bytes, and 1048576 wanted"),
+        ((1 << 20) - 1, "s is too small for a state: 1048575 bytes, and 1048576 wanted"),
+        ((1 << 20) + 511, "s is no state: 1049087 bytes are no multiple of 512"),
+    ] {
+        rig.put("s", bytes);
+        assert_eq!(rig.refusal(None, "s"), why);
+    }
+    rig.put("s", (1 << 20) + 512);
+    rig.prepare().unwrap();
+}
+
+#[test]
+fn keys_of_a_wrong_length_are_refused() {
+    let rig = Rig::new();
+    for (bytes, why) in [
+        (0, "the key s.key has 0 bytes, not 32"),
+        (31, "the key s.key has 31 bytes, not 32"),
+        (33, "the key s.key has more than 32 bytes"),
+        (1 << 20, "the key s.key has more than 32 bytes"),
+    ] {
+        rig.put("s.key", bytes);
+        assert_eq!(rig.refusal(None, "s.key"), why);
+        assert!(!rig.path("s").exists());
+    }
+}
+
+#[test]
+fn what_is_no_plain_file_is_refused() {
+    for (name, other) in [("s", "s.key"), ("s.key", "s")] {
+        let rig = Rig::new();
+        rig.put(other, if other == "s" { 1 << 20 } else { 32 });
+        fs::create_dir(rig.path(name)).unwrap();
+        assert_eq!(rig.refusal(None, name), format!("{name} is no file"));
+        fs::remove_dir(rig.path(name)).unwrap();
+        for target in ["nothing", "s", "s.key"] {
+            let _ = fs::remove_file(rig.path(name));
+            symlink(rig.path(target), rig.path(name)).unwrap();
+            let why = format!("{name} is a symbolic link: give the file itself");
+            assert_eq!(rig.refusal(None, name), why);
+        }
+        fs::remove_file(rig.path(name)).unwrap();
+        mknodat(CWD, rig.path(name), FileType::Fifo, Mode::RUSR, 0).unwrap();
+        assert_eq!(rig.refusal(None, name), format!("{name} is no file"), "and nobody waits");
+    }
+}
+
+#[test]
+fn a_read_only_state_is_refused_and_a_read_only_key_is_fine() {
+    let rig = Rig::new();
+    rig.put("s.key", 32);
+    rig.put("s", 1 << 20);
+    let set = |name, mode| {
+        fs::set_permissions(rig.path(name), fs::Permissions::from_mode(mode)).unwrap();
+    };
+    set("s", 0o444);
+    set("s.key", 0o400);
+    assert_eq!(rig.refusal(None, "s"), "s is read-only");
+    set("s", 0o600);
+    rig.prepare().unwrap();
+}
+
+#[test]
+fn a_folder_that_is_not_there_is_named() {
+    let rig = Rig::new();
+    let error = State::prepare(&rig.path("no/s"), None).unwrap_err();
+    let line = format!("{error:#}");
+    assert!(line.contains("no/s.key can not be made: "), "{line}");
+}
