@@ -56,31 +56,6 @@ impl Store {
         }
     }
 
-    /// Reads all records.
-    pub(crate) fn open<'a>(
-        records: impl IntoIterator<Item = (u32, &'a [u8])>,
-    ) -> core::result::Result<Self, OpenError> {
-        let mut global = None;
-        let (mut indices, mut objects) = (BTreeMap::new(), BTreeMap::new());
-        for (key, bytes) in records {
-            let Some((&RECORD_VERSION, bytes)) = bytes.split_first() else {
-                return Err(OpenError::Version(key));
-            };
-            let malformed = |_| OpenError::Malformed(key);
-            match crate::constants::rh::kind(key) {
-                0 => global = Some(postcard::from_bytes(bytes).map_err(malformed)?),
-                1 => {
-                    indices.insert(key, postcard::from_bytes(bytes).map_err(malformed)?);
-                }
-                _ => {
-                    objects.insert(key, postcard::from_bytes(bytes).map_err(malformed)?);
-                }
-            }
-        }
-        let global = global.ok_or(OpenError::Missing)?;
-        Ok(Self { global, indices, objects, undo: Undo::default() })
-    }
-
     pub(crate) fn global(&self) -> &Global {
         &self.global
     }
@@ -211,6 +186,43 @@ impl Store {
                 None => self.objects.remove(&handle),
             };
         }
+    }
+}
+
+/// A store whose records come one by one.
+#[derive(Debug, Default)]
+pub(crate) struct Opening {
+    global: Option<Box<Global>>,
+    indices: BTreeMap<u32, Index>,
+    objects: BTreeMap<u32, Arc<Object>>,
+}
+
+impl Opening {
+    /// Reads a record.
+    #[inline(never)]
+    pub(crate) fn read(&mut self, key: u32, bytes: &[u8]) -> core::result::Result<(), OpenError> {
+        let Some((&RECORD_VERSION, bytes)) = bytes.split_first() else {
+            return Err(OpenError::Version(key));
+        };
+        let malformed = |_| OpenError::Malformed(key);
+        match crate::constants::rh::kind(key) {
+            0 => self.global = Some(postcard::from_bytes(bytes).map_err(malformed)?),
+            1 => {
+                self.indices.insert(key, postcard::from_bytes(bytes).map_err(malformed)?);
+            }
+            _ => {
+                self.objects.insert(key, postcard::from_bytes(bytes).map_err(malformed)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// The store of all records.
+    #[inline(never)]
+    pub(crate) fn finish(self) -> core::result::Result<Store, OpenError> {
+        let Self { global, indices, objects } = self;
+        let global = global.ok_or(OpenError::Missing)?;
+        Ok(Store { global, indices, objects, undo: Undo::default() })
     }
 }
 
