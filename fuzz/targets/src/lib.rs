@@ -5,13 +5,15 @@
 //! loop in `cargo test` (`tests/short.rs`, always the same inputs).
 #![forbid(unsafe_code)]
 
+mod crb;
 mod devices;
 mod emulation;
 mod files;
 mod input;
 mod tpm;
 
-pub use self::tpm::{tpm_command, tpm_sequence};
+pub use self::tpm::{tpm_command, tpm_context, tpm_records, tpm_sequence};
+pub use crb::tpm_crb;
 pub use devices::{apic, chipset};
 pub use emulation::{decode, emulate};
 pub use files::{config, kernel, memory_map, report};
@@ -31,4 +33,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("chipset", chipset),
     ("tpm_command", tpm_command),
     ("tpm_sequence", tpm_sequence),
+    ("tpm_context", tpm_context),
+    ("tpm_records", tpm_records),
+    ("tpm_crb", tpm_crb),
 ];
