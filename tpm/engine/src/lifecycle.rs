@@ -18,7 +18,7 @@ use crate::{Environment, OpenError, Tpm};
 // in a caller that is compiled for speed.
 
 /// Version of [`Saved`].
-pub const SAVED_VERSION: u32 = 2;
+pub const SAVED_VERSION: u32 = 3;
 
 /// Everything of a TPM, also of a command that is not finished: for a live update. It is secret.
 #[derive(Clone, Serialize, Deserialize)]
