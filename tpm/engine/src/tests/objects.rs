@@ -181,6 +181,12 @@ fn duplicates_import_under_another_parent() {
     client.run(0x16c, &[session.handle], b().u32(0x14b)).ok();
     let auth = vec![Auth::Session(&mut session, b"", 1)];
     let made = client.auth(0x14b, &[object, new], auth, b().u16(0).u16(0x10)).ok();
+    // Integrity, then the area with a value as long as a digest, seed and data.
+    assert_eq!(
+        made.field(1).len(),
+        34 + 2 + 2 + 34 + 34 + 6,
+        "the size tells nothing of the value"
+    );
     let parameters =
         b().u16(0).sized(&public).sized(&made.field(1)).sized(&made.field(2)).u16(0x10);
     let private = client.pw(0x156, &[new], parameters).ok().field(0);
