@@ -13,6 +13,9 @@ const BUFFERS: Buffers = Buffers {
     response_size: 0x1000,
 };
 
+/// Accesses of a run, at most: what is not seen after so many is not seen after more.
+const ACCESSES: usize = 200;
+
 /// Reads and writes of any width and place, with an engine that answers when it likes: a command
 /// runs only between Execute and its completion, from the locality that was active; one locality
 /// at most is active; what is saved is restored.
@@ -20,7 +23,10 @@ pub fn tpm_crb(bytes: &[u8]) {
     let mut input = Input::new(bytes);
     let mut crb = TpmCrb::new(BUFFERS);
     let mut running = false;
-    while !input.is_empty() {
+    for _ in 0..ACCESSES {
+        if input.is_empty() {
+            return;
+        }
         let what = input.u8();
         let offset = u16::from(what >> 5) * PAGE + u16::from(input.u8());
         let width = 1 << (what >> 3 & 3);
