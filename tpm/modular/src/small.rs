@@ -55,8 +55,11 @@ pub struct SmallModulus {
 impl SmallModulus {
     /// An odd number above 1.
     pub const fn new(modulus: u64) -> Self {
-        let power = (u128::MAX % modulus as u128 + 1) % modulus as u128;
-        Self { modulus, inverse: inverse(modulus).wrapping_neg(), square: power as u64 }
+        let square = match (modulus as u128).wrapping_neg().checked_rem(modulus as u128) {
+            Some(square) => square as u64,
+            None => 0,
+        };
+        Self { modulus, inverse: inverse(modulus).wrapping_neg(), square }
     }
 
     /// A number of two words divided by the power of two; its upper word is below the modulus.
@@ -99,7 +102,10 @@ impl SmallModulus {
 /// The remainder of a word modulo a public number from 2 to 2³² - 1, in constant time.
 pub const fn remainder_of_word(word: u64, modulus: u32) -> u32 {
     let modulus = modulus as u64;
-    let reciprocal = u64::MAX / modulus;
+    let reciprocal = match u64::MAX.checked_div(modulus) {
+        Some(reciprocal) => reciprocal,
+        None => 0,
+    };
     let quotient = ((word as u128 * reciprocal as u128) >> 64) as u64;
     // The quotient is at most one too small, or two where the reciprocal is cut.
     let rest = word.wrapping_sub(quotient.wrapping_mul(modulus));

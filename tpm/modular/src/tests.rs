@@ -79,8 +79,10 @@ fn agree<const L: usize>(
     let mut limbs = [0; 54];
     x.fill_limbs(&mut limbs);
     prop_assert_eq!(Number::from_limbs(&limbs, L / 8), Some(x.clone()));
-    let wide = Number::product(&reversed, &exponent, L / 4);
-    same("wide", &ours.enter_wide(&wide, &radix), &(theirs(&one) * theirs(&other)))?;
+    if L / 4 <= MAX_BLOCKS {
+        let wide = Number::product(&reversed, &exponent, L / 4);
+        same("wide", &ours.enter_wide(&wide, &radix), &(theirs(&one) * theirs(&other)))?;
+    }
     let mut power = ours.one();
     for step in 0..exponent.digits() {
         ours.power_step_of_two(&mut power, exponent.digit(step));
@@ -113,7 +115,7 @@ fn product_divides<const L: usize>(one: [u64; L], other: [u64; L]) -> Result<(),
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(60))]
+    #![proptest_config(ProptestConfig::with_cases(40))]
 
     #[test]
     fn eight_words(n in words::<8>(), a in words::<8>(), b in words::<8>()) {

@@ -120,7 +120,7 @@ fn inverse_of_order(e: u64, prime: &Number) -> Option<u64> {
     prime.fill_words(&mut *words);
     let words = words.get(..prime.length() * numbers::BLOCK / 8)?;
     let rest = SmallModulus::new(e).remainder(words);
-    inverse_small((rest + e - 1) % e, e)
+    inverse_small(if rest == 0 { e - 1 } else { rest - 1 }, e)
 }
 
 /// The inverse of a small `e` modulo `prime - 1`: the one multiple of `prime - 1` and one that `e`
