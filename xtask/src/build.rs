@@ -25,7 +25,7 @@ pub fn all() -> Result<()> {
 
 /// The paravisor.
 pub fn image() -> Result<()> {
-    let arguments = ["--release", "--target", place::BARE_METAL, "-p", "paravisor"];
+    let arguments = ["--profile", "image", "--target", place::BARE_METAL, "-p", "paravisor"];
     build("the paravisor", &arguments, &[], &place::image())
 }
 

@@ -25,7 +25,7 @@ pub fn target() -> PathBuf {
 
 /// The paravisor, unstripped.
 pub fn image() -> PathBuf {
-    target().join(BARE_METAL).join("release/paravisor")
+    target().join(BARE_METAL).join("image/paravisor")
 }
 
 /// The folder of our own test guests.

@@ -5,6 +5,7 @@
 //! loop in `cargo test` (`tests/short.rs`, always the same inputs).
 #![forbid(unsafe_code)]
 
+mod crb;
 mod devices;
 mod emulation;
 mod files;
@@ -13,7 +14,8 @@ mod store;
 mod tpm;
 
 pub use self::store::state_file;
-pub use self::tpm::{tpm_command, tpm_sequence};
+pub use self::tpm::{tpm_command, tpm_context, tpm_records, tpm_sequence};
+pub use crb::tpm_crb;
 pub use devices::{apic, chipset};
 pub use emulation::{decode, emulate};
 pub use files::{config, kernel, memory_map, report};
@@ -34,4 +36,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("state_file", state_file),
     ("tpm_command", tpm_command),
     ("tpm_sequence", tpm_sequence),
+    ("tpm_context", tpm_context),
+    ("tpm_records", tpm_records),
+    ("tpm_crb", tpm_crb),
 ];

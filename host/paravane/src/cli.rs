@@ -30,7 +30,7 @@ pub enum Action {
     Run(Box<RunOptions>),
     /// Name the functions and lines of a crash record
     #[command(after_help = "The record is what `paravane run` printed; other lines are kept as \
-        they are.\nExample: paravane symbolize --image target/x86_64-unknown-none/release/paravisor \
+        they are.\nExample: paravane symbolize --image target/x86_64-unknown-none/image/paravisor \
         record.txt")]
     Symbolize(SymbolizeOptions),
     /// Serve a TPM 2.0 to the tools of this machine, by the protocol of the TPM simulators

@@ -81,3 +81,46 @@ impl<const N: usize> fmt::Debug for SecretBytes<N> {
         write!(f, "SecretBytes({} bytes)", self.length)
     }
 }
+
+/// Arrays of bytes as tuples, of lengths that serde itself does not know.
+pub(crate) mod array {
+    use core::fmt;
+
+    use serde::de::{Error, SeqAccess, Visitor};
+    use serde::ser::SerializeTuple;
+    use serde::{Deserializer, Serializer};
+
+    pub(crate) fn serialize<S: Serializer, const N: usize>(
+        bytes: &[u8; N],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let mut tuple = serializer.serialize_tuple(N)?;
+        bytes.iter().try_for_each(|byte| tuple.serialize_element(byte))?;
+        tuple.end()
+    }
+
+    pub(crate) fn deserialize<'a, D: Deserializer<'a>, const N: usize>(
+        deserializer: D,
+    ) -> Result<[u8; N], D::Error> {
+        deserializer.deserialize_tuple(N, Bytes::<N>)
+    }
+
+    struct Bytes<const N: usize>;
+
+    impl<'a, const N: usize> Visitor<'a> for Bytes<N> {
+        type Value = [u8; N];
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "{N} bytes")
+        }
+
+        fn visit_seq<A: SeqAccess<'a>>(self, mut sequence: A) -> Result<[u8; N], A::Error> {
+            let mut bytes = [0; N];
+            for (index, byte) in bytes.iter_mut().enumerate() {
+                let next = sequence.next_element()?;
+                *byte = next.ok_or_else(|| A::Error::invalid_length(index, &self))?;
+            }
+            Ok(bytes)
+        }
+    }
+}

@@ -8,6 +8,7 @@ use core::convert::Infallible;
 use core::fmt;
 
 use rand_core::{TryCryptoRng, TryRng};
+use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::Error;
@@ -33,13 +34,15 @@ pub struct Drbg {
 }
 
 /// The state of a [`Drbg`], as secret as all that it will ever give.
-#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
 pub struct SavedDrbg {
     /// [`SAVED_VERSION`].
     pub version: u8,
     /// The working value `V`.
+    #[serde(with = "crate::bytes::array")]
     pub v: [u8; SEED_LENGTH],
     /// The constant `C`.
+    #[serde(with = "crate::bytes::array")]
     pub c: [u8; SEED_LENGTH],
     /// Requests since the last reseeding, and one.
     pub reseed_counter: u64,

@@ -12,7 +12,7 @@ use crate::rc::{Rc, Result};
 use crate::secret::{Secret, same};
 use crate::session::{BoundHash, Session, SessionKind, binding};
 use crate::structures::MAX_DIGEST;
-use crate::table::{Command, Role, flag};
+use crate::table::{Command, Role, flag, is_any_session};
 
 /// One entry of a command's authorization area.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ impl Authorization {
 
     fn parse(r: &mut Reader<'_>) -> Result<Self> {
         let handle = r.u32()?;
-        if handle != rh::PW && !matches!(rh::kind(handle), rh::HT_HMAC | rh::HT_POLICY) {
+        if handle != rh::PW && !is_any_session(handle) {
             return Err(Rc::VALUE);
         }
         let nonce = r.sized(MAX_DIGEST)?;

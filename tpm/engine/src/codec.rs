@@ -70,7 +70,9 @@ impl<'a> Reader<'a> {
         self.take(size).map(Vec::from)
     }
 
-    /// A TPM2B that holds one structure, which must fill it; SIZE if it is empty.
+    /// A TPM2B that holds one structure, which must fill it; SIZE if it is empty, or if the
+    /// structure is longer or shorter than it says. So a size that is wrong alone is told apart from
+    /// bytes that are missing.
     pub(crate) fn sized_structure<T>(
         &mut self,
         parse: impl FnOnce(&mut Reader<'_>) -> Result<T>,
@@ -79,9 +81,9 @@ impl<'a> Reader<'a> {
         if size == 0 {
             return Err(Rc::SIZE);
         }
-        let mut inner = Reader::new(self.take(size)?);
-        let value = parse(&mut inner)?;
-        if inner.is_empty() { Ok(value) } else { Err(Rc::SIZE) }
+        let before = self.rest.len();
+        let value = parse(self)?;
+        if before - self.rest.len() == size { Ok(value) } else { Err(Rc::SIZE) }
     }
 }
 

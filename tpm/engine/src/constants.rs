@@ -58,6 +58,22 @@ pub(crate) mod rh {
         (handle >> 24) as u8
     }
 
+    /// Whether a handle is one of a transient object (Part 2, section 7.4: TRANSIENT_LAST).
+    pub(crate) const fn is_transient(handle: u32) -> bool {
+        kind(handle) == HT_TRANSIENT && in_kind(handle) < crate::state::MAX_LOADED_OBJECTS
+    }
+
+    /// Whether a handle is one of a session of this kind (the same section: HMAC_SESSION_LAST,
+    /// POLICY_SESSION_LAST).
+    pub(crate) const fn is_session(handle: u32, session: u8) -> bool {
+        kind(handle) == session && in_kind(handle) < crate::state::MAX_ACTIVE_SESSIONS
+    }
+
+    /// A handle's number among those of its kind.
+    const fn in_kind(handle: u32) -> usize {
+        (handle & 0x00ff_ffff) as usize
+    }
+
     pub(crate) const HT_PCR: u8 = 0x00;
     pub(crate) const HT_NV: u8 = 0x01;
     pub(crate) const HT_HMAC: u8 = 0x02;

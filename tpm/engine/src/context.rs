@@ -14,16 +14,11 @@ use crate::rc::{Rc, Result};
 use crate::secret::{Secret, same};
 use crate::session::{Session, SessionKind, SessionSlot, slot_of};
 use crate::structures::hierarchy;
+use crate::table::{Kind, is_any_session};
 
 /// TPM2_FlushContext; its handle is a parameter.
 pub(crate) fn flush(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Result<()> {
-    let handle = call.read(|r| {
-        let handle = r.u32()?;
-        match rh::kind(handle) {
-            rh::HT_TRANSIENT | rh::HT_HMAC | rh::HT_POLICY => Ok(handle),
-            _ => Err(Rc::VALUE),
-        }
-    })?;
+    let handle = call.read(|r| Kind::Context.parse(r))?;
     call.end()?;
     if rh::kind(handle) == rh::HT_TRANSIENT {
         if tpm.slot(handle).is_none() {
@@ -149,7 +144,8 @@ pub(crate) fn load(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Result<()> {
     let (header, blob) = call.read(|r| {
         let sequence = r.u64()?;
         let handle = r.u32()?;
-        if !matches!(rh::kind(handle), rh::HT_HMAC | rh::HT_POLICY | rh::HT_TRANSIENT) {
+        // TPMI_DH_SAVED (Part 2, section 9.11).
+        if !(ORDINARY_HANDLE..=ST_CLEAR_HANDLE).contains(&handle) && !is_any_session(handle) {
             return Err(Rc::VALUE);
         }
         let hierarchy = hierarchy(r)?;

@@ -30,6 +30,7 @@ pub(crate) struct Running {
 
 impl Tpm {
     /// Takes a command from `locality`. One that was not finished is forgotten.
+    #[inline(never)]
     pub fn start(&mut self, command: &[u8], locality: u8, env: &mut dyn Environment) {
         let bytes = command.get(..=MAX_COMMAND).unwrap_or(command);
         self.running = Some(Box::new(Running {
@@ -50,6 +51,7 @@ impl Tpm {
 
     /// Goes on with the command that was started, for `budget` steps of a key search; all else is
     /// one step. Without a command the response is TPM_RC_FAILURE.
+    #[inline(never)]
     pub fn work(&mut self, budget: u32, env: &mut dyn Environment) -> Progress {
         let Some(mut running) = self.running.take() else {
             return Progress::Done(response::error(Rc::FAILURE));

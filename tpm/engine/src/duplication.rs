@@ -77,7 +77,7 @@ pub(crate) fn duplicate(tpm: &mut Tpm, env: Env<'_>, call: &mut Call) -> Result<
         return Err(Rc::SIZE.param(1));
     }
     let mut out_key = Secret::default();
-    let mut blob = object.secret()?.sized(object.public.kind());
+    let mut blob = object.secret()?.padded(&object.public);
     if !symmetric.is_null() {
         let key = if given_key.is_empty() {
             out_key = tpm.random_bytes(&mut *env, symmetric.key_size())?;

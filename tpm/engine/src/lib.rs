@@ -38,6 +38,7 @@ mod hierarchy;
 mod keys;
 mod lifecycle;
 mod load;
+mod map;
 mod nv_commands;
 mod nv_index;
 mod object;

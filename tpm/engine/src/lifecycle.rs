@@ -11,11 +11,14 @@ use crate::dispatch::Running;
 use crate::pcr::{ALL, BANKS};
 use crate::secret::Secret;
 use crate::state::{Global, Lockout, Orderly, Policy, Seed, Volatile};
-use crate::store::Store;
+use crate::store::{Opening, Store};
 use crate::{Environment, OpenError, Tpm};
 
+// Entry points are not inlined: the paravisor has this crate compiled for size, which would be lost
+// in a caller that is compiled for speed.
+
 /// Version of [`Saved`].
-pub const SAVED_VERSION: u32 = 2;
+pub const SAVED_VERSION: u32 = 3;
 
 /// Everything of a TPM, also of a command that is not finished: for a live update. It is secret.
 #[derive(Clone, Serialize, Deserialize)]
@@ -51,6 +54,7 @@ impl Tpm {
     ///
     /// # Errors
     /// [`OpenError::Entropy`], [`OpenError::Commit`].
+    #[inline(never)]
     pub fn manufacture(env: &mut dyn Environment) -> Result<Self, OpenError> {
         let mut unique = [0; 8];
         if !env.entropy(&mut unique) {
@@ -98,15 +102,21 @@ impl Tpm {
         records: impl IntoIterator<Item = (u32, &'a [u8])>,
         env: &mut dyn Environment,
     ) -> Result<Self, OpenError> {
-        Ok(Self::with(Store::open(records)?, env))
+        let mut opening = Opening::default();
+        for (key, bytes) in records {
+            opening.read(key, bytes)?;
+        }
+        Ok(Self::with(opening.finish()?, env))
     }
 
+    #[inline(never)]
     fn with(store: Store, env: &mut dyn Environment) -> Self {
         let v = Box::new(Volatile::new(env.now_ms(), store.global()));
         Self { store, v, random: None, running: None }
     }
 
     /// _TPM_Init: the platform was reset. Volatile state is lost.
+    #[inline(never)]
     pub fn init(&mut self, env: &mut dyn Environment) {
         self.running = None;
         self.store.roll_back();
@@ -114,6 +124,7 @@ impl Tpm {
     }
 
     /// The whole state.
+    #[inline(never)]
     pub fn save(&self) -> Saved {
         Saved {
             version: SAVED_VERSION,
@@ -127,6 +138,7 @@ impl Tpm {
     ///
     /// # Errors
     /// [`OpenError::Version`].
+    #[inline(never)]
     pub fn restore(saved: Saved, env: &mut dyn Environment) -> Result<Self, OpenError> {
         if saved.version != SAVED_VERSION {
             return Err(OpenError::Version(saved.version));

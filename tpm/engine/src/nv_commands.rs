@@ -113,10 +113,13 @@ fn check_definition(public: &NvPublic, platform: bool) -> Result<()> {
     if !size_fits {
         return in_param(Rc::SIZE);
     }
+    // That the index is not of who creates it is held against the handle.
+    if has(nv::PLATFORM_CREATE) != platform {
+        return Err(Rc::ATTRIBUTES.handle(1));
+    }
     let wrong = !has(WRITERS)
         || !has(READERS)
         || (has(nv::POLICY_DELETE) && !platform)
-        || has(nv::PLATFORM_CREATE) != platform
         || (kind == nv::COUNTER && has(nv::CLEAR_STCLEAR))
         || (has(nv::WRITE_ALL) && kind != nv::ORDINARY)
         || (has(nv::CLEAR_STCLEAR) && has(nv::WRITE_DEFINE))

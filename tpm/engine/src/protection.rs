@@ -1,6 +1,5 @@
 //! Protected storage: sensitive areas outside the TPM (Part 1, section 24).
 
-use alloc::vec;
 use alloc::vec::Vec;
 
 use crate::Tpm;
@@ -91,11 +90,7 @@ impl Tpm {
         sensitive: &Sensitive,
     ) -> Result<Vec<u8>> {
         let vector = self.random_bytes(env, 16)?;
-        // All are as long as the longest, so that the size tells nothing of the value.
-        let mut auth = vec![0; crypto::digest_size(public.name_alg).max(sensitive.auth.len())];
-        auth.iter_mut().zip(sensitive.auth.iter()).for_each(|(to, from)| *to = *from);
-        let padded = Sensitive { auth: auth.into(), ..sensitive.clone() };
-        let plain = padded.sized(public.kind());
+        let plain = sensitive.padded(public);
         Protector::of(parent)?.wrap(&plain, &public.name(), Some(&vector))
     }
 }

@@ -203,6 +203,15 @@ impl Sensitive {
         Ok((Self { auth, seed, private: r.sized(max)?.into() }, kind))
     }
 
+    /// TPM2B_SENSITIVE as it leaves the TPM in a wrapper: the authorization value is padded with
+    /// zeros to the digest of the name algorithm, so that the size tells nothing of it.
+    pub(crate) fn padded(&self, public: &Public) -> Secret {
+        let size = crate::crypto::digest_size(public.name_alg).max(self.auth.len());
+        let mut auth = alloc::vec![0; size];
+        auth.iter_mut().zip(self.auth.iter()).for_each(|(to, from)| *to = *from);
+        Self { auth: auth.into(), ..self.clone() }.sized(public.kind())
+    }
+
     /// TPM2B_SENSITIVE.
     pub(crate) fn sized(&self, kind: u16) -> Secret {
         let inner: Secret = built(|out| {

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
-use tpm_crypto::rsa::{Progress, RsaKeySearch, RsaSize};
+use tpm_crypto::rsa::{Progress, RsaKeySearch, RsaSize, SavedSearch};
 
 use crate::rc::{Rc, Result};
 use crate::secret::Secret;
@@ -20,11 +20,32 @@ struct Task {
 #[derive(Clone, Default, Serialize, Deserialize)]
 pub(crate) struct KeyWork {
     task: Option<Task>,
-    /// The search itself. It is not saved: the task gives the same key again.
-    #[serde(skip)]
+    #[serde(with = "saved")]
     search: Option<RsaKeySearch>,
     /// Modulus and prime.
     found: Option<(Vec<u8>, Secret)>,
+}
+
+/// A search as its saved state, which is checked when it is read.
+mod saved {
+    use serde::de::Error;
+    use serde::{Deserializer, Serializer};
+
+    use super::{Deserialize, RsaKeySearch, SavedSearch, Serialize};
+
+    pub(super) fn serialize<S: Serializer>(
+        search: &Option<RsaKeySearch>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        search.as_ref().map(RsaKeySearch::save).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'a, D: Deserializer<'a>>(
+        deserializer: D,
+    ) -> Result<Option<RsaKeySearch>, D::Error> {
+        let saved = Option::<SavedSearch>::deserialize(deserializer)?;
+        saved.as_ref().map(RsaKeySearch::restore).transpose().map_err(D::Error::custom)
+    }
 }
 
 impl core::fmt::Debug for KeyWork {

@@ -5,12 +5,12 @@
 //! does, they become what they were.
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
+use crate::map::Map;
 use crate::nv_index::Index;
 use crate::object::Object;
 use crate::rc::{Rc, Result};
@@ -32,8 +32,8 @@ pub(crate) const NV_SPACE: usize = 32 * 1024;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Store {
     global: Box<Global>,
-    indices: BTreeMap<u32, Index>,
-    objects: BTreeMap<u32, Arc<Object>>,
+    indices: Map<Index>,
+    objects: Map<Arc<Object>>,
     #[serde(skip)]
     undo: Undo,
 }
@@ -42,43 +42,18 @@ pub(crate) struct Store {
 #[derive(Clone, Debug, Default)]
 struct Undo {
     global: Option<Box<Global>>,
-    indices: BTreeMap<u32, (Option<Index>, bool)>,
-    objects: BTreeMap<u32, Option<Arc<Object>>>,
+    indices: Map<(Option<Index>, bool)>,
+    objects: Map<Option<Arc<Object>>>,
 }
 
 impl Store {
     pub(crate) fn new(global: Global) -> Self {
         Self {
             global: Box::new(global),
-            indices: BTreeMap::new(),
-            objects: BTreeMap::new(),
+            indices: Map::default(),
+            objects: Map::default(),
             undo: Undo::default(),
         }
-    }
-
-    /// Reads all records.
-    pub(crate) fn open<'a>(
-        records: impl IntoIterator<Item = (u32, &'a [u8])>,
-    ) -> core::result::Result<Self, OpenError> {
-        let mut global = None;
-        let (mut indices, mut objects) = (BTreeMap::new(), BTreeMap::new());
-        for (key, bytes) in records {
-            let Some((&RECORD_VERSION, bytes)) = bytes.split_first() else {
-                return Err(OpenError::Version(key));
-            };
-            let malformed = |_| OpenError::Malformed(key);
-            match crate::constants::rh::kind(key) {
-                0 => global = Some(postcard::from_bytes(bytes).map_err(malformed)?),
-                1 => {
-                    indices.insert(key, postcard::from_bytes(bytes).map_err(malformed)?);
-                }
-                _ => {
-                    objects.insert(key, postcard::from_bytes(bytes).map_err(malformed)?);
-                }
-            }
-        }
-        let global = global.ok_or(OpenError::Missing)?;
-        Ok(Self { global, indices, objects, undo: Undo::default() })
     }
 
     pub(crate) fn global(&self) -> &Global {
@@ -94,66 +69,66 @@ impl Store {
     }
 
     pub(crate) fn index(&self, handle: u32) -> Option<&Index> {
-        self.indices.get(&handle)
+        self.indices.get(handle)
     }
 
     pub(crate) fn indices(&self) -> impl Iterator<Item = (u32, &Index)> {
-        self.indices.iter().map(|(&handle, index)| (handle, index))
+        self.indices.iter()
     }
 
     fn remember_index(&mut self, handle: u32, durable: bool) {
-        let old = self.indices.get(&handle);
-        let entry = self.undo.indices.entry(handle).or_insert_with(|| (old.cloned(), false));
-        entry.1 |= durable;
+        match self.undo.indices.get_mut(handle) {
+            Some(entry) => entry.1 |= durable,
+            None => {
+                let old = self.indices.get(handle).cloned();
+                self.undo.indices.set(handle, Some((old, durable)));
+            }
+        }
     }
 
     /// An index, to be changed: in NV, or in memory until the next orderly shutdown.
     pub(crate) fn index_mut(&mut self, handle: u32, durable: bool) -> Option<&mut Index> {
         self.remember_index(handle, durable);
-        self.indices.get_mut(&handle)
+        self.indices.get_mut(handle)
     }
 
     /// Puts an index in, or takes it out.
     pub(crate) fn set_index(&mut self, handle: u32, index: Option<Index>) {
         self.remember_index(handle, true);
-        match index {
-            Some(index) => self.indices.insert(handle, index),
-            None => self.indices.remove(&handle),
-        };
+        self.indices.set(handle, index);
     }
 
     /// Every index for which `wanted` holds.
     pub(crate) fn handles_of(&self, wanted: impl Fn(&Index) -> bool) -> Vec<u32> {
-        self.indices.iter().filter(|(_, i)| wanted(i)).map(|(&handle, _)| handle).collect()
+        self.indices.iter().filter(|(_, i)| wanted(i)).map(|(handle, _)| handle).collect()
     }
 
     /// Bytes that the indices take.
     pub(crate) fn used(&self) -> usize {
-        self.indices.values().map(Index::space).sum()
+        self.indices.iter().map(|(_, index)| index.space()).sum()
     }
 
     pub(crate) fn object(&self, handle: u32) -> Option<&Arc<Object>> {
-        self.objects.get(&handle)
+        self.objects.get(handle)
     }
 
     pub(crate) fn objects(&self) -> impl Iterator<Item = (u32, &Arc<Object>)> {
-        self.objects.iter().map(|(&handle, object)| (handle, object))
+        self.objects.iter()
     }
 
     /// Puts a persistent object in, or takes it out.
     pub(crate) fn set_object(&mut self, handle: u32, object: Option<Arc<Object>>) {
-        let old = match object {
-            Some(object) => self.objects.insert(handle, object),
-            None => self.objects.remove(&handle),
-        };
-        self.undo.objects.entry(handle).or_insert(old);
+        let old = self.objects.set(handle, object);
+        if self.undo.objects.get(handle).is_none() {
+            self.undo.objects.set(handle, Some(old));
+        }
     }
 
     /// Whether anything changed since the last commit.
     pub(crate) fn is_changed(&self) -> bool {
         self.undo.global.is_some()
             || !self.undo.objects.is_empty()
-            || self.undo.indices.values().any(|(_, durable)| *durable)
+            || self.undo.indices.iter().any(|(_, entry)| entry.1)
     }
 
     /// Makes the changes durable, or takes them back.
@@ -182,12 +157,12 @@ impl Store {
         if self.undo.global.is_some() {
             changes.push(Change { key: GLOBAL_KEY, data: Some(record(&self.global)?) });
         }
-        for (&key, _) in self.undo.indices.iter().filter(|(_, (_, durable))| *durable) {
-            let data = self.indices.get(&key).map(record).transpose()?;
+        for (key, _) in self.undo.indices.iter().filter(|(_, entry)| entry.1) {
+            let data = self.indices.get(key).map(record).transpose()?;
             changes.push(Change { key, data });
         }
-        for &key in self.undo.objects.keys() {
-            let data = self.objects.get(&key).map(record).transpose()?;
+        for (key, _) in self.undo.objects.iter() {
+            let data = self.objects.get(key).map(record).transpose()?;
             changes.push(Change { key, data });
         }
         Ok(changes)
@@ -199,18 +174,51 @@ impl Store {
         if let Some(global) = undo.global {
             self.global = global;
         }
-        for (handle, (old, _)) in undo.indices {
-            match old {
-                Some(index) => self.indices.insert(handle, index),
-                None => self.indices.remove(&handle),
-            };
+        for (handle, (old, _)) in undo.indices.into_entries() {
+            self.indices.set(handle, old);
         }
-        for (handle, old) in undo.objects {
-            match old {
-                Some(object) => self.objects.insert(handle, object),
-                None => self.objects.remove(&handle),
-            };
+        for (handle, old) in undo.objects.into_entries() {
+            self.objects.set(handle, old);
         }
+    }
+}
+
+/// A store whose records come one by one.
+#[derive(Debug, Default)]
+pub(crate) struct Opening {
+    global: Option<Box<Global>>,
+    indices: Map<Index>,
+    objects: Map<Arc<Object>>,
+}
+
+impl Opening {
+    /// Reads a record.
+    #[inline(never)]
+    pub(crate) fn read(&mut self, key: u32, bytes: &[u8]) -> core::result::Result<(), OpenError> {
+        let Some((&RECORD_VERSION, bytes)) = bytes.split_first() else {
+            return Err(OpenError::Version(key));
+        };
+        let malformed = |_| OpenError::Malformed(key);
+        match crate::constants::rh::kind(key) {
+            0 => self.global = Some(postcard::from_bytes(bytes).map_err(malformed)?),
+            1 => {
+                let index = postcard::from_bytes(bytes).map_err(malformed)?;
+                self.indices.set(key, Some(index));
+            }
+            _ => {
+                let object = postcard::from_bytes(bytes).map_err(malformed)?;
+                self.objects.set(key, Some(object));
+            }
+        }
+        Ok(())
+    }
+
+    /// The store of all records.
+    #[inline(never)]
+    pub(crate) fn finish(self) -> core::result::Result<Store, OpenError> {
+        let Self { global, indices, objects } = self;
+        let global = global.ok_or(OpenError::Missing)?;
+        Ok(Store { global, indices, objects, undo: Undo::default() })
     }
 }
 

@@ -57,7 +57,7 @@ impl Kind {
     /// Whether a handle is of this type; nothing is said of what it refers to.
     fn allows(self, handle: u32) -> bool {
         let kind = rh::kind(handle);
-        let object = matches!(kind, rh::HT_TRANSIENT | rh::HT_PERSISTENT);
+        let object = rh::is_transient(handle) || kind == rh::HT_PERSISTENT;
         let base = matches!(handle, rh::OWNER | rh::PLATFORM | rh::ENDORSEMENT);
         let null = handle == rh::NULL;
         let entity =
@@ -80,9 +80,9 @@ impl Kind {
             Self::NvIndex => kind == rh::HT_NV,
             Self::Pcr => handle < pcr::COUNT,
             Self::PcrOrNull => handle < pcr::COUNT || null,
-            Self::Hmac => kind == rh::HT_HMAC,
-            Self::Policy => kind == rh::HT_POLICY,
-            Self::Context => matches!(kind, rh::HT_HMAC | rh::HT_POLICY | rh::HT_TRANSIENT),
+            Self::Hmac => rh::is_session(handle, rh::HT_HMAC),
+            Self::Policy => rh::is_session(handle, rh::HT_POLICY),
+            Self::Context => rh::is_transient(handle) || is_any_session(handle),
         }
     }
 
@@ -91,6 +91,11 @@ impl Kind {
         let handle = r.u32()?;
         if self.allows(handle) { Ok(handle) } else { Err(Rc::VALUE) }
     }
+}
+
+/// Whether a handle is one of a session.
+pub(crate) const fn is_any_session(handle: u32) -> bool {
+    rh::is_session(handle, rh::HT_HMAC) || rh::is_session(handle, rh::HT_POLICY)
 }
 
 /// Properties of commands, as bits.

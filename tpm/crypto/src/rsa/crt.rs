@@ -1,156 +1,159 @@
-//! The private operation by the Chinese remainder theorem.
+//! The private power, by the Chinese remainder theorem.
 
-use crypto_bigint::modular::{FixedMontyForm, FixedMontyParams};
-use crypto_bigint::{Limb, NonZero, Odd, Uint};
-use zeroize::{Zeroize, Zeroizing};
+use tpm_modular::{Modulus, Number, SmallModulus, divide_exactly};
 
-use super::ModulusBytes;
-use super::numbers::{from_bytes, join, message, power_public, to_bytes};
+use super::numbers::{self, from_bytes, message, to_bytes};
+use super::{MAX_PRIME, ModulusBytes};
 use crate::Error;
 use crate::drbg::Drbg;
 
-/// A private key: primes of `H` words, a modulus of `N`, which is twice as many.
+/// What the private power needs of a key.
 #[derive(Clone)]
-pub(super) struct Crt<const H: usize, const N: usize> {
-    n: FixedMontyParams<N>,
+pub(super) struct Crt {
+    n: Number,
     e: u32,
-    p: FixedMontyParams<H>,
-    q: FixedMontyParams<H>,
-    /// The inverse of `e` modulo `p - 1`.
-    dp: Uint<H>,
-    /// The inverse of `e` modulo `q - 1`.
-    dq: Uint<H>,
-    /// The inverse of `q` modulo `p`, in Montgomery form.
-    q_inverse: FixedMontyForm<H>,
+    p: Half,
+    q: Half,
 }
 
-impl<const H: usize, const N: usize> Crt<H, N> {
+/// A prime with the inverse of the public exponent modulo the prime less one.
+#[derive(Clone)]
+struct Half {
+    prime: Number,
+    d: Number,
+}
+
+impl Half {
+    fn new(prime: Number, e: u32) -> Result<Self, Error> {
+        // The product of two primes of one length has full length only if their highest bits are
+        // set.
+        Modulus::new(&prime).ok_or(Error::Binding)?;
+        let d = inverse_exponent(e, &prime)?;
+        Ok(Self { prime, d })
+    }
+
+    fn modulus(&self) -> Result<Modulus, Error> {
+        Modulus::new(&self.prime).ok_or(Error::Binding)
+    }
+}
+
+impl Crt {
     /// Recovers the parts from the modulus and one prime.
     pub(super) fn new(n: &[u8], e: u32, prime: &[u8]) -> Result<Self, Error> {
-        let modulus = from_bytes::<N>(n);
-        let p = from_bytes::<H>(prime);
-        let divisor = NonZero::new(p).into_option().ok_or(Error::Binding)?;
-        let (quotient, rest) = modulus.div_rem(&divisor);
-        let q = quotient.resize::<H>();
-        if rest != Uint::ZERO || q.resize::<N>() != quotient {
+        let (n, p) = (from_bytes(n), from_bytes(prime));
+        let p = Half::new(p, e)?;
+        let q = divide_exactly(&n, &p.prime).resized(p.prime.length());
+        if Number::product(&p.prime, &q, n.length()) != n || q == p.prime {
             return Err(Error::Binding);
         }
-        let odd = |number| Odd::new(number).into_option().ok_or(Error::Binding);
-        let (dp, dq) = (inverse_exponent::<H, N>(e, &p)?, inverse_exponent::<H, N>(e, &q)?);
-        let (n, p, q_odd) = (odd_wide(modulus)?, odd(p)?, odd(q)?);
-        // With p = 1 the modulus would be its multiple too, and nothing would be secret.
-        if p.as_ref() == &Uint::ONE || q_odd.as_ref() == &Uint::ONE {
-            return Err(Error::Binding);
-        }
-        let p_parameters = FixedMontyParams::new(p);
-        let q_in_p = FixedMontyForm::new(&remainder(&q, p.as_ref())?, &p_parameters);
-        let q_inverse = q_in_p.invert().into_option().ok_or(Error::Binding)?;
-        Ok(Self {
-            n: FixedMontyParams::new_vartime(n),
-            e,
-            p: p_parameters,
-            q: FixedMontyParams::new(q_odd),
-            dp,
-            dq,
-            q_inverse,
-        })
+        Ok(Self { n, e, p, q: Half::new(q, e)? })
     }
 
     /// The private power of a message, blinded and checked.
+    ///
+    /// With a random u, (m·uᵉ)ᵈ·u⁻¹ is mᵈ. Inverses are powers, by Fermat: modulo q, u⁻¹ shares its
+    /// squarings with the other power; modulo p, (q·u)⁻¹ serves Garner's formula, too.
     pub(super) fn raw(&self, bytes: &[u8], random: &mut Drbg) -> Result<ModulusBytes, Error> {
-        let message = message(bytes, self.n.modulus().as_ref())?;
-        let message = FixedMontyForm::new(&message, &self.n);
-        let (blind, unblind) = self.blinding(random)?;
-        let blinded = Zeroizing::new((message * *blind).retrieve());
-        let power = Zeroizing::new(self.power(&blinded)?);
-        let result = Zeroizing::new(FixedMontyForm::new(&power, &self.n) * *unblind);
-        // A fault in one half would give the other prime away (Boneh, DeMillo, Lipton).
-        if power_public(&result, self.e) != message {
+        let message = message(bytes, &self.n)?;
+        let mut blind = ModulusBytes::zeroed(bytes_of(&self.n));
+        random.fill(blind.as_mut_bytes());
+        let blind = from_bytes(&blind);
+        let in_q = self.power_in_q(&message, &blind)?;
+        let h = self.garner(&message, &blind, &in_q)?;
+        let mut result = Number::product(&h, &self.q.prime, self.n.length());
+        result.add(&in_q.resized(self.n.length()));
+        // A fault in one half would give the other prime away (Boneh, DeMillo, Lipton). A number
+        // that is not a prime, or a u that a prime divides, ends here, too.
+        if numbers::power_public(&self.n, self.e, &result)? != message {
             return Err(Error::NoResult);
         }
-        Ok(to_bytes(&result.retrieve()))
+        Ok(to_bytes(&result))
     }
 
-    /// A random number to the public exponent, and its inverse.
-    fn blinding(
-        &self,
-        random: &mut Drbg,
-    ) -> Result<(Zeroizing<FixedMontyForm<N>>, Zeroizing<FixedMontyForm<N>>), Error> {
-        // A number with no inverse shares a prime with the modulus: not to be met by chance.
-        for _ in 0..4 {
-            let mut bytes = ModulusBytes::zeroed(N * 8);
-            random.fill(bytes.as_mut_bytes());
-            let number = from_bytes::<N>(&bytes).rem(self.n.modulus().as_nz_ref());
-            let number = Zeroizing::new(FixedMontyForm::new(&number, &self.n));
-            if let Some(inverse) = number.invert().into_option() {
-                let blind = Zeroizing::new(power_public(&number, self.e));
-                return Ok((blind, Zeroizing::new(inverse)));
-            }
-        }
-        Err(Error::NoResult)
+    /// mᵈ modulo q.
+    fn power_in_q(&self, message: &Number, blind: &Number) -> Result<Number, Error> {
+        let mut q = self.q.modulus()?;
+        let radix = q.radix();
+        let mut base = q.enter_wide(message, &radix);
+        let blind = q.enter_wide(blind, &radix);
+        let sealed = q.power_public(&blind, self.e);
+        q.multiply(&mut base, &sealed);
+        let inverting = q.inverting_exponent();
+        let power = q.power_of_two_bases([(&base, &self.q.d), (&blind, &inverting)]);
+        Ok(q.leave(&power))
     }
 
-    /// The private power modulo each prime, joined by Garner's formula.
-    fn power(&self, message: &Uint<N>) -> Result<Uint<N>, Error> {
-        let half = |parameters: &FixedMontyParams<H>, exponent| {
-            let base = message.rem(parameters.modulus().as_nz_ref());
-            Zeroizing::new(FixedMontyForm::new(&base, parameters).pow(exponent))
-        };
-        let in_p = half(&self.p, &self.dp);
-        let in_q = Zeroizing::new(half(&self.q, &self.dq).retrieve());
-        let q = self.q.modulus().as_ref();
-        let in_q_mod_p =
-            FixedMontyForm::new(&remainder(&in_q, self.p.modulus().as_ref())?, &self.p);
-        let h = Zeroizing::new(((*in_p - in_q_mod_p) * self.q_inverse).retrieve());
-        let (low, high) = h.widening_mul(q);
-        let product = Zeroizing::new(join::<H, N>(&low, &high));
-        Ok(product.wrapping_add(&in_q.resize::<N>()))
+    /// (mᵈ - `in_q`)·q⁻¹ modulo p, which is ((m·uᵉ)ᵈ - `in_q`·u)·(q·u)⁻¹.
+    fn garner(&self, message: &Number, blind: &Number, in_q: &Number) -> Result<Number, Error> {
+        let mut p = self.p.modulus()?;
+        let radix = p.radix();
+        let mut base = p.enter_wide(message, &radix);
+        let blind = p.enter_wide(blind, &radix);
+        let sealed = p.power_public(&blind, self.e);
+        p.multiply(&mut base, &sealed);
+        let mut power = p.power(&base, &self.p.d);
+        let mut sealed_in_q = p.enter(in_q, &radix);
+        p.multiply(&mut sealed_in_q, &blind);
+        let mut divisor = p.enter(&self.q.prime, &radix);
+        p.multiply(&mut divisor, &blind);
+        let inverse = p.power(&divisor, &p.inverting_exponent());
+        p.tighten(&mut power);
+        p.tighten(&mut sealed_in_q);
+        p.subtract(&mut power, &sealed_in_q);
+        p.multiply(&mut power, &inverse);
+        Ok(p.leave(&power))
     }
 }
 
-impl<const H: usize, const N: usize> Drop for Crt<H, N> {
-    fn drop(&mut self) {
-        self.p.zeroize();
-        self.q.zeroize();
-        self.dp.zeroize();
-        self.dq.zeroize();
-        self.q_inverse.zeroize();
-    }
+const fn bytes_of(number: &Number) -> usize {
+    number.length() * numbers::BLOCK
 }
 
-fn odd_wide<const L: usize>(number: Uint<L>) -> Result<Odd<Uint<L>>, Error> {
-    Odd::new(number).into_option().ok_or(Error::Binding)
+/// Whether the prime less one has no factor in common with a public exponent.
+pub(super) fn is_coprime(e: u32, prime: &Number) -> bool {
+    inverse_of_order(u64::from(e), prime).is_some()
 }
 
-fn remainder<const L: usize>(number: &Uint<L>, modulus: &Uint<L>) -> Result<Uint<L>, Error> {
-    let modulus = NonZero::new(*modulus).into_option().ok_or(Error::Binding)?;
-    Ok(number.rem(&modulus))
+/// The inverse of a prime less one, modulo `e`.
+fn inverse_of_order(e: u64, prime: &Number) -> Option<u64> {
+    let mut words = zeroize::Zeroizing::new([0; MAX_PRIME / 8]);
+    prime.fill_words(&mut *words);
+    let words = words.get(..prime.length() * numbers::BLOCK / 8)?;
+    let rest = SmallModulus::new(e).remainder(words);
+    inverse_small(if rest == 0 { e - 1 } else { rest - 1 }, e)
 }
 
 /// The inverse of a small `e` modulo `prime - 1`: the one multiple of `prime - 1` and one that `e`
 /// divides, divided by it.
-fn inverse_exponent<const H: usize, const N: usize>(
-    e: u32,
-    prime: &Uint<H>,
-) -> Result<Uint<H>, Error> {
-    let divisor = NonZero::new(Limb::from(e)).into_option().ok_or(Error::Binding)?;
-    let order = prime.wrapping_sub(&Uint::ONE);
-    let factor = inverse_small(order.rem_limb(divisor).0, u64::from(e)).ok_or(Error::Binding)?;
-    // factor·order ≡ -1, so that one more is a multiple of e.
-    let (low, high) = order.widening_mul(&Uint::<H>::from_u64(u64::from(e) - factor));
-    let multiple = join::<H, N>(&low, &high).wrapping_add(&Uint::ONE);
-    let (quotient, _) = multiple.div_rem_limb(divisor);
-    Ok(quotient.resize())
+fn inverse_exponent(e: u32, prime: &Number) -> Result<Number, Error> {
+    let e = u64::from(e);
+    let factor = inverse_of_order(e, prime).ok_or(Error::Binding)?;
+    let mut order = prime.clone();
+    order.subtract(&one(prime.length()));
+    // factor·order ≡ 1, so that one more than the other multiple of order is one of e.
+    let mut small = Number::zero(1);
+    small.add_word(e - factor);
+    let mut multiple = Number::product(&order, &small, prime.length() + 1);
+    multiple.add_word(1);
+    let mut divisor = Number::zero(1);
+    divisor.add_word(e);
+    Ok(divide_exactly(&multiple, &divisor).resized(prime.length()))
+}
+
+fn one(length: usize) -> Number {
+    let mut one = Number::zero(length);
+    one.add_word(1);
+    one
 }
 
 /// The inverse of a number modulo `e`, which is at most 32 bits, by Euclid.
 fn inverse_small(number: u64, e: u64) -> Option<u64> {
-    let (mut r, mut next_r) = (e as i128, i128::from(number));
+    let (mut r, mut next_r) = (e as i64, number as i64);
     let (mut t, mut next_t) = (0, 1);
     while next_r != 0 {
         let quotient = r / next_r;
         (r, next_r) = (next_r, r - quotient * next_r);
         (t, next_t) = (next_t, t - quotient * next_t);
     }
-    if r == 1 { u64::try_from(t.rem_euclid(i128::from(e))).ok() } else { None }
+    if r == 1 { u64::try_from(t.rem_euclid(e as i64)).ok() } else { None }
 }

@@ -68,6 +68,11 @@ impl RsaSize {
         self.bits() as usize / 8
     }
 
+    /// Blocks of a prime.
+    const fn blocks(self) -> usize {
+        self.prime_size() / numbers::BLOCK
+    }
+
     /// Bytes of a prime.
     pub const fn prime_size(self) -> usize {
         self.modulus_size() / 2
@@ -145,11 +150,7 @@ impl RsaPublicKey {
     /// # Errors
     /// [`Error::Value`] when `message` is not below the modulus. Zeros before it do not count.
     pub fn raw(&self, message: &[u8]) -> Result<ModulusBytes, Error> {
-        match self.size {
-            RsaSize::Bits1024 => numbers::public::<16>(&self.n, self.e, message),
-            RsaSize::Bits2048 => numbers::public::<32>(&self.n, self.e, message),
-            RsaSize::Bits3072 => numbers::public::<48>(&self.n, self.e, message),
-        }
+        numbers::public(&self.n, self.e, message)
     }
 
     /// Encrypts `message`.
@@ -213,16 +214,7 @@ impl fmt::Debug for RsaPublicKey {
 pub struct RsaPrivateKey {
     public: RsaPublicKey,
     prime: PrimeBytes,
-    parts: Parts,
-}
-
-/// The parts of the private key by its size.
-#[derive(Clone)]
-#[expect(clippy::large_enum_variant, reason = "nothing is allocated, and most keys are large")]
-enum Parts {
-    Bits1024(Crt<8, 16>),
-    Bits2048(Crt<16, 32>),
-    Bits3072(Crt<24, 48>),
+    parts: Crt,
 }
 
 impl RsaPrivateKey {
@@ -235,12 +227,7 @@ impl RsaPrivateKey {
         if prime.len() != public.size.prime_size() {
             return Err(Error::Size);
         }
-        let (n, e) = (&public.n, public.e);
-        let parts = match public.size {
-            RsaSize::Bits1024 => Parts::Bits1024(Crt::new(n, e, prime)?),
-            RsaSize::Bits2048 => Parts::Bits2048(Crt::new(n, e, prime)?),
-            RsaSize::Bits3072 => Parts::Bits3072(Crt::new(n, e, prime)?),
-        };
+        let parts = Crt::new(&public.n, public.e, prime)?;
         Ok(Self { public: public.clone(), prime: PrimeBytes::new(prime)?, parts })
     }
 
@@ -250,12 +237,10 @@ impl RsaPrivateKey {
     /// As [`from_prime`](Self::from_prime), and [`Error::Value`] when their product is shorter
     /// than twice that length.
     pub fn from_primes(prime: &[u8], other: &[u8], e: u32) -> Result<Self, Error> {
-        let n = match prime.len() {
-            64 => numbers::product::<8, 16>(prime, other),
-            128 => numbers::product::<16, 32>(prime, other),
-            192 => numbers::product::<24, 48>(prime, other),
-            _ => Err(Error::Size),
-        }?;
+        if !RsaSize::ALL.iter().any(|size| size.prime_size() == prime.len()) {
+            return Err(Error::Size);
+        }
+        let n = numbers::product(prime, other)?;
         Self::from_prime(&RsaPublicKey::new(&n, e)?, prime)
     }
 
@@ -276,11 +261,7 @@ impl RsaPrivateKey {
     /// [`Error::Value`] when `message` is not below the modulus, [`Error::NoResult`] when the check
     /// found a fault.
     pub fn raw(&self, message: &[u8], random: &mut Drbg) -> Result<ModulusBytes, Error> {
-        match &self.parts {
-            Parts::Bits1024(parts) => parts.raw(message, random),
-            Parts::Bits2048(parts) => parts.raw(message, random),
-            Parts::Bits3072(parts) => parts.raw(message, random),
-        }
+        self.parts.raw(message, random)
     }
 
     /// Decrypts `cipher_text`. One time and one error tell nothing of why the padding was wrong.

@@ -13,27 +13,25 @@
 
 use core::fmt;
 
-use crypto_bigint::modular::{FixedMontyForm, FixedMontyParams};
-use crypto_bigint::{CheckedAdd, Odd, Uint};
-use subtle::{ConditionallySelectable, ConstantTimeEq};
+use serde::{Deserialize, Serialize};
+use tpm_modular::{BLOCK_LIMBS, Modulus, Number, Powers};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use super::numbers::from_bytes;
-use super::sieve::{self, PRIMES, SMALL_PRIMES, WINDOW_WORDS};
-use super::{DEFAULT_EXPONENT, MAX_PRIME, PrimeBytes, RsaPrivateKey, RsaSize};
+use super::sieve::{self, WINDOW_WORDS};
+use super::{DEFAULT_EXPONENT, MAX_PRIME, PrimeBytes, RsaPrivateKey, RsaSize, crt};
 use crate::Error;
 use crate::drbg::{Drbg, SavedDrbg};
 
 /// Version of [`SavedSearch`].
-pub const SAVED_VERSION: u8 = 1;
+pub const SAVED_VERSION: u8 = 2;
 /// Words of the longest prime.
 const WORDS: usize = MAX_PRIME / 8;
-/// Bits of the exponent that one step of a power takes in.
-const NIBBLE: u32 = 4;
+/// Limbs of the longest prime.
+const LIMBS: usize = WORDS / 8 * BLOCK_LIMBS;
 /// What a step of a power costs, in units: four squarings and a product.
-const NIBBLE_UNITS: u32 = 5;
-/// What to start with a candidate costs: its Montgomery parameters.
-const CANDIDATE_UNITS: u32 = 15;
+const STEP_UNITS: u32 = 5;
+/// What it costs to start with a candidate: its one in Montgomery form.
+const CANDIDATE_UNITS: u32 = 3;
 /// What it costs to set up a base: the table of its powers.
 const BASE_UNITS: u32 = 16;
 
@@ -47,7 +45,10 @@ pub enum Progress {
 }
 
 /// The state of a search, as secret as the key.
-#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
+///
+/// Limbs are words of 58 bits. What follows from the rest, as the numbers that small primes divide,
+/// is not in it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
 pub struct SavedSearch {
     /// [`SAVED_VERSION`].
     pub version: u8,
@@ -63,10 +64,6 @@ pub struct SavedSearch {
     pub primes: [[u64; WORDS]; 2],
     /// The first number of the window; zero before there is one.
     pub start: [u64; WORDS],
-    /// The window's odd numbers that small primes divide, as bits.
-    pub composite: [u64; WINDOW_WORDS],
-    /// How many small primes have been sieved with.
-    pub sieved: u16,
     /// The place of the candidate in the window.
     pub place: u16,
     /// The round of Miller-Rabin: zero is base 2.
@@ -75,21 +72,36 @@ pub struct SavedSearch {
     pub in_power: bool,
     /// How many steps of the power are done.
     pub steps: u16,
-    /// The base, in Montgomery form.
-    pub base: [u64; WORDS],
-    /// The power so far, in Montgomery form.
-    pub power: [u64; WORDS],
+    /// The base, limbs of its Montgomery form.
+    pub base: [u64; LIMBS],
+    /// The power so far, limbs of its Montgomery form.
+    pub power: [u64; LIMBS],
 }
 
 /// A search for a key of [`RsaSize`].
 ///
-/// Its work is counted in units of about one product modulo a prime: natively 0.2 µs for a key of
-/// 1024 bits, 0.5 µs for 2048 and 1 µs for 3072. No indivisible step is longer than 40 units, but for
-/// a chance of 2⁻ⁿ of n more.
+/// Its work is counted in units of about one product modulo a prime: natively 0.1 µs for a key of
+/// 1024 bits, 0.35 µs for 2048 and 0.8 µs for 3072. No indivisible step is longer than 40 units, but
+/// for a chance of 2⁻ⁿ of n more.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RsaKeySearch {
     state: SavedSearch,
     random: Drbg,
+    window: Window,
+}
+
+/// The window's odd numbers that small primes divide.
+#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
+struct Window {
+    composite: [u64; WINDOW_WORDS],
+    /// How many groups of small primes have been sieved with.
+    sieved: usize,
+}
+
+impl Window {
+    const fn new() -> Self {
+        Self { composite: [0; WINDOW_WORDS], sieved: 0 }
+    }
 }
 
 impl RsaKeySearch {
@@ -107,7 +119,7 @@ impl RsaKeySearch {
     /// [`Error::Value`] for an exponent that is even, or less than 3 and not 0.
     pub fn with_random(size: RsaSize, exponent: u32, random: Drbg) -> Result<Self, Error> {
         let exponent = if exponent == 0 { DEFAULT_EXPONENT } else { exponent };
-        if exponent < 3 || exponent.is_multiple_of(2) {
+        if !is_exponent(exponent) {
             return Err(Error::Value);
         }
         let state = SavedSearch {
@@ -118,25 +130,27 @@ impl RsaKeySearch {
             found: 0,
             primes: [[0; WORDS]; 2],
             start: [0; WORDS],
-            composite: [0; WINDOW_WORDS],
-            sieved: 0,
             place: 0,
             round: 0,
             in_power: false,
             steps: 0,
-            base: [0; WORDS],
-            power: [0; WORDS],
+            base: [0; LIMBS],
+            power: [0; LIMBS],
         };
-        Ok(Self { state, random })
+        Ok(Self { state, random, window: Window::new() })
     }
 
     /// Searches on, for at least one step and until `units` are used up.
-    pub fn step(&mut self, units: u32) -> Progress {
-        match self.state.bits {
-            1024 => self.search::<8>(units),
-            2048 => self.search::<16>(units),
-            _ => self.search::<24>(units),
+    pub fn step(&mut self, mut units: u32) -> Progress {
+        let mut candidate = None;
+        while self.state.found < 2 {
+            let cost = self.advance(&mut candidate);
+            units = units.saturating_sub(cost);
+            if units == 0 && self.state.found < 2 {
+                return Progress::Searching;
+            }
         }
+        Progress::Done
     }
 
     /// Searches to the end.
@@ -150,8 +164,12 @@ impl RsaKeySearch {
             return None;
         }
         let [p, q] = &self.state.primes;
-        let size = usize::from(self.state.bits / 16);
-        RsaPrivateKey::from_primes(&bytes(p, size), &bytes(q, size), self.state.exponent).ok()
+        let bytes = |words: &[u64]| {
+            let mut bytes = PrimeBytes::zeroed(usize::from(self.state.bits / 16));
+            self.number(words).fill_bytes(bytes.as_mut_bytes());
+            bytes
+        };
+        RsaPrivateKey::from_primes(&bytes(p), &bytes(q), self.state.exponent).ok()
     }
 
     /// The state.
@@ -166,42 +184,44 @@ impl RsaKeySearch {
     /// # Errors
     /// [`Error::Saved`] when it is of another version or holds what no search does.
     pub fn restore(saved: &SavedSearch) -> Result<Self, Error> {
+        let blocks = RsaSize::from_bits(saved.bits).ok_or(Error::Saved)?.blocks();
+        let digits = Number::zero(blocks).digits();
+        let is_number = |limbs| Number::from_limbs(limbs, blocks).is_some();
         let bounds = saved.found <= 2
-            && usize::from(saved.sieved) <= SMALL_PRIMES
             && usize::from(saved.place) <= sieve::WINDOW
-            && saved.exponent >= 3
-            && !saved.exponent.is_multiple_of(2)
-            && RsaSize::from_bits(saved.bits).is_some();
+            && saved.round <= rounds(saved.bits)
+            && u32::from(saved.steps) <= digits
+            && is_number(&saved.base)
+            && is_number(&saved.power)
+            && is_exponent(saved.exponent);
         if saved.version != SAVED_VERSION || !bounds {
             return Err(Error::Saved);
         }
-        Ok(Self { state: saved.clone(), random: Drbg::restore(&saved.random)? })
+        let random = Drbg::restore(&saved.random)?;
+        Ok(Self { state: saved.clone(), random, window: Window::new() })
     }
 
-    fn search<const L: usize>(&mut self, mut units: u32) -> Progress {
-        let mut candidate = None;
-        while self.state.found < 2 {
-            let cost = self.advance::<L>(&mut candidate);
-            units = units.saturating_sub(cost);
-            if units == 0 && self.state.found < 2 {
-                return Progress::Searching;
-            }
-        }
-        Progress::Done
+    /// Blocks of a prime.
+    fn blocks(&self) -> usize {
+        usize::from(self.state.bits) / 1024
+    }
+
+    /// A number of a prime's length.
+    fn number(&self, words: &[u64]) -> Number {
+        Number::from_words(words, self.blocks())
     }
 
     /// Does the next step and returns what it cost. `candidate` holds over steps what can be
     /// computed from the state.
-    fn advance<const L: usize>(&mut self, candidate: &mut Option<Candidate<L>>) -> u32 {
-        let state = &mut self.state;
-        if state.start == [0; WORDS] {
-            draw::<L>(state, &mut self.random);
+    fn advance(&mut self, candidate: &mut Option<Candidate>) -> u32 {
+        if self.state.start == [0; WORDS] {
+            self.draw();
             return 1;
         }
-        if let Some(prime) = PRIMES.get(usize::from(state.sieved)) {
-            let start = state.start.get(..L).unwrap_or(&state.start);
-            sieve::mark(&mut state.composite, start, *prime);
-            state.sieved += 1;
+        if let Some(primes) = sieve::group(self.window.sieved) {
+            let start = self.state.start.get(..self.blocks() * 8).unwrap_or_default();
+            sieve::mark(&mut self.window.composite, start, primes);
+            self.window.sieved += 1;
             return 1;
         }
         // What is lost at the end of a slice is computed again within the step that needs it, so
@@ -217,62 +237,75 @@ impl RsaKeySearch {
         }
     }
 
+    /// Starts a window: random, with the top two bits and the lowest one set.
+    fn draw(&mut self) {
+        let mut bytes = PrimeBytes::zeroed(usize::from(self.state.bits / 16));
+        self.random.fill(bytes.as_mut_bytes());
+        if let Some(first) = bytes.as_mut_bytes().first_mut() {
+            *first |= 0xC0;
+        }
+        if let Some(last) = bytes.as_mut_bytes().last_mut() {
+            *last |= 1;
+        }
+        Number::from_bytes(&bytes, self.blocks()).fill_words(&mut self.state.start);
+        self.window = Window::new();
+        (self.state.place, self.state.round, self.state.in_power) = (0, 0, false);
+    }
+
     /// The candidate to test, the current one or the next of the window; draws a new window when
     /// there is none.
-    fn candidate<const L: usize>(&mut self) -> Option<Candidate<L>> {
-        let state = &mut self.state;
-        let start = words::<L>(&state.start);
-        let next = sieve::next_candidate(&state.composite, usize::from(state.place));
-        let number = next.and_then(|place| {
-            state.place = u16::try_from(place).ok()?;
-            start.checked_add(&Uint::from_u64(2 * place as u64)).into_option()
+    fn candidate(&mut self) -> Option<Candidate> {
+        let next = sieve::next_candidate(&self.window.composite, usize::from(self.state.place));
+        let candidate = next.and_then(|place| {
+            self.state.place = u16::try_from(place).ok()?;
+            let mut number = self.number(&self.state.start);
+            number.add_word(2 * place as u64);
+            Candidate::new(&number)
         });
-        match number.and_then(Candidate::new) {
-            Some(candidate) => Some(candidate),
-            None => {
-                state.start.zeroize();
-                None
-            }
+        if candidate.is_none() {
+            self.state.start.zeroize();
         }
+        candidate
     }
 
     /// One step of the test of a candidate.
-    fn test<const L: usize>(&mut self, candidate: &mut Candidate<L>) -> Step {
-        let state = &mut self.state;
-        if !state.in_power {
-            if state.round > 0 {
-                let base = candidate.random_base(&mut self.random);
-                let base = FixedMontyForm::new(&base, &candidate.parameters);
-                store(&mut state.base, base.as_montgomery());
+    fn test(&mut self, candidate: &mut Candidate) -> Step {
+        let blocks = self.blocks();
+        if !self.state.in_power {
+            if self.state.round > 0 {
+                // A random number is as good as the Montgomery form of one.
+                candidate.random_base(&mut self.random).fill_limbs(&mut self.state.base);
             }
-            store(&mut state.power, candidate.parameters.one());
-            (state.in_power, state.steps) = (true, 0);
+            candidate.one.fill_limbs(&mut self.state.power);
+            (self.state.in_power, self.state.steps) = (true, 0);
             return Step::Go(1);
         }
-        let mut cost = NIBBLE_UNITS;
-        if state.round > 0 && !candidate.has_base {
-            let base = FixedMontyForm::from_montgomery(words(&state.base), &candidate.parameters);
-            candidate.set_base(base);
+        let mut cost = STEP_UNITS;
+        if self.state.round > 0 && candidate.powers.is_none() {
+            let base = Number::from_limbs(&self.state.base, blocks).unwrap_or(Number::zero(blocks));
+            candidate.powers = Some(candidate.modulus.powers(&base));
             cost += BASE_UNITS;
         }
-        let mut power = FixedMontyForm::from_montgomery(words(&state.power), &candidate.parameters);
-        if u32::from(state.steps) < L as u32 * 64 / NIBBLE {
-            power = candidate.power_step(power, state.steps, state.round);
-            store(&mut state.power, power.as_montgomery());
-            state.steps += 1;
+        let power = Number::from_limbs(&self.state.power, blocks);
+        let mut power = power.unwrap_or(Number::zero(blocks));
+        let step = u32::from(self.state.steps);
+        if step < candidate.odd_part.digits() {
+            candidate.power_step(&mut power, step);
+            power.fill_limbs(&mut self.state.power);
+            self.state.steps += 1;
             return Step::Go(cost);
         }
-        state.in_power = false;
-        candidate.has_base = false;
+        self.state.in_power = false;
+        candidate.powers = None;
         cost += candidate.twos;
         if !candidate.passes(power) {
             return self.reject(cost);
         }
-        state.round += 1;
-        if state.round <= rounds(state.bits) {
+        self.state.round += 1;
+        if self.state.round <= rounds(self.state.bits) {
             return Step::Go(cost);
         }
-        self.accept(candidate, cost)
+        self.accept(candidate.modulus.number(), cost)
     }
 
     /// Moves on to the next candidate of the window.
@@ -283,29 +316,31 @@ impl RsaKeySearch {
     }
 
     /// Takes a prime, if it fits the exponent and the prime before it.
-    fn accept<const L: usize>(&mut self, candidate: &Candidate<L>, cost: u32) -> Step {
+    fn accept(&mut self, prime: &Number, cost: u32) -> Step {
+        let differs = self.state.found == 0 || differs(&self.number(&self.state.primes[0]), prime);
         let state = &mut self.state;
-        let prime = candidate.number();
-        let fits = coprime(prime, state.exponent);
-        let differs = state.found == 0 || {
-            let first = words::<L>(&state.primes[0]);
-            let distance =
-                if first > prime { first.wrapping_sub(&prime) } else { prime.wrapping_sub(&first) };
-            distance.bit_width() > Uint::<L>::BITS - 100
-        };
-        if !fits || !differs {
+        if !crt::is_coprime(state.exponent, prime) || !differs {
             return self.reject(cost);
         }
         if let Some(place) = state.primes.get_mut(usize::from(state.found)) {
-            store(place, &prime);
+            prime.fill_words(place);
         }
         state.found += 1;
-        (state.round, state.place, state.sieved) = (0, 0, 0);
+        (state.round, state.place) = (0, 0);
         state.start.zeroize();
         state.base.zeroize();
         state.power.zeroize();
         Step::Next(cost)
     }
+}
+
+/// Whether two primes differ in their upper 100 bits (FIPS 186-5, A.1.3).
+fn differs(one: &Number, other: &Number) -> bool {
+    let (mut more, less) =
+        if one.is_below(other) { (other.clone(), one) } else { (one.clone(), other) };
+    more.subtract(less);
+    let bits = (one.length() * tpm_modular::BLOCK_BITS) as u32;
+    !more.shifted_right(bits - 100).is(0)
 }
 
 /// What a step of a test came to, with its cost.
@@ -317,7 +352,7 @@ enum Step {
 }
 
 impl Step {
-    fn apply<const L: usize>(self, candidate: &mut Option<Candidate<L>>) -> u32 {
+    fn apply(self, candidate: &mut Option<Candidate>) -> u32 {
         match self {
             Self::Go(cost) => cost.max(1),
             Self::Next(cost) => {
@@ -329,113 +364,75 @@ impl Step {
 }
 
 /// A candidate with what the test needs of it.
-struct Candidate<const L: usize> {
-    parameters: FixedMontyParams<L>,
+struct Candidate {
+    modulus: Modulus,
+    /// One, in Montgomery form.
+    one: Number,
     /// The candidate less one, without its factors of two.
-    odd_part: Uint<L>,
+    odd_part: Number,
     /// How many factors of two there are.
     twos: u32,
-    /// The powers of a random base from 0 to 15, in Montgomery form.
-    table: [Uint<L>; 16],
-    has_base: bool,
+    /// The powers of the random base.
+    powers: Option<Powers>,
 }
 
-impl<const L: usize> Candidate<L> {
-    fn new(number: Uint<L>) -> Option<Self> {
-        let parameters = FixedMontyParams::new(Odd::new(number).into_option()?);
-        let less_one = number.wrapping_sub(&Uint::ONE);
-        let twos = less_one.trailing_zeros();
-        let table = [Uint::ZERO; 16];
-        let odd_part = less_one.wrapping_shr(twos);
-        Some(Self { parameters, odd_part, twos, table, has_base: false })
-    }
-
-    fn number(&self) -> Uint<L> {
-        *self.parameters.modulus().as_ref()
-    }
-
-    fn set_base(&mut self, base: FixedMontyForm<L>) {
-        let mut power = FixedMontyForm::one(&self.parameters);
-        for entry in &mut self.table {
-            *entry = *power.as_montgomery();
-            power *= &base;
-        }
-        self.has_base = true;
+impl Candidate {
+    fn new(number: &Number) -> Option<Self> {
+        let modulus = Modulus::new(number)?;
+        // The lowest bit of an odd number goes, the others stay.
+        let above = number.shifted_right(1);
+        let twos = above.trailing_zeros() + 1;
+        let (one, odd_part) = (modulus.one(), above.shifted_right(twos - 1));
+        Some(Self { modulus, one, odd_part, twos, powers: None })
     }
 
     /// A number from 2 to the candidate less 2, from the stream (FIPS 186-5, B.3.1).
-    fn random_base(&self, random: &mut Drbg) -> Uint<L> {
-        let number = self.number();
+    fn random_base(&self, random: &mut Drbg) -> Number {
+        let blocks = self.odd_part.length();
         loop {
-            let mut bytes = PrimeBytes::zeroed(L * 8);
+            let mut bytes = PrimeBytes::zeroed(blocks * super::numbers::BLOCK);
             random.fill(bytes.as_mut_bytes());
-            let base = from_bytes(&bytes);
-            if base > Uint::ONE && base < number.wrapping_sub(&Uint::ONE) {
+            let base = Number::from_bytes(&bytes, blocks);
+            let mut above = base.clone();
+            above.add_word(1);
+            if !base.is(0) && !base.is(1) && above.is_below(self.modulus.number()) {
                 return base;
             }
         }
     }
 
-    /// Takes the next four bits of the odd part into the power, from the highest, in constant
-    /// time: the last candidate is the key. Round 0, of base 2, doubles where others multiply.
-    fn power_step(&self, mut power: FixedMontyForm<L>, step: u16, round: u8) -> FixedMontyForm<L> {
-        let from_low = L as u32 * 64 / NIBBLE - 1 - u32::from(step);
-        let word = self.odd_part.as_words().get(from_low as usize / 16).copied().unwrap_or(0);
-        let nibble = word >> (from_low % 16 * NIBBLE) & 0xF;
-        if round == 0 {
-            for bit in (0..NIBBLE).rev() {
-                power = power.square();
-                let double = power.double();
-                power.conditional_assign(&double, (nibble >> bit & 1).ct_eq(&1));
-            }
-            return power;
+    /// Takes the next digit of the odd part into the power, in constant time: the last candidate is
+    /// the key.
+    fn power_step(&mut self, power: &mut Number, step: u32) {
+        let digit = self.odd_part.digit(step);
+        match &self.powers {
+            Some(powers) => self.modulus.power_step(power, powers, digit),
+            None => self.modulus.power_step_of_two(power, digit),
         }
-        let mut factor = Uint::ZERO;
-        for (index, entry) in (0_u64..).zip(&self.table) {
-            factor.conditional_assign(entry, index.ct_eq(&nibble));
-        }
-        let factor = FixedMontyForm::from_montgomery(factor, &self.parameters);
-        power.square().square().square().square() * factor
     }
 
     /// Whether the finished power, or one of its squares, shows the number as a probable prime.
-    fn passes(&self, mut power: FixedMontyForm<L>) -> bool {
-        let one = FixedMontyForm::one(&self.parameters);
-        let minus_one = -one;
-        if power == one {
+    fn passes(&mut self, mut power: Number) -> bool {
+        let mut minus_one = self.modulus.number().clone();
+        minus_one.subtract(&self.one);
+        self.modulus.tighten(&mut power);
+        if power == self.one {
             return true;
         }
         for _ in 1..self.twos {
             if power == minus_one {
                 return true;
             }
-            power = power.square();
+            self.modulus.square(&mut power);
+            self.modulus.tighten(&mut power);
         }
         power == minus_one
     }
 }
 
-impl<const L: usize> Drop for Candidate<L> {
-    fn drop(&mut self) {
-        self.parameters.zeroize();
-        self.odd_part.zeroize();
-        self.table.zeroize();
-    }
-}
-
-/// Starts a window: random, with the top two bits and the lowest one set.
-fn draw<const L: usize>(state: &mut SavedSearch, random: &mut Drbg) {
-    let mut bytes = PrimeBytes::zeroed(L * 8);
-    random.fill(bytes.as_mut_bytes());
-    if let Some(first) = bytes.as_mut_bytes().first_mut() {
-        *first |= 0xC0;
-    }
-    if let Some(last) = bytes.as_mut_bytes().last_mut() {
-        *last |= 1;
-    }
-    store(&mut state.start, &from_bytes::<L>(&bytes));
-    state.composite = [0; WINDOW_WORDS];
-    (state.sieved, state.place, state.round, state.in_power) = (0, 0, 0, false);
+/// Whether a number is an exponent of RSA.
+const fn is_exponent(exponent: u32) -> bool {
+    exponent >= 3 && !exponent.is_multiple_of(2)
 }
 
 /// Rounds with random bases (FIPS 186-5, table B.1, for the bits of the key).
@@ -445,45 +442,6 @@ const fn rounds(bits: u16) -> u8 {
         2048 => 5,
         _ => 4,
     }
-}
-
-/// Whether the prime less one has no factor in common with the exponent.
-fn coprime<const L: usize>(prime: Uint<L>, exponent: u32) -> bool {
-    let modulus = u128::from(exponent);
-    let rest = prime
-        .as_words()
-        .iter()
-        .rev()
-        .fold(0, |rest: u128, word| (rest << 64 | u128::from(*word)) % modulus);
-    let (mut one, mut other) = (modulus, (rest + modulus - 1) % modulus);
-    while other != 0 {
-        (one, other) = (other, one % other);
-    }
-    one == 1
-}
-
-fn words<const L: usize>(words: &[u64; WORDS]) -> Uint<L> {
-    let mut number = [0; L];
-    for (to, from) in number.iter_mut().zip(words) {
-        *to = *from;
-    }
-    Uint::from_words(number)
-}
-
-fn store<const L: usize>(words: &mut [u64; WORDS], number: &Uint<L>) {
-    for (to, from) in words.iter_mut().zip(number.as_words()) {
-        *to = *from;
-    }
-}
-
-fn bytes(words: &[u64; WORDS], size: usize) -> PrimeBytes {
-    let mut bytes = PrimeBytes::zeroed(size);
-    for (chunk, word) in bytes.as_mut_bytes().rchunks_mut(8).zip(words) {
-        for (to, from) in chunk.iter_mut().rev().zip(word.to_le_bytes()) {
-            *to = from;
-        }
-    }
-    bytes
 }
 
 impl fmt::Debug for SavedSearch {

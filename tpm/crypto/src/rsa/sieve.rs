@@ -1,26 +1,35 @@
 //! The sieve that takes the multiples of small primes out of a window of candidates.
 
+use tpm_modular::{SmallModulus, remainder_of_word};
+
 /// Small primes are below this.
-const LIMIT: usize = 1 << 15;
-/// How many odd primes are below [`LIMIT`].
-pub(super) const SMALL_PRIMES: usize = 3_511;
-/// The odd primes below [`LIMIT`].
-pub(super) static PRIMES: [u16; SMALL_PRIMES] = small_primes();
+const LIMIT: usize = 1 << 16;
+/// Primes of a group: the product of so many fits a word.
+const GROUP: usize = 4;
+/// How many groups there are: all odd primes below [`LIMIT`] but the last one.
+pub(super) const GROUPS: usize = 1_635;
+/// The first prime of each group, with the distances from one to the next.
+static PRIMES: [(u16, [u8; GROUP - 1]); GROUPS] = small_primes();
 
 /// Odd numbers in a window.
 pub(super) const WINDOW: usize = 4_096;
 /// Words of a window's bitmap.
 pub(super) const WINDOW_WORDS: usize = WINDOW / 64;
 
-const fn small_primes() -> [u16; SMALL_PRIMES] {
+const fn small_primes() -> [(u16, [u8; GROUP - 1]); GROUPS] {
     let mut composite = [false; LIMIT / 2];
-    let mut primes = [0; SMALL_PRIMES];
-    let mut found = 0;
+    let mut primes = [(0, [0; GROUP - 1]); GROUPS];
+    let (mut found, mut last) = (0, 0);
     let mut half = 1;
-    while half < LIMIT / 2 {
+    while half < LIMIT / 2 && found < GROUPS * GROUP {
         if !composite[half] {
             let prime = 2 * half + 1;
-            primes[found] = prime as u16;
+            if found % GROUP == 0 {
+                primes[found / GROUP].0 = prime as u16;
+            } else {
+                primes[found / GROUP].1[found % GROUP - 1] = (prime - last) as u8;
+            }
+            last = prime;
             found += 1;
             let mut multiple = (prime * prime) / 2;
             while multiple < LIMIT / 2 {
@@ -30,25 +39,32 @@ const fn small_primes() -> [u16; SMALL_PRIMES] {
         }
         half += 1;
     }
-    assert!(found == SMALL_PRIMES, "the number of primes is another");
+    assert!(found == GROUPS * GROUP, "the number of primes is another");
     primes
 }
 
-/// Marks those of the odd numbers `start`, `start + 2`, … that `prime` divides. `start` is given
-/// as words, the lowest first.
-pub(super) fn mark(composite: &mut [u64; WINDOW_WORDS], start: &[u64], prime: u16) {
-    let prime = u64::from(prime);
-    let rest = start.iter().rev().fold(0, |rest, word| {
-        let upper = (rest << 32 | word >> 32) % prime;
-        (upper << 32 | word & 0xFFFF_FFFF) % prime
-    });
-    // start + 2·first ≡ 0: the distance to the next multiple, made even by one more prime.
-    let distance = (prime - rest) % prime;
-    let first = if distance.is_multiple_of(2) { distance } else { distance + prime } / 2;
-    let (first, step) = (first as usize, prime as usize);
-    for index in (first..WINDOW).step_by(step) {
-        if let Some(word) = composite.get_mut(index / 64) {
-            *word |= 1 << (index % 64);
+/// The primes of a group, from the least.
+pub(super) fn group(index: usize) -> Option<[u16; GROUP]> {
+    let (first, [second, third, fourth]) = *PRIMES.get(index)?;
+    let second = first + u16::from(second);
+    let third = second + u16::from(third);
+    Some([first, second, third, third + u16::from(fourth)])
+}
+
+/// Marks those of the odd numbers `start`, `start + 2`, … that one of the primes of a group
+/// divides. `start` is given as words, the lowest first: it is divided once, by their product.
+pub(super) fn mark(composite: &mut [u64; WINDOW_WORDS], start: &[u64], primes: [u16; GROUP]) {
+    let product = primes.iter().map(|prime| u64::from(*prime)).product();
+    let rest = SmallModulus::new(product).remainder(start);
+    for prime in primes.map(u32::from) {
+        // start + 2·first ≡ 0: the distance to the next multiple, made even by one more prime.
+        let rest = remainder_of_word(rest, prime);
+        let distance = (prime - rest) * u32::from(rest != 0);
+        let first = (distance + (distance & 1) * prime) / 2;
+        for index in (first as usize..WINDOW).step_by(prime as usize) {
+            if let Some(word) = composite.get_mut(index / 64) {
+                *word |= 1 << (index % 64);
+            }
         }
     }
 }

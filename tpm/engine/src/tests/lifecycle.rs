@@ -2,7 +2,7 @@
 
 use std::vec::Vec;
 
-use super::client::{Client, Fake, b};
+use super::client::{Client, Fake, OWNER, b};
 use crate::Tpm;
 
 fn pcr(client: &mut Client, index: u8) -> Vec<u8> {
@@ -119,6 +119,35 @@ fn malformed_headers_have_their_codes() {
     assert_eq!(code(client.send(&b().u16(0x8001).u32(13).u32(0x17b).u16(4).u8(0).0, 0)), 0x95);
     assert_eq!(code(client.send(&b().u16(0x8001).u32(14).u32(0x173).u32(0x8000_0000).0, 0)), 0x910);
     assert_eq!(code(client.send(&b().u16(0x8001).u32(14).u32(0x173).u32(0x4000_0001).0, 0)), 0x184);
+}
+
+#[test]
+fn handles_out_of_range_are_told_apart_from_those_of_nothing() {
+    let mut client = Client::new();
+    assert_eq!(client.run(0x173, &[0x8000_0006], b()).rc, 0x910);
+    assert_eq!(client.run(0x173, &[0x8000_0007], b()).rc, 0x184);
+    assert_eq!(client.run(0x189, &[0x0300_003f], b()).rc, 0x910);
+    assert_eq!(client.run(0x189, &[0x0300_0040], b()).rc, 0x184);
+    assert_eq!(client.run(0x165, &[], b().u32(0x0200_003f)).rc, 0x1cb);
+    assert_eq!(client.run(0x165, &[], b().u32(0x0200_0040)).rc, 0x1c4);
+    let context = |handle: u32| b().u32(0).u32(1).u32(handle).u32(OWNER).sized(&[0, 0, 1]);
+    assert_eq!(client.run(0x161, &[], context(0x8000_0002)).rc, 0x1df);
+    assert_eq!(client.run(0x161, &[], context(0x8000_0003)).rc, 0x1c4);
+}
+
+#[test]
+fn a_size_that_does_not_fit_its_structure_is_told_apart_from_missing_bytes() {
+    let mut client = Client::new();
+    let public = b().u32(0x0150_0000).u16(0x0b).u32(1 << 1 | 1 << 17).u16(0).u16(8).0;
+    let mut define =
+        |size: u16, public: &[u8]| client.pw(0x12a, &[OWNER], b().u16(0).u16(size).raw(public)).rc;
+    assert_eq!(define(13, &public), 0x2d5);
+    assert_eq!(define(15, &public), 0x2d5);
+    assert_eq!(define(14, &public[..13]), 0x2da);
+    assert_eq!(define(14, &public), 0);
+    let of_the_platform =
+        b().u32(0x0150_0001).u16(0x0b).u32(1 << 30 | 1 << 1 | 1 << 17).u16(0).u16(8);
+    assert_eq!(define(14, &of_the_platform.0), 0x182);
 }
 
 #[test]

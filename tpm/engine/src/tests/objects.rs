@@ -1,6 +1,7 @@
 //! Primary keys, children, sealing, contexts, signatures, credentials.
 
 use std::vec;
+use std::vec::Vec;
 
 use super::client::*;
 use crate::Progress;
@@ -17,6 +18,24 @@ fn a_primary_key_stays_the_same_over_power_cycles() {
     assert_ne!(client.primary(NULL, &ecc_srk()).field(0), first);
 }
 
+/// Runs a command in slices, saves it after one of them as bytes and goes on from these. Returns
+/// the response with the number of slices.
+fn in_slices(client: &mut Client, command: &[u8], save_after: Option<u32>) -> (Vec<u8>, u32) {
+    client.tpm.start(command, 0, &mut client.env);
+    let mut slices = 0;
+    loop {
+        match client.tpm.work(2000, &mut client.env) {
+            Progress::Working => slices += 1,
+            Progress::Done(response) => return (response, slices),
+        }
+        if save_after == Some(slices) {
+            let saved = postcard::to_allocvec(&client.tpm.save()).expect("plain data");
+            let saved = postcard::from_bytes(&saved).expect("what was saved");
+            client.tpm = crate::Tpm::restore(saved, &mut client.env).expect("its own state");
+        }
+    }
+}
+
 #[test]
 fn a_key_search_can_be_cut_saved_and_canceled() {
     let mut client = Client::new();
@@ -25,20 +44,13 @@ fn a_key_search_can_be_cut_saved_and_canceled() {
     let parameters = b().u16(4).u32(0).sized(&rsa_srk().0).u16(0).u32(0).0;
     let body = b().u32(OWNER).u32(9).u32(0x4000_0009).u16(0).u8(1).u16(0).raw(&parameters).0;
     let command = b().u16(0x8002).u32(10 + body.len() as u32).u32(0x131).raw(&body).0;
-    client.tpm.start(&command, 0, &mut client.env);
-    let mut slices = 0;
-    let response = loop {
-        match client.tpm.work(2000, &mut client.env) {
-            Progress::Working => slices += 1,
-            Progress::Done(response) => break response,
-        }
-        if slices == 5 {
-            let saved = client.tpm.save();
-            client.tpm = crate::Tpm::restore(saved, &mut client.env).expect("its own state");
-        }
-    };
+    let (response, slices) = in_slices(&mut client, &command, None);
     assert!(slices > 5);
     assert_eq!(response[20..20 + whole.len()], whole[..]);
+    client.run(0x165, &[], b().u32(0x8000_0000)).ok();
+    let (response, with_save) = in_slices(&mut client, &command, Some(slices - 1));
+    assert_eq!(response[20..20 + whole.len()], whole[..]);
+    assert!(with_save <= slices + 2, "it began again: {with_save} slices, not {slices}");
     client.run(0x165, &[], b().u32(0x8000_0000)).ok();
     client.tpm.start(&command, 0, &mut client.env);
     assert_eq!(client.tpm.work(10, &mut client.env), Progress::Working);
@@ -169,6 +181,12 @@ fn duplicates_import_under_another_parent() {
     client.run(0x16c, &[session.handle], b().u32(0x14b)).ok();
     let auth = vec![Auth::Session(&mut session, b"", 1)];
     let made = client.auth(0x14b, &[object, new], auth, b().u16(0).u16(0x10)).ok();
+    // Integrity, then the area with a value as long as a digest, seed and data.
+    assert_eq!(
+        made.field(1).len(),
+        34 + 2 + 2 + 34 + 34 + 6,
+        "the size tells nothing of the value"
+    );
     let parameters =
         b().u16(0).sized(&public).sized(&made.field(1)).sized(&made.field(2)).u16(0x10);
     let private = client.pw(0x156, &[new], parameters).ok().field(0);
