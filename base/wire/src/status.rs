@@ -25,11 +25,13 @@ pub enum Status {
     GuestFailed = 21,
     /// Every VP of the guest has halted with interrupts off: nothing can wake it any more.
     GuestHalted = 22,
+    /// The paravisor's state, or its key, can not be used.
+    BadState = 23,
 }
 
 impl Status {
     /// Every status.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::PowerOff,
         Self::Reset,
         Self::Crashed,
@@ -39,6 +41,7 @@ impl Status {
         Self::BadGuest,
         Self::GuestFailed,
         Self::GuestHalted,
+        Self::BadState,
     ];
 
     /// The status that ended a QEMU process with exit code `code`.

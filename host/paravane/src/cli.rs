@@ -36,6 +36,15 @@ pub enum Action {
     /// Serve a TPM 2.0 to the tools of this machine, by the protocol of the TPM simulators
     #[command(after_long_help = VTPM_HELP)]
     Vtpm(VtpmOptions),
+    /// Print the certificate of the CA that certifies new TPMs
+    #[command(
+        after_help = "Without FILE it is the test CA, whose key is public: whoever trusts it \
+        trusts everybody.\nExample: paravane tpm-ca > ca.pem"
+    )]
+    TpmCa {
+        /// A PEM file as `run --tpm-ca` takes it
+        file: Option<PathBuf>,
+    },
     /// Print a completion script for a shell
     #[command(after_help = "Example: paravane completions bash > \
         /etc/bash_completion.d/paravane")]
@@ -74,6 +83,10 @@ pub struct RunOptions {
     /// the state]
     #[arg(long, value_name = "FILE", requires = "state")]
     pub state_key: Option<PathBuf>,
+    /// Certify the endorsement keys of a new state's TPM by this CA: a PEM file with a P-256 key
+    /// (PKCS#8) and its certificate [default: a test CA whose key is public]
+    #[arg(long, value_name = "FILE", requires = "state")]
+    pub tpm_ca: Option<PathBuf>,
     /// What runs the VM; `auto` takes KVM where it offers nested AMD-V, and says which it took
     #[arg(long, value_enum, default_value = "auto")]
     pub accel: AccelChoice,

@@ -93,6 +93,7 @@ impl Failure {
             Status::BadGuest => Some(Self::BadGuest),
             Status::GuestFailed => Some(Self::GuestFailed),
             Status::GuestHalted => Some(Self::GuestHalted),
+            Status::BadState => Some(Self::BadState),
         }
     }
 }

@@ -7,6 +7,7 @@ mod cli;
 mod exit;
 mod files;
 mod guardian;
+mod manufacture;
 mod qemu;
 mod report;
 mod run;
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
         Action::Run(options) => ExitCode::from(run::run(&options)),
         Action::Symbolize(options) => finish(symbolize::file(&options)),
         Action::Vtpm(options) => ExitCode::from(vtpm::run(&options)),
+        Action::TpmCa { file } => finish(manufacture::print_authority(file.as_deref())),
         Action::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "paravane", &mut script);

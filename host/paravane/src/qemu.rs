@@ -160,7 +160,7 @@ mod tests {
     #[test]
     fn a_state_goes_to_qemu_by_names_alone() {
         let folder = tempfile::tempdir().unwrap();
-        let state = State::prepare(&folder.path().join("a,b"), None).unwrap();
+        let state = State::prepare(&folder.path().join("a,b"), None, None).unwrap();
         let mut command = Command::new("qemu");
         state_disk(&mut command, &state);
         let words: Vec<_> = command.get_args().map(|word| word.to_str().unwrap()).collect();

@@ -78,7 +78,7 @@ fn try_run(options: &RunOptions) -> Result<End, Stop> {
     let state = options
         .state
         .as_deref()
-        .map(|file| State::prepare(file, options.state_key.as_deref()))
+        .map(|file| State::prepare(file, options.state_key.as_deref(), options.tpm_ca.as_deref()))
         .transpose()
         .context("--state")
         .map_err(stop(Failure::BadState))?;
@@ -345,12 +345,12 @@ impl<'a> Vm<'a> {
                 eprintln!("paravane: the guest ended before the command did");
             }
             Failure::GuestFailed | Failure::GuestHalted | Failure::Timeout => self.show_console(),
-            Failure::UnusableVm | Failure::BadConfig | Failure::BadGuest => {
+            Failure::UnusableVm | Failure::BadConfig | Failure::BadGuest | Failure::BadState => {
                 if !self.report.has_error() {
                     eprintln!("paravane: the paravisor refuses, and does not say why");
                 }
             }
-            Failure::BadState | Failure::Interrupted | Failure::Ours => {}
+            Failure::Interrupted | Failure::Ours => {}
         }
     }
 

@@ -10,11 +10,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use rustix::fs::OFlags;
-use rustix::rand::{GetRandomFlags, getrandom};
 use tempfile::NamedTempFile;
 use zeroize::Zeroizing;
 
-/// Bytes of a new state, and of the smallest that can be used.
+use crate::manufacture::{self, Authority};
+
+/// Bytes of the smallest state that can be used.
 const SIZE: u64 = 1 << 20;
 const SECTOR: u64 = 512;
 const KEY_SIZE: usize = 32;
@@ -31,23 +32,31 @@ pub struct State {
 }
 
 impl State {
-    /// Checks and locks a state, and makes it if it is not there; without `key`, the key is in
-    /// `FILE.key`, and is made with the state.
+    /// Checks and locks a state, and makes it if it is not there: with a TPM whose endorsement keys
+    /// are certified by the CA in the file `authority`, or by the test CA. Without `key`, the key is
+    /// in `FILE.key`, and is made with the state.
     ///
     /// # Errors
     /// One line for the user, who gave something that can not be used.
-    pub fn prepare(file: &Path, key: Option<&Path>) -> Result<Self> {
+    pub fn prepare(file: &Path, key: Option<&Path>, authority: Option<&Path>) -> Result<Self> {
         let beside = beside(file);
         let key_file = key.unwrap_or(&beside);
         if !exists(file)? {
             // The key first: a state without one is of no use, a key without a state is.
             if key.is_none() && !exists(&beside)? {
                 let mut bytes = Zeroizing::new([0; KEY_SIZE]);
-                random(&mut *bytes).with_context(|| named(&beside))?;
+                manufacture::fill_random(&mut *bytes).with_context(|| named(&beside))?;
                 make(&beside, &*bytes)?;
             }
-            check_key(key_file)?;
-            make(file, &vec![0; SIZE as usize])?;
+            let key = check_key(key_file)?;
+            let authority = authority.map_or_else(|| Ok(Authority::test()), Authority::read)?;
+            make(file, &manufacture::seal(&manufacture::manufacture(&authority)?, &key)?)?;
+        } else if authority.is_some() {
+            bail!(
+                "{} is there already: its TPM was certified when it was made, and --tpm-ca is for a \
+                 new one",
+                file.display()
+            );
         }
         let lock = open_state(file)?;
         check_key(key_file)?;
@@ -75,14 +84,6 @@ fn exists(path: &Path) -> Result<bool> {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error).with_context(|| named(path)),
     }
-}
-
-fn random(to: &mut [u8]) -> Result<()> {
-    let mut done = 0;
-    while let Some(rest) = to.get_mut(done..).filter(|rest| !rest.is_empty()) {
-        done += getrandom(rest, GetRandomFlags::empty())?;
-    }
-    Ok(())
 }
 
 /// Makes a file for its owner alone, whole or not at all; one that came into being meanwhile is
@@ -146,7 +147,8 @@ fn open_state(path: &Path) -> Result<File> {
     Ok(file)
 }
 
-fn check_key(path: &Path) -> Result<()> {
+/// The key.
+fn check_key(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
     if !exists(path)? {
         bail!("the state's key {} is not there", path.display());
     }
@@ -155,7 +157,7 @@ fn check_key(path: &Path) -> Result<()> {
     let mut bytes = Zeroizing::new(Vec::with_capacity(KEY_SIZE + 1));
     file.take(KEY_SIZE as u64 + 1).read_to_end(&mut bytes).with_context(|| named(path))?;
     match bytes.len() {
-        KEY_SIZE => Ok(()),
+        KEY_SIZE => Ok(bytes),
         length if length < KEY_SIZE => {
             bail!("the key {} has {length} bytes, not {KEY_SIZE}", path.display())
         }

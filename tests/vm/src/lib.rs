@@ -11,8 +11,8 @@ mod guests;
 mod kernels;
 mod life;
 mod machine;
-mod tpm;
 mod state;
+mod tpm;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;

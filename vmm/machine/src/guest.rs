@@ -7,6 +7,7 @@ use loader::{Entry, GuestMemory as LoaderMemory, LoadError, Mode, Request, Trans
 use memory::{Gpa, GuestMemory, RamMap};
 use platform_api::{Control, Host, Platform, Segment, SegmentRegister, VpState, gpr};
 use tables::{BuildError, MachineDescription, Pci, PowerPorts, Range, SerialPort};
+use wire::Status;
 
 use crate::chipset::{ECAM_BASE, PM_BASE};
 use crate::files::FileSource;
@@ -59,6 +60,16 @@ impl fmt::Display for GuestError {
 }
 
 impl core::error::Error for GuestError {}
+
+impl GuestError {
+    /// How the VM ends for it.
+    pub(crate) const fn status(&self) -> Status {
+        match self {
+            Self::Tpm(error) => error.status(),
+            _ => Status::BadGuest,
+        }
+    }
+}
 
 /// Where the ACPI tables go.
 pub(crate) fn tables_place(ram: &RamMap) -> u64 {

@@ -56,7 +56,7 @@ pub struct Machine<P: Platform> {
     /// TSC ticks in which a VP in the guest pays for a kick.
     pub(crate) kick_cost: AtomicU64,
     /// The TPM, unless the guest is to have none.
-    pub(crate) tpm: Option<VirtualTpm>,
+    pub(crate) tpm: Option<VirtualTpm<P>>,
 }
 
 impl<P: Platform> Machine<P> {

@@ -34,7 +34,7 @@ impl<P: Platform> VirtualProcessor<P> {
             }
             Err(error) => {
                 log::error!("{error}");
-                self.machine.host().exit(ExitStatus(Status::BadGuest as u8))
+                self.machine.host().exit(ExitStatus(error.status() as u8))
             }
         }
     }

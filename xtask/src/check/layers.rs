@@ -17,9 +17,9 @@ const ROOMS: [(&str, &[&str]); 14] = [
     ("kernel", &["base"]),
     ("platform", &["base", "kernel"]),
     ("images", &["base", "vmm", "kernel", "platform"]),
-    // `paravane vtpm` serves the TPM engine to this machine's tools; nothing else of the image's
-    // inside is a host program's to use.
-    ("host", &["base", "host", "tpm"]),
+    // `paravane vtpm` serves the TPM engine to this machine's tools, and a new state is made here,
+    // with a TPM in a store; nothing else of the image's inside is a host program's to use.
+    ("host", &["base", "host", "tpm", "storage"]),
     ("xtask", &["base", "host", "tests"]),
     ("tests", &["base", "host", "tests"]),
     ("fuzz", &["base", "devices", "tpm", "hyperv", "storage", "vmm", "fuzz"]),

@@ -27,13 +27,13 @@ impl Rig {
 
     /// Of the state `s`, with the key beside it.
     fn prepare(&self) -> Result<State> {
-        State::prepare(&self.path("s"), None)
+        State::prepare(&self.path("s"), None, None)
     }
 
     /// Why it is refused: one line, which names the file.
     fn refusal(&self, key: Option<&str>, names: &str) -> String {
         let key = key.map(|name| self.path(name));
-        let error = State::prepare(&self.path("s"), key.as_deref()).unwrap_err();
+        let error = State::prepare(&self.path("s"), key.as_deref(), None).unwrap_err();
         let line = format!("{error:#}");
         assert!(
             !line.contains('\n') && line.contains(self.path(names).to_str().unwrap()),
@@ -51,7 +51,8 @@ fn mode(path: &Path) -> u32 {
 fn a_state_is_made_with_its_key_for_its_owner_alone() {
     let rig = Rig::new();
     let state = rig.prepare().unwrap();
-    assert_eq!(fs::read(&state.file).unwrap(), vec![0; 1 << 20]);
+    let content = fs::read(&state.file).unwrap();
+    assert!(content.len() == 1 << 20 && content.starts_with(b"PVstate"));
     let key = fs::read(&state.key).unwrap();
     assert!(key.len() == 32 && key != [0; 32]);
     assert_eq!((mode(&state.file), mode(&state.key)), (0o600, 0o600));
@@ -67,12 +68,25 @@ fn a_state_is_made_with_its_key_for_its_owner_alone() {
 }
 
 #[test]
+fn another_authority_is_for_a_new_state_alone() {
+    let rig = Rig::new();
+    let made = rig.path("ca");
+    fs::write(&made, "no PEM").unwrap();
+    let error = State::prepare(&rig.path("s"), None, Some(&made)).unwrap_err();
+    assert!(format!("{error:#}").contains("no `-----BEGIN CERTIFICATE-----` in it"), "{error:#}");
+    assert!(!rig.path("s").exists());
+    drop(rig.prepare().unwrap());
+    let error = State::prepare(&rig.path("s"), None, Some(&made)).unwrap_err();
+    assert!(format!("{error:#}").contains("is there already"), "{error:#}");
+}
+
+#[test]
 fn a_key_that_is_given_is_used_and_none_is_made() {
     let rig = Rig::new();
     assert_eq!(rig.refusal(Some("k"), "k"), "the state's key k is not there");
     assert!(!rig.path("s").exists(), "no state without its key");
     let key = rig.put("k", 32);
-    let state = State::prepare(&rig.path("s"), Some(&key)).unwrap();
+    let state = State::prepare(&rig.path("s"), Some(&key), None).unwrap();
     assert_eq!(state.key, fs::canonicalize(key).unwrap());
     assert!(!rig.path("s.key").exists());
 }
@@ -171,7 +185,7 @@ fn a_read_only_state_is_refused_and_a_read_only_key_is_fine() {
 #[test]
 fn a_folder_that_is_not_there_is_named() {
     let rig = Rig::new();
-    let error = State::prepare(&rig.path("no/s"), None).unwrap_err();
+    let error = State::prepare(&rig.path("no/s"), None, None).unwrap_err();
     let line = format!("{error:#}");
     assert!(line.contains("no/s.key can not be made: "), "{line}");
 }

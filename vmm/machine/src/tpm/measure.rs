@@ -17,10 +17,11 @@ use alloc::format;
 use alloc::vec::Vec;
 
 use platform_api::Platform;
+use tpm_commands as commands;
 use tpm_crypto::hash::{Digest, HashAlgorithm, Hasher};
 
 use super::event_log::EventType;
-use super::{EventLog, TpmError, VirtualTpm, commands};
+use super::{EventLog, TpmError, VirtualTpm};
 use crate::files::FileSource;
 use crate::machine::Machine;
 
@@ -79,7 +80,7 @@ impl<P: Platform> Machine<P> {
     /// Measures everything; the log of it.
     pub(super) fn measure(
         &self,
-        tpm: &VirtualTpm,
+        tpm: &VirtualTpm<P>,
         measured: &[Measured<'_, P>],
     ) -> Result<EventLog, TpmError> {
         let response = self.command_tpm(tpm, &commands::pcr_banks())?;
@@ -116,7 +117,7 @@ impl<P: Platform> Machine<P> {
 /// The measuring of one start.
 struct Session<'a, P: Platform> {
     machine: &'a Machine<P>,
-    tpm: &'a VirtualTpm,
+    tpm: &'a VirtualTpm<P>,
     banks: &'a Banks,
     log: &'a mut EventLog,
 }

@@ -5,13 +5,13 @@
 //! runs in turns with the service, and an interrupt puts the service aside at once.
 
 mod area;
-mod commands;
 mod event_log;
 mod exchange;
 mod measure;
 mod presence;
 mod service;
 mod start;
+mod state;
 
 use core::fmt;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -22,6 +22,7 @@ use platform_api::{Host, Platform};
 use spin::Mutex;
 use tpm::MAX_COMMAND;
 use tpm_crb::{Effect, TpmCrb};
+use wire::Status;
 
 use crate::machine::Machine;
 use crate::mailbox::Away;
@@ -49,6 +50,16 @@ pub enum TpmError {
     NoRoom,
     /// The event log is full: the command line alone can be that long.
     LogFull,
+    /// The host gives the key of a state, and no disk with it.
+    NoStateDisk,
+    /// The state can not be opened.
+    State(store::OpenError),
+    /// The state can not be made.
+    Format(store::FormatError),
+    /// The state is authentic, and holds no TPM that this build understands.
+    Records,
+    /// The new TPM can not be written to its state.
+    StateWrite,
     /// The engine has failed: our fault. A crash record was written.
     Failed,
     /// The engine refused a command of ours with this code: our fault.
@@ -66,6 +77,15 @@ impl fmt::Display for TpmError {
             ),
             Self::NoRoom => f.write_str("the VM's low RAM has no room for the TPM's buffers"),
             Self::LogFull => f.write_str("the command line is too long for the TPM's event log"),
+            Self::NoStateDisk => f.write_str(
+                "the host gives the key of a state, and no disk with it that can be used",
+            ),
+            Self::State(error) => write!(f, "the state: {error}"),
+            Self::Format(error) => write!(f, "the state can not be made: {error}"),
+            Self::Records => f.write_str(
+                "the state holds no TPM that this version understands: use the version that wrote it",
+            ),
+            Self::StateWrite => f.write_str("the new TPM can not be written to its state"),
             Self::Failed => f.write_str("the TPM has failed"),
             Self::Refused(code) => write!(f, "the TPM refused our own command: {code:#x}"),
             Self::HostRead => f.write_str("the host did not deliver a file that is measured"),
@@ -75,25 +95,41 @@ impl fmt::Display for TpmError {
 
 impl core::error::Error for TpmError {}
 
+impl TpmError {
+    /// How the VM ends for it.
+    pub(crate) const fn status(&self) -> Status {
+        match self {
+            Self::LogFull | Self::HostRead => Status::BadGuest,
+            Self::Entropy | Self::NoRoom => Status::UnusableVm,
+            Self::NoStateDisk
+            | Self::State(_)
+            | Self::Format(_)
+            | Self::Records
+            | Self::StateWrite => Status::BadState,
+            Self::Failed | Self::Refused(_) => Status::Crashed,
+        }
+    }
+}
+
 /// The TPM, as all VPs share it.
 #[derive(Debug)]
-pub(crate) struct VirtualTpm {
+pub(crate) struct VirtualTpm<P: Platform> {
     pub(crate) area: Area,
     crb: Mutex<TpmCrb>,
     exchange: Exchange,
-    engine: Mutex<Engine>,
+    engine: Mutex<Engine<P>>,
     /// The command that runs is to end early.
     canceled: AtomicBool,
 }
 
-impl VirtualTpm {
+impl<P: Platform> VirtualTpm<P> {
     /// The TPM whose guest memory is `area`; there is no engine until the guest is started.
     pub(crate) fn new(area: Area) -> Self {
         Self {
             area,
             crb: Mutex::new(TpmCrb::new(area.buffers())),
             exchange: Exchange::new(),
-            engine: Mutex::new(Engine::default()),
+            engine: Mutex::new(Engine::new()),
             canceled: AtomicBool::new(false),
         }
     }

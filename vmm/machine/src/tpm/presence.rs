@@ -7,9 +7,10 @@
 use memory::{Gpa, GuestMemory};
 use platform_api::Platform;
 use tables::presence::{CLEAR, LAST, PARAMETER, REQUEST, RESPONSE, SET_PCR_BANKS, USER_ABORT};
+use tpm_commands as commands;
 
 use super::exchange::Task;
-use super::{TpmError, VirtualTpm, commands};
+use super::{TpmError, VirtualTpm};
 use crate::machine::Machine;
 
 /// Bits of the parameter of SET_PCR_BANKS (PPI, table 3, as TCG_EFI 1.0, 6.4 numbers them).
@@ -37,7 +38,7 @@ impl Operation {
 
 impl<P: Platform> Machine<P> {
     /// Performs what the guest left, right after TPM2_Startup.
-    pub(super) fn perform_request(&self, tpm: &VirtualTpm) -> Result<(), TpmError> {
+    pub(super) fn perform_request(&self, tpm: &VirtualTpm<P>) -> Result<(), TpmError> {
         let request = self.presence_word(tpm, REQUEST);
         if request == 0 {
             return Ok(());
@@ -56,7 +57,7 @@ impl<P: Platform> Machine<P> {
     }
 
     /// The TPM's response code.
-    fn perform(&self, tpm: &VirtualTpm, operation: Operation) -> Result<u32, TpmError> {
+    fn perform(&self, tpm: &VirtualTpm<P>, operation: Operation) -> Result<u32, TpmError> {
         let command = match operation {
             Operation::Clear => commands::clear(),
             Operation::SetBanks(banks) => commands::allocate(&banks),
@@ -68,7 +69,7 @@ impl<P: Platform> Machine<P> {
         Ok(commands::code(&response))
     }
 
-    fn presence_word(&self, tpm: &VirtualTpm, offset: u64) -> u32 {
+    fn presence_word(&self, tpm: &VirtualTpm<P>, offset: u64) -> u32 {
         let mut word = [0; 4];
         let _ = self.platform.memory().read(Gpa(tpm.area.presence() + offset), &mut word);
         u32::from_le_bytes(word)

@@ -1,35 +1,59 @@
 //! The engine in the service, with its world: entropy, clock, storage.
 
 use alloc::vec::Vec;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use platform_api::{Host, Platform};
 use tpm::{Change, CommitError, Environment, OpenError, Progress, Tpm};
 
 use super::exchange::Task;
+use super::state::State;
 use super::{TpmError, VirtualTpm};
 use crate::machine::Machine;
 
 /// Units of a key search between two looks at whether it is to end: half a millisecond on silicon,
 /// so that what is computed again after each look is little.
 const UNITS: u32 = 1_000;
+/// The answer to [`Task::Init`] when there was no TPM before.
+pub(super) const MANUFACTURED: u8 = 1;
 
-/// The engine, once there is one. Only the service locks it.
-#[derive(Debug, Default)]
-pub(crate) struct Engine(Option<Tpm>);
+/// The engine, once there is one, and where its records go. Only the service locks it.
+#[derive(Debug)]
+pub(crate) struct Engine<P: Platform> {
+    tpm: Option<Tpm>,
+    state: Option<State<P>>,
+}
 
-impl VirtualTpm {
+impl<P: Platform> Engine<P> {
+    /// Nothing yet.
+    pub(super) const fn new() -> Self {
+        Self { tpm: None, state: None }
+    }
+}
+
+impl<P: Platform> VirtualTpm<P> {
     /// As the service: does the task that waits.
-    pub(crate) fn serve<P: Platform>(&self, machine: &Machine<P>) {
+    pub(crate) fn serve(&self, machine: &Machine<P>) {
         self.exchange.serve(|task, bytes| {
             // Should the service fail, its lock stays with it, and nobody waits for it.
             let Some(mut engine) = self.engine.try_lock() else { return Err(TpmError::Failed) };
-            let mut world = World { machine, tpm: self };
-            match task {
-                Task::Init => engine.init(&mut world),
-                Task::Execute { locality } => {
-                    let response = engine.execute(bytes, locality, &mut world)?;
-                    *bytes = response;
+            let Engine { tpm, state } = &mut *engine;
+            match (task, tpm) {
+                (Task::Init, none @ None) => {
+                    *state = State::open(machine.platform)?;
+                    let (made, is_new) = make(machine, &self.canceled, state)?;
+                    *none = Some(made);
+                    bytes.extend(is_new.then_some(MANUFACTURED));
+                    Ok(())
+                }
+                (Task::Init, Some(tpm)) => {
+                    tpm.init(&mut World { machine, canceled: &self.canceled, state });
+                    Ok(())
+                }
+                (Task::Execute { .. }, None) => Err(TpmError::Failed),
+                (Task::Execute { locality }, Some(tpm)) => {
+                    let mut world = World { machine, canceled: &self.canceled, state };
+                    *bytes = execute(tpm, bytes, locality, &mut world);
                     Ok(())
                 }
             }
@@ -37,29 +61,30 @@ impl VirtualTpm {
     }
 }
 
-impl Engine {
-    /// Power on, or reset (TPM 2.0 library specification, Part 1, 12.2).
-    fn init(&mut self, world: &mut dyn Environment) -> Result<(), TpmError> {
-        match &mut self.0 {
-            Some(tpm) => tpm.init(world),
-            none => *none = Some(Tpm::manufacture(world).map_err(TpmError::from)?),
-        }
-        Ok(())
+/// The TPM of the state, or a new one; whether it is new.
+fn make<P: Platform>(
+    machine: &Machine<P>,
+    canceled: &AtomicBool,
+    state: &mut Option<State<P>>,
+) -> Result<(Tpm, bool), TpmError> {
+    if let Some(kept) = state
+        && kept.records().next().is_some()
+    {
+        // The environment is asked for the time only: records are not changed by opening them.
+        let mut world = World { machine, canceled, state: &mut None };
+        let tpm = Tpm::open(kept.records(), &mut world).map_err(TpmError::from)?;
+        return Ok((tpm, false));
     }
+    let tpm = Tpm::manufacture(&mut World { machine, canceled, state }).map_err(TpmError::from)?;
+    Ok((tpm, true))
+}
 
-    fn execute(
-        &mut self,
-        command: &[u8],
-        locality: u8,
-        world: &mut dyn Environment,
-    ) -> Result<Vec<u8>, TpmError> {
-        let tpm = self.0.as_mut().ok_or(TpmError::Failed)?;
-        tpm.start(command, locality, world);
-        loop {
-            // Between two steps of a key search the engine looks whether it is to end.
-            if let Progress::Done(response) = tpm.work(UNITS, world) {
-                return Ok(response);
-            }
+fn execute(tpm: &mut Tpm, command: &[u8], locality: u8, world: &mut dyn Environment) -> Vec<u8> {
+    tpm.start(command, locality, world);
+    loop {
+        // Between two steps of a key search the engine looks whether it is to end.
+        if let Progress::Done(response) = tpm.work(UNITS, world) {
+            return response;
         }
     }
 }
@@ -68,10 +93,8 @@ impl From<OpenError> for TpmError {
     fn from(error: OpenError) -> Self {
         match error {
             OpenError::Entropy => Self::Entropy,
-            OpenError::Version(_)
-            | OpenError::Malformed(_)
-            | OpenError::Missing
-            | OpenError::Commit(_) => Self::Failed,
+            OpenError::Version(_) | OpenError::Malformed(_) | OpenError::Missing => Self::Records,
+            OpenError::Commit(_) => Self::StateWrite,
         }
     }
 }
@@ -79,7 +102,8 @@ impl From<OpenError> for TpmError {
 /// What the engine gets from outside.
 struct World<'a, P: Platform> {
     machine: &'a Machine<P>,
-    tpm: &'a VirtualTpm,
+    canceled: &'a AtomicBool,
+    state: &'a mut Option<State<P>>,
 }
 
 impl<P: Platform> Environment for World<'_, P> {
@@ -91,12 +115,13 @@ impl<P: Platform> Environment for World<'_, P> {
         self.machine.now().as_nanos() / 1_000_000
     }
 
-    /// The TPM is ephemeral: what the engine keeps in memory lives as long as the VM.
-    fn commit(&mut self, _changes: &[Change]) -> Result<(), CommitError> {
-        Ok(())
+    /// Without a state the TPM is ephemeral: what the engine keeps in memory lives as long as the
+    /// VM.
+    fn commit(&mut self, changes: &[Change]) -> Result<(), CommitError> {
+        self.state.as_mut().map_or(Ok(()), |state| state.commit(changes))
     }
 
     fn is_canceled(&mut self) -> bool {
-        self.tpm.canceled.load(Ordering::Relaxed)
+        self.canceled.load(Ordering::Relaxed)
     }
 }

@@ -9,10 +9,11 @@ use core::sync::atomic::Ordering;
 
 use memory::{Gpa, GuestMemory};
 use platform_api::{Host, Platform};
+use tpm_commands::{self as commands, Command};
 use zeroize::Zeroizing;
 
-use super::commands::{self, Command};
 use super::exchange::Task;
+use super::service::MANUFACTURED;
 use super::{Measured, TpmError, VirtualTpm};
 use crate::machine::Machine;
 
@@ -27,18 +28,17 @@ impl<P: Platform> Machine<P> {
     pub(crate) fn start_tpm(&self, measured: &[Measured<'_, P>]) -> Result<(), TpmError> {
         let Some(tpm) = &self.tpm else { return Ok(()) };
         let memory = self.platform.memory();
-        let is_new = self.starts.load(Ordering::Relaxed) == 0;
-        self.power_on_tpm(tpm)?;
-        if is_new {
+        if self.starts.load(Ordering::Relaxed) == 0 {
             // What the area held is the host's, or nobody's.
             let area = tpm.area.range();
             memory.zero(Gpa(area.start), area.length).map_err(|_| TpmError::NoRoom)?;
+        }
+        if self.power_on_tpm(tpm)? {
             self.command_tpm(tpm, &commands::allocate(&BANKS))?;
             // A new selection takes effect with the next reset (Part 3, 22.5.1).
             self.power_on_tpm(tpm)?;
-        } else {
-            self.perform_request(tpm)?;
         }
+        self.perform_request(tpm)?;
         let log = self.measure(tpm, measured)?;
         let room = tpm.area.log();
         memory.zero(Gpa(room.start), room.length).map_err(|_| TpmError::NoRoom)?;
@@ -46,16 +46,16 @@ impl<P: Platform> Machine<P> {
         self.close_platform(tpm)
     }
 
-    /// _TPM_Init, then TPM2_Startup(CLEAR).
-    pub(super) fn power_on_tpm(&self, tpm: &VirtualTpm) -> Result<(), TpmError> {
-        self.call_tpm(tpm, Task::Init, &Command::default())?;
+    /// _TPM_Init, then TPM2_Startup(CLEAR). Whether the TPM is a new one.
+    pub(super) fn power_on_tpm(&self, tpm: &VirtualTpm<P>) -> Result<bool, TpmError> {
+        let answer = self.call_tpm(tpm, Task::Init, &Command::default())?;
         self.command_tpm(tpm, &commands::startup())?;
-        Ok(())
+        Ok(answer.first() == Some(&MANUFACTURED))
     }
 
     /// Gives the platform hierarchy an authorization value that nobody knows (TCG PC Client Platform
     /// Firmware Profile 1.05, 4.6).
-    fn close_platform(&self, tpm: &VirtualTpm) -> Result<(), TpmError> {
+    fn close_platform(&self, tpm: &VirtualTpm<P>) -> Result<(), TpmError> {
         let mut value = Zeroizing::new([0; PLATFORM_AUTH]);
         if !self.host().entropy(&mut value[..]) {
             return Err(TpmError::Entropy);
@@ -67,18 +67,18 @@ impl<P: Platform> Machine<P> {
     /// Has the service run a command that must succeed. Its response.
     pub(super) fn command_tpm(
         &self,
-        tpm: &VirtualTpm,
+        tpm: &VirtualTpm<P>,
         command: &Command,
     ) -> Result<Vec<u8>, TpmError> {
         let response = self.call_tpm(tpm, Task::Execute { locality: 0 }, command)?;
-        commands::succeeded(&response)?;
+        commands::succeeded(&response).map_err(TpmError::Refused)?;
         Ok(response)
     }
 
     /// Has the service do a task while no guest runs.
     pub(super) fn call_tpm(
         &self,
-        tpm: &VirtualTpm,
+        tpm: &VirtualTpm<P>,
         task: Task,
         command: &Command,
     ) -> Result<Vec<u8>, TpmError> {

@@ -1,0 +1,177 @@
+//! What a certificate of an endorsement key says (TCG EK Credential Profile 2.5, section 3.2).
+
+use std::str::FromStr;
+
+use anyhow::Result;
+use der::asn1::{Any, BitString, ObjectIdentifier, OctetString, Uint};
+use der::{Decode, Encode};
+use spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned, SubjectPublicKeyInfoRef};
+use x509_cert::TbsCertificate;
+use x509_cert::builder::profile::BuilderProfile;
+use x509_cert::ext::pkix::name::GeneralName;
+use x509_cert::ext::pkix::{
+    AuthorityKeyIdentifier, BasicConstraints, ExtendedKeyUsage, KeyUsage, KeyUsages,
+    SubjectAltName, SubjectKeyIdentifier,
+};
+use x509_cert::ext::{Extension, ToExtension};
+use x509_cert::name::Name;
+
+/// rsaEncryption (RFC 8017).
+const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
+/// id-ecPublicKey (RFC 5480).
+const ECC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
+/// secp256r1.
+const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
+/// tcg-kp-EKCertificate.
+const EK_CERTIFICATE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.23.133.8.1");
+/// tcg-at-tpmManufacturer, tcg-at-tpmModel and tcg-at-tpmVersion, as the engine tells them:
+/// TPM_PT_MANUFACTURER is `PRVN`.
+const DEVICE: &str = "2.23.133.2.3=id:00010000,2.23.133.2.2=Paravane,2.23.133.2.1=id:5052564E";
+/// Bytes of a modulus, and of a coordinate.
+const MODULUS: usize = 256;
+const COORDINATE: usize = 32;
+
+/// RSAPublicKey (RFC 8017, A.1.1).
+#[derive(der::Sequence)]
+struct RsaPublicKey {
+    modulus: Uint,
+    exponent: Uint,
+}
+
+/// An endorsement key's public half.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PublicKey {
+    /// The modulus of an RSA-2048 key with the exponent 65537.
+    Rsa([u8; MODULUS]),
+    /// The coordinates of a point of P-256.
+    Ecc([u8; COORDINATE], [u8; COORDINATE]),
+}
+
+impl PublicKey {
+    /// From a public area that template L-1 gave, which ends with the modulus.
+    pub fn rsa(public: &[u8]) -> Option<Self> {
+        Some(Self::Rsa(*public.last_chunk()?))
+    }
+
+    /// From a public area that template L-2 gave, which ends with two sized coordinates.
+    pub fn ecc(public: &[u8]) -> Option<Self> {
+        let (rest, y) = public.split_last_chunk()?;
+        let (_, x) = rest.get(..rest.len().checked_sub(2)?)?.split_last_chunk()?;
+        Some(Self::Ecc(*x, *y))
+    }
+
+    /// As X.509 has it.
+    pub fn info(&self) -> Result<SubjectPublicKeyInfoOwned> {
+        let (algorithm, bits) = match self {
+            Self::Rsa(modulus) => {
+                let modulus = Uint::new(modulus)?;
+                let key = RsaPublicKey { modulus, exponent: Uint::new(&[1, 0, 1])? };
+                let parameters = Some(Any::null());
+                (AlgorithmIdentifierOwned { oid: RSA, parameters }, key.to_der()?)
+            }
+            Self::Ecc(x, y) => {
+                let parameters = Some(Any::from(P256));
+                let point = [&[4], &x[..], &y[..]].concat();
+                (AlgorithmIdentifierOwned { oid: ECC, parameters }, point)
+            }
+        };
+        let subject_public_key = BitString::from_bytes(&bits)?;
+        Ok(SubjectPublicKeyInfoOwned { algorithm, subject_public_key })
+    }
+
+    /// What the key may be used for: to be encrypted to.
+    const fn usage(&self) -> KeyUsages {
+        match self {
+            Self::Rsa(_) => KeyUsages::KeyEncipherment,
+            Self::Ecc(..) => KeyUsages::KeyAgreement,
+        }
+    }
+}
+
+/// The profile of an endorsement key's certificate.
+pub struct EndorsementProfile<'a> {
+    /// Whose it is.
+    pub key: &'a PublicKey,
+    /// Who signs.
+    pub issuer: Name,
+    /// The identifier of the key that signs.
+    pub issuer_key: Vec<u8>,
+}
+
+impl BuilderProfile for EndorsementProfile<'_> {
+    fn get_issuer(&self, _: &Name) -> Name {
+        self.issuer.clone()
+    }
+
+    /// Empty: who has the key is told by the alternative name (3.2.6).
+    fn get_subject(&self) -> Name {
+        Name::default()
+    }
+
+    fn build_extensions(
+        &self,
+        _: SubjectPublicKeyInfoRef<'_>,
+        _: SubjectPublicKeyInfoRef<'_>,
+        tbs: &TbsCertificate,
+    ) -> x509_cert::builder::Result<Vec<Extension>> {
+        let device = GeneralName::DirectoryName(Name::from_str(DEVICE)?);
+        let authority = AuthorityKeyIdentifier {
+            key_identifier: Some(OctetString::new(&self.issuer_key[..])?),
+            ..AuthorityKeyIdentifier::default()
+        };
+        let mut extensions = vec![];
+        let subject = tbs.subject();
+        let mut name = (&SubjectAltName(vec![device])).to_extension(subject, &extensions)?;
+        // Without a subject the alternative name is critical (RFC 5280, 4.2.1.6).
+        name.critical = true;
+        extensions.push(name);
+        let constraints = BasicConstraints { ca: false, path_len_constraint: None };
+        for extension in [
+            (&constraints).to_extension(subject, &extensions)?,
+            (&KeyUsage(self.key.usage().into())).to_extension(subject, &extensions)?,
+            (&ExtendedKeyUsage(vec![EK_CERTIFICATE])).to_extension(subject, &extensions)?,
+            (&authority).to_extension(subject, &extensions)?,
+        ] {
+            extensions.push(extension);
+        }
+        Ok(extensions)
+    }
+}
+
+/// The profile of an authority's own certificate.
+pub struct RootProfile {
+    /// Who it is.
+    pub name: Name,
+}
+
+impl BuilderProfile for RootProfile {
+    fn get_issuer(&self, subject: &Name) -> Name {
+        subject.clone()
+    }
+
+    fn get_subject(&self) -> Name {
+        self.name.clone()
+    }
+
+    fn build_extensions(
+        &self,
+        key: SubjectPublicKeyInfoRef<'_>,
+        _: SubjectPublicKeyInfoRef<'_>,
+        tbs: &TbsCertificate,
+    ) -> x509_cert::builder::Result<Vec<Extension>> {
+        let constraints = BasicConstraints { ca: true, path_len_constraint: Some(0) };
+        let usage = KeyUsage(KeyUsages::KeyCertSign.into());
+        let identifier = SubjectKeyIdentifier::try_from(key)?;
+        let subject = tbs.subject();
+        Ok(vec![
+            (&constraints).to_extension(subject, &[])?,
+            (&usage).to_extension(subject, &[])?,
+            (&identifier).to_extension(subject, &[])?,
+        ])
+    }
+}
+
+/// A public key as X.509 has it, from its bytes.
+pub fn public_key_info(bytes: &[u8]) -> Result<SubjectPublicKeyInfoOwned> {
+    Ok(SubjectPublicKeyInfoOwned::from_der(bytes)?)
+}

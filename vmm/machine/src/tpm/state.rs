@@ -1,0 +1,125 @@
+//! Where the TPM's records are kept: the store on the disk that the host gives for it.
+
+use alloc::vec::Vec;
+
+use platform_api::{Host, Platform, StateDiskError};
+use store::{Disk, DiskError, Entropy, Key, KeyError, KeySource, SECTOR, Store, Tenant};
+use tpm::{Change, CommitError};
+use wire::file::STATE_KEY;
+use zeroize::Zeroizing;
+
+use super::TpmError;
+
+/// The store, if the host gives a disk for it. Without one the TPM is ephemeral.
+pub(crate) struct State<P: Platform> {
+    platform: &'static P,
+    store: Store<HostDisk<P>>,
+}
+
+impl<P: Platform> core::fmt::Debug for State<P> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "State(commit {})", self.store.sequence())
+    }
+}
+
+impl<P: Platform> State<P> {
+    /// Opens the store, or makes it on a disk of zeroes.
+    ///
+    /// # Errors
+    /// A disk that can not be used, and a key without a disk: whoever gave it wants a TPM that
+    /// stays.
+    pub(crate) fn open(platform: &'static P) -> Result<Option<Self>, TpmError> {
+        let host = platform.host();
+        if host.state_disk_sectors().is_none() {
+            return match host.file(STATE_KEY) {
+                None => Ok(None),
+                Some(_) => Err(TpmError::NoStateDisk),
+            };
+        }
+        let mut key = KeyFile(platform);
+        let store = match Store::open(HostDisk(platform), &mut key) {
+            Err(error) if error.is_new() => {
+                Store::format(HostDisk(platform), &mut key, &mut HostEntropy(platform))
+                    .map_err(TpmError::Format)
+            }
+            other => other.map_err(TpmError::State),
+        };
+        Ok(Some(Self { platform, store: store? }))
+    }
+
+    /// The TPM's records by key.
+    pub(crate) fn records(&self) -> impl Iterator<Item = (u32, &[u8])> {
+        self.store.records(Tenant::Tpm)
+    }
+
+    /// Makes changes durable, or none of them.
+    pub(crate) fn commit(&mut self, changes: &[Change]) -> Result<(), CommitError> {
+        let changes: Vec<store::Change<'_>> = changes
+            .iter()
+            .map(|change| store::Change { key: change.key, data: change.data.as_deref() })
+            .collect();
+        let done = self.store.commit(Tenant::Tpm, &changes, &mut HostEntropy(self.platform));
+        done.map_err(|error| {
+            log::warn!("the TPM's state can not be written: {error}");
+            CommitError::Unavailable
+        })
+    }
+}
+
+/// The host's disk.
+struct HostDisk<P: Platform>(&'static P);
+
+impl<P: Platform> Disk for HostDisk<P> {
+    fn sectors(&self) -> u64 {
+        self.0.host().state_disk_sectors().unwrap_or(0)
+    }
+
+    fn read(&mut self, sector: u64, to: &mut [u8]) -> Result<(), DiskError> {
+        self.0.host().read_state_disk(sector, to).map_err(as_disk_error)
+    }
+
+    fn write(&mut self, sector: u64, from: &[u8]) -> Result<(), DiskError> {
+        self.0.host().write_state_disk(sector, from).map_err(as_disk_error)
+    }
+
+    fn flush(&mut self) -> Result<(), DiskError> {
+        self.0.host().flush_state_disk().map_err(as_disk_error)
+    }
+}
+
+const fn as_disk_error(error: StateDiskError) -> DiskError {
+    match error {
+        StateDiskError::OutOfRange => DiskError::OutOfRange,
+        StateDiskError::Absent | StateDiskError::Failed | StateDiskError::Busy => DiskError::Failed,
+        StateDiskError::TimedOut => DiskError::TimedOut,
+        StateDiskError::Misbehaved => DiskError::Misbehaved,
+    }
+}
+
+/// The key as a file of the host's: whoever runs this platform's VMs may have it.
+struct KeyFile<P: Platform>(&'static P);
+
+impl<P: Platform> KeySource for KeyFile<P> {
+    fn key(&mut self) -> Result<Key, KeyError> {
+        let host = self.0.host();
+        let file = host.file(STATE_KEY).ok_or(KeyError::Missing)?;
+        if file.length as usize != Key::SIZE {
+            return Err(KeyError::Length(file.length as usize));
+        }
+        let mut bytes = Zeroizing::new([0; Key::SIZE]);
+        host.read_file(file, 0, &mut bytes[..]).map_err(|_| KeyError::Unreadable)?;
+        Key::new(&bytes[..])
+    }
+}
+
+/// The platform's randomness.
+struct HostEntropy<P: Platform>(&'static P);
+
+impl<P: Platform> Entropy for HostEntropy<P> {
+    fn fill(&mut self, out: &mut [u8]) -> bool {
+        self.0.host().entropy(out)
+    }
+}
+
+/// Sectors are what both sides call so.
+const _: () = assert!(SECTOR == 512);
