@@ -9,11 +9,27 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 use crate::Error;
 
 /// Up to `N` bytes that are secret: cleared on drop, compared in constant time, never shown.
-#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+#[derive(Clone)]
 pub struct SecretBytes<const N: usize> {
+    /// Zero from `length` on.
     bytes: [u8; N],
     length: usize,
 }
+
+impl<const N: usize> Zeroize for SecretBytes<N> {
+    fn zeroize(&mut self) {
+        self.as_mut_bytes().zeroize();
+        self.length.zeroize();
+    }
+}
+
+impl<const N: usize> Drop for SecretBytes<N> {
+    fn drop(&mut self) {
+        self.as_mut_bytes().zeroize();
+    }
+}
+
+impl<const N: usize> ZeroizeOnDrop for SecretBytes<N> {}
 
 impl<const N: usize> SecretBytes<N> {
     /// `length` zero bytes, at most `N`.
@@ -34,8 +50,8 @@ impl<const N: usize> SecretBytes<N> {
     /// A copy of the first `N` of `bytes`.
     pub(crate) fn filled(bytes: &[u8]) -> Self {
         let mut new = Self::zeroed(bytes.len());
-        for (to, from) in new.bytes.iter_mut().zip(bytes) {
-            *to = *from;
+        if let (Some(to), Some(from)) = (new.bytes.get_mut(..new.length), bytes.get(..new.length)) {
+            to.copy_from_slice(from);
         }
         new
     }

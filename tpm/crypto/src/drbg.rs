@@ -74,20 +74,20 @@ impl Drbg {
         }
         if !additional.is_empty() {
             let digest = HASH.hash_parts(&[&[2], &self.v, additional]);
-            add(&mut self.v, &digest);
+            add(&mut self.v, [&digest]);
         }
         let mut data = self.v;
-        for chunk in out.chunks_mut(HASH.digest_size()) {
-            for (to, from) in chunk.iter_mut().zip(HASH.hash(&data).iter()) {
-                *to = *from;
+        for (number, chunk) in out.chunks_mut(HASH.digest_size()).enumerate() {
+            if number > 0 {
+                add(&mut data, [&[1]]);
             }
-            add(&mut data, &[1]);
+            if let Some(digest) = HASH.hash(&data).get(..chunk.len()) {
+                chunk.copy_from_slice(digest);
+            }
         }
         data.zeroize();
         let digest = HASH.hash_parts(&[&[3], &self.v]);
-        add(&mut self.v, &digest);
-        add(&mut self.v, &self.c);
-        add(&mut self.v, &self.reseed_counter.to_be_bytes());
+        add(&mut self.v, [&digest, &self.c, &self.reseed_counter.to_be_bytes()]);
         self.reseed_counter += 1;
         Ok(())
     }
@@ -149,14 +149,31 @@ fn derive(parts: &[&[u8]]) -> [u8; SEED_LENGTH] {
     out
 }
 
-/// Adds a big-endian number modulo 2^440.
-fn add(to: &mut [u8; SEED_LENGTH], number: &[u8]) {
+/// Adds big-endian numbers modulo 2^440.
+fn add<const N: usize>(to: &mut [u8; SEED_LENGTH], numbers: [&[u8]; N]) {
+    let mut rest = numbers.map(|number| number.rchunks(8));
     let mut carry = 0;
-    let digits = number.iter().rev().copied().chain(core::iter::repeat(0));
-    for (byte, digit) in to.iter_mut().rev().zip(digits) {
-        let sum = u16::from(*byte) + u16::from(digit) + carry;
-        *byte = sum as u8;
-        carry = sum >> 8;
+    // The first place is shorter than a word: what leaves it is lost, as it should be.
+    for place in to.rchunks_mut(8) {
+        let (mut sum, overflows) = word(place).overflowing_add(carry);
+        carry = overflows.into();
+        for words in &mut rest {
+            let (more, overflows) = sum.overflowing_add(words.next().map_or(0, word));
+            sum = more;
+            carry += u64::from(overflows);
+        }
+        let bytes = sum.to_be_bytes();
+        if let Some(low) = bytes.get(bytes.len() - place.len()..) {
+            place.copy_from_slice(low);
+        }
+    }
+}
+
+/// A big-endian number of at most eight bytes.
+fn word(bytes: &[u8]) -> u64 {
+    match <[u8; 8]>::try_from(bytes) {
+        Ok(bytes) => u64::from_be_bytes(bytes),
+        Err(_) => bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)),
     }
 }
 

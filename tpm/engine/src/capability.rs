@@ -142,7 +142,10 @@ impl Tpm {
     /// TPM_CAP_HANDLES: those of the type of `first`, from it on.
     fn handles(&self, first: u32) -> Result<Vec<u8>> {
         let sessions = |wanted: &dyn Fn(u32, &SessionSlot) -> Option<u32>| -> Vec<u32> {
-            (0..).zip(&self.v.sessions).filter_map(|(slot, state)| wanted(slot, state)).collect()
+            (0..)
+                .zip(self.v.sessions.iter())
+                .filter_map(|(slot, state)| wanted(slot, state))
+                .collect()
         };
         let list: Vec<u32> = match rh::kind(first) {
             rh::HT_PCR => (0..COUNT).collect(),
@@ -163,7 +166,7 @@ impl Tpm {
             }),
             rh::HT_PERMANENT => PERMANENT.into(),
             rh::HT_TRANSIENT => (rh::TRANSIENT_FIRST..)
-                .zip(&self.v.objects)
+                .zip(self.v.objects.iter())
                 .filter_map(|(handle, place)| place.as_ref().map(|_| handle))
                 .collect(),
             rh::HT_PERSISTENT => self

@@ -73,6 +73,8 @@ impl Tpm {
             locality: running.locality,
             presence: running.presence,
             keys: core::mem::take(&mut running.keys),
+            // Most responses have fewer parameters: one allocation for all of them.
+            out: Vec::with_capacity(USUAL_RESPONSE),
             ..Call::default()
         };
         let answer = self.run(&running.bytes, &mut call, env);
@@ -184,6 +186,8 @@ impl Tpm {
     }
 }
 
+/// Bytes of room for a response at first.
+pub(crate) const USUAL_RESPONSE: usize = 128;
 /// TPM_CC_Startup.
 pub(crate) const STARTUP: u32 = 0x144;
 /// TPM_CC_FlushContext, whose handle is a parameter.

@@ -58,6 +58,7 @@ mod secret_share;
 mod self_test;
 mod sequence;
 mod session;
+mod shared;
 mod signature;
 mod startup;
 mod state;

@@ -83,7 +83,7 @@ impl Tpm {
     /// Puts an object or sequence into a free place.
     pub(crate) fn add_slot(&mut self, slot: Slot) -> Result<u32> {
         let (handle, place) = (rh::TRANSIENT_FIRST..)
-            .zip(&mut self.v.objects)
+            .zip(self.v.objects.iter_mut())
             .find(|(_, place)| place.is_none())
             .ok_or(Rc::OBJECT_MEMORY)?;
         *place = Some(slot);
@@ -99,7 +99,7 @@ impl Tpm {
 
     /// Takes all transient objects of a hierarchy out.
     pub(crate) fn flush_hierarchy(&mut self, hierarchy: u32) {
-        for place in &mut self.v.objects {
+        for place in self.v.objects.iter_mut() {
             if place.as_ref().is_some_and(|slot| slot.hierarchy() == hierarchy) {
                 *place = None;
             }

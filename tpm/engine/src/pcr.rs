@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::constants::alg;
 use crate::crypto;
+use crate::shared::Shared;
 use crate::structures::PcrSelection;
 
 /// PCRs of a bank.
@@ -61,7 +62,7 @@ pub(crate) struct Pcrs {
     /// PCRs that each bank has.
     pub(crate) allocated: [u32; BANKS.len()],
     /// The values of a bank behind each other.
-    values: [Vec<u8>; BANKS.len()],
+    values: [Shared<Vec<u8>>; BANKS.len()],
 }
 
 impl Pcrs {

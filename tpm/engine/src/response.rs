@@ -8,6 +8,7 @@ use crate::call::Call;
 use crate::codec::{Put, built};
 use crate::constants::{rh, sa, st};
 use crate::crypto::{self, Way};
+use crate::dispatch::USUAL_RESPONSE;
 use crate::lifecycle::SET_AUDIT_STATUS;
 use crate::rc::{Rc, Result};
 use crate::table::{Command, flag};
@@ -175,12 +176,12 @@ fn rp_hash(alg: u16, code: u32, out: &[u8]) -> Vec<u8> {
 
 /// A header without its size.
 fn header(tag: u16, handle: Option<u32>) -> Vec<u8> {
-    built(|out| {
-        out.put_u16(tag).put_u32(0).put_u32(0);
-        if let Some(handle) = handle {
-            out.put_u32(handle);
-        }
-    })
+    let mut out = Vec::with_capacity(USUAL_RESPONSE);
+    out.put_u16(tag).put_u32(0).put_u32(0);
+    if let Some(handle) = handle {
+        out.put_u32(handle);
+    }
+    out
 }
 
 /// Sets the size.

@@ -1,5 +1,6 @@
 //! The search for an RSA key, in slices.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
@@ -21,7 +22,7 @@ struct Task {
 pub(crate) struct KeyWork {
     task: Option<Task>,
     #[serde(with = "saved")]
-    search: Option<RsaKeySearch>,
+    search: Option<Box<RsaKeySearch>>,
     /// Modulus and prime.
     found: Option<(Vec<u8>, Secret)>,
 }
@@ -31,20 +32,21 @@ mod saved {
     use serde::de::Error;
     use serde::{Deserializer, Serializer};
 
-    use super::{Deserialize, RsaKeySearch, SavedSearch, Serialize};
+    use super::{Box, Deserialize, RsaKeySearch, SavedSearch, Serialize};
 
     pub(super) fn serialize<S: Serializer>(
-        search: &Option<RsaKeySearch>,
+        search: &Option<Box<RsaKeySearch>>,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
-        search.as_ref().map(RsaKeySearch::save).serialize(serializer)
+        search.as_ref().map(|search| search.save()).serialize(serializer)
     }
 
     pub(super) fn deserialize<'a, D: Deserializer<'a>>(
         deserializer: D,
-    ) -> Result<Option<RsaKeySearch>, D::Error> {
+    ) -> Result<Option<Box<RsaKeySearch>>, D::Error> {
         let saved = Option::<SavedSearch>::deserialize(deserializer)?;
-        saved.as_ref().map(RsaKeySearch::restore).transpose().map_err(D::Error::custom)
+        let search = saved.as_ref().map(RsaKeySearch::restore).transpose();
+        Ok(search.map_err(D::Error::custom)?.map(Box::new))
     }
 }
 
@@ -83,7 +85,7 @@ impl KeyWork {
             Some(search) => search,
             none => {
                 let size = RsaSize::from_bits(task.bits).ok_or(Rc::VALUE)?;
-                none.insert(RsaKeySearch::new(size, task.exponent, &task.seed)?)
+                none.insert(Box::new(RsaKeySearch::new(size, task.exponent, &task.seed)?))
             }
         };
         if search.step(budget) == Progress::Searching {

@@ -48,7 +48,7 @@ pub(crate) fn startup(tpm: &mut Tpm, env: Env<'_>, call: &mut Call) -> Result<()
         (true, ..) => return Err(Rc::VALUE.param(1)),
         (false, Orderly::State, Some(kept)) => {
             tpm.v.reset = kept.reset;
-            tpm.v.sessions = saved_only(kept.sessions);
+            tpm.v.sessions = saved_only(kept.sessions).into();
             tpm.v.reset.restart_count = tpm.v.reset.restart_count.saturating_add(1);
             Outcome::Restart
         }
@@ -77,7 +77,7 @@ pub(crate) fn shutdown(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Result<()>
             clear: tpm.v.clear.clone(),
             reset: tpm.v.reset.clone(),
             pcrs: tpm.v.pcrs.clone(),
-            sessions: saved_only(tpm.v.sessions.clone()),
+            sessions: saved_only(tpm.v.sessions.to_vec()),
             drtm_before_startup: tpm.v.drtm_before_startup,
             locality_at_startup: tpm.v.locality_at_startup,
         })
@@ -128,7 +128,7 @@ impl Tpm {
         self.v.pcrs.resume(&kept.pcrs);
         self.v.clear = kept.clear;
         self.v.reset = kept.reset;
-        self.v.sessions = saved_only(kept.sessions);
+        self.v.sessions = saved_only(kept.sessions).into();
         self.v.reset.restart_count = self.v.reset.restart_count.saturating_add(1);
         Ok(())
     }
@@ -153,7 +153,7 @@ impl Tpm {
 
     /// TPM Reset and Restart: hierarchies are enabled, PCRs begin anew.
     fn start_clear(&mut self, locality: u8) {
-        self.v.clear = StateClear::default();
+        self.v.clear = StateClear::default().into();
         self.v.reset.clear_count = self.v.reset.clear_count.wrapping_add(1);
         self.v.locality_at_startup = locality;
         if !self.v.drtm_before_startup {

@@ -11,6 +11,7 @@ use crate::object::Slot;
 use crate::pcr::{BANKS, Pcrs};
 use crate::secret::Secret;
 use crate::session::SessionSlot;
+use crate::shared::Shared;
 
 /// Transient objects and sequences at a time.
 pub(crate) const MAX_LOADED_OBJECTS: usize = 7;
@@ -156,8 +157,8 @@ pub(crate) struct StateReset {
 /// What Shutdown(STATE) keeps.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Preserved {
-    pub(crate) clear: StateClear,
-    pub(crate) reset: StateReset,
+    pub(crate) clear: Shared<StateClear>,
+    pub(crate) reset: Shared<StateReset>,
     pub(crate) pcrs: Pcrs,
     pub(crate) sessions: Vec<SessionSlot>,
     /// Where the start of trust was: H-CRTM before Startup, and the locality of Startup.
@@ -173,11 +174,11 @@ pub(crate) struct Volatile {
     /// H-CRTM, or the locality of Startup, for PCR 0.
     pub(crate) drtm_before_startup: bool,
     pub(crate) locality_at_startup: u8,
-    pub(crate) clear: StateClear,
-    pub(crate) reset: StateReset,
+    pub(crate) clear: Shared<StateClear>,
+    pub(crate) reset: Shared<StateReset>,
     pub(crate) pcrs: Pcrs,
-    pub(crate) objects: [Option<Slot>; MAX_LOADED_OBJECTS],
-    pub(crate) sessions: Vec<SessionSlot>,
+    pub(crate) objects: Shared<[Option<Slot>; MAX_LOADED_OBJECTS]>,
+    pub(crate) sessions: Shared<Vec<SessionSlot>>,
     /// The session that is the exclusive audit session.
     pub(crate) exclusive: u32,
     pub(crate) clock: crate::clock::Clock,
@@ -196,7 +197,7 @@ impl Volatile {
             failed: false,
             drtm_before_startup: false,
             locality_at_startup: 0,
-            clear: StateClear::default(),
+            clear: StateClear::default().into(),
             reset: StateReset {
                 null: Seed::default(),
                 clear_count: 0,
@@ -206,10 +207,14 @@ impl Volatile {
                 audit_digest: Vec::new(),
                 pcr_counter: 0,
                 commits: Default::default(),
-            },
+            }
+            .into(),
             pcrs: Pcrs::new(global.pcr_allocated),
             objects: Default::default(),
-            sessions: (0..MAX_ACTIVE_SESSIONS).map(|_| SessionSlot::Free).collect(),
+            sessions: (0..MAX_ACTIVE_SESSIONS)
+                .map(|_| SessionSlot::Free)
+                .collect::<Vec<_>>()
+                .into(),
             exclusive: 0,
             clock: crate::clock::Clock::new(now_ms),
             event: None,

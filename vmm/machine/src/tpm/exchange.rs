@@ -69,7 +69,7 @@ impl Exchange {
         }
         let mut content = self.content.lock();
         content.task = task;
-        content.bytes.zeroize();
+        forget(&mut content.bytes);
         fill(&mut content.bytes);
         drop(content);
         self.turn.store(turn::SERVICE, Ordering::Release);
@@ -105,6 +105,12 @@ impl Exchange {
     pub(crate) fn is_busy(&self) -> bool {
         self.turn.load(Ordering::Acquire) != turn::NOBODY
     }
+}
+
+/// Empties `bytes`, whose room stays: no exit takes any.
+pub(super) fn forget(bytes: &mut Vec<u8>) {
+    bytes.as_mut_slice().zeroize();
+    bytes.clear();
 }
 
 #[cfg(test)]

@@ -5,8 +5,9 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use platform_api::{Host, Platform};
 use tpm::{Change, CommitError, Environment, OpenError, Progress, Tpm};
+use zeroize::Zeroizing;
 
-use super::exchange::Task;
+use super::exchange::{Task, forget};
 use super::state::State;
 use super::{TpmError, VirtualTpm};
 use crate::machine::Machine;
@@ -53,7 +54,9 @@ impl<P: Platform> VirtualTpm<P> {
                 (Task::Execute { .. }, None) => Err(TpmError::Failed),
                 (Task::Execute { locality }, Some(tpm)) => {
                     let mut world = World { machine, canceled: &self.canceled, state };
-                    *bytes = execute(tpm, bytes, locality, &mut world);
+                    let response = Zeroizing::new(execute(tpm, bytes, locality, &mut world));
+                    forget(bytes);
+                    bytes.extend_from_slice(&response);
                     Ok(())
                 }
             }
