@@ -13,6 +13,7 @@ mod life;
 mod machine;
 mod state;
 mod tpm;
+mod tpm_state;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -130,6 +131,7 @@ pub fn run(environment: &Environment, filter: Option<&str>, workers: usize) -> T
         machine::tests(),
         kernels::tests(environment),
         tpm::tests(environment),
+        tpm_state::tests(),
         budgets::tests(),
     ];
     let wanted = |test: &Test| filter.is_none_or(|filter| test.name.contains(filter));

@@ -12,9 +12,9 @@ use crate::machine::{Run, Vm};
 use crate::{Environment, Outcome, Stop, Test, ensure, test};
 
 /// RAM for the user space with the TPM's tools.
-const MEMORY: &str = "1G";
+pub const MEMORY: &str = "1G";
 /// What every script needs first. The user space brings drivers that a kernel has as modules.
-const SET_UP: &str = "set -e
+pub const SET_UP: &str = "set -e
     export TPM2TOOLS_TCTI=device:/dev/tpmrm0
     mount -t securityfs none /sys/kernel/security
     depmod
@@ -48,7 +48,7 @@ pub fn tests(environment: &Environment) -> Vec<Test> {
 }
 
 /// Suites with their kernels, or why there is none.
-fn kernels(environment: &Environment) -> Vec<(String, Result<PathBuf, String>)> {
+pub fn kernels(environment: &Environment) -> Vec<(String, Result<PathBuf, String>)> {
     let others = &environment.other_kernels;
     let is_own = |suite: &str| others.iter().all(|(other, _)| other != suite);
     let own = environment.modules.iter().map(|(suite, _)| suite).find(|suite| is_own(suite));
@@ -57,7 +57,7 @@ fn kernels(environment: &Environment) -> Vec<(String, Result<PathBuf, String>)> 
 }
 
 /// The user space, with a suite's modules and more files.
-fn initrd(
+pub fn initrd(
     environment: &Environment,
     suite: &str,
     more: Archive,

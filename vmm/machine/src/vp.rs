@@ -263,8 +263,10 @@ impl<P: Platform> VirtualProcessor<P> {
     /// Sleeps until this CPU is interrupted.
     #[cold]
     fn idle(&mut self) {
-        if self.serves_while_idle() {
-            return;
+        if self.serving {
+            // What came in meanwhile, its own timer for one, may be what the guest waits for: it is
+            // looked at again before this CPU sleeps.
+            return self.run_service(u64::MAX);
         }
         self.arm_timer();
         if !self.mailbox().leave(Away::Asleep) {

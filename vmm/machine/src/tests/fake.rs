@@ -4,7 +4,7 @@ use std::boxed::Box;
 use std::collections::VecDeque;
 use std::string::String;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::vec;
 use std::vec::Vec;
 
@@ -29,6 +29,8 @@ pub(crate) struct FakeHost {
     pub(crate) full: AtomicBool,
     pub(crate) reports: Mutex<Vec<String>>,
     pub(crate) service: Mutex<Service>,
+    /// How often a CPU has slept.
+    pub(crate) idled: AtomicU32,
     /// The disk for our own state, if there is one.
     pub(crate) state_disk: Mutex<Option<Vec<u8>>>,
 }
@@ -66,6 +68,7 @@ impl Host for FakeHost {
     }
     /// Time passes until the timer fires.
     fn idle(&self) {
+        self.idled.fetch_add(1, Ordering::SeqCst);
         let timer = self.timer.lock().unwrap().take();
         self.tsc.fetch_max(timer.unwrap_or(0), Ordering::SeqCst);
     }

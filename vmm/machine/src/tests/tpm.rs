@@ -138,6 +138,33 @@ fn an_idle_guest_leaves_its_cpu_to_the_service() {
 }
 
 #[test]
+fn a_timer_that_fires_while_an_idle_guest_is_served_wakes_it() {
+    let mut vp = started();
+    let host = vp.machine.platform.host();
+    // The guest's one-shot timer, due in a millisecond.
+    for (register, value) in [(0x3e0, 0xb), (0x320, 0x40), (0x380, 1_000_000)] {
+        let now = vp.machine.now();
+        let effect = vp.apic.write_xapic(register, value, now, 0);
+        vp.apply(effect);
+    }
+    service(&vp).held_back = 1;
+    start(&mut vp, &GET_RANDOM);
+    assert!(vp.serving);
+    vp.cpu.rflags = 0x200;
+    exit(&mut vp, Exit::Halt);
+    let machine = vp.machine;
+    service(&vp).work = Some(std::boxed::Box::new(move || {
+        machine.serve();
+        host.tsc.fetch_add(2 * MILLISECOND, Ordering::SeqCst);
+    }));
+    vp.turn();
+    let entries = vp.cpu.entries;
+    vp.turn();
+    assert_eq!((host.idled.load(Ordering::SeqCst), vp.cpu.entries), (0, entries + 1));
+    assert_eq!(vp.cpu.offered, Some(0x40));
+}
+
+#[test]
 fn a_service_that_fails_is_a_fatal_error_of_the_tpm_and_not_of_the_machine() {
     let mut vp = started();
     service(&vp).work = None;

@@ -241,14 +241,6 @@ impl<P: Platform> VirtualProcessor<P> {
         self.timer_changed = true;
         self.check_timers();
     }
-
-    /// Whether an idle VP has the service to run. It does then, as long as nothing comes in.
-    pub(crate) fn serves_while_idle(&mut self) -> bool {
-        if self.serving {
-            self.run_service(u64::MAX);
-        }
-        self.serving
-    }
 }
 
 impl<P: Platform> Machine<P> {
