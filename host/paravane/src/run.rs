@@ -1,7 +1,7 @@
 //! `paravane run`: one VM from its start to its end.
 
 use std::collections::VecDeque;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ExitStatus};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -85,6 +85,12 @@ fn try_run(options: &RunOptions) -> Result<End, Stop> {
     let (accel, why) = accel::choose(options.accel);
     if options.accel == AccelChoice::Auto {
         eprintln!("paravane: runs on {why}");
+    }
+    let ephemeral = state.is_none() && !options.no_tpm && !options.direct;
+    if ephemeral && options.exec.is_none() && io::stderr().is_terminal() {
+        eprintln!(
+            "paravane: the TPM is ephemeral, its keys die with the VM: --state FILE keeps it"
+        );
     }
     let sizes = summary::sizes(options, &files);
     let terminal = Saved::note();

@@ -22,7 +22,7 @@ const MIN_GUEST_RAM: u64 = 24 << 20;
 /// save area, and the state that VMLOAD brings back.
 const PAGES_PER_CPU: u64 = 15;
 /// Bytes of heap: a fixed part, and a part for each CPU.
-const HEAP: u64 = 384 << 10;
+const HEAP: u64 = 640 << 10;
 const HEAP_PER_CPU: u64 = 4 << 10;
 /// Pages of the service's stack.
 pub(crate) const SERVICE_STACK_PAGES: u64 = 16;
