@@ -15,7 +15,7 @@ use crate::rsa_search::KeyWork;
 use crate::secret::Secret;
 use crate::state::Orderly;
 use crate::table::{Command, find, flag};
-use crate::{Environment, MAX_COMMAND, Progress, Tpm, authorization};
+use crate::{Environment, MAX_COMMAND, Progress, SEARCH_UNITS, Tpm, authorization};
 
 /// A command that is not answered yet. It is plain data: everything is checked anew when it goes
 /// on, and nothing of the state has changed until it is done.
@@ -87,11 +87,11 @@ impl Tpm {
         Progress::Done(answer.unwrap_or_else(response::error))
     }
 
-    /// Runs a command to its end.
+    /// Runs a command to its end, or until the environment cancels it.
     pub fn execute(&mut self, command: &[u8], locality: u8, env: &mut dyn Environment) -> Vec<u8> {
         self.start(command, locality, env);
         loop {
-            if let Progress::Done(response) = self.work(u32::MAX, env) {
+            if let Progress::Done(response) = self.work(SEARCH_UNITS, env) {
                 return response;
             }
         }

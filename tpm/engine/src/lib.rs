@@ -84,6 +84,9 @@ use store::Store;
 
 /// The longest command, in bytes.
 pub const MAX_COMMAND: usize = 4096;
+/// A budget for [`Tpm::work`] of half a millisecond on common machines: between two calls the
+/// environment can cancel the command, and what is computed again after each is little.
+pub const SEARCH_UNITS: u32 = 1_000;
 /// The longest response, in bytes.
 pub const MAX_RESPONSE: usize = 4096;
 

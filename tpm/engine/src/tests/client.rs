@@ -27,6 +27,8 @@ pub(super) struct Fake {
     pub(super) fail_from: Option<usize>,
     pub(super) presence: bool,
     pub(super) canceled: bool,
+    /// The running command is to end once it has been asked about so often.
+    pub(super) cancel_after: Option<usize>,
     /// There is no entropy.
     pub(super) dry: bool,
 }
@@ -64,7 +66,9 @@ impl Environment for Fake {
     }
 
     fn is_canceled(&mut self) -> bool {
-        self.canceled
+        let left = self.cancel_after.map(|left| left.saturating_sub(1));
+        self.cancel_after = left;
+        self.canceled || left == Some(0)
     }
 }
 

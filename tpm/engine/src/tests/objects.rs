@@ -59,6 +59,10 @@ fn a_key_search_can_be_cut_saved_and_canceled() {
         panic!("it goes on");
     };
     assert_eq!(response[6..10], [0, 0, 9, 9]);
+    client.env.canceled = false;
+    client.env.cancel_after = Some(3);
+    let response = client.tpm.execute(&command, 0, &mut client.env);
+    assert_eq!(response[6..10], [0, 0, 9, 9], "a search is looked after while it runs");
 }
 
 #[test]

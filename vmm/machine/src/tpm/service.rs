@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use platform_api::{Host, Platform};
-use tpm::{Change, CommitError, Environment, OpenError, Progress, Tpm};
+use tpm::{Change, CommitError, Environment, OpenError, Progress, SEARCH_UNITS, Tpm};
 use zeroize::Zeroizing;
 
 use super::exchange::{Task, forget};
@@ -12,9 +12,6 @@ use super::state::State;
 use super::{TpmError, VirtualTpm};
 use crate::machine::Machine;
 
-/// Units of a key search between two looks at whether it is to end: half a millisecond on silicon,
-/// so that what is computed again after each look is little.
-const UNITS: u32 = 1_000;
 /// The answer to [`Task::Init`] when there was no TPM before.
 pub(super) const MANUFACTURED: u8 = 1;
 
@@ -86,7 +83,7 @@ fn execute(tpm: &mut Tpm, command: &[u8], locality: u8, world: &mut dyn Environm
     tpm.start(command, locality, world);
     loop {
         // Between two steps of a key search the engine looks whether it is to end.
-        if let Progress::Done(response) = tpm.work(UNITS, world) {
+        if let Progress::Done(response) = tpm.work(SEARCH_UNITS, world) {
             return response;
         }
     }
