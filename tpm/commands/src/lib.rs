@@ -38,6 +38,10 @@ const HEADER: usize = 10;
 /// The PCRs of a PC: 24, in three bytes.
 const ALL_PCRS: [u8; 3] = [0xff; 3];
 
+/// TPM_ALG_SHA1, TPM_ALG_SHA256, TPM_ALG_SHA384: the banks that there are, and whether a new TPM
+/// has them on.
+pub const NEW_BANKS: [(u16, bool); 3] = [(0x0004, false), (0x000b, true), (0x000c, false)];
+
 /// Bytes of a command.
 pub type Command = Zeroizing<Vec<u8>>;
 

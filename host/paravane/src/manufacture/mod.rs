@@ -23,8 +23,6 @@ pub use authority::Authority;
 use certificate::PublicKey;
 pub use disk::seal;
 
-/// TPM_ALG_SHA1, TPM_ALG_SHA256, TPM_ALG_SHA384, and whether their banks are on.
-const BANKS: [(u16, bool); 3] = [(0x0004, false), (0x000b, true), (0x000c, false)];
 /// The most bytes in one TPM2_NV_Write.
 const NV_CHUNK: usize = 1024;
 
@@ -47,7 +45,7 @@ pub fn manufacture(authority: &Authority) -> Result<Records> {
     ] {
         line.certify(authority, template, index, kind)?;
     }
-    line.run(&commands::allocate(&BANKS))?;
+    line.run(&commands::allocate(&commands::NEW_BANKS))?;
     line.run(&commands::shutdown())?;
     Ok(std::mem::take(&mut line.plant.records))
 }

@@ -172,7 +172,8 @@ impl RsaKeySearch {
         RsaPrivateKey::from_primes(&bytes(p), &bytes(q), self.state.exponent).ok()
     }
 
-    /// The state.
+    /// The state, but for the sieve of the current window, which is made again after
+    /// [`Self::restore`]: whoever saves before a slice has got beyond that makes no progress.
     pub fn save(&self) -> SavedSearch {
         let mut saved = self.state.clone();
         saved.random = self.random.save();

@@ -17,9 +17,6 @@ use super::service::MANUFACTURED;
 use super::{Measured, TpmError, VirtualTpm};
 use crate::machine::Machine;
 
-/// TPM_ALG_SHA1, TPM_ALG_SHA256, TPM_ALG_SHA384: the banks that there are, and whether a new TPM
-/// has them on.
-const BANKS: [(u16, bool); 3] = [(0x0004, false), (0x000b, true), (0x000c, false)];
 /// Bytes of the platform's authorization value.
 const PLATFORM_AUTH: usize = 32;
 
@@ -34,7 +31,7 @@ impl<P: Platform> Machine<P> {
             memory.zero(Gpa(area.start), area.length).map_err(|_| TpmError::NoRoom)?;
         }
         if self.power_on_tpm(tpm)? {
-            self.command_tpm(tpm, &commands::allocate(&BANKS))?;
+            self.command_tpm(tpm, &commands::allocate(&commands::NEW_BANKS))?;
             // A new selection takes effect with the next reset (Part 3, 22.5.1).
             self.power_on_tpm(tpm)?;
         }
