@@ -26,15 +26,19 @@ pub(crate) fn check(public: &Public, parent: Option<&Object>, external: bool) ->
     if public.is(attr::X509_SIGN) && (!sign || public.kind() == alg::SYMCIPHER) {
         return Err(Rc::ATTRIBUTES);
     }
+    check_parameters(public)?;
+    parent.map_or(Ok(()), |parent| check_protection(public, parent))
+}
+
+/// Schemes that fit what the key is for. A parent's symmetric mode is not looked at, as no other
+/// TPM does: what it protects is in CFB (Part 1, section 23.3.1), whatever stands there.
+fn check_parameters(public: &Public) -> Result<()> {
     match public.parameters {
         Parameters::KeyedHash(scheme) => keyed_hash(public, scheme),
-        Parameters::SymCipher(symmetric) => {
-            if !(decrypt || sign) {
-                return Err(Rc::ATTRIBUTES);
-            }
-            let storage = public.is(attr::RESTRICTED | attr::DECRYPT);
-            if storage && symmetric.mode != alg::CFB { Err(Rc::MODE) } else { Ok(()) }
+        Parameters::SymCipher(_) if !public.is(attr::DECRYPT) && !public.is(attr::SIGN) => {
+            Err(Rc::ATTRIBUTES)
         }
+        Parameters::SymCipher(_) => Ok(()),
         Parameters::Rsa { symmetric, scheme, exponent, .. } => {
             if exponent != 0 && exponent != tpm_crypto::rsa::DEFAULT_EXPONENT {
                 return Err(Rc::RANGE);
@@ -66,6 +70,18 @@ fn check_hierarchy(public: &Public, parent: Option<&Object>) -> Result<()> {
     if !under_fixed && differs { Err(Rc::ATTRIBUTES) } else { Ok(()) }
 }
 
+/// A storage parent that stays under its parent protects as that one does (Part 1, section 23.3).
+fn check_protection(public: &Public, parent: &Object) -> Result<()> {
+    if !public.is_storage_parent() || !public.is(attr::FIXED_PARENT) {
+        return Ok(());
+    }
+    if public.name_alg != parent.public.name_alg {
+        return Err(Rc::HASH);
+    }
+    let same = public.symmetric() == parent.public.symmetric();
+    if same { Ok(()) } else { Err(Rc::SYMMETRIC) }
+}
+
 fn keyed_hash(public: &Public, scheme: Scheme) -> Result<()> {
     let (decrypt, sign) = (public.is(attr::DECRYPT), public.is(attr::SIGN));
     let fits = match scheme.alg {
@@ -84,9 +100,6 @@ fn asymmetric(public: &Public, symmetric: Symmetric, scheme: Scheme) -> Result<(
     if public.is_parent() {
         if symmetric.is_null() {
             return Err(Rc::SYMMETRIC);
-        }
-        if symmetric.mode != alg::CFB {
-            return Err(Rc::MODE);
         }
         return if scheme.is_null() { Ok(()) } else { Err(Rc::SCHEME) };
     }

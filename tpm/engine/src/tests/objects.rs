@@ -292,3 +292,33 @@ fn the_size_of_a_private_area_tells_nothing_of_the_authorization_value() {
     assert_eq!(sizes[0], sizes[1]);
     assert_eq!(sizes[0], sizes[2]);
 }
+
+/// A storage parent that is a cipher's key, with a name algorithm, key bits and a mode.
+fn cipher_parent(name_alg: u16, bits: u16, mode: u16) -> Bytes {
+    b().u16(0x25).u16(name_alg).u32(0x0003_0072).u16(0).u16(6).u16(bits).u16(mode).u16(0)
+}
+
+#[test]
+fn a_parent_protects_whatever_mode_its_template_names() {
+    let mut client = Client::new();
+    for mode in [0x43, 0x10] {
+        let parent = client.primary(OWNER, &cipher_parent(0x0b, 128, mode)).handle;
+        let object = client.child(parent, &sealed(), b"", b"the secret");
+        let answer = client.pw(0x15e, &[object], b()).ok();
+        assert_eq!(answer.field(0), b"the secret", "mode {mode:#x}");
+        client.run(0x165, &[], b().u32(object)).ok();
+        client.run(0x165, &[], b().u32(parent)).ok();
+    }
+}
+
+#[test]
+fn a_fixed_parent_protects_as_its_own_parent_does() {
+    let mut client = Client::new();
+    let parent = client.primary(OWNER, &cipher_parent(0x0b, 128, 0x43)).handle;
+    client.child(parent, &cipher_parent(0x0b, 128, 0x43), b"", b"");
+    for (name_alg, bits, rc) in [(0x0c, 128, 0x2c3), (0x0b, 256, 0x2d6)] {
+        let template = cipher_parent(name_alg, bits, 0x43);
+        let parameters = b().sized(&b().u32(0).0).sized(&template.0).u16(0).u32(0);
+        assert_eq!(client.pw(0x153, &[parent], parameters).rc, rc, "{name_alg:#x} {bits}");
+    }
+}
