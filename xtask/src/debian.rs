@@ -108,6 +108,24 @@ fn cached(
     Ok(file)
 }
 
+/// The original source of a package of the machine's own suite, unpacked in `folder`.
+///
+/// # Errors
+/// Also when the mirror has no sources.
+pub fn source(package: &str, folder: &Path) -> Result<PathBuf> {
+    let apt = Apt::with_lists(&own_suite()?, folder, "deb-src")?;
+    let mut command = apt.command("apt-get");
+    output(command.args(["source", "--download-only", package]).current_dir(folder))?;
+    let archive = find(folder, &|path| path.contains(".orig.tar."));
+    let archive = archive.with_context(|| format!("{package} has no original source"))?;
+    let tree = folder.join("source");
+    fs::create_dir_all(&tree)?;
+    let mut unpack = Command::new("tar");
+    unpack.args(["--strip-components", "1", "-xf"]).arg(&archive).arg("-C").arg(&tree);
+    output(&mut unpack)?;
+    Ok(tree)
+}
+
 /// The package that a fetched file came from.
 pub fn origin(file: &Path) -> String {
     let mut note = file.as_os_str().to_owned();
@@ -140,6 +158,11 @@ pub struct Apt {
 impl Apt {
     /// Fetches the suite's lists, if they are not there.
     pub fn new(suite: &str, folder: &Path) -> Result<Self> {
+        Self::with_lists(suite, folder, "deb")
+    }
+
+    /// The same for lists of a type: packages (`deb`) or sources (`deb-src`).
+    fn with_lists(suite: &str, folder: &Path, kind: &str) -> Result<Self> {
         let own = own_suite()?;
         let apt = Self { suite: suite.to_owned(), folder: folder.join("apt") };
         let done = folder.join(LISTS_COMPLETE);
@@ -152,6 +175,9 @@ impl Apt {
         fs::write(apt.folder.join("status"), "")?;
         eprintln!("xtask: fetches the package lists of Debian {suite}");
         let mut lines = sources::derive(&own, suite)?;
+        for line in &mut lines {
+            *line = line.replacen("deb", kind, 1);
+        }
         loop {
             fs::write(apt.folder.join("sources.list"), lines.join("\n") + "\n")?;
             match output(apt.command("apt-get").arg("update")) {

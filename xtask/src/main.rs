@@ -65,9 +65,12 @@ enum Task {
         /// Measure the time per command instead
         #[arg(long)]
         bench: bool,
-        /// Run the test suites of tpm2-pytss and tss-esapi against both instead
+        /// Run the test suites of tpm2-pytss, tss-esapi and tpm2-tools against both instead
         #[arg(long, conflicts_with = "bench")]
         suites: bool,
+        /// The source of tpm2-tools, where Debian's cannot be had
+        #[arg(long, value_name = "DIR", requires = "suites")]
+        tpm2_tools: Option<PathBuf>,
     },
     /// Measure: the boot against a direct one in the same QEMU, exits by reason
     Bench {
@@ -95,7 +98,7 @@ fn main() -> ExitCode {
         Task::Check => check::run(),
         Task::Test { long, filter } => test::run(long, filter.as_deref()),
         Task::Fuzz { seconds, target } => fuzz::run(target.as_deref(), seconds),
-        Task::Tpm { suites: true, .. } => tpm::suites(),
+        Task::Tpm { suites: true, tpm2_tools, .. } => tpm::suites(tpm2_tools.as_deref()),
         Task::Tpm { count, bench: true, .. } => tpm::bench(count),
         Task::Tpm { seed, count, .. } => tpm::compare(seed, count),
         Task::Bench { json, runs, peer } => bench::run(json.as_deref(), runs, peer.is_some()),

@@ -72,6 +72,18 @@ pub fn signing_key(rsa: bool, unique: &[u8]) -> Vec<u8> {
     }
 }
 
+/// The public area of a key for HMAC with SHA-256.
+pub fn hmac_key() -> Vec<u8> {
+    let area = Builder(vec![]).u16(0x0008).u16(0x000B).u32(0x0004_0072).sized(&[]);
+    area.u16(0x0005).u16(0x000B).sized(&[]).0
+}
+
+/// The public area of a key for AES-128 in CFB mode.
+pub fn cipher_key() -> Vec<u8> {
+    let area = Builder(vec![]).u16(0x0025).u16(0x000B).u32(0x0006_0072).sized(&[]);
+    area.u16(0x0006).u16(128).u16(0x0043).sized(&[]).0
+}
+
 /// TPM2_CreatePrimary with the empty password.
 pub fn create_primary(hierarchy: u32, public: &[u8]) -> Vec<u8> {
     Builder::authorized(0x131, &[hierarchy])
@@ -86,6 +98,12 @@ pub fn create_primary(hierarchy: u32, public: &[u8]) -> Vec<u8> {
 pub fn sign(handle: u32, digest: &[u8]) -> Vec<u8> {
     let ticket = Builder(vec![]).u16(0x8024).u32(NULL).sized(&[]).0;
     Builder::authorized(0x15D, &[handle]).sized(digest).u16(0x0010).bytes(&ticket).done()
+}
+
+/// TPM2_StartAuthSession of a TPM_SE, with neither key nor object.
+pub fn start_session(kind: u8) -> Vec<u8> {
+    let nonces = Builder::plain(0x176, &[NULL, NULL]).sized(&[5; 16]).sized(&[]);
+    nonces.bytes(&[kind]).u16(0x0010).u16(0x000B).done()
 }
 
 /// TPM2_NV_DefineSpace of an ordinary index of 32 bytes.
@@ -179,13 +197,7 @@ impl Generator {
             5 => Builder::plain(0x163, &[handle]).done(),
             6 => {
                 let kind = random.pick(&[0, 1, 3]);
-                Builder::plain(0x176, &[NULL, NULL])
-                    .sized(&[5; 16])
-                    .sized(&[])
-                    .bytes(&[kind])
-                    .u16(0x0010)
-                    .u16(0x000B)
-                    .done()
+                start_session(kind)
             }
             7 => {
                 let code = random.pick(&[0x180, 0x16B, 0x18C, 0x189]);

@@ -8,6 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use rustix::thread::{CpuSet, sched_getcpu, sched_setaffinity};
 use tempfile::TempDir;
 
 use crate::{build, place};
@@ -39,20 +40,25 @@ pub struct Peers {
 }
 
 impl Peers {
-    /// Starts both, with new states; ours quickly built, to be compared.
+    /// Starts both, with new states in memory where that can be; ours quickly built, to be
+    /// compared.
     pub fn to_compare() -> Result<Self> {
         build::paravane()?;
-        Self::start(&place::paravane())
+        Self::start(Simulator::start(&place::paravane())?)
     }
 
-    /// Starts both, with new states; ours optimized, to be measured.
+    /// Starts both, with new states in files; ours optimized, to be measured: on one CPU with the
+    /// client, since what it takes to wake another depends on where the scheduler puts whom.
     pub fn to_measure() -> Result<Self> {
         build::paravane_release()?;
-        Self::start(&place::paravane_release())
+        let mut one = CpuSet::new();
+        one.set(sched_getcpu());
+        sched_setaffinity(None, &one)?;
+        Self::start(Simulator::start_with_state(&place::paravane_release())?)
     }
 
-    fn start(program: &Path) -> Result<Self> {
-        let mut peers = Self { ours: Simulator::start(program)?, theirs: Swtpm::start()? };
+    fn start(ours: Simulator) -> Result<Self> {
+        let mut peers = Self { ours, theirs: Swtpm::start()? };
         start_up(&mut peers.ours)?;
         start_up(&mut peers.theirs)?;
         Ok(peers)
@@ -109,13 +115,26 @@ impl Drop for Server {
 pub struct Simulator {
     stream: TcpStream,
     _server: Server,
+    _state: Option<TempDir>,
 }
 
 impl Simulator {
-    /// Starts it on any port, with a new state.
+    /// Starts it on any port, with a new state in memory.
     pub fn start(program: &Path) -> Result<Self> {
+        Self::start_in(program, None)
+    }
+
+    /// Starts it on any port, with a new state in a file.
+    pub fn start_with_state(program: &Path) -> Result<Self> {
+        Self::start_in(program, Some(state_folder()?))
+    }
+
+    fn start_in(program: &Path, state: Option<TempDir>) -> Result<Self> {
         let mut command = Command::new(program);
         command.args(["vtpm", "--socket", "127.0.0.1:0"]).stdout(Stdio::piped());
+        if let Some(folder) = &state {
+            command.arg("--state").arg(folder.path().join("tpm"));
+        }
         let mut server = Server(command.spawn().context("paravane vtpm")?);
         let out = server.0.stdout.take().context("paravane vtpm has no output")?;
         let mut line = String::new();
@@ -126,7 +145,7 @@ impl Simulator {
         let mut signal = TcpStream::connect(platform)?;
         signal.write_all(&POWER_ON.to_be_bytes())?;
         signal.read_exact(&mut [0; 4])?;
-        Ok(Self { stream: connect(address)?, _server: server })
+        Ok(Self { stream: connect(address)?, _server: server, _state: state })
     }
 
     /// The port of commands.
@@ -164,7 +183,7 @@ pub struct Swtpm {
 
 impl Swtpm {
     fn start() -> Result<Self> {
-        let state = tempfile::tempdir()?;
+        let state = state_folder()?;
         let free = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let mut command = Command::new("swtpm");
         command.args(["socket", "--tpm2", "--flags", "not-need-init", "--tpmstate"]);
@@ -203,6 +222,13 @@ impl Swtpm {
         self.stream.read_exact(&mut response[header.len()..])?;
         Ok(response)
     }
+}
+
+/// A folder for a state, in memory where the system has a place for that: ours is on its disk before
+/// a response, swtpm's some time later, and a disk's speed is not measured.
+fn state_folder() -> Result<TempDir> {
+    let memory = Path::new("/dev/shm");
+    Ok(if memory.is_dir() { tempfile::tempdir_in(memory)? } else { tempfile::tempdir()? })
 }
 
 /// Connects as soon as something listens.

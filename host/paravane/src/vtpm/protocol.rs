@@ -9,6 +9,8 @@
 use std::io::{self, BufReader, BufWriter, ErrorKind, Read, Write};
 use std::net::TcpStream;
 
+use rustix::net::sockopt::set_tcp_quickack;
+
 use super::Port;
 use super::world::Shared;
 
@@ -52,9 +54,12 @@ pub enum End {
 /// What was wrong with a message, or with the connection.
 pub fn serve(port: Port, stream: &TcpStream, shared: &Shared) -> io::Result<End> {
     stream.set_nodelay(true)?;
-    let (mut input, mut output) = (BufReader::new(stream), BufWriter::new(stream));
+    let mut input = BufReader::new(Prompt { stream, in_message: false });
+    let mut output = BufWriter::new(stream);
     loop {
+        input.get_mut().in_message = false;
         let Some(code) = first_number(&mut input)? else { return Ok(End::Closed) };
+        input.get_mut().in_message = true;
         match code {
             SESSION_END => return Ok(End::Closed),
             STOP => return Ok(End::Stop),
@@ -66,6 +71,22 @@ pub fn serve(port: Port, stream: &TcpStream, shared: &Shared) -> io::Result<End>
         }
         output.write_all(&0_u32.to_be_bytes())?;
         output.flush()?;
+    }
+}
+
+/// A connection on which the rest of a message is asked for. tpm2-tss sends a command in two parts,
+/// and the second one waits for the first one's acknowledgement: 40 ms, if that is left to wait.
+struct Prompt<'a> {
+    stream: &'a TcpStream,
+    in_message: bool,
+}
+
+impl Read for Prompt<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.in_message {
+            set_tcp_quickack(self.stream, true)?;
+        }
+        self.stream.read(buffer)
     }
 }
 

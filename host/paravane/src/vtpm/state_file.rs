@@ -32,7 +32,8 @@ pub struct StateFile {
 struct Place {
     file: PathBuf,
     beside: PathBuf,
-    folder: PathBuf,
+    /// Open, for the name in it to be made durable.
+    folder: File,
     /// Held for as long as this process uses the file.
     _lock: File,
 }
@@ -99,9 +100,10 @@ impl Place {
             PathBuf::from(name)
         };
         let folder = match path.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
-            _ => PathBuf::from("."),
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
         };
+        let folder = File::open(folder).with_context(|| folder.display().to_string())?;
         let name = with(".lock");
         let lock = OpenOptions::new()
             .create(true)
@@ -131,7 +133,7 @@ impl Place {
         beside.write_all(content)?;
         beside.sync_all()?;
         fs::rename(&self.beside, &self.file).with_context(|| self.file.display().to_string())?;
-        File::open(&self.folder)?.sync_all()?;
+        self.folder.sync_all()?;
         Ok(())
     }
 }

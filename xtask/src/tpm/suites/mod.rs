@@ -4,6 +4,7 @@ mod fetch;
 mod outcome;
 mod pytss;
 mod server;
+mod tpm2_tools;
 mod tss_esapi;
 
 use std::path::Path;
@@ -18,22 +19,23 @@ use server::Kind;
 /// Tests that need not pass: `name # reason`, one a line.
 const EXPLAINED: &str = include_str!("explained.txt");
 
-/// A suite that can be had: runs it against a server of a kind.
+/// A suite that is there: runs it against a server of a kind.
 type Run = Box<dyn Fn(Kind) -> Result<Outcomes>>;
-/// Gets a suite into a folder, or says why it cannot be had.
-type Prepare = fn(&Path) -> Result<Run>;
 
-const SUITES: [(&str, Prepare); 2] =
-    [("tpm2-pytss", pytss::prepare), ("tss-esapi", tss_esapi::prepare)];
-
-/// Runs every suite against both and prints what fails only against ours.
-pub fn run() -> Result<ExitCode> {
-    build::paravane()?;
+/// Runs every suite against both and prints what fails only against ours. `tools` is the source of
+/// tpm2-tools, if it is given.
+pub fn run(tools: Option<&Path>) -> Result<ExitCode> {
+    build::paravane_release()?;
     let folder = place::cache().join("tpm-suites");
     let _lock = place::lock(&folder)?;
+    let suites = [
+        ("tpm2-tools", tpm2_tools::prepare(&folder.join("tpm2-tools"), tools)),
+        ("tpm2-pytss", pytss::prepare(&folder.join("tpm2-pytss"))),
+        ("tss-esapi", tss_esapi::prepare(&folder.join("tss-esapi"))),
+    ];
     let mut good = true;
-    for (name, prepare) in SUITES {
-        match prepare(&folder.join(name)) {
+    for (name, suite) in suites {
+        match suite {
             Ok(suite) => good &= compare(name, &suite)?,
             Err(error) => println!("{name}: skipped: {error:#}"),
         }

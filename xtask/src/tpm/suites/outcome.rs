@@ -61,6 +61,24 @@ impl Outcomes {
         outcomes
     }
 
+    /// Of tests that end with a status, as automake has it: 77 is for a test that does not apply
+    /// here. Each has its name, its status and the line that says why it failed.
+    pub fn of_statuses(statuses: Vec<(String, Option<i32>, String)>) -> Self {
+        let mut outcomes = Self::default();
+        for (name, status, reason) in statuses {
+            let verdict = match status {
+                Some(0) => Verdict::Passed,
+                Some(77) => {
+                    outcomes.skipped += 1;
+                    continue;
+                }
+                _ => Verdict::Failed(reason),
+            };
+            outcomes.tests.insert(name, verdict);
+        }
+        outcomes
+    }
+
     /// The tests in order of their names.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Verdict)> {
         self.tests.iter().map(|(name, verdict)| (name.as_str(), verdict))
@@ -124,6 +142,19 @@ mod tests {
         assert_eq!(outcomes.summary(), "1 passed, 1 failed, 1 skipped");
         let two = Verdict::Failed("thread 'a::two' panicked at a.rs:1: not so".to_owned());
         assert!(outcomes.iter().any(|test| test == ("a::two", &two)));
+    }
+
+    #[test]
+    fn statuses_are_read() {
+        let of = |name: &str, status, reason: &str| (name.to_owned(), status, reason.to_owned());
+        let outcomes = Outcomes::of_statuses(vec![
+            of("a", Some(0), ""),
+            of("b", Some(77), ""),
+            of("c", Some(1), "tpm2 sign failed"),
+            of("d", None, "killed"),
+        ]);
+        assert_eq!(outcomes.summary(), "1 passed, 2 failed, 1 skipped");
+        assert!(outcomes.has_failed("c") && outcomes.has_failed("d"));
     }
 
     #[test]

@@ -61,7 +61,7 @@ fn run(folder: &Path, kind: Kind) -> Result<Outcomes> {
     if kind == Kind::Paravane {
         let path = env::var_os("PATH").unwrap_or_default();
         let folders = [bin].into_iter().chain(env::split_paths(&path));
-        command.args(["-p", "only_simulator"]).env("PARAVANE", place::paravane());
+        command.args(["-p", "only_simulator"]).env("PARAVANE", place::paravane_release());
         command.env("PATH", env::join_paths(folders.collect::<Vec<PathBuf>>())?);
     }
     let output = command.output().context("pytest")?;

@@ -59,7 +59,7 @@ fn target() -> PathBuf {
 fn run(source: &Path, kind: Kind) -> Result<Outcomes> {
     match kind {
         Kind::Paravane => {
-            let mut server = Simulator::start(&place::paravane())?;
+            let mut server = Simulator::start(&place::paravane_release())?;
             start_up(&mut server)?;
             test(source, &format!("mssim:host=127.0.0.1,port={}", server.port()?))
         }
