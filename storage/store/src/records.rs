@@ -25,16 +25,19 @@ pub enum Tenant {
     Tpm = 1,
     /// UEFI's variables.
     UefiVariables = 2,
+    /// The TPM's physical presence interface.
+    Presence = 3,
 }
 
 impl Tenant {
-    const ALL: [Self; 2] = [Self::Tpm, Self::UefiVariables];
+    const ALL: [Self; 3] = [Self::Tpm, Self::UefiVariables, Self::Presence];
 
     /// Bytes that its records may take, with [`RECORD_OVERHEAD`] for each.
     pub const fn quota(self) -> usize {
         match self {
             Self::Tpm => 96 << 10,
             Self::UefiVariables => 128 << 10,
+            Self::Presence => 64,
         }
     }
 
@@ -43,13 +46,17 @@ impl Tenant {
     }
 }
 
-const _: () = assert!(Tenant::Tpm.quota() + Tenant::UefiVariables.quota() <= MAX_PLAIN);
+const _: () = {
+    let [tpm, uefi, presence] = Tenant::ALL;
+    assert!(tpm.quota() + uefi.quota() + presence.quota() <= MAX_PLAIN);
+};
 
 impl fmt::Display for Tenant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Tpm => "the TPM",
             Self::UefiVariables => "UEFI's variables",
+            Self::Presence => "the physical presence interface",
         })
     }
 }

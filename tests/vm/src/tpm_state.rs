@@ -19,6 +19,7 @@ pub fn tests() -> Vec<Test> {
         test("tpm::what_was_acknowledged_survives_a_vm_that_is_killed", killed),
         test("tpm::a_quote_is_checked_down_to_the_authority", attestation),
         test("tpm::a_state_that_was_changed_is_refused", changed),
+        test("tpm::what_was_asked_for_before_the_vm_was_powered_off_is_done_by_the_next", asked),
     ]
 }
 
@@ -58,6 +59,22 @@ fn sealed(environment: &Environment) -> Outcome {
         [("sealed\n", &[][..]), ("secret\n", &[]), ("kept\n", &other), ("secret\n", &[])]
     {
         let run = run(environment, &state, script, Archive::new(), arguments)?;
+        ensure!(run.output == wanted.as_bytes() && run.code == Some(0), "not {wanted}: {run:?}");
+    }
+    Ok(())
+}
+
+/// The SHA-1 bank comes with the next VM, once, and what came of it stays to be read.
+fn asked(environment: &Environment) -> Outcome {
+    let ppi = "P=/sys/class/tpm/tpm0/ppi; B() { tpm2_getcap pcrs | sed -n 's/.*sha1: //p'; }; ";
+    let folder = tempfile::tempdir()?;
+    let state = folder.path().join("state");
+    for (script, wanted) in [
+        ("B; echo 23 3 > $P/request; cat $P/request", "[ ]\n23 3\n"),
+        ("cat $P/response; cat $P/request; tpm2_pcrread -Q sha1:0", "23 0: Success\n0\n"),
+        ("cat $P/response; cat $P/request", "23 0: Success\n0\n"),
+    ] {
+        let run = run(environment, &state, &format!("{ppi}{script}"), Archive::new(), &[])?;
         ensure!(run.output == wanted.as_bytes() && run.code == Some(0), "not {wanted}: {run:?}");
     }
     Ok(())

@@ -29,7 +29,7 @@ impl Parameters {
                 let symmetric = Symmetric::object_or_null(r)?;
                 let scheme = Scheme::rsa(r)?;
                 let bits = r.u16()?;
-                if !matches!(bits, 2048 | 3072) {
+                if !matches!(bits, 1024 | 2048 | 3072) {
                     return Err(Rc::VALUE);
                 }
                 Ok(Self::Rsa { symmetric, scheme, bits, exponent: r.u32()? })

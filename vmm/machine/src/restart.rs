@@ -69,8 +69,14 @@ impl<P: Platform> VirtualProcessor<P> {
         }
         machine.lifecycle.wait_for(machine.vps() - 1, core::hint::spin_loop);
         match why {
-            Gathering::PowerOff => machine.end(Status::PowerOff),
-            Gathering::Reset if machine.config.end_on_reset => machine.end(Status::Reset),
+            Gathering::PowerOff => {
+                machine.power_off_tpm();
+                machine.end(Status::PowerOff)
+            }
+            Gathering::Reset if machine.config.end_on_reset => {
+                machine.power_off_tpm();
+                machine.end(Status::Reset)
+            }
             Gathering::Halt => {
                 log::error!("the guest halted for good: every VP, with interrupts off");
                 machine.end(Status::GuestHalted)

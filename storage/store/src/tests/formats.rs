@@ -104,7 +104,7 @@ fn authentic_records_of_a_wrong_form_are_refused() {
     assert_eq!(state(&open(sealed(&good)).unwrap()), State::from([(5, b"ab".to_vec())]));
     for (bad, why) in [
         (record(0, 5, 0, b""), "no tenant"),
-        (record(3, 5, 0, b""), "an unknown tenant"),
+        (record(4, 5, 0, b""), "an unknown tenant"),
         (record(1, 5, 3, b"ab"), "a size past the end"),
         (record(1, 5, 1, b"ab"), "bytes behind the end"),
         (std::vec![1, 2, 3], "half a record"),

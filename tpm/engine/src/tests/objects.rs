@@ -322,3 +322,19 @@ fn a_fixed_parent_protects_as_its_own_parent_does() {
         assert_eq!(client.pw(0x153, &[parent], parameters).rc, rc, "{name_alg:#x} {bits}");
     }
 }
+
+/// A key of 1,024 bits that is made elsewhere: old systems have them.
+#[test]
+fn a_short_rsa_key_signs_and_the_shortest_is_refused() {
+    let mut client = Client::new();
+    let key =
+        |bits| b().u16(1).u16(0x0b).u32(0x0004_0072).u16(0).u16(0x10).u16(0x14).u16(0x0b).u16(bits);
+    let key = |bits| key(bits).u32(0).u16(0);
+    let handle = client.primary(OWNER, &key(1024)).handle;
+    let ticket = b().u16(0x8024).u32(NULL).u16(0);
+    let signed = client.pw(0x15d, &[handle], b().sized(&[9; 32]).u16(0x10).raw(&ticket.0)).ok();
+    let verify = b().sized(&[9; 32]).raw(&signed.body);
+    client.run(0x177, &[handle], verify).ok();
+    let parameters = b().u16(4).u32(0).sized(&key(512).0).u16(0).u32(0);
+    assert_eq!(client.pw(0x131, &[OWNER], parameters).rc, 0x2c4);
+}

@@ -4,7 +4,7 @@ use std::boxed::Box;
 use std::collections::VecDeque;
 use std::string::String;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::vec;
 use std::vec::Vec;
 
@@ -31,6 +31,8 @@ pub(crate) struct FakeHost {
     pub(crate) service: Mutex<Service>,
     /// How often a CPU has slept.
     pub(crate) idled: AtomicU32,
+    /// How often somebody has asked for entropy: no two answers are alike.
+    pub(crate) draws: AtomicU8,
     /// The disk for our own state, if there is one.
     pub(crate) state_disk: Mutex<Option<Vec<u8>>>,
 }
@@ -84,17 +86,20 @@ impl Host for FakeHost {
     fn serial_write(&self, channel: usize, byte: u8) {
         self.sent[channel].lock().unwrap().push(byte);
     }
-    fn file(&self, _: &str) -> Option<HostFile> {
-        None
+    fn file(&self, name: &str) -> Option<HostFile> {
+        let is_key = name == wire::file::STATE_KEY && self.state_disk_sectors().is_some();
+        is_key.then_some(HostFile { selector: 0, length: 32 })
     }
-    fn read_file(&self, _: HostFile, _: u32, _: &mut [u8]) -> Result<(), Transfer> {
-        Err(Transfer::Refused)
+    fn read_file(&self, _: HostFile, _: u32, to: &mut [u8]) -> Result<(), Transfer> {
+        to.fill(7);
+        Ok(())
     }
     fn load_file(&self, _: HostFile, _: u32, _: u64, _: u32) -> Result<(), Transfer> {
         Err(Transfer::Refused)
     }
     fn entropy(&self, to: &mut [u8]) -> bool {
-        to.iter_mut().zip(7..).for_each(|(byte, value)| *byte = value);
+        let draw = self.draws.fetch_add(1, Ordering::SeqCst);
+        to.iter_mut().zip(0_u8..=u8::MAX).for_each(|(byte, place)| *byte = place ^ draw);
         !self.full.load(Ordering::SeqCst)
     }
     fn run_service(&self) -> bool {

@@ -214,3 +214,28 @@ fn without_entropy_nothing_starts() {
     vp.machine.platform.host().full.store(true, Ordering::SeqCst);
     assert_eq!(vp.machine.start_tpm(&[]), Err(TpmError::Entropy));
 }
+
+#[test]
+fn what_the_guest_asked_for_before_it_was_powered_off_is_done_in_the_next_vm_and_once() {
+    let vp = with_service();
+    let new = std::vec![0; (store::DISK_SECTORS * 512) as usize];
+    *vp.machine.platform.host().state_disk.lock().unwrap() = Some(new);
+    let start_next = |vp: &VirtualProcessor<Fake>| {
+        let disk = vp.machine.platform.host().state_disk.lock().unwrap().clone();
+        let next = with_service();
+        *next.machine.platform.host().state_disk.lock().unwrap() = disk;
+        next.machine.start_tpm(&[]).unwrap();
+        next
+    };
+    vp.machine.start_tpm(&[]).unwrap();
+    request(&vp, presence::SET_PCR_BANKS, 0b110);
+    vp.machine.power_off_tpm();
+    let second = start_next(&vp);
+    assert_eq!(logged_banks(&second), 2);
+    let words = [presence::REQUEST, presence::LAST, presence::RESPONSE];
+    let told = words.map(|at| word(&second, at));
+    assert_eq!(told, [0, presence::SET_PCR_BANKS, 0]);
+    // This one does not end well, and a request that it has had is lost.
+    request(&second, presence::CLEAR[0], 0);
+    assert_eq!(words.map(|at| word(&start_next(&second), at)), told);
+}

@@ -22,6 +22,10 @@ pub(crate) enum Task {
         /// The locality.
         locality: u8,
     },
+    /// Keep what the physical presence interface holds beyond the VM, if there is a state.
+    KeepPresence,
+    /// Give it back; nothing if it was never kept.
+    RecallPresence,
 }
 
 /// Whose turn it is.

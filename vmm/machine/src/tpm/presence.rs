@@ -1,12 +1,15 @@
 //! The physical presence interface: what the guest asked of the firmware for the next start.
 //!
 //! The guest's ACPI code leaves a request in the TPM's area. After a reset the paravisor performs
-//! it with the platform's authorization, and leaves what came of it. The source is the TCG PC Client
+//! it with the platform's authorization, and leaves what came of it. With a state, both live through
+//! the end of a VM that its guest powers off. The source is the TCG PC Client
 //! Platform Physical Presence Interface Specification 1.30, section 2 with table 2.
 
 use memory::{Gpa, GuestMemory};
 use platform_api::Platform;
-use tables::presence::{CLEAR, LAST, PARAMETER, REQUEST, RESPONSE, SET_PCR_BANKS, USER_ABORT};
+use tables::presence::{
+    CLEAR, LAST, LENGTH, PARAMETER, REQUEST, RESPONSE, SET_PCR_BANKS, USER_ABORT,
+};
 use tpm_commands as commands;
 
 use super::exchange::Task;
@@ -52,6 +55,23 @@ impl<P: Platform> Machine<P> {
             let gpa = Gpa(tpm.area.presence() + offset);
             // The area is RAM.
             let _ = self.platform.memory().write(gpa, &value.to_le_bytes());
+        }
+        // Done once, also if this VM does not end well.
+        self.keep_presence(tpm)
+    }
+
+    /// Keeps request and response in the state, if there is one.
+    pub(super) fn keep_presence(&self, tpm: &VirtualTpm<P>) -> Result<(), TpmError> {
+        let mut words = [0; LENGTH as usize];
+        let _ = self.platform.memory().read(Gpa(tpm.area.presence()), &mut words);
+        self.call_tpm(tpm, Task::KeepPresence, &words).map(drop)
+    }
+
+    /// Puts back what an earlier VM has kept. Whoever wrote the state is the guest, or its owner.
+    pub(super) fn recall_presence(&self, tpm: &VirtualTpm<P>) -> Result<(), TpmError> {
+        let words = self.call_tpm(tpm, Task::RecallPresence, &[])?;
+        if words.len() as u64 == LENGTH {
+            let _ = self.platform.memory().write(Gpa(tpm.area.presence()), &words);
         }
         Ok(())
     }

@@ -48,6 +48,18 @@ impl<P: Platform> VirtualTpm<P> {
                     tpm.init(&mut World { machine, canceled: &self.canceled, state });
                     Ok(())
                 }
+                (Task::KeepPresence, _) => {
+                    if let Some(state) = state {
+                        state.keep_presence(bytes);
+                    }
+                    forget(bytes);
+                    Ok(())
+                }
+                (Task::RecallPresence, _) => {
+                    forget(bytes);
+                    bytes.extend_from_slice(state.as_ref().map_or(&[], State::presence));
+                    Ok(())
+                }
                 (Task::Execute { .. }, None) => Err(TpmError::Failed),
                 (Task::Execute { locality }, Some(tpm)) => {
                     let mut world = World { machine, canceled: &self.canceled, state };

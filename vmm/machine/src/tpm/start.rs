@@ -30,7 +30,11 @@ impl<P: Platform> Machine<P> {
             let area = tpm.area.range();
             memory.zero(Gpa(area.start), area.length).map_err(|_| TpmError::NoRoom)?;
         }
-        if self.power_on_tpm(tpm)? {
+        let is_new = self.power_on_tpm(tpm)?;
+        if self.starts.load(Ordering::Relaxed) == 0 {
+            self.recall_presence(tpm)?;
+        }
+        if is_new {
             self.command_tpm(tpm, &commands::allocate(&commands::NEW_BANKS))?;
             // A new selection takes effect with the next reset (Part 3, 22.5.1).
             self.power_on_tpm(tpm)?;
@@ -45,7 +49,7 @@ impl<P: Platform> Machine<P> {
 
     /// _TPM_Init, then TPM2_Startup(CLEAR). Whether the TPM is a new one.
     pub(super) fn power_on_tpm(&self, tpm: &VirtualTpm<P>) -> Result<bool, TpmError> {
-        let answer = self.call_tpm(tpm, Task::Init, &Command::default())?;
+        let answer = self.call_tpm(tpm, Task::Init, &[])?;
         self.command_tpm(tpm, &commands::startup())?;
         Ok(answer.first() == Some(&MANUFACTURED))
     }
@@ -77,7 +81,7 @@ impl<P: Platform> Machine<P> {
         &self,
         tpm: &VirtualTpm<P>,
         task: Task,
-        command: &Command,
+        command: &[u8],
     ) -> Result<Vec<u8>, TpmError> {
         if !tpm.exchange.submit(task, |bytes| bytes.extend_from_slice(command)) {
             return Err(TpmError::Failed);
@@ -97,6 +101,21 @@ impl<P: Platform> Machine<P> {
     /// are as after power-on; the engine follows when the guest starts.
     pub(crate) fn reset_tpm(&self) {
         let Some(tpm) = &self.tpm else { return };
+        self.end_command(tpm);
+        tpm.reset_registers(self.now());
+    }
+
+    /// The VM ends: what the guest asked of the next start is kept for that of the next VM.
+    pub(crate) fn power_off_tpm(&self) {
+        let Some(tpm) = &self.tpm else { return };
+        self.end_command(tpm);
+        if self.keep_presence(tpm).is_err() {
+            log::warn!("what the physical presence interface was asked for is lost");
+        }
+    }
+
+    /// Cancels the command that runs, and drops its response.
+    fn end_command(&self, tpm: &VirtualTpm<P>) {
         tpm.canceled.store(true, Ordering::Release);
         while tpm.exchange.is_busy() {
             let lives = self.host().run_service();
@@ -105,6 +124,5 @@ impl<P: Platform> Machine<P> {
             }
         }
         tpm.canceled.store(false, Ordering::Release);
-        tpm.reset_registers(self.now());
     }
 }

@@ -58,9 +58,33 @@ impl<P: Platform> State<P> {
             .iter()
             .map(|change| store::Change { key: change.key, data: change.data.as_deref() })
             .collect();
-        let done = self.store.commit(Tenant::Tpm, &changes, &mut HostEntropy(self.platform));
+        self.commit_of(Tenant::Tpm, &changes)
+    }
+
+    /// What [`Self::keep_presence`] kept; nothing if there is none.
+    pub(crate) fn presence(&self) -> &[u8] {
+        self.store.records(Tenant::Presence).next().map_or(&[], |(_, words)| words)
+    }
+
+    /// Keeps the words of the physical presence interface, if they are not those that are kept. If
+    /// that fails the log says so: nothing waits for it.
+    pub(crate) fn keep_presence(&mut self, words: &[u8]) {
+        let kept = self.presence();
+        let is_new = kept.is_empty() && words.iter().any(|byte| *byte != 0);
+        if is_new || (!kept.is_empty() && kept != words) {
+            let _ =
+                self.commit_of(Tenant::Presence, &[store::Change { key: 0, data: Some(words) }]);
+        }
+    }
+
+    fn commit_of(
+        &mut self,
+        tenant: Tenant,
+        changes: &[store::Change<'_>],
+    ) -> Result<(), CommitError> {
+        let done = self.store.commit(tenant, changes, &mut HostEntropy(self.platform));
         done.map_err(|error| {
-            log::warn!("the TPM's state can not be written: {error}");
+            log::warn!("the state of {tenant} can not be written: {error}");
             CommitError::Unavailable
         })
     }
