@@ -26,6 +26,15 @@ pub const SET_UP: &str = "set -e
     cd /tmp
     ";
 
+/// A test on the kernel of a suite.
+type OnKernel = fn(&Environment, &str, &Result<PathBuf, String>) -> Outcome;
+/// What every kernel's clients must be able to do.
+const EVERYWHERE: [(&str, OnKernel); 3] = [
+    ("unlocks_a_disk_by_pcr", disk),
+    ("has_a_log_that_replays_to_the_pcrs", log),
+    ("signs_by_openssl", openssl),
+];
+
 /// The tests of this part.
 pub fn tests(environment: &Environment) -> Vec<Test> {
     let mut tests = vec![];
@@ -35,17 +44,15 @@ pub fn tests(environment: &Environment) -> Vec<Test> {
             let name = format!("tpm::{suite}_uses_it_with_{cpus}_vps");
             tests.push(test(name, move |all| uses(all, &suite, &kernel, cpus)));
         }
-        let name = format!("tpm::{suite}_unlocks_a_disk_by_pcr");
-        let (first, second) = ((suite.clone(), kernel.clone()), (suite.clone(), kernel.clone()));
-        tests.push(test(name, move |all| disk(all, &first.0, &first.1)));
-        if suite != WITHOUT_IMA {
-            let name = format!("tpm::{suite}_resets_requests_and_ima");
-            tests.push(test(name, move |all| resets(all, &second.0, &second.1)));
+        let with_ima = ("resets_requests_and_ima", resets as OnKernel);
+        let of_suite = EVERYWHERE.into_iter().chain((suite != WITHOUT_IMA).then_some(with_ima));
+        for (name, run) in of_suite {
+            let (suite, kernel) = (suite.clone(), kernel.clone());
+            let name = format!("tpm::{suite}_{name}");
+            tests.push(test(name, move |all| run(all, &suite, &kernel)));
         }
     }
     tests.extend([
-        test("tpm::the_log_replays_to_the_pcrs", log),
-        test("tpm::openssl_signs_with_it", openssl),
         test("tpm::none_where_none_is_wanted", none),
         test("tpm::a_timer_is_regular_while_a_key_is_made", timer),
     ]);
@@ -92,13 +99,6 @@ fn run(
     let vm = Vm::new(environment).args(["-m", MEMORY, "-c", cpus, "--timeout", "90", "--kernel"]);
     let vm = vm.arg(kernel).args(["--initrd"]).arg(initrd);
     Ok(vm.arg("--exec").arg(format!("{SET_UP}{script}")).run()?)
-}
-
-/// The machine's own suite.
-fn run_own(environment: &Environment, script: &str) -> Result<Run, Stop> {
-    let all = kernels(environment);
-    let (suite, kernel) = all.first().ok_or_else(|| Stop::Skipped("no kernel".to_owned()))?;
-    run(environment, suite, kernel, "2", script)
 }
 
 /// Finds it, and keeps a secret that depends on PCR 16.
@@ -149,19 +149,20 @@ fn disk(environment: &Environment, suite: &str, kernel: &Result<PathBuf, String>
 }
 
 /// tpm2_eventlog reads the log, which has the digests of what was started, and leads to the PCRs.
-fn log(environment: &Environment) -> Outcome {
+fn log(environment: &Environment, suite: &str, kernel: &Result<PathBuf, String>) -> Outcome {
     let script = "cat /proc/cmdline
         tpm2_eventlog $L 2>errors >log; grep -v '^$' errors && exit 1
         sed -n '/^pcrs:/,$p' log | grep ' : ' | tr -d ' ' | tr A-F a-f >replayed
         tpm2_pcrread sha256:0,1,2,3,4,5,6,7,8,9 | grep ': *0x' | tr -d ' ' | tr A-F a-f >read
         cmp replayed read; wc -l <read
         cat log";
-    let run = run_own(environment, script)?;
+    let run = run(environment, suite, kernel, "2", script)?;
+    let kernel = kernel.as_ref().map_err(|why| Stop::Skipped(why.clone()))?;
     let text = String::from_utf8_lossy(&run.output);
     let mut lines = text.lines();
     let line = lines.next().unwrap_or_default();
     ensure!(run.code == Some(0) && lines.next() == Some("10"), "{run:?}");
-    for (what, bytes) in [("kernel", fs::read(&environment.kernel)?), ("line", line.into())] {
+    for (what, bytes) in [("kernel", fs::read(kernel)?), ("line", line.into())] {
         let digest = hex(&Sha256::digest(&bytes));
         ensure!(text.contains(&digest), "no digest {digest} of the {what} in\n{text}");
     }
@@ -174,7 +175,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// The provider of OpenSSL makes a key that never leaves the TPM; OpenSSL itself checks.
-fn openssl(environment: &Environment) -> Outcome {
+fn openssl(environment: &Environment, suite: &str, kernel: &Result<PathBuf, String>) -> Outcome {
     let script = "echo text > text
         T='-provider tpm2 -provider base'
         openssl genpkey -provider tpm2 -algorithm EC -pkeyopt group:P-256 -out key 2>/dev/null
@@ -185,7 +186,7 @@ fn openssl(environment: &Environment) -> Outcome {
         echo other > text
         openssl pkeyutl -verify -pubin -inkey public -rawin -in text -digest sha256 \\
             -sigfile signature || true";
-    let run = run_own(environment, script)?;
+    let run = run(environment, suite, kernel, "2", script)?;
     let wanted = "Signature Verified Successfully\nSignature Verification Failure\n";
     ensure!(String::from_utf8_lossy(&run.output) == wanted && run.code == Some(0), "{run:?}");
     Ok(())
