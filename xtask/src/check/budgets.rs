@@ -28,6 +28,26 @@ const PANICS: [&str; 9] = [
     "slice_error_fail",
 ];
 
+/// The crates of the TPM's engine and of the cryptography below it.
+const ENGINE: [&str; 16] = [
+    "aes",
+    "cipher",
+    "crypto_bigint",
+    "ecdsa",
+    "elliptic_curve",
+    "p256",
+    "p384",
+    "postcard",
+    "primefield",
+    "primeorder",
+    "serde",
+    "sha1",
+    "sha2",
+    "tpm",
+    "tpm_crypto",
+    "tpm_modular",
+];
+
 /// The file.
 #[derive(Debug)]
 pub struct Budgets(Table);
@@ -72,10 +92,12 @@ pub fn check(image: &Image, metadata: &Metadata) -> Result<Findings> {
     let (callers, confined) = panic_sites(image, metadata);
     let sites: usize = callers.values().sum();
     let confined_sites: usize = confined.values().sum();
+    let of_engine = image.functions.iter().filter(|function| is_engine(&function.name));
+    let engine: usize = of_engine.map(|function| function.code.len()).sum();
     let per_thousand = sites as f64 * 1000.0 / lines as f64;
     println!(
-        "       image: {} bytes loaded; {sites} panic sites in {lines} lines, {per_thousand:.1} per \
-         thousand; {confined_sites} in the TPM and in libraries",
+        "       image: {} bytes loaded, {engine} of the TPM's engine; {sites} panic sites in {lines} \
+         lines, {per_thousand:.1} per thousand; {confined_sites} in the TPM and in libraries",
         image.loaded
     );
     let mut findings = vec![];
@@ -87,6 +109,7 @@ pub fn check(image: &Image, metadata: &Metadata) -> Result<Findings> {
         Ok(())
     };
     hold("loaded-bytes", image.loaded as f64)?;
+    hold("tpm-engine-bytes", engine as f64)?;
     hold("panic-sites-per-thousand-lines", per_thousand)?;
     hold("panic-sites-of-tpm-and-libraries", confined_sites as f64)?;
     if findings.iter().any(|finding| finding.contains("panic")) {
@@ -117,6 +140,16 @@ fn image_lines(metadata: &Metadata) -> Result<usize> {
 /// The engine's crates. They run in the service only, where a panic ends the TPM and not the VM.
 fn is_tpm(package: &str) -> bool {
     matches!(package, "tpm" | "tpm-crypto")
+}
+
+/// Whether a function is of the engine, or a library's for one of its types, by its demangled name.
+fn is_engine(function: &str) -> bool {
+    ENGINE.iter().any(|name| {
+        function.match_indices(&format!("{name}::")).any(|(at, _)| {
+            let before = function.get(..at).and_then(|before| before.chars().next_back());
+            !before.is_some_and(|before| before == ':' || before == '_' || before.is_alphanumeric())
+        })
+    })
 }
 
 /// Whether a function is of a crate of ours other than the TPM's, by its demangled name.
