@@ -1,8 +1,12 @@
 //! Loops that a guest runs to show what a paravisor below it costs.
 //!
-//! Each prints a line `NAME SECONDS`; the same program runs in a guest that boots directly.
+//! Each prints a line `NAME SECONDS`; the same program runs in a guest that boots directly. With the
+//! argument `tpm` the loops are commands to the TPM.
 #![forbid(unsafe_code)]
 
+mod tpm;
+
+use std::env;
 use std::hint::black_box;
 use std::io::{self, Read, Write, pipe};
 use std::thread;
@@ -19,6 +23,10 @@ const WAKE_UPS: usize = 10_000;
 const NAP: Duration = Duration::from_micros(100);
 
 fn main() -> io::Result<()> {
+    if env::args().nth(1).as_deref() == Some("tpm") { tpm::run() } else { run() }
+}
+
+fn run() -> io::Result<()> {
     print("compute", compute);
     let memory = chain();
     print("random-access", || random_access(&memory));

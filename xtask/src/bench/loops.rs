@@ -6,25 +6,43 @@ use std::fs;
 use anyhow::{Result, ensure};
 use cpio::Archive;
 use serde_json::{Map, Value, json};
+use tempfile::TempDir;
 
 use super::{Guest, median};
 use crate::place;
 
-type Figures = BTreeMap<String, Vec<f64>>;
+/// Seconds by name, one for each run.
+pub type Figures = BTreeMap<String, Vec<f64>>;
+
+/// Loops of the program.
+const LOOPS: usize = 4;
+
+/// A guest that has the program with the loops.
+pub struct Loops {
+    guest: Guest,
+    _folder: TempDir,
+}
+
+impl Loops {
+    /// Makes it of another guest.
+    pub fn new(guest: &Guest) -> Result<Self> {
+        let mut initrd = fs::read(&guest.initrd)?;
+        let mut archive = Archive::new();
+        archive.file("bin/guest-loops", 0o755, &fs::read(place::guest_loops())?);
+        cpio::append(&mut initrd, &archive.finish());
+        let folder = tempfile::tempdir()?;
+        let guest = Guest { kernel: guest.kernel.clone(), initrd: folder.path().join("initrd") };
+        fs::write(&guest.initrd, initrd)?;
+        Ok(Self { guest, _folder: folder })
+    }
+}
 
 /// Prints each loop's medians and their ratio: how fast it is below us, with the direct one as 1.
-pub fn run(guest: &Guest, runs: usize) -> Result<Value> {
-    let mut initrd = fs::read(&guest.initrd)?;
-    let mut archive = Archive::new();
-    archive.file("bin/guest-loops", 0o755, &fs::read(place::guest_loops())?);
-    cpio::append(&mut initrd, &archive.finish());
-    let folder = tempfile::tempdir()?;
-    let guest = Guest { kernel: guest.kernel.clone(), initrd: folder.path().join("initrd") };
-    fs::write(&guest.initrd, initrd)?;
+pub fn run(loops: &Loops, runs: usize) -> Result<Value> {
     let (mut direct, mut below) = (Figures::new(), Figures::new());
     for _ in 0..runs {
-        measure(&guest, &["--cpus", "2", "--direct"], &mut direct)?;
-        measure(&guest, &["--cpus", "2"], &mut below)?;
+        measure(loops, "", &["--cpus", "2", "--direct"], LOOPS, &mut direct)?;
+        measure(loops, "", &["--cpus", "2"], LOOPS, &mut below)?;
     }
     println!("\n{:30} {:>10} {:>10} {:>7}", "loops with 2 VPs", "direct", "below us", "speed");
     let mut value = Map::new();
@@ -38,14 +56,21 @@ pub fn run(guest: &Guest, runs: usize) -> Result<Value> {
     Ok(Value::Object(value))
 }
 
-fn measure(guest: &Guest, more: &[&str], to: &mut Figures) -> Result<()> {
-    let text = guest.exec("/bin/guest-loops", more)?;
+/// Adds what the program's loops of a kind take in a guest with more options.
+pub fn measure(
+    loops: &Loops,
+    kind: &str,
+    more: &[&str],
+    count: usize,
+    to: &mut Figures,
+) -> Result<()> {
+    let text = loops.guest.exec(&format!("/bin/guest-loops {kind}"), more)?;
     let pairs = text.lines().filter_map(|line| line.split_once(' '));
     let mut found = 0;
     for (name, seconds) in pairs {
         to.entry(name.to_owned()).or_default().push(seconds.trim().parse()?);
         found += 1;
     }
-    ensure!(found == 4, "the loops printed:\n{text}");
+    ensure!(found == count, "the loops printed:\n{text}");
     Ok(())
 }

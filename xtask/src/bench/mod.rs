@@ -3,6 +3,7 @@
 mod costs;
 mod loops;
 mod peer;
+mod tpm;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -30,9 +31,11 @@ pub fn run(target: Option<&Path>, runs: usize, with_kvm: bool) -> Result<ExitCod
     println!("guest: {}, 1 VP, quiet, {runs} boots of each kind", debian::origin(&guest.kernel));
     let boot = boot(&guest, runs)?;
     let console = console(&guest, runs)?;
-    let loops = loops::run(&guest, runs)?;
+    let program = loops::Loops::new(&guest)?;
+    let loops = loops::run(&program, runs)?;
     let costs = costs::run()?;
     let exits = exits(&guest)?;
+    let tpm = tpm_or_why(&program, runs)?;
     let peer = if with_kvm { peer::run(&guest, boot.direct, runs)? } else { Value::Null };
     if let Some(target) = target {
         let value = json!({
@@ -42,6 +45,7 @@ pub fn run(target: Option<&Path>, runs: usize, with_kvm: bool) -> Result<ExitCod
             "loops": loops,
             "instructions": costs,
             "exits": exits,
+            "tpm": tpm,
             "peer": peer,
         });
         fs::write(target, format!("{value:#}\n")).with_context(|| target.display().to_string())?;
@@ -52,6 +56,15 @@ pub fn run(target: Option<&Path>, runs: usize, with_kvm: bool) -> Result<ExitCod
         return Ok(ExitCode::FAILURE);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The TPM's figures; without swtpm there is nothing to hold them against.
+fn tpm_or_why(program: &loops::Loops, runs: usize) -> Result<Value> {
+    if Command::new("swtpm").arg("--version").output().is_err() {
+        println!("\nTPM: skipped: needs swtpm: apt-get install swtpm");
+        return Ok(Value::Null);
+    }
+    tpm::run(program, runs)
 }
 
 struct Guest {

@@ -1,9 +1,9 @@
 //! Time per command, ours against swtpm's, by turns so that both meet the same machine.
 
-use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
+use serde_json::{Map, Value, json};
 
 use super::commands::{
     Builder, cipher_key, create_primary, define, hmac_key, sign, signing_key, start_session,
@@ -89,7 +89,8 @@ const CASES: [Case; 13] = [
 ];
 
 /// Measures every case and prints medians and ratios.
-pub fn run(peers: &mut Peers, runs: usize) -> Result<ExitCode> {
+pub fn run(peers: &mut Peers, runs: usize) -> Result<Value> {
+    let mut figures = Map::new();
     both(peers, &define(INDEX, 0x0002_0002, 32))?;
     both(peers, &nv_write(0))?;
     println!("{:28} {:>10} {:>10} {:>6}", "median of a command", "ours", "swtpm", "ratio");
@@ -108,10 +109,12 @@ pub fn run(peers: &mut Peers, runs: usize) -> Result<ExitCode> {
         }
         let (ours, theirs) = (median(ours), median(theirs));
         let ratio = ours.as_secs_f64() / theirs.as_secs_f64();
-        let us = |time: Duration| time.as_micros();
-        println!("{:28} {:>7} µs {:>7} µs {ratio:>6.2}", case.name, us(ours), us(theirs));
+        let us = |time: Duration| time.as_secs_f64() * 1e6;
+        println!("{:28} {:>7.1} µs {:>7.1} µs {ratio:>6.2}", case.name, us(ours), us(theirs));
+        let both = json!({ "ours": us(ours), "swtpm": us(theirs), "ratio": ratio });
+        figures.insert(case.name.to_owned(), both);
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(Value::Object(figures))
 }
 
 fn take_turn(

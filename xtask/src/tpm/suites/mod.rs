@@ -55,8 +55,8 @@ fn compare(name: &str, suite: &Run) -> Result<bool> {
     for (test, verdict) in ours.iter() {
         let explained = explanation(test);
         match (verdict, explained) {
-            (Verdict::Failed(_), _) if theirs.has_failed(test) => {
-                println!("  {test}: fails against swtpm, too");
+            (Verdict::Failed(reason), _) if theirs.has_failed(test) => {
+                println!("  {test}: fails against swtpm, too: {reason}");
             }
             (Verdict::Failed(_), Some(reason)) => println!("  {test}: explained: {reason}"),
             (Verdict::Failed(reason), None) => {
