@@ -1,6 +1,10 @@
 //! Self-test commands (Part 3, section 10). Tests of algorithms run at SelfTest; nothing waits.
 
+use alloc::vec;
 use alloc::vec::Vec;
+
+use tpm_crypto::ecc::{Curve, EccPrivateKey};
+use tpm_crypto::rsa::{DEFAULT_EXPONENT, RsaPublicKey, RsaSize};
 
 use crate::Tpm;
 use crate::call::{Call, Env};
@@ -10,23 +14,62 @@ use crate::crypto;
 use crate::public::Parameters;
 use crate::rc::{Rc, Result};
 
-/// SHA-256 of nothing (FIPS 180-4).
-const EMPTY_SHA256: [u8; 8] = [0xe3, 0xb0, 0xc4, 0x42, 0x98, 0xfc, 0x1c, 0x14];
+/// First bytes of a known answer.
+type Answer = [u8; 8];
+
+/// Hashes of nothing (FIPS 180-4).
+const EMPTY: [(u16, Answer); 4] = [
+    (alg::SHA1, [0xda, 0x39, 0xa3, 0xee, 0x5e, 0x6b, 0x4b, 0x0d]),
+    (alg::SHA256, [0xe3, 0xb0, 0xc4, 0x42, 0x98, 0xfc, 0x1c, 0x14]),
+    (alg::SHA384, [0x38, 0xb0, 0x60, 0xa7, 0x51, 0xac, 0x96, 0x38]),
+    (alg::SHA512, [0xcf, 0x83, 0xe1, 0x35, 0x7e, 0xef, 0xb8, 0xbd]),
+];
+/// HMAC-SHA-256 of nothing with an empty key (FIPS 198-1).
+const EMPTY_HMAC: Answer = [0xb6, 0x13, 0x67, 0x9a, 0x08, 0x14, 0xd9, 0xec];
 /// AES-128 of a zero block under a zero key (FIPS 197).
-const ZERO_AES: [u8; 8] = [0x66, 0xe9, 0x4b, 0xd4, 0xef, 0x8a, 0x2c, 0x3b];
+const ZERO_AES: Answer = [0x66, 0xe9, 0x4b, 0xd4, 0xef, 0x8a, 0x2c, 0x3b];
+/// What [`PRIVATE_BYTE`] in every byte of a private key makes of the public point's x.
+const POINTS: [(Curve, Answer); 2] = [
+    (Curve::P256, [0x1e, 0x18, 0x53, 0x2f, 0xd4, 0x75, 0x4c, 0x02]),
+    (Curve::P384, [0xb0, 0x1b, 0xfc, 0x4a, 0x2d, 0x7f, 0xe2, 0x09]),
+];
+const PRIVATE_BYTE: u8 = 7;
+/// 3 to the power of 65537 modulo a modulus of 2,048 bits, all set.
+const POWER: Answer = [0xe9, 0x5e, 0xbb, 0xc3, 0x5d, 0xfe, 0xdd, 0xe3];
 
 impl Tpm {
     /// Known answers; on a wrong one the TPM is in failure mode.
     fn test(&mut self) -> Result<()> {
-        let mut block = [0; 16];
-        let mut vector = [0; 16];
-        crypto::apply(&[0; 16], alg::ECB, &mut vector, &mut block, crypto::Way::Encrypt)?;
-        let good = crypto::hash(alg::SHA256, &[]).starts_with(&EMPTY_SHA256)
-            && block.starts_with(&ZERO_AES);
+        let good = symmetric()? && asymmetric()?;
         self.v.failed = !good;
         self.v.self_tested = good;
         if good { Ok(()) } else { Err(Rc::FAILURE) }
     }
+}
+
+fn symmetric() -> Result<bool> {
+    let mut block = [0; 16];
+    crypto::apply(&[0; 16], alg::ECB, &mut [0; 16], &mut block, crypto::Way::Encrypt)?;
+    let hashes = EMPTY.iter().all(|(alg, answer)| crypto::hash(*alg, &[]).starts_with(answer));
+    let hmac = crypto::hmac(alg::SHA256, &[], &[]).starts_with(&EMPTY_HMAC);
+    Ok(hashes && hmac && block.starts_with(&ZERO_AES))
+}
+
+fn asymmetric() -> Result<bool> {
+    for (curve, answer) in POINTS {
+        let private = vec![PRIVATE_BYTE; curve.field_size()];
+        let public = EccPrivateKey::new(curve, &private)?.public_key()?;
+        if !public.x().starts_with(&answer) {
+            return Ok(false);
+        }
+    }
+    let mut message = vec![0; RsaSize::Bits2048.modulus_size()];
+    if let Some(last) = message.last_mut() {
+        *last = 3;
+    }
+    let modulus = vec![u8::MAX; message.len()];
+    let power = RsaPublicKey::new(&modulus, DEFAULT_EXPONENT)?.raw(&message)?;
+    Ok(power.as_bytes().starts_with(&POWER))
 }
 
 /// TPM2_SelfTest.

@@ -23,7 +23,7 @@ use crate::Error;
 use crate::drbg::{Drbg, SavedDrbg};
 
 /// Version of [`SavedSearch`].
-pub const SAVED_VERSION: u8 = 2;
+pub const SAVED_VERSION: u8 = 3;
 /// Words of the longest prime.
 const WORDS: usize = MAX_PRIME / 8;
 /// Limbs of the longest prime.
@@ -46,8 +46,7 @@ pub enum Progress {
 
 /// The state of a search, as secret as the key.
 ///
-/// Limbs are words of 58 bits. What follows from the rest, as the numbers that small primes divide,
-/// is not in it.
+/// Limbs are words of 58 bits.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
 pub struct SavedSearch {
     /// [`SAVED_VERSION`].
@@ -64,6 +63,10 @@ pub struct SavedSearch {
     pub primes: [[u64; WORDS]; 2],
     /// The first number of the window; zero before there is one.
     pub start: [u64; WORDS],
+    /// How many groups of small primes the window has been sieved with.
+    pub sieved: u16,
+    /// A bit for each odd number of the window: whether a small prime divides it.
+    pub composite: [[u64; 32]; WINDOW_WORDS / 32],
     /// The place of the candidate in the window.
     pub place: u16,
     /// The round of Miller-Rabin: zero is base 2.
@@ -87,21 +90,6 @@ pub struct SavedSearch {
 pub struct RsaKeySearch {
     state: SavedSearch,
     random: Drbg,
-    window: Window,
-}
-
-/// The window's odd numbers that small primes divide.
-#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
-struct Window {
-    composite: [u64; WINDOW_WORDS],
-    /// How many groups of small primes have been sieved with.
-    sieved: usize,
-}
-
-impl Window {
-    const fn new() -> Self {
-        Self { composite: [0; WINDOW_WORDS], sieved: 0 }
-    }
 }
 
 impl RsaKeySearch {
@@ -130,6 +118,8 @@ impl RsaKeySearch {
             found: 0,
             primes: [[0; WORDS]; 2],
             start: [0; WORDS],
+            sieved: 0,
+            composite: [[0; 32]; WINDOW_WORDS / 32],
             place: 0,
             round: 0,
             in_power: false,
@@ -137,7 +127,7 @@ impl RsaKeySearch {
             base: [0; LIMBS],
             power: [0; LIMBS],
         };
-        Ok(Self { state, random, window: Window::new() })
+        Ok(Self { state, random })
     }
 
     /// Searches on, for at least one step and until `units` are used up.
@@ -172,8 +162,7 @@ impl RsaKeySearch {
         RsaPrivateKey::from_primes(&bytes(p), &bytes(q), self.state.exponent).ok()
     }
 
-    /// The state, but for the sieve of the current window, which is made again after
-    /// [`Self::restore`]: whoever saves before a slice has got beyond that makes no progress.
+    /// The state: [`Self::restore`] makes a search of it that goes on at this step.
     pub fn save(&self) -> SavedSearch {
         let mut saved = self.state.clone();
         saved.random = self.random.save();
@@ -189,6 +178,7 @@ impl RsaKeySearch {
         let digits = Number::zero(blocks).digits();
         let is_number = |limbs| Number::from_limbs(limbs, blocks).is_some();
         let bounds = saved.found <= 2
+            && usize::from(saved.sieved) <= sieve::GROUPS
             && usize::from(saved.place) <= sieve::WINDOW
             && saved.round <= rounds(saved.bits)
             && u32::from(saved.steps) <= digits
@@ -199,7 +189,7 @@ impl RsaKeySearch {
             return Err(Error::Saved);
         }
         let random = Drbg::restore(&saved.random)?;
-        Ok(Self { state: saved.clone(), random, window: Window::new() })
+        Ok(Self { state: saved.clone(), random })
     }
 
     /// Blocks of a prime.
@@ -219,10 +209,12 @@ impl RsaKeySearch {
             self.draw();
             return 1;
         }
-        if let Some(primes) = sieve::group(self.window.sieved) {
-            let start = self.state.start.get(..self.blocks() * 8).unwrap_or_default();
-            sieve::mark(&mut self.window.composite, start, primes);
-            self.window.sieved += 1;
+        if let Some(primes) = sieve::group(self.state.sieved.into()) {
+            let words = self.blocks() * 8;
+            let SavedSearch { start, composite, sieved, .. } = &mut self.state;
+            let start = start.get(..words).unwrap_or_default();
+            sieve::mark(composite.as_flattened_mut(), start, primes);
+            *sieved += 1;
             return 1;
         }
         // What is lost at the end of a slice is computed again within the step that needs it, so
@@ -249,14 +241,16 @@ impl RsaKeySearch {
             *last |= 1;
         }
         Number::from_bytes(&bytes, self.blocks()).fill_words(&mut self.state.start);
-        self.window = Window::new();
-        (self.state.place, self.state.round, self.state.in_power) = (0, 0, false);
+        self.state.composite.zeroize();
+        (self.state.sieved, self.state.place) = (0, 0);
+        (self.state.round, self.state.in_power) = (0, false);
     }
 
     /// The candidate to test, the current one or the next of the window; draws a new window when
     /// there is none.
     fn candidate(&mut self) -> Option<Candidate> {
-        let next = sieve::next_candidate(&self.window.composite, usize::from(self.state.place));
+        let next =
+            sieve::next_candidate(self.state.composite.as_flattened(), self.state.place.into());
         let candidate = next.and_then(|place| {
             self.state.place = u16::try_from(place).ok()?;
             let mut number = self.number(&self.state.start);

@@ -53,7 +53,7 @@ pub(super) fn group(index: usize) -> Option<[u16; GROUP]> {
 
 /// Marks those of the odd numbers `start`, `start + 2`, … that one of the primes of a group
 /// divides. `start` is given as words, the lowest first: it is divided once, by their product.
-pub(super) fn mark(composite: &mut [u64; WINDOW_WORDS], start: &[u64], primes: [u16; GROUP]) {
+pub(super) fn mark(composite: &mut [u64], start: &[u64], primes: [u16; GROUP]) {
     let product = primes.iter().map(|prime| u64::from(*prime)).product();
     let rest = SmallModulus::new(product).remainder(start);
     for prime in primes.map(u32::from) {
@@ -70,7 +70,7 @@ pub(super) fn mark(composite: &mut [u64; WINDOW_WORDS], start: &[u64], primes: [
 }
 
 /// The next candidate that is not marked, at `from` or after.
-pub(super) fn next_candidate(composite: &[u64; WINDOW_WORDS], from: usize) -> Option<usize> {
+pub(super) fn next_candidate(composite: &[u64], from: usize) -> Option<usize> {
     (from..WINDOW)
         .find(|index| composite.get(index / 64).is_some_and(|word| word >> (index % 64) & 1 == 0))
 }

@@ -255,12 +255,10 @@ proptest! {
     #[test]
     fn any_slices_and_saves_give_one_key(
         seed in any::<[u8; 16]>(),
-        slices in proptest::collection::vec(1_u32..9_000, 1..20),
+        slices in proptest::collection::vec(prop_oneof![1_u32..50, 1_u32..9_000], 1..20),
     ) {
         let whole = found(RsaSize::Bits1024, &seed, || u32::MAX);
-        // The sieve is not saved: where no slice is longer than it takes, none moves the search on.
-        let long = 9_000;
-        let mut sizes = slices.iter().chain([&long]).cycle();
+        let mut sizes = slices.iter().cycle();
         let mut search = RsaKeySearch::new(RsaSize::Bits1024, 0, &seed).unwrap();
         while search.step(*sizes.next().unwrap()) == Progress::Searching {
             let bytes = postcard::to_allocvec(&search.save()).unwrap();

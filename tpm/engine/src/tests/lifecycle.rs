@@ -182,3 +182,11 @@ fn policies_are_asked_for_by_permanent_handles() {
     assert_eq!(client.run(0x17a, &[], b().u32(9).u32(0x8000_0000).u32(1)).rc, 0x2c4);
     assert_eq!(client.run(0x17a, &[], b().u32(1).u32(0xff00_0000).u32(1)).rc, 0x2cb);
 }
+
+#[test]
+fn the_known_answers_come_out() {
+    let mut client = Client::new();
+    client.run(0x143, &[], b().u8(1)).ok();
+    client.run(0x142, &[], b().u32(1).u16(0x23)).ok();
+    assert_eq!(client.run(0x17c, &[], b()).ok().body, [0; 6]);
+}
