@@ -128,7 +128,7 @@ impl Tpm {
         self.decrypt_parameter(call)
     }
 
-    /// An exclusive audit session that is not exclusive any more (Part 1, section 32.4).
+    /// An exclusive audit session that is not exclusive any more (Part 1, Audit Session).
     fn check_exclusive(&self, call: &Call) -> Result<()> {
         let broken = call.sessions.iter().any(|s| {
             s.has(sa::AUDIT | sa::AUDIT_EXCLUSIVE)

@@ -1,4 +1,4 @@
-//! Protected storage: sensitive areas outside the TPM (Part 1, section 24).
+//! Protected storage: sensitive areas outside the TPM (Part 1, Protected Storage).
 
 use alloc::vec::Vec;
 

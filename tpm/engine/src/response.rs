@@ -36,7 +36,7 @@ impl Tpm {
         call.audit = [by_session, by_command];
     }
 
-    /// Extends the digest of audited commands (Part 1, section 31). As everywhere, rpHash is over
+    /// Extends the digest of audited commands (Part 1, Command Audit). As everywhere, rpHash is over
     /// the parameters as they are sent (section 16.8).
     fn audit_command(&mut self, call: &mut Call) {
         let [_, Some(cp_hash)] = &mut call.audit else { return };
@@ -58,7 +58,7 @@ impl Tpm {
         self.v.reset.audit_digest = crypto::hash(alg, &[&old, &cp_hash, &rp]);
     }
 
-    /// Extends the digest of an audit session (Part 1, section 32).
+    /// Extends the digest of an audit session (Part 1, Audit Session).
     fn audit_session(&mut self, call: &Call) {
         let auditing = call.sessions.iter().find(|s| s.has(sa::AUDIT));
         if let (Some(auth), [Some(cp_hash), _]) = (auditing, &call.audit) {

@@ -31,7 +31,7 @@ pub(crate) fn check(public: &Public, parent: Option<&Object>, external: bool) ->
 }
 
 /// Schemes that fit what the key is for. A parent's symmetric mode is not looked at, as no other
-/// TPM does: what it protects is in CFB (Part 1, section 23.3.1), whatever stands there.
+/// TPM does: what it protects is in CFB (Part 1, Protected Storage), whatever stands there.
 fn check_parameters(public: &Public) -> Result<()> {
     match public.parameters {
         Parameters::KeyedHash(scheme) => keyed_hash(public, scheme),
@@ -70,7 +70,7 @@ fn check_hierarchy(public: &Public, parent: Option<&Object>) -> Result<()> {
     if !under_fixed && differs { Err(Rc::ATTRIBUTES) } else { Ok(()) }
 }
 
-/// A storage parent that stays under its parent protects as that one does (Part 1, section 23.3).
+/// A storage parent that stays under its parent protects as that one does (Part 1, Protected Storage Hierarchy).
 fn check_protection(public: &Public, parent: &Object) -> Result<()> {
     if !public.is_storage_parent() || !public.is(attr::FIXED_PARENT) {
         return Ok(());
