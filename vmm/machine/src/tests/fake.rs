@@ -44,6 +44,8 @@ pub(crate) struct Service {
     pub(crate) work: Option<Box<dyn Fn() + Send>>,
     /// How many times it will be put aside before it has done anything.
     pub(crate) held_back: u32,
+    /// How many tasks it does before it fails, if it is to fail.
+    pub(crate) lives_for: Option<u32>,
 }
 
 impl std::fmt::Debug for Service {
@@ -109,6 +111,10 @@ impl Host for FakeHost {
                 service.held_back -= 1;
                 return true;
             }
+            if service.lives_for == Some(0) {
+                service.work = None;
+            }
+            service.lives_for = service.lives_for.map(|tasks| tasks.saturating_sub(1));
             service.work.take()
         };
         let Some(work) = work else { return false };

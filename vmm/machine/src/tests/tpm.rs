@@ -215,27 +215,63 @@ fn without_entropy_nothing_starts() {
     assert_eq!(vp.machine.start_tpm(&[]), Err(TpmError::Entropy));
 }
 
-#[test]
-fn what_the_guest_asked_for_before_it_was_powered_off_is_done_in_the_next_vm_and_once() {
+/// The next VM with what is on the disk of this one.
+fn next(vp: &VirtualProcessor<Fake>) -> VirtualProcessor<Fake> {
+    let old = vp.machine.platform.host();
+    let next = with_service();
+    let new = next.machine.platform.host();
+    *new.state_disk.lock().unwrap() = old.state_disk.lock().unwrap().clone();
+    new.draws.store(old.draws.load(Ordering::SeqCst), Ordering::SeqCst);
+    next
+}
+
+/// What is told: the request that waits, the last one, what came of it.
+fn told(vp: &VirtualProcessor<Fake>) -> [u32; 3] {
+    [presence::REQUEST, presence::LAST, presence::RESPONSE].map(|at| word(vp, at))
+}
+
+/// A VM that was powered off with a request.
+fn powered_off() -> VirtualProcessor<Fake> {
     let vp = with_service();
     let new = std::vec![0; (store::DISK_SECTORS * 512) as usize];
     *vp.machine.platform.host().state_disk.lock().unwrap() = Some(new);
-    let start_next = |vp: &VirtualProcessor<Fake>| {
-        let disk = vp.machine.platform.host().state_disk.lock().unwrap().clone();
-        let next = with_service();
-        *next.machine.platform.host().state_disk.lock().unwrap() = disk;
-        next.machine.start_tpm(&[]).unwrap();
-        next
-    };
     vp.machine.start_tpm(&[]).unwrap();
     request(&vp, presence::SET_PCR_BANKS, 0b110);
     vp.machine.power_off_tpm();
-    let second = start_next(&vp);
+    vp
+}
+
+#[test]
+fn what_the_guest_asked_for_before_it_was_powered_off_is_done_in_the_next_vm_and_once() {
+    let second = next(&powered_off());
+    second.machine.start_tpm(&[]).unwrap();
     assert_eq!(logged_banks(&second), 2);
-    let words = [presence::REQUEST, presence::LAST, presence::RESPONSE];
-    let told = words.map(|at| word(&second, at));
-    assert_eq!(told, [0, presence::SET_PCR_BANKS, 0]);
+    assert_eq!(told(&second), [0, presence::SET_PCR_BANKS, 0]);
     // This one does not end well, and a request that it has had is lost.
     request(&second, presence::CLEAR[0], 0);
-    assert_eq!(words.map(|at| word(&start_next(&second), at)), told);
+    let third = next(&second);
+    third.machine.start_tpm(&[]).unwrap();
+    assert_eq!(told(&third), [0, presence::SET_PCR_BANKS, 0]);
+}
+
+#[test]
+fn a_start_that_fails_on_a_request_is_no_loop() {
+    let off = powered_off();
+    let mut codes = std::vec![];
+    for tasks in 0.. {
+        let second = next(&off);
+        service(&second).lives_for = Some(tasks);
+        let fails = second.machine.start_tpm(&[]).is_err();
+        let third = next(&second);
+        third.machine.start_tpm(&[]).unwrap();
+        let [waits, last, code] = told(&third);
+        assert_eq!([waits, last], [0, presence::SET_PCR_BANKS], "after {tasks} tasks");
+        codes.push(code);
+        if !fails {
+            break;
+        }
+    }
+    codes.dedup();
+    // Done by the third VM, tried by the second one, done by it.
+    assert_eq!(codes, [0, presence::FIRMWARE_FAILURE, 0]);
 }

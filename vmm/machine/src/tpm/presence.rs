@@ -8,7 +8,7 @@
 use memory::{Gpa, GuestMemory};
 use platform_api::Platform;
 use tables::presence::{
-    CLEAR, LAST, LENGTH, PARAMETER, REQUEST, RESPONSE, SET_PCR_BANKS, USER_ABORT,
+    CLEAR, FIRMWARE_FAILURE, LAST, LENGTH, PARAMETER, REQUEST, RESPONSE, SET_PCR_BANKS, USER_ABORT,
 };
 use tpm_commands as commands;
 
@@ -47,16 +47,20 @@ impl<P: Platform> Machine<P> {
             return Ok(());
         }
         let operation = Operation::of_request(request, self.presence_word(tpm, PARAMETER));
-        let code = match operation {
-            None => USER_ABORT,
-            Some(operation) => self.perform(tpm, operation)?,
-        };
+        let Some(operation) = operation else { return self.answer(tpm, request, USER_ABORT) };
+        // Should this start fail, the next one does not try again: it could fail for ever.
+        self.answer(tpm, request, FIRMWARE_FAILURE)?;
+        let code = self.perform(tpm, operation)?;
+        self.answer(tpm, request, code)
+    }
+
+    /// Leaves what came of a request in its place.
+    fn answer(&self, tpm: &VirtualTpm<P>, request: u32, code: u32) -> Result<(), TpmError> {
         for (offset, value) in [(REQUEST, 0), (PARAMETER, 0), (LAST, request), (RESPONSE, code)] {
             let gpa = Gpa(tpm.area.presence() + offset);
             // The area is RAM.
             let _ = self.platform.memory().write(gpa, &value.to_le_bytes());
         }
-        // Done once, also if this VM does not end well.
         self.keep_presence(tpm)
     }
 
