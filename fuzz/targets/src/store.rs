@@ -118,8 +118,7 @@ pub fn state_file(bytes: &[u8]) {
             write_store(&mut disk, &key, input.rest()).expect("fits");
             if let Ok(store) = answered(disk) {
                 // What opens is what was sealed: there is one form only.
-                let both = [Tenant::Tpm, Tenant::UefiVariables];
-                let sizes = both.map(|tenant| {
+                let sizes = Tenant::ALL.map(|tenant| {
                     store.records(tenant).map(|(_, data)| data.len() + 7).sum::<usize>()
                 });
                 assert_eq!(sizes.iter().sum::<usize>(), input.rest().len());

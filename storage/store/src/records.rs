@@ -30,7 +30,8 @@ pub enum Tenant {
 }
 
 impl Tenant {
-    const ALL: [Self; 3] = [Self::Tpm, Self::UefiVariables, Self::Presence];
+    /// All of them, in the order of their records.
+    pub const ALL: [Self; 3] = [Self::Tpm, Self::UefiVariables, Self::Presence];
 
     /// Bytes that its records may take, with [`RECORD_OVERHEAD`] for each.
     pub const fn quota(self) -> usize {

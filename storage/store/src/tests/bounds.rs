@@ -140,7 +140,7 @@ proptest! {
                     None => model.remove(&(tenant, key)),
                 };
             }
-            for tenant in [Tenant::Tpm, Tenant::UefiVariables] {
+            for tenant in Tenant::ALL {
                 let wanted = model.iter().filter(|((owner, _), _)| *owner == tenant);
                 let wanted: Vec<_> = wanted.map(|((_, key), data)| (*key, data.as_slice())).collect();
                 prop_assert_eq!(store.records(tenant).collect::<Vec<_>>(), wanted);
