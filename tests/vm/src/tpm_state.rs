@@ -64,15 +64,23 @@ fn sealed(environment: &Environment) -> Outcome {
     Ok(())
 }
 
-/// The SHA-1 bank comes with the next VM, once, and what came of it stays to be read.
+/// The SHA-1 bank comes with the next VM. The third one clears the TPM, and the fourth, to which
+/// what came of that is still told, does not clear it again.
 fn asked(environment: &Environment) -> Outcome {
-    let ppi = "P=/sys/class/tpm/tpm0/ppi; B() { tpm2_getcap pcrs | sed -n 's/.*sha1: //p'; }; ";
+    let ppi = "P=/sys/class/tpm/tpm0/ppi; B() { tpm2_getcap pcrs | sed -n 's/.*sha1: //p'; }
+        D() { tpm2_nvdefine -Q 0x1500001 -C o -s 8; }
+        N() { tpm2_getcap handles-nv-index | grep -ci 0x1500001 || true; }\n";
+    let banks = "B | tr -cd , | wc -c";
     let folder = tempfile::tempdir()?;
     let state = folder.path().join("state");
     for (script, wanted) in [
-        ("B; echo 23 3 > $P/request; cat $P/request", "[ ]\n23 3\n"),
-        ("cat $P/response; cat $P/request; tpm2_pcrread -Q sha1:0", "23 0: Success\n0\n"),
-        ("cat $P/response; cat $P/request", "23 0: Success\n0\n"),
+        (format!("{banks}; echo 23 3 > $P/request; cat $P/request"), "0\n23 3\n"),
+        (
+            format!("{banks}; cat $P/response $P/request; D; N; echo 5 > $P/request"),
+            "23\n23 0: Success\n0\n1\n",
+        ),
+        ("N; cat $P/response; D; N".to_owned(), "0\n5 0: Success\n1\n"),
+        ("N; cat $P/response $P/request".to_owned(), "1\n5 0: Success\n0\n"),
     ] {
         let run = run(environment, &state, &format!("{ppi}{script}"), Archive::new(), &[])?;
         ensure!(run.output == wanted.as_bytes() && run.code == Some(0), "not {wanted}: {run:?}");

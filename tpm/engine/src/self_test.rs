@@ -40,7 +40,8 @@ const POWER: Answer = [0xe9, 0x5e, 0xbb, 0xc3, 0x5d, 0xfe, 0xdd, 0xe3];
 impl Tpm {
     /// Known answers; on a wrong one the TPM is in failure mode.
     fn test(&mut self) -> Result<()> {
-        let good = symmetric()? && asymmetric()?;
+        // Arithmetic that refuses its own numbers has failed, too.
+        let good = symmetric().and_then(|good| Ok(good && asymmetric()?)).unwrap_or(false);
         self.v.failed = !good;
         self.v.self_tested = good;
         if good { Ok(()) } else { Err(Rc::FAILURE) }

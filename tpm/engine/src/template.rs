@@ -30,8 +30,8 @@ pub(crate) fn check(public: &Public, parent: Option<&Object>, external: bool) ->
     parent.map_or(Ok(()), |parent| check_protection(public, parent))
 }
 
-/// Schemes that fit what the key is for. A parent's symmetric mode is not looked at, as no other
-/// TPM does: what it protects is in CFB (Part 1, Protected Storage), whatever stands there.
+/// Schemes that fit what the key is for. Any mode will do for a parent, though what it protects is
+/// in CFB (Part 1, Protected Storage): tpm2-tools ask for parents with none, other TPMs make them.
 fn check_parameters(public: &Public) -> Result<()> {
     match public.parameters {
         Parameters::KeyedHash(scheme) => keyed_hash(public, scheme),

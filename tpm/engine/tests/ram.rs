@@ -8,8 +8,10 @@ use tpm::{Change, CommitError, Environment, Tpm};
 #[global_allocator]
 static ALLOCATOR: Cap<System> = Cap::new(System, usize::MAX);
 
-/// The most that an idle TPM may hold.
-const BUDGET: usize = 256 << 10;
+/// The most that an idle TPM may hold when it is new, and with 30 KiB of NV indices. The project's
+/// goal is 256 KiB.
+const NEW: usize = 8 << 10;
+const FILLED: usize = 48 << 10;
 /// TPM2_Startup(CLEAR), TPM2_SelfTest(full).
 const STARTED: [&[u8]; 2] =
     [&[0x80, 1, 0, 0, 0, 12, 0, 0, 1, 0x44, 0, 0], &[0x80, 1, 0, 0, 0, 11, 0, 0, 1, 0x43, 1]];
@@ -52,7 +54,7 @@ fn fill(index: u8) -> [Vec<u8>; 2] {
 }
 
 #[test]
-fn an_idle_tpm_fits_its_budget_new_and_with_full_storage() {
+fn an_idle_tpm_holds_little_more_than_its_storage() {
     let before = ALLOCATOR.allocated();
     let mut world = World(1);
     let mut tpm = Tpm::manufacture(&mut world).expect("a world that works");
@@ -68,5 +70,5 @@ fn an_idle_tpm_fits_its_budget_new_and_with_full_storage() {
     let full = size_of::<Tpm>() + ALLOCATOR.allocated() - before;
     println!("an idle TPM holds {new} bytes, with 30 KiB of NV indices {full}");
     assert!(full > new + (30 << 10), "the indices are somewhere");
-    assert!(full <= BUDGET, "{full} bytes");
+    assert!(new <= NEW && full <= FILLED, "{new} bytes, {full} bytes");
 }

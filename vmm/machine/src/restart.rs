@@ -68,27 +68,9 @@ impl<P: Platform> VirtualProcessor<P> {
             return;
         }
         machine.lifecycle.wait_for(machine.vps() - 1, core::hint::spin_loop);
-        match why {
-            Gathering::PowerOff => {
-                machine.power_off_tpm();
-                machine.end(Status::PowerOff)
-            }
-            Gathering::Reset if machine.config.end_on_reset => {
-                machine.power_off_tpm();
-                machine.end(Status::Reset)
-            }
-            Gathering::Halt => {
-                log::error!("the guest halted for good: every VP, with interrupts off");
-                machine.end(Status::GuestHalted)
-            }
-            Gathering::TripleFault if machine.is_hopeless() => {
-                log::error!("the guest shut down by a triple fault");
-                machine.end(Status::GuestFailed)
-            }
-            Gathering::TripleFault if !machine.may_log() => {}
-            Gathering::TripleFault => log::warn!("the guest shut down by a triple fault: reset"),
-            Gathering::Reset if !machine.may_log() => {}
-            Gathering::Reset => log::info!("the guest asked for a reset"),
+        if let Some(status) = machine.ends_by(why) {
+            machine.power_off_tpm();
+            machine.end(status);
         }
         machine.chipset.reset(machine.now());
         machine.reset_tpm();
@@ -120,6 +102,26 @@ impl<P: Platform> Machine<P> {
         let passed = self.host().tsc().wrapping_sub(arrival.tsc);
         let own = passed.saturating_sub(loading).saturating_sub(arrival.waited);
         self.start_ticks.store(own, Ordering::Relaxed);
+    }
+
+    /// How the VM ends for what the VPs have gathered for; nothing when the guest starts again.
+    fn ends_by(&self, why: Gathering) -> Option<Status> {
+        match why {
+            Gathering::PowerOff => return Some(Status::PowerOff),
+            Gathering::Reset if self.config.end_on_reset => return Some(Status::Reset),
+            Gathering::Halt => {
+                log::error!("the guest halted for good: every VP, with interrupts off");
+                return Some(Status::GuestHalted);
+            }
+            Gathering::TripleFault if self.is_hopeless() => {
+                log::error!("the guest shut down by a triple fault");
+                return Some(Status::GuestFailed);
+            }
+            _ if !self.may_log() => {}
+            Gathering::TripleFault => log::warn!("the guest shut down by a triple fault: reset"),
+            Gathering::Reset => log::info!("the guest asked for a reset"),
+        }
+        None
     }
 
     fn is_hopeless(&self) -> bool {

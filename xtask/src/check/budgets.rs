@@ -29,7 +29,7 @@ const PANICS: [&str; 9] = [
 ];
 
 /// The crates of the TPM's engine and of the cryptography below it.
-const ENGINE: [&str; 16] = [
+const ENGINE: [&str; 15] = [
     "aes",
     "cipher",
     "crypto_bigint",
@@ -40,7 +40,6 @@ const ENGINE: [&str; 16] = [
     "postcard",
     "primefield",
     "primeorder",
-    "serde",
     "sha1",
     "sha2",
     "tpm",
@@ -100,7 +99,11 @@ pub fn check(image: &Image, metadata: &Metadata) -> Result<Findings> {
          lines, {per_thousand:.1} per thousand; {confined_sites} in the TPM and in libraries",
         image.loaded
     );
-    let mut findings = vec![];
+    let is_there = |name: &&&str| image.functions.iter().any(|one| is_of(&one.name, name));
+    let missing = ENGINE.iter().filter(|name| !is_there(name));
+    let mut findings: Vec<String> = missing
+        .map(|name| format!("no function of {name} in the image: is it another's?"))
+        .collect();
     let mut hold = |key: &str, value: f64| -> Result<()> {
         let most = budgets.get("image", key)?;
         if value > most {
@@ -144,11 +147,14 @@ fn is_tpm(package: &str) -> bool {
 
 /// Whether a function is of the engine, or a library's for one of its types, by its demangled name.
 fn is_engine(function: &str) -> bool {
-    ENGINE.iter().any(|name| {
-        function.match_indices(&format!("{name}::")).any(|(at, _)| {
-            let before = function.get(..at).and_then(|before| before.chars().next_back());
-            !before.is_some_and(|before| before == ':' || before == '_' || before.is_alphanumeric())
-        })
+    ENGINE.iter().any(|name| is_of(function, name))
+}
+
+/// Whether a path in a function's name begins with a crate.
+fn is_of(function: &str, name: &str) -> bool {
+    function.match_indices(&format!("{name}::")).any(|(at, _)| {
+        let before = function.get(..at).and_then(|before| before.chars().next_back());
+        !before.is_some_and(|before| before == ':' || before == '_' || before.is_alphanumeric())
     })
 }
 

@@ -99,7 +99,7 @@ pub fn run(peers: &mut Peers, runs: usize) -> Result<Value> {
             both(peers, &create_primary(OWNER, &key()))?;
         }
         let (mut ours, mut theirs) = (vec![], vec![]);
-        for turn in 0..(runs / case.part).div_ceil(TURN) {
+        for turn in 0..(runs / case.part).max(1).div_ceil(TURN) {
             let of_turn = turn * TURN..(turn + 1) * TURN;
             take_turn(&mut peers.ours, case, of_turn.clone(), &mut ours)?;
             take_turn(&mut peers.theirs, case, of_turn, &mut theirs)?;

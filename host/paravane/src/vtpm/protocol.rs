@@ -84,7 +84,8 @@ struct Prompt<'a> {
 impl Read for Prompt<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.in_message {
-            set_tcp_quickack(self.stream, true)?;
+            // Where it cannot be had, commands are slower.
+            let _ = set_tcp_quickack(self.stream, true);
         }
         self.stream.read(buffer)
     }

@@ -316,14 +316,23 @@ fn a_fixed_parent_protects_as_its_own_parent_does() {
     let mut client = Client::new();
     let parent = client.primary(OWNER, &cipher_parent(0x0b, 128, 0x43)).handle;
     client.child(parent, &cipher_parent(0x0b, 128, 0x43), b"", b"");
-    for (name_alg, bits, rc) in [(0x0c, 128, 0x2c3), (0x0b, 256, 0x2d6)] {
-        let template = cipher_parent(name_alg, bits, 0x43);
+    let mut create = |template: &Bytes| {
         let parameters = b().sized(&b().u32(0).0).sized(&template.0).u16(0).u32(0);
-        assert_eq!(client.pw(0x153, &[parent], parameters).rc, rc, "{name_alg:#x} {bits}");
+        client.pw(0x153, &[parent], parameters).rc
+    };
+    for (name_alg, bits, mode, rc) in
+        [(0x0c, 128, 0x43, 0x2c3), (0x0b, 256, 0x43, 0x2d6), (0x0b, 128, 0x10, 0x2d6)]
+    {
+        let template = cipher_parent(name_alg, bits, mode);
+        assert_eq!(create(&template), rc, "{name_alg:#x} {bits} {mode:#x}");
+        // One that can be duplicated may be of its own kind.
+        let mut template = template.0;
+        template[7] &= !0x12;
+        assert_eq!(create(&b().raw(&template)), 0, "{name_alg:#x} {bits} {mode:#x}");
     }
 }
 
-/// A key of 1,024 bits that is made elsewhere: old systems have them.
+/// Old systems have keys of 1,024 bits.
 #[test]
 fn a_short_rsa_key_signs_and_the_shortest_is_refused() {
     let mut client = Client::new();

@@ -4,7 +4,7 @@ use std::boxed::Box;
 use std::collections::VecDeque;
 use std::string::String;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::vec;
 use std::vec::Vec;
 
@@ -32,9 +32,11 @@ pub(crate) struct FakeHost {
     /// How often a CPU has slept.
     pub(crate) idled: AtomicU32,
     /// How often somebody has asked for entropy: no two answers are alike.
-    pub(crate) draws: AtomicU8,
+    pub(crate) draws: AtomicU64,
     /// The disk for our own state, if there is one.
     pub(crate) state_disk: Mutex<Option<Vec<u8>>>,
+    /// How many writes that disk takes before they fail, if they are to fail.
+    pub(crate) disk_writes: Mutex<Option<u32>>,
 }
 
 /// The service.
@@ -100,8 +102,10 @@ impl Host for FakeHost {
         Err(Transfer::Refused)
     }
     fn entropy(&self, to: &mut [u8]) -> bool {
-        let draw = self.draws.fetch_add(1, Ordering::SeqCst);
-        to.iter_mut().zip(0_u8..=u8::MAX).for_each(|(byte, place)| *byte = place ^ draw);
+        let draw = self.draws.fetch_add(1, Ordering::SeqCst).to_le_bytes();
+        for (place, byte) in to.iter_mut().enumerate() {
+            *byte = place as u8 ^ draw[place % draw.len()];
+        }
         !self.full.load(Ordering::SeqCst)
     }
     fn run_service(&self) -> bool {
@@ -135,6 +139,9 @@ impl Host for FakeHost {
         Ok(())
     }
     fn write_state_disk(&self, sector: u64, from: &[u8]) -> Result<(), StateDiskError> {
+        if let Some(left) = &mut *self.disk_writes.lock().unwrap() {
+            *left = left.checked_sub(1).ok_or(StateDiskError::Failed)?;
+        }
         let mut disk = self.state_disk.lock().unwrap();
         let bytes = disk.as_mut().ok_or(StateDiskError::Absent)?;
         let to = bytes.get_mut(sector as usize * 512..).and_then(|rest| rest.get_mut(..from.len()));

@@ -242,7 +242,7 @@ fn powered_off() -> VirtualProcessor<Fake> {
 }
 
 #[test]
-fn what_the_guest_asked_for_before_it_was_powered_off_is_done_in_the_next_vm_and_once() {
+fn what_the_guest_asked_for_before_it_was_powered_off_is_done_in_the_next_vm() {
     let second = next(&powered_off());
     second.machine.start_tpm(&[]).unwrap();
     assert_eq!(logged_banks(&second), 2);
@@ -274,4 +274,39 @@ fn a_start_that_fails_on_a_request_is_no_loop() {
     codes.dedup();
     // Done by the third VM, tried by the second one, done by it.
     assert_eq!(codes, [0, presence::FIRMWARE_FAILURE, 0]);
+}
+
+#[test]
+fn nothing_is_done_that_the_next_vm_would_do_again() {
+    let off = powered_off();
+    let mut outcomes = std::vec![];
+    for writes in 0.. {
+        let second = next(&off);
+        *second.machine.platform.host().disk_writes.lock().unwrap() = Some(writes);
+        let banks = second.machine.start_tpm(&[]).map_or(1, |()| logged_banks(&second));
+        let third = next(&second);
+        third.machine.start_tpm(&[]).unwrap();
+        let [waits, last, code] = told(&third);
+        assert_eq!([waits, last], [0, presence::SET_PCR_BANKS], "after {writes} writes");
+        outcomes.push((banks, code));
+        if outcomes.ends_with(&[(2, 0)]) {
+            break;
+        }
+    }
+    outcomes.dedup();
+    // Put off; tried in vain; done with an answer that was lost; done.
+    let failure = presence::FIRMWARE_FAILURE;
+    assert_eq!(outcomes, [(1, 0), (1, failure), (2, failure), (2, 0)]);
+}
+
+#[test]
+fn a_power_off_waits_for_no_command_and_for_no_service_that_has_failed() {
+    let mut vp = started();
+    service(&vp).held_back = 2;
+    start(&mut vp, &GET_RANDOM);
+    assert!(vp.serving);
+    vp.machine.power_off_tpm();
+    assert_eq!(response(&vp), [0; 10], "its response is dropped");
+    service(&vp).work = None;
+    vp.machine.power_off_tpm();
 }

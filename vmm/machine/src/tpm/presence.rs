@@ -47,21 +47,30 @@ impl<P: Platform> Machine<P> {
             return Ok(());
         }
         let operation = Operation::of_request(request, self.presence_word(tpm, PARAMETER));
-        let Some(operation) = operation else { return self.answer(tpm, request, USER_ABORT) };
-        // Should this start fail, the next one does not try again: it could fail for ever.
-        self.answer(tpm, request, FIRMWARE_FAILURE)?;
+        let Some(operation) = operation else {
+            return self.answer(tpm, request, USER_ABORT).map(drop);
+        };
+        // Should this start fail, the next one does not try again: it could fail for ever. And what
+        // would be done again by the next VM is not done by this one.
+        if !self.answer(tpm, request, FIRMWARE_FAILURE)? {
+            log::warn!("what the physical presence interface was asked for is put off");
+            return Ok(());
+        }
         let code = self.perform(tpm, operation)?;
-        self.answer(tpm, request, code)
+        self.answer(tpm, request, code).map(drop)
     }
 
-    /// Leaves what came of a request in its place.
-    fn answer(&self, tpm: &VirtualTpm<P>, request: u32, code: u32) -> Result<(), TpmError> {
+    /// Leaves what came of a request in its place. Whether the state, if there is one, has it.
+    fn answer(&self, tpm: &VirtualTpm<P>, request: u32, code: u32) -> Result<bool, TpmError> {
         for (offset, value) in [(REQUEST, 0), (PARAMETER, 0), (LAST, request), (RESPONSE, code)] {
             let gpa = Gpa(tpm.area.presence() + offset);
             // The area is RAM.
             let _ = self.platform.memory().write(gpa, &value.to_le_bytes());
         }
-        self.keep_presence(tpm)
+        match self.keep_presence(tpm) {
+            Err(TpmError::StateWrite) => Ok(false),
+            other => other.map(|()| true),
+        }
     }
 
     /// Keeps request and response in the state, if there is one.

@@ -49,11 +49,9 @@ impl<P: Platform> VirtualTpm<P> {
                     Ok(())
                 }
                 (Task::KeepPresence, _) => {
-                    if let Some(state) = state {
-                        state.keep_presence(bytes);
-                    }
+                    let kept = state.as_mut().map_or(Ok(()), |state| state.keep_presence(bytes));
                     forget(bytes);
-                    Ok(())
+                    kept.map_err(|_| TpmError::StateWrite)
                 }
                 (Task::RecallPresence, _) => {
                     forget(bytes);

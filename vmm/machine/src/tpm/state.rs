@@ -66,15 +66,12 @@ impl<P: Platform> State<P> {
         self.store.records(Tenant::Presence).next().map_or(&[], |(_, words)| words)
     }
 
-    /// Keeps the words of the physical presence interface, if they are not those that are kept. If
-    /// that fails the log says so: nothing waits for it.
-    pub(crate) fn keep_presence(&mut self, words: &[u8]) {
+    /// Keeps the words of the physical presence interface, if they are not those that are kept.
+    pub(crate) fn keep_presence(&mut self, words: &[u8]) -> Result<(), CommitError> {
         let kept = self.presence();
-        let is_new = kept.is_empty() && words.iter().any(|byte| *byte != 0);
-        if is_new || (!kept.is_empty() && kept != words) {
-            let _ =
-                self.commit_of(Tenant::Presence, &[store::Change { key: 0, data: Some(words) }]);
-        }
+        let is_kept = kept == words || (kept.is_empty() && words.iter().all(|byte| *byte == 0));
+        let change = store::Change { key: 0, data: Some(words) };
+        if is_kept { Ok(()) } else { self.commit_of(Tenant::Presence, &[change]) }
     }
 
     fn commit_of(

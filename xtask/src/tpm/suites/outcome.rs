@@ -95,9 +95,14 @@ impl Outcomes {
             && self.tests.len() + self.skipped >= other.tests.len() + other.skipped
     }
 
+    /// How many passed.
+    pub fn passed(&self) -> usize {
+        self.tests.values().filter(|verdict| **verdict == Verdict::Passed).count()
+    }
+
     /// The counts.
     pub fn summary(&self) -> String {
-        let passed = self.tests.values().filter(|verdict| **verdict == Verdict::Passed).count();
+        let passed = self.passed();
         let failed = self.tests.len() - passed;
         format!("{passed} passed, {failed} failed, {} skipped", self.skipped)
     }

@@ -20,7 +20,8 @@ const TIMEOUT: &str = "300";
 /// Tests at once: most of their time they wait for what they have started.
 const AT_ONCE: usize = 4;
 /// What the scripts call, and the packages that have it.
-const PROGRAMS: [(&str, &str); 6] = [
+const PROGRAMS: [(&str, &str); 7] = [
+    ("swtpm", "swtpm"),
     ("tpm2", "tpm2-tools"),
     ("tpm2-abrmd", "tpm2-abrmd libtss2-tcti-tabrmd0"),
     ("dbus-run-session", "dbus"),
@@ -35,7 +36,7 @@ type Ended = (String, Option<i32>, String);
 /// Gets the scripts: those of a source tree that is given, or else of Debian's source package.
 pub fn prepare(folder: &Path, given: Option<&Path>) -> Result<Run> {
     let source = match given {
-        Some(given) => given.to_owned(),
+        Some(given) => fs::canonicalize(given).with_context(|| given.display().to_string())?,
         None => {
             let fill = || debian::source("tpm2-tools", folder).map(drop);
             fetch::once(folder, fill).context("give the source of tpm2-tools by --tpm2-tools")?;
