@@ -104,7 +104,10 @@ impl<P: Platform> Machine<P> {
         self.start_ticks.store(own, Ordering::Relaxed);
     }
 
-    /// How the VM ends for what the VPs have gathered for; nothing when the guest starts again.
+    /// How the VM ends for what the VPs have gathered for; nothing when the guest starts again. In the
+    /// loop of exits it would cost registers.
+    #[cold]
+    #[inline(never)]
     fn ends_by(&self, why: Gathering) -> Option<Status> {
         match why {
             Gathering::PowerOff => return Some(Status::PowerOff),

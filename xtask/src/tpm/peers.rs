@@ -15,6 +15,7 @@ use crate::{build, place};
 
 const POWER_ON: u32 = 1;
 const SEND_COMMAND: u32 = 8;
+const CANCEL_OFF: u32 = 10;
 /// No response is longer.
 const MAX_RESPONSE: usize = 4096;
 /// How long, in steps of 20 ms, a server may take to listen.
@@ -114,6 +115,8 @@ impl Drop for Server {
 /// `paravane vtpm`, by the simulator protocol.
 pub struct Simulator {
     stream: TcpStream,
+    /// The platform's signals.
+    signals: TcpStream,
     _server: Server,
     _state: Option<TempDir>,
 }
@@ -142,10 +145,21 @@ impl Simulator {
         let address = line.split([' ', ';']).find_map(|word| word.parse::<SocketAddr>().ok());
         let address = address.with_context(|| format!("paravane vtpm says {line:?}"))?;
         let platform = SocketAddr::new(address.ip(), address.port() + 1);
-        let mut signal = TcpStream::connect(platform)?;
-        signal.write_all(&POWER_ON.to_be_bytes())?;
-        signal.read_exact(&mut [0; 4])?;
-        Ok(Self { stream: connect(address)?, _server: server, _state: state })
+        let signals = connect(platform)?;
+        let mut simulator =
+            Self { stream: connect(address)?, signals, _server: server, _state: state };
+        simulator.signal(POWER_ON)?;
+        Ok(simulator)
+    }
+
+    /// A message that makes the TPM do nothing: what it takes is the socket's.
+    pub fn idle(&mut self) -> Result<()> {
+        self.signal(CANCEL_OFF)
+    }
+
+    fn signal(&mut self, code: u32) -> Result<()> {
+        self.signals.write_all(&code.to_be_bytes())?;
+        Ok(self.signals.read_exact(&mut [0; 4])?)
     }
 
     /// The port of commands.

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::commands::{
     Builder, cipher_key, create_primary, define, hmac_key, sign, signing_key, start_session,
 };
-use super::peers::{Peer, Peers, code};
+use super::peers::{Peer, Peers, Simulator, code};
 
 const OWNER: u32 = 0x4000_0001;
 const INDEX: u32 = 0x0150_0010;
@@ -94,6 +94,9 @@ pub fn run(peers: &mut Peers, runs: usize) -> Result<Value> {
     both(peers, &define(INDEX, 0x0002_0002, 32))?;
     both(peers, &nv_write(0))?;
     println!("{:28} {:>10} {:>10} {:>6}", "median of a command", "ours", "swtpm", "ratio");
+    let socket = median(idle(&mut peers.ours, runs)?).as_secs_f64() * 1e6;
+    println!("{:28} {socket:>7.1} µs", "none: the socket alone");
+    figures.insert("socket".to_owned(), json!({ "ours": socket }));
     for case in &CASES {
         if let Some(key) = case.key {
             both(peers, &create_primary(OWNER, &key()))?;
@@ -115,6 +118,15 @@ pub fn run(peers: &mut Peers, runs: usize) -> Result<Value> {
         figures.insert(case.name.to_owned(), both);
     }
     Ok(Value::Object(figures))
+}
+
+/// Messages that ask nothing of the TPM.
+fn idle(peer: &mut Simulator, runs: usize) -> Result<Vec<Duration>> {
+    let time = |_| {
+        let start = Instant::now();
+        peer.idle().map(|()| start.elapsed())
+    };
+    (0..runs).map(time).collect()
 }
 
 fn take_turn(
