@@ -75,7 +75,7 @@ type Outcome = Result<(), Stop>;
 /// A test by name.
 struct Test {
     name: String,
-    /// It measures, so nothing else may run beside it.
+    /// It measures, or starves others, so nothing else may run beside it.
     alone: bool,
     body: Box<dyn Fn(&Environment) -> Outcome + Send + Sync>,
 }
