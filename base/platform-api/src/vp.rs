@@ -134,7 +134,7 @@ pub trait Platform: Sync + 'static {
 
     /// The outside.
     fn host(&self) -> &Self::Host;
-    /// CPUs of the VM, each of which carries one VP.
+    /// CPUs of the VM that carry a VP each.
     fn cpus(&self) -> u32;
     /// The guest's memory, by copying.
     fn memory(&self) -> &Self::Memory;

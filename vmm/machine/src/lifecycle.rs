@@ -3,7 +3,7 @@
 //! The first who asks decides what for. Every VP then parks; VP 0 waits for all of them, does the
 //! work alone, and opens the next round.
 
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 /// Why the VPs gather.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +37,8 @@ pub struct Lifecycle {
     wanted: AtomicU32,
     parked: AtomicU32,
     round: AtomicU32,
+    /// VP 0 has come, too.
+    leader_is_here: AtomicBool,
     /// VPs that sleep and that no interrupt would wake.
     deaf: AtomicU32,
 }
@@ -53,17 +55,19 @@ impl Lifecycle {
         Gathering::of_number(self.wanted.load(Ordering::Acquire))
     }
 
-    /// Parks a VP other than VP 0 until the next round; `wait` is called over and over.
-    pub fn park(&self, wait: impl Fn()) {
+    /// Parks a VP other than VP 0 until the next round; `wait` is called over and over, with whether
+    /// VP 0 has come.
+    pub fn park(&self, mut wait: impl FnMut(bool)) {
         let round = self.round.load(Ordering::Acquire);
         self.parked.fetch_add(1, Ordering::AcqRel);
         while self.round.load(Ordering::Acquire) == round {
-            wait();
+            wait(self.leader_is_here.load(Ordering::Relaxed));
         }
     }
 
     /// Waits, as VP 0, until `others` VPs are parked.
-    pub fn wait_for(&self, others: u32, wait: impl Fn()) {
+    pub fn wait_for(&self, others: u32, mut wait: impl FnMut()) {
+        self.leader_is_here.store(true, Ordering::Relaxed);
         while self.parked.load(Ordering::Acquire) < others {
             wait();
         }
@@ -83,6 +87,12 @@ impl Lifecycle {
     pub fn open(&self) {
         self.wanted.store(0, Ordering::Release);
         self.parked.store(0, Ordering::Release);
+        self.leader_is_here.store(false, Ordering::Relaxed);
+        self.advance_round();
+    }
+
+    /// Lets those who are parked go on.
+    pub(crate) fn advance_round(&self) {
         self.round.fetch_add(1, Ordering::AcqRel);
     }
 }

@@ -17,6 +17,7 @@ use crate::files::GuestFiles;
 use crate::lifecycle::Gathering;
 use crate::machine::Machine;
 use crate::mailbox::{Away, Order};
+use crate::restart::CallAgain;
 use crate::vp::{Activity, VirtualProcessor};
 use fake::{Fake, FakeVp};
 
@@ -364,6 +365,30 @@ fn control_registers_that_no_cpu_runs_with_are_the_guests_end_not_ours() {
     let mut vp = one();
     exit(&mut vp, Exit::InvalidState);
     vp.turn();
+}
+
+#[test]
+fn a_vp_that_does_not_come_when_all_are_stopped_is_kicked_again() {
+    let vps = machine(2);
+    let machine = vps[0].machine;
+    let host = machine.platform.host();
+    let mut rounds = 0;
+    let mut again = CallAgain::new(machine);
+    machine.ask_to_gather(Gathering::Reset);
+    machine.lifecycle.wait_for(1, || {
+        again.call(machine, 1..2);
+        host.tsc.fetch_add(5_000_000, Ordering::SeqCst);
+        rounds += 1;
+        if rounds == 5 {
+            // It parks, and leaves again at once, as the next round is open.
+            let mut opened = false;
+            machine.lifecycle.park(|_| {
+                assert!(!std::mem::replace(&mut opened, true));
+                machine.lifecycle.advance_round();
+            });
+        }
+    });
+    assert_eq!(*host.kicks.lock().unwrap(), [1, 1], "twice in 20 ms");
 }
 
 #[test]
