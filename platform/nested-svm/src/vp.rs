@@ -93,7 +93,7 @@ impl SvmVp {
             shut_down: false,
             counts: [0; EXIT_KINDS],
         };
-        vp.reset(&VpState::init(), true);
+        vp.reset(&VpState::init(0), true);
         vp
     }
 
@@ -497,6 +497,10 @@ impl GuestVp for SvmVp {
 
     fn can_take_nmi(&self) -> bool {
         self.nmi == NmiMask::Open && !self.interrupt_shadow() && !self.has_event()
+    }
+
+    fn nmi_is_masked(&self) -> bool {
+        self.nmi != NmiMask::Open
     }
 
     #[inline]

@@ -33,7 +33,8 @@ pub fn tests(environment: &Environment) -> Vec<Test> {
 /// has nothing to complain of but the load.
 fn soak(environment: &Environment, initrd: &std::path::Path, cpus: u32, seconds: u64) -> Outcome {
     let script = format!(
-        "cyclictest --quiet --smp --interval=1000 --priority=80 --duration={seconds} > /tmp/cycles &
+        "mkdir -p /dev/shm && mount -t tmpfs shm /dev/shm
+        cyclictest --quiet --smp --interval=1000 --priority=80 --duration={seconds} > /tmp/cycles &
         stress-ng {STRESSORS} --timeout {seconds} 2>&1 | tail -n 3
         wait
         grep -c '^T:' /tmp/cycles

@@ -18,6 +18,7 @@ mod deliver;
 mod dispatch;
 mod files;
 mod guest;
+mod kick_allowance;
 mod kicks;
 mod lifecycle;
 mod lines;
@@ -27,6 +28,7 @@ mod memory;
 mod msr;
 mod report;
 mod restart;
+mod sync;
 #[cfg(test)]
 mod tests;
 mod tpm;

@@ -67,7 +67,7 @@ impl<P: Platform> VirtualProcessor<P> {
         let mut again = CallAgain::new(machine);
         if self.index != 0 {
             // Made ready before the park: once the round is open, VP 0 may send INIT and SIPI.
-            self.power_on(&VpState::init(), Activity::WaitingForStartup);
+            self.power_on(&VpState::init(machine.cpu_signature()), Activity::WaitingForStartup);
             machine.lifecycle.park(|leader_is_here| {
                 if !leader_is_here {
                     again.call(machine, 0..1);
