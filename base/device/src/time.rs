@@ -32,3 +32,63 @@ impl Instant {
         self.0.saturating_sub(earlier.0)
     }
 }
+
+/// The time-stamp counter as the guest reads it on one VP. It is the guest's to set, so it wraps and
+/// jumps; the host's counter is a plain number, and the two mix by a [`TscOffset`] alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct GuestTsc(pub u64);
+
+impl GuestTsc {
+    /// Ticks from this time to `later`, as the timer compares them: zero if that has come.
+    pub const fn until(self, later: Self) -> u64 {
+        later.0.saturating_sub(self.0)
+    }
+}
+
+/// The guest's time-stamp counter minus the host's, modulo 2 to the 64 (AMD64 APM vol. 2, section
+/// 15.30.5).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TscOffset(pub u64);
+
+impl TscOffset {
+    /// The offset with which the guest reads `guest` while the host's counter is `host`.
+    pub const fn between(guest: GuestTsc, host: u64) -> Self {
+        Self(guest.0.wrapping_sub(host))
+    }
+
+    /// What the guest reads while the host's counter is `host`.
+    #[inline]
+    pub const fn guest(self, host: u64) -> GuestTsc {
+        GuestTsc(host.wrapping_add(self.0))
+    }
+
+    /// When the guest reads `deadline`, by the host's counter, which is `now`. A deadline that the
+    /// guest's counter would only reach by wrapping never comes.
+    #[inline]
+    pub const fn host_at(self, deadline: GuestTsc, now: u64) -> u64 {
+        now.saturating_add(self.guest(now).until(deadline))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guests_deadline_never_wraps_into_the_past() {
+        let cases = [
+            // Offset, the host's counter, the guest's deadline, when that is for the host.
+            (0, 100, 150, 150),
+            (0, 100, 50, 100),
+            (0u64.wrapping_sub(100), 1_000, 950, 1_050),
+            (0u64.wrapping_sub(100), 1_000, u64::MAX, u64::MAX),
+            (1 << 63, 1_000, u64::MAX, (1 << 63) - 1),
+            (u64::MAX, 0, 5, 0),
+        ];
+        for (offset, now, deadline, expected) in cases {
+            let at = TscOffset(offset).host_at(GuestTsc(deadline), now);
+            assert_eq!(at, expected, "{offset:#x} {now} {deadline:#x}");
+        }
+        assert_eq!(TscOffset::between(GuestTsc(3), 10).guest(10), GuestTsc(3));
+    }
+}

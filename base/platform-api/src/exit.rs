@@ -40,6 +40,8 @@ pub enum Exit {
     Int1,
     /// An instruction that the guest's CPU does not have.
     Undefined,
+    /// An instruction that the guest's CPU has and refuses: #GP(0).
+    Refused,
     /// The guest's NMI handler ended, so that NMIs are open again.
     NmiUnmasked,
     /// The host sent this CPU an NMI: its way to ask the guest for a dump.

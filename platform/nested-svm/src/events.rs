@@ -29,7 +29,7 @@ fn class(event: &Event) -> Class {
         Event::Exception { vector: 0 | 10..=13, .. } => Class::Contributory,
         Event::Exception { vector: 14, .. } => Class::PageFault,
         Event::Exception { vector: 8, .. } => Class::DoubleFault,
-        _ => Class::Benign,
+        Event::Interrupt(_) | Event::Nmi | Event::Exception { .. } => Class::Benign,
     }
 }
 

@@ -34,6 +34,7 @@ const fn names() -> [&'static str; EXIT_KINDS] {
         (exit::SMI, "host-smi"),
         (exit::INIT, "host-init"),
         (exit::VIRTUAL_INTERRUPT, "interrupt-window"),
+        (exit::RDPMC, "rdpmc"),
         (exit::CPUID, "cpuid"),
         (exit::IRET, "iret"),
         (exit::INVD, "invd"),

@@ -7,6 +7,7 @@ pub(crate) const INTERCEPT_1: &[(u32, &str)] = &[
     (1, "NMI: the host's way to ask for a dump"),
     (2, "SMI: the host's"),
     (3, "INIT: would reset the CPU below the guest"),
+    (15, "RDPMC: the counters are the host's"),
     (18, "CPUID: the guest sees our table"),
     (22, "INVD: would drop others' dirty cache lines"),
     (24, "HLT: the VP idles in our loop"),

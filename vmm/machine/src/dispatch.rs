@@ -4,6 +4,7 @@ use emulator::{
     Exception, LengthError, Move, Opcode, Outcome, PhysicalMemory, code_address, emulate,
     emulate_port_string, instruction_length, quick_move,
 };
+use local_apic::Mode;
 use platform_api::{
     Event, Exit, GuestVp, Host, MemoryFault, Platform, PortAccess, SegmentRegister, gpr,
 };
@@ -30,6 +31,8 @@ const XSAVE_LEAF: u32 = 0xd;
 const MACHINE_CHECK: u8 = 18;
 /// CR4.MCE: without it, a machine check is a shutdown.
 const CR4_MCE: u64 = 1 << 6;
+/// CPUID function 1, EDX: the local APIC.
+const CPUID_APIC: u32 = 1 << 9;
 /// CR4.OSXSAVE.
 const OSXSAVE: u64 = 1 << 18;
 
@@ -47,7 +50,20 @@ impl<P: Platform> VirtualProcessor<P> {
             Exit::Port(access) => self.port(&access),
             Exit::Memory(fault) if fault.in_delivery => self.fail_delivery(),
             Exit::Memory(fault) => self.memory(&fault),
-            other => self.handle_rare(other),
+            rare @ (Exit::Hypercall
+            | Exit::Xsetbv
+            | Exit::CacheFlush
+            | Exit::InterruptWindow
+            | Exit::Exception { .. }
+            | Exit::TaskPriority
+            | Exit::Int1
+            | Exit::Undefined
+            | Exit::Refused
+            | Exit::NmiUnmasked
+            | Exit::HostNmi
+            | Exit::Shutdown
+            | Exit::InvalidState
+            | Exit::Failed(_)) => self.handle_rare(rare),
         }
     }
 
@@ -66,9 +82,14 @@ impl<P: Platform> VirtualProcessor<P> {
             Exit::Exception { vector, error_code } => {
                 self.cpu.inject(Event::Exception { vector, error_code });
             }
-            Exit::Int1 if self.advance(INT1) => self.cpu.inject(DEBUG),
+            Exit::Int1 => {
+                if self.advance(INT1) {
+                    self.cpu.inject(DEBUG);
+                }
+            }
             Exit::TaskPriority => self.write_task_priority(),
             Exit::Undefined => self.cpu.inject(INVALID_OPCODE),
+            Exit::Refused => self.cpu.inject(GENERAL_PROTECTION),
             Exit::HostNmi => self.host_nmi(),
             Exit::Shutdown => self.machine.ask_to_gather(Gathering::TripleFault),
             Exit::InvalidState => {
@@ -76,8 +97,16 @@ impl<P: Platform> VirtualProcessor<P> {
                 self.machine.ask_to_gather(Gathering::TripleFault);
             }
             Exit::Failed(code) => panic!("VP {}: unknown exit code {code:#x}", self.index),
-            // The next turn offers what waits. The rest was handled before.
-            _ => {}
+            // The next turn offers what waits.
+            Exit::InterruptWindow | Exit::NmiUnmasked => {}
+            // Handled before.
+            Exit::HostInterrupt
+            | Exit::Cpuid
+            | Exit::ReadMsr
+            | Exit::WriteMsr
+            | Exit::Halt
+            | Exit::Port(_)
+            | Exit::Memory(_) => {}
         }
     }
 
@@ -232,7 +261,12 @@ impl<P: Platform> VirtualProcessor<P> {
         let osxsave = self.cpu.cr4() & OSXSAVE != 0;
         // Asked of the CPU, as QEMU's software CPU does not intercept XSETBV.
         let xcr0 = if leaf == XSAVE_LEAF { self.cpu.xcr0() } else { 1 };
-        self.machine.cpuid.look_up(leaf, subleaf, self.index, osxsave, xcr0)
+        let mut values = self.machine.cpuid.look_up(leaf, subleaf, self.index, osxsave, xcr0);
+        // An APIC that is globally disabled is told as absent (AMD64 APM vol. 2, section 16.3.1).
+        if leaf == 1 && self.apic.mode() == Mode::Disabled {
+            values[3] &= !CPUID_APIC;
+        }
+        values
     }
 
     #[inline(never)]
@@ -250,7 +284,9 @@ impl<P: Platform> VirtualProcessor<P> {
         // QEMU's software CPU forgets an interrupt shadow at VMRUN: an interrupt would be taken
         // between STI and HLT, and the HLT then sleep on it. Executing the HLT here is the same to
         // the guest, and right on every CPU.
-        if self.cpu.interrupt_shadow() && self.length_of(Opcode::HLT).is_ok() {
+        // The CPU has not looked at the instruction yet: HLT is for level 0 alone.
+        let may_halt = self.cpu.cpl() == 0;
+        if may_halt && self.cpu.interrupt_shadow() && self.length_of(Opcode::HLT).is_ok() {
             self.handle(Exit::Halt);
         }
     }
@@ -295,7 +331,7 @@ impl<P: Platform> VirtualProcessor<P> {
 
     #[inline(never)]
     fn memory(&mut self, fault: &MemoryFault) {
-        if fault.is_walk || fault.is_fetch || !self.quick_memory(fault.gpa) {
+        if fault.is_walk || fault.is_fetch || !self.quick_memory(fault.gpa, fault.is_write) {
             self.emulate();
         }
     }
@@ -303,7 +339,7 @@ impl<P: Platform> VirtualProcessor<P> {
     /// The quick way through the commonest accesses to a device. False if this is none of them:
     /// then nothing has changed.
     #[inline]
-    fn quick_memory(&mut self, gpa: u64) -> bool {
+    fn quick_memory(&mut self, gpa: u64, is_write: bool) -> bool {
         const LMA: u64 = 1 << 10;
         const CS_LONG: u16 = 1 << 9;
         let code = self.cpu.segment(SegmentRegister::Cs).attributes;
@@ -323,6 +359,11 @@ impl<P: Platform> VirtualProcessor<P> {
         let Some((what, length)) = quick_move(&registers, u128::from_le_bytes(window), gpa) else {
             return false;
         };
+        // Another VP may have changed the instruction since it faulted: the CPU has checked the
+        // rights for what it did, and for nothing else.
+        if is_write != matches!(what, Move::Store(_)) {
+            return false;
+        }
         match what {
             Move::Load(register) => {
                 let mut value = [0; 4];

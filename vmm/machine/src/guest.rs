@@ -66,7 +66,11 @@ impl GuestError {
     pub(crate) const fn status(&self) -> Status {
         match self {
             Self::Tpm(error) => error.status(),
-            _ => Status::BadGuest,
+            Self::NoKernel
+            | Self::HostRead
+            | Self::CommandLine { .. }
+            | Self::Load(_)
+            | Self::Tables(_) => Status::BadGuest,
         }
     }
 }

@@ -149,6 +149,12 @@ impl<P: Platform> PhysicalMemory for Bus<'_, P> {
         self.machine.platform.memory().word(gpa).unwrap_or(u64::MAX)
     }
 
+    /// A table walk sets its bits in memory, and does nothing to a device.
+    fn exchange_entry(&mut self, gpa: u64, old: u64, new: u64, size: u8) -> Result<u64, BusError> {
+        let memory = self.machine.platform.memory();
+        Ok(memory.compare_exchange(Gpa(gpa), size, old, new).unwrap_or(old))
+    }
+
     fn write(&mut self, gpa: u64, bytes: &[u8]) -> Result<(), BusError> {
         if self.machine.platform.memory().write(Gpa(gpa), bytes).is_err() {
             self.write_device(gpa, bytes);

@@ -2,7 +2,7 @@
 
 use core::sync::atomic::Ordering;
 
-use device::Device;
+use device::{Device, GuestTsc, TscOffset};
 use emulator::Limits;
 use hyperv::VpRegisters;
 use local_apic::{Effect, LintPin, LocalApic, LocalDelivery, TimerDeadline};
@@ -238,7 +238,7 @@ impl<P: Platform> VirtualProcessor<P> {
             Some(LocalDelivery::Nmi) => self.accept_nmis(1),
             Some(LocalDelivery::Init) => self.init(),
             // The vector is in the IRR already; SMI has nobody to answer it.
-            _ => {}
+            Some(LocalDelivery::Smi) | None => {}
         }
     }
 
@@ -423,13 +423,13 @@ impl<P: Platform> VirtualProcessor<P> {
     /// The TSC of the guest's first deadline, if that is known: its own timer's, or a device's.
     pub(crate) fn first_deadline(&self) -> Option<u64> {
         let devices = if self.is_watcher() { self.machine.chipset.deadline() } else { u64::MAX };
+        let tsc = self.machine.host().tsc();
         let own = self.apic.timer_deadline().map(|deadline| match deadline {
             TimerDeadline::At(at) => self.machine.clock.tsc_at(at),
-            TimerDeadline::Tsc(tsc) => tsc.wrapping_sub(self.cpu.tsc_offset()),
+            TimerDeadline::Tsc(at) => TscOffset(self.cpu.tsc_offset()).host_at(GuestTsc(at), tsc),
         });
         let devices = (devices != u64::MAX)
             .then(|| self.machine.clock.tsc_at(device::Instant::from_nanos(devices)));
-        let tsc = self.machine.host().tsc();
         let furthest = tsc.saturating_add(FURTHEST_DEADLINE * self.machine.clock.frequency());
         own.into_iter().chain(devices).min().map(|first| first.min(furthest))
     }

@@ -170,6 +170,7 @@ pub(crate) struct FakeVp {
     pub(crate) rflags: u64,
     pub(crate) state: VpState,
     pub(crate) cr8: u8,
+    pub(crate) cpl: u8,
     pub(crate) tsc_offset: u64,
     pub(crate) length: Option<u8>,
     pub(crate) shadow: bool,
@@ -239,7 +240,7 @@ impl GuestVp for FakeVp {
         self.state.control.efer = efer;
     }
     fn cpl(&self) -> u8 {
-        0
+        self.cpl
     }
     fn debug_registers(&self) -> (u64, u64) {
         (0xffff_0ff0, 0x400)

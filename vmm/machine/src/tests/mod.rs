@@ -414,6 +414,80 @@ fn halt_between_sti_and_an_interrupt_is_not_slept_on() {
 }
 
 #[test]
+fn a_program_can_not_have_its_vp_halted_behind_an_interrupt_shadow() {
+    let mut vp = one();
+    vp.machine.platform.memory().write(Gpa(0x1000), &[0xf4]).unwrap();
+    (vp.cpu.rflags, vp.cpu.length, vp.cpu.shadow, vp.cpu.cpl) = (0x202, None, true, 3);
+    vp.cpu.exits.push_back(Exit::HostInterrupt);
+    vp.turn();
+    assert_eq!((vp.activity, vp.cpu.rip), (Activity::Running, 0x1000), "HLT is for level 0");
+}
+
+#[test]
+fn an_instruction_that_another_vp_has_changed_does_not_what_the_cpu_has_not_checked() {
+    const IO_APIC: u64 = 0xfec0_0000;
+    let mut vp = one();
+    let memory = vp.machine.platform.memory();
+    // MOV [RAX], ECX, where the fault was of a read; the tables map the first 2 MiB only.
+    memory.write(Gpa(0x1000), &[0x89, 0x08]).unwrap();
+    for (table, next) in [(0x2000, 0x3003), (0x3000, 0x83)] {
+        memory.write_u64(Gpa(table), next).unwrap();
+    }
+    vp.cpu.state.control =
+        platform_api::Control { cr0: 1 << 31, cr3: 0x2000, cr4: 0, efer: 1 << 10 };
+    vp.cpu.state.segments[SegmentRegister::Cs as usize].attributes = 0xa9b;
+    (vp.cpu.gpr[0], vp.cpu.gpr[1]) = (IO_APIC, 0x20);
+    // The page of the code is known from here on.
+    let _ = vp.task_priority_operand();
+    exit(&mut vp, Exit::Memory(memory_fault(IO_APIC, false)));
+    assert_eq!(vp.machine.chipset.lines.read_ioapic(0), 0, "the IOAPIC was not written");
+    let page_fault = |event: &Event| matches!(event, Event::Exception { vector: 14, .. });
+    assert!(vp.cpu.injected.iter().any(page_fault), "{:?}", vp.cpu.injected);
+}
+
+#[test]
+fn page_tables_in_a_devices_registers_change_nothing_there() {
+    const IO_APIC: u64 = 0xfec0_0000;
+    for paging in [0, 1 << 5] {
+        let mut vp = one();
+        let memory = vp.machine.platform.memory();
+        memory.write(Gpa(0x1000), &[0x8a, 0x07]).unwrap();
+        vp.machine.chipset.lines.write_ioapic(0, 1, |_, _| {});
+        vp.cpu.state.control =
+            platform_api::Control { cr0: 1 << 31 | 1, cr3: IO_APIC, cr4: paging, efer: 0 };
+        exit(&mut vp, Exit::Memory(memory_fault(IO_APIC, false)));
+        assert_eq!(vp.machine.chipset.lines.read_ioapic(0), 1, "CR4 {paging:#x}");
+    }
+}
+
+#[test]
+fn a_deadline_at_the_end_of_time_never_comes() {
+    let mut vp = one();
+    x2apic_on(&mut vp);
+    let host = vp.machine.platform.host();
+    host.tsc.store(50_000_000, Ordering::SeqCst);
+    write_msr(&mut vp, 0x832, 1 << 18 | 0x41);
+    for (offset, deadline) in [(0, u64::MAX), (1 << 40, u64::MAX), (0, u64::MAX - 10_000_000)] {
+        write_msr(&mut vp, 0x10, offset);
+        write_msr(&mut vp, 0x6e0, deadline);
+        for _ in 0..3 {
+            vp.turn();
+        }
+        let timer = host.timer.lock().unwrap().unwrap_or(u64::MAX);
+        let now = host.tsc.load(Ordering::SeqCst);
+        assert!(timer > now + 1_000_000_000, "{deadline:#x}: the host's timer is set for {timer}");
+        assert_eq!(vp.cpu.offered, None);
+    }
+    // What is past comes at once.
+    host.tsc.fetch_add(10, Ordering::SeqCst);
+    write_msr(&mut vp, 0x6e0, 1);
+    vp.turn();
+    exit(&mut vp, Exit::HostInterrupt);
+    vp.turn();
+    assert_eq!(vp.cpu.offered, Some(0x41));
+}
+
+#[test]
 fn memory_that_is_nobodys_reads_ones_and_forgets_writes() {
     let mut vp = one();
     let own = vp.machine.platform.own_range().start();

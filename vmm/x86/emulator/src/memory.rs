@@ -15,7 +15,7 @@ pub struct BusError {
 /// Lengths are 1, 2, 4, 8 or 16 bytes, except for `fetch`. No call crosses a 4 KiB page. An access
 /// of the guest comes as one call unless it crosses a page; then the pieces are naturally aligned.
 pub trait PhysicalMemory {
-    /// Reads data or a page-table entry.
+    /// Reads data.
     ///
     /// # Errors
     /// [`BusError`] if nothing may be read there.
@@ -29,6 +29,15 @@ pub trait PhysicalMemory {
             Ok(()) => u64::from_le_bytes(bytes),
             Err(_) => u64::MAX,
         }
+    }
+
+    /// Replaces a page-table entry of `size` bytes (4 or 8), as [`Self::compare_exchange`] does. Where
+    /// no memory is, a CPU's table walk writes nothing, and `old` is the answer.
+    ///
+    /// # Errors
+    /// [`BusError`] if nothing may be written there.
+    fn exchange_entry(&mut self, gpa: u64, old: u64, new: u64, size: u8) -> Result<u64, BusError> {
+        Ok(self.compare_exchange(gpa, old.into(), new.into(), size)? as u64)
     }
 
     /// Writes data.

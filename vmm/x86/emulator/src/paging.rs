@@ -271,11 +271,7 @@ impl Paging {
         access: Access,
         walk: &mut Walk,
     ) -> Result<u64, WalkError> {
-        let mut bytes = [0; 4];
-        let value = match memory.read(gpa, &mut bytes) {
-            Ok(()) => u64::from(u32::from_le_bytes(bytes)),
-            Err(_) => 0xFFFF_FFFF,
-        };
+        let value = memory.read_entry(gpa & !7) >> (8 * (gpa & 4)) & 0xFFFF_FFFF;
         if value & entry::PRESENT == 0 {
             return Err(self.fault(linear, access, 0));
         }
@@ -399,10 +395,10 @@ impl Paging {
         for (index, visited) in walk.visited.iter().take(walk.depth).enumerate() {
             let leaf = index + 1 == walk.depth;
             let dirty = if leaf && access == Access::Write { entry::DIRTY } else { 0 };
-            let old = u128::from(visited.value);
-            let new = old | u128::from(entry::ACCESSED | dirty);
+            let old = visited.value;
+            let new = old | entry::ACCESSED | dirty;
             if new != old
-                && memory.compare_exchange(visited.gpa, old, new, size).is_ok_and(|now| now != old)
+                && memory.exchange_entry(visited.gpa, old, new, size).is_ok_and(|now| now != old)
             {
                 return false;
             }

@@ -31,6 +31,8 @@ fn policy(report: &mut Report) {
         Ok(())
     });
     report.case("unknown-msrs", unknown_msrs);
+    report.case("no-performance-counters", performance_counters);
+    report.case("cpuid-tells-whether-the-apic-is-on", apic_bit);
     report.case("unknown-ports", unknown_ports);
     if hyperv {
         report.case("hyperv-cpuid", hyperv_cpuid);
@@ -134,6 +136,31 @@ fn cpuid_topology() -> Result<(), Failure> {
     Ok(())
 }
 
+/// The legacy counters read zero and forget writes, as under KVM without a PMU; RDPMC is refused.
+fn performance_counters() -> Result<(), Failure> {
+    for number in 0xc001_0000..=0xc001_0007 {
+        ensure_eq!(write_msr(number, 0x43_0076), Ok(()), "WRMSR {number:#x}");
+        ensure_eq!(read_msr(number), Ok(0), "RDMSR {number:#x}");
+    }
+    for counter in [0, 1, 0x4000_0000] {
+        let mut registers = Registers { rcx: counter, ..Registers::default() };
+        let fault = attempt_bytes(&[0x0f, 0x33], &mut registers).map_err(|fault| fault.vector);
+        ensure_eq!(fault, Err(PROTECTION), "RDPMC of {counter:#x}");
+    }
+    Ok(())
+}
+
+fn apic_bit() -> Result<(), Failure> {
+    const APIC_BASE: u32 = 0x1b;
+    let base = read_msr(APIC_BASE).unwrap_or_default();
+    ensure_eq!(cpu::cpuid(1, 0)[3] >> 9 & 1, 1, "the bit of an APIC that is on");
+    ensure_eq!(write_msr(APIC_BASE, base & !(0b11 << 10)), Ok(()), "off");
+    let off = cpu::cpuid(1, 0)[3] >> 9 & 1;
+    ensure_eq!(write_msr(APIC_BASE, base), Ok(()), "on again");
+    ensure_eq!(off, 0, "the bit of an APIC that is off");
+    Ok(())
+}
+
 /// Machine checks, performance counters, speculation, microcode, debugging, SVM, VMX, KVM, far ones.
 fn unknown_msrs() -> Result<(), Failure> {
     for number in [
@@ -163,7 +190,7 @@ fn unknown_msrs() -> Result<(), Failure> {
         0xbfff_ffff,
         0xc000_0084 + 0x20,
         0xc000_2000,
-        0xc001_0000,
+        0xc001_0008,
         0xc001_0058,
         0xc001_0061,
         0xc001_0111,

@@ -74,7 +74,8 @@ fn locality_0_alone() -> Result<(), Failure> {
     }
     tpm::claim();
     for pcr in 17..=22 {
-        for command in [&mut tpm::PCR_RESET.clone()[..], &mut tpm::PCR_EXTEND.clone()[..]] {
+        let (mut reset, mut extend) = (tpm::PCR_RESET, tpm::PCR_EXTEND);
+        for command in [&mut reset[..], &mut extend[..]] {
             command[13] = pcr;
             ensure_eq!(tpm::run(command).code(), RC_LOCALITY, "the code for PCR {pcr}");
         }
