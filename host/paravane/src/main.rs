@@ -8,6 +8,7 @@ mod exit;
 mod files;
 mod guardian;
 mod manufacture;
+mod plain;
 mod qemu;
 mod report;
 mod run;
