@@ -71,6 +71,14 @@ pub fn open(path: &Path, write: bool) -> Result<File> {
     Ok(file)
 }
 
+/// Whether a file can be read, a link to one too. A FIFO or a device is refused, not waited for.
+pub fn check_readable(path: &Path) -> Result<()> {
+    if !fs::metadata(path).with_context(|| named(path))?.is_file() {
+        bail!("{} is no file", path.display());
+    }
+    File::open(path).map(drop).with_context(|| named(path))
+}
+
 /// Opens a plain file for writing, as the only one that does. `taken` says what is wrong when
 /// another process has it.
 pub fn open_locked(path: &Path, taken: &str) -> Result<File> {

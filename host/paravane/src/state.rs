@@ -65,7 +65,7 @@ impl State {
 }
 
 /// `FILE.key`.
-fn beside(file: &Path) -> PathBuf {
+pub fn beside(file: &Path) -> PathBuf {
     let mut name = file.as_os_str().to_owned();
     name.push(".key");
     PathBuf::from(name)

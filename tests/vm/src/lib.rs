@@ -8,6 +8,7 @@ mod budgets;
 mod command;
 mod console;
 mod guests;
+mod host;
 mod kernels;
 mod life;
 mod machine;
@@ -126,6 +127,7 @@ pub fn run(environment: &Environment, filter: Option<&str>, workers: usize) -> T
         command::tests(),
         bad_input::tests(),
         console::tests(),
+        host::tests(),
         state::tests(),
         life::tests(),
         machine::tests(),

@@ -19,6 +19,7 @@ use tpm::Change;
 
 use crate::manufacture::{fill_random, seal};
 use crate::plain::{self, named};
+use crate::say::say;
 use crate::state::check_size;
 
 /// The key of every such file. The file's protection is its mode, so this is no secret.
@@ -123,7 +124,7 @@ impl LockedFile {
     /// Tells the reason, which the store has no word for.
     fn tell(&self, done: io::Result<()>) -> Result<(), DiskError> {
         done.map_err(|error| {
-            eprintln!("paravane: vtpm: {}: {error}", self.path.display());
+            say!("vtpm: {}: {error}", self.path.display());
             DiskError::Failed
         })
     }

@@ -11,6 +11,7 @@ use tpm::{Change, CommitError, Environment, Tpm};
 use super::state_file::StateFile;
 use crate::manufacture::fill_random;
 use crate::plain::exists;
+use crate::say::say;
 
 /// The TPM and its machine, for every connection.
 pub struct Shared {
@@ -145,7 +146,7 @@ impl Environment for Host {
             return Err(CommitError::Unavailable);
         }
         self.file.commit(changes).map_err(|error| {
-            eprintln!("paravane: vtpm: the state cannot be written: {error:#}");
+            say!("vtpm: the state cannot be written: {error:#}");
             CommitError::Unavailable
         })
     }

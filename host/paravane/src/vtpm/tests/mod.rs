@@ -178,10 +178,3 @@ fn a_port_in_use_is_said_by_its_kind() {
     };
     assert!(error.to_string().contains("65535"), "{error}");
 }
-
-#[test]
-fn an_address_may_be_a_port() {
-    assert_eq!(address("2321").unwrap(), SocketAddr::from(([127, 0, 0, 1], 2321)));
-    assert_eq!(address("0.0.0.0:5").unwrap(), SocketAddr::from(([0, 0, 0, 0], 5)));
-    assert!(address("localhost").is_err());
-}
