@@ -9,6 +9,7 @@ mod command;
 mod console;
 mod guests;
 mod host;
+mod initrd;
 mod kernels;
 mod life;
 mod machine;
@@ -128,6 +129,7 @@ pub fn run(environment: &Environment, filter: Option<&str>, workers: usize) -> T
         bad_input::tests(),
         console::tests(),
         host::tests(),
+        initrd::tests(),
         state::tests(),
         life::tests(),
         machine::tests(),
