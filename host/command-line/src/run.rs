@@ -28,6 +28,10 @@ pub struct RunOptions {
     /// CPUs of the VM, 1 to 64; each is one of the guest
     #[arg(short, long, value_name = "N", default_value = "1", value_parser = values::cpus)]
     pub cpus: u32,
+    /// The machine's UUID, as the guest's SMBIOS tables have it [default: one that stays with
+    /// --state, else a random one]
+    #[arg(long, value_name = "UUID", value_parser = values::uuid)]
+    pub uuid: Option<String>,
     /// Keep the paravisor's state (the TPM's keys, seeds and NV) in FILE, encrypted; a new one is
     /// made if it is not there; without it all is lost at the end
     #[arg(long, value_name = "FILE", conflicts_with = "direct")]

@@ -40,6 +40,20 @@ pub fn log_level(text: &str) -> Result<LogLevel, String> {
     LogLevel::of_name(text).ok_or_else(|| "give error, warn, info or debug".to_owned())
 }
 
+/// A UUID in its usual form (RFC 9562, section 4), but for the two that name no machine (SMBIOS
+/// 3.7, 7.2.1).
+pub fn uuid(text: &str) -> Result<String, String> {
+    let groups: Vec<usize> = text.split('-').map(str::len).collect();
+    let digits: String = text.chars().filter(|digit| *digit != '-').collect();
+    if groups != [8, 4, 4, 4, 12] || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return Err("give 32 hexadecimal digits as 8-4-4-4-12".to_owned());
+    }
+    if ["0", "f"].iter().any(|digit| digits.eq_ignore_ascii_case(&digit.repeat(32))) {
+        return Err("this one says that a machine has none".to_owned());
+    }
+    Ok(text.to_ascii_lowercase())
+}
+
 /// The address of `--socket`: `ADDRESS:PORT`, or a port of this machine alone.
 pub fn address(text: &str) -> Result<SocketAddr, String> {
     let port = text.parse().map(|port| SocketAddr::new(IpAddr::from([127, 0, 0, 1]), port));
@@ -90,6 +104,25 @@ mod tests {
         assert_eq!(seconds("1e-9"), Ok(Duration::from_nanos(1)));
         for text in ["0", "-1", "nan", "inf", "-inf", "x", "", "1e20", "1e-300", "1e999"] {
             assert!(seconds(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_uuid_has_its_form_and_is_some_machines() {
+        let good = "00112233-4455-6677-8899-AABBCCDDEEFF";
+        assert_eq!(uuid(good), Ok(good.to_ascii_lowercase()));
+        for text in [
+            "",
+            "x",
+            "00112233445566778899aabbccddeeff",
+            "00112233-4455-6677-8899-aabbccddeef",
+            "00112233-4455-6677-8899-aabbccddeefg",
+            "{00112233-4455-6677-8899-aabbccddeeff}",
+            "00000000-0000-0000-0000-000000000000",
+            "ffffffff-FFFF-ffff-ffff-ffffffffffff",
+            "é0112233-4455-6677-8899-aabbccddeef",
+        ] {
+            assert!(uuid(text).is_err(), "{text}");
         }
     }
 

@@ -56,6 +56,9 @@ pub fn command(
     };
     command.arg("-m").arg(format!("{}k", options.memory >> 10));
     command.arg("-smp").arg(options.cpus.to_string());
+    if let Some(uuid) = &options.uuid {
+        command.arg("-uuid").arg(uuid);
+    }
     channel(&mut command, ends, socket::MONITOR)?;
     command.args(["-mon", "chardev=monitor,mode=control"]);
     if options.direct {

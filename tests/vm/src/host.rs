@@ -20,30 +20,14 @@ const BAD_GUEST: i32 = 70;
 
 /// The tests of this part.
 pub fn tests() -> Vec<Test> {
+    let mut tests = names_and_signals();
+    tests.extend(files_and_ram());
+    tests
+}
+
+/// What is no file, summaries that can not be written, a VM that is too small.
+fn files_and_ram() -> Vec<Test> {
     vec![
-        test("host::names_need_not_be_utf8", odd_names),
-        test("host::a_command_need_not_be_utf8", |environment| {
-            let command = OsString::from_vec(b"printf '\xff\\n'".to_vec());
-            let vm = Vm::new(environment).args(["--timeout", "90", "--kernel"]);
-            let vm = vm.arg(&environment.kernel).args(["--initrd"]).arg(&environment.initrd);
-            let run = vm.args(["--append", "quiet x=", "--exec"]).arg(command).run()?;
-            ensure!(run.code == Some(0) && run.output == b"\xff\n", "{run:?}");
-            Ok(())
-        }),
-        test("host::a_folder_for_temporary_files_may_have_a_long_name", |environment| {
-            let folder = tempfile::tempdir()?;
-            let long = folder.path().join("x".repeat(119));
-            fs::create_dir(&long)?;
-            let run = Vm::exec(environment, "echo on").env("TMPDIR", &long).run()?;
-            ensure!(run.code == Some(0) && run.output == b"on\n", "{run:?}");
-            ensure!(fs::read_dir(&long)?.next().is_none(), "files remain");
-            Ok(())
-        }),
-        test("host::a_timeout_may_be_longer_than_time_itself", |environment| {
-            let run = Vm::exec_within(environment, "1e19", "echo on").run()?;
-            ensure!(run.code == Some(0) && run.output == b"on\n", "{run:?}");
-            Ok(())
-        }),
         test("host::too_little_ram_names_what_is_needed", little_ram),
         test("host::what_is_no_file_is_refused_and_not_waited_for", no_files),
         test("host::a_summary_that_can_not_be_written_is_told_before_the_vm", no_summary),
@@ -66,6 +50,35 @@ pub fn tests() -> Vec<Test> {
                 ensure!(run.code == Some(USAGE) && run.errors.lines().count() == 1, "{run:?}");
                 ensure!(fs::read(&target)? == before, "{name} is lost");
             }
+            Ok(())
+        }),
+    ]
+}
+
+/// Odd names and numbers, streams that nobody reads, signals.
+fn names_and_signals() -> Vec<Test> {
+    vec![
+        test("host::names_need_not_be_utf8", odd_names),
+        test("host::a_command_need_not_be_utf8", |environment| {
+            let command = OsString::from_vec(b"printf '\xff\\n'".to_vec());
+            let vm = Vm::new(environment).args(["--timeout", "90", "--kernel"]);
+            let vm = vm.arg(&environment.kernel).args(["--initrd"]).arg(&environment.initrd);
+            let run = vm.args(["--append", "quiet x=", "--exec"]).arg(command).run()?;
+            ensure!(run.code == Some(0) && run.output == b"\xff\n", "{run:?}");
+            Ok(())
+        }),
+        test("host::a_folder_for_temporary_files_may_have_a_long_name", |environment| {
+            let folder = tempfile::tempdir()?;
+            let long = folder.path().join("x".repeat(119));
+            fs::create_dir(&long)?;
+            let run = Vm::exec(environment, "echo on").env("TMPDIR", &long).run()?;
+            ensure!(run.code == Some(0) && run.output == b"on\n", "{run:?}");
+            ensure!(fs::read_dir(&long)?.next().is_none(), "files remain");
+            Ok(())
+        }),
+        test("host::a_timeout_may_be_longer_than_time_itself", |environment| {
+            let run = Vm::exec_within(environment, "1e19", "echo on").run()?;
+            ensure!(run.code == Some(0) && run.output == b"on\n", "{run:?}");
             Ok(())
         }),
         test("host::errors_that_nobody_reads_cost_nothing", |environment| {

@@ -9,6 +9,7 @@ mod command;
 mod console;
 mod guests;
 mod host;
+mod identity;
 mod initrd;
 mod kernels;
 mod life;
@@ -129,6 +130,7 @@ pub fn run(environment: &Environment, filter: Option<&str>, workers: usize) -> T
         bad_input::tests(),
         console::tests(),
         host::tests(),
+        identity::tests(),
         initrd::tests(),
         state::tests(),
         life::tests(),

@@ -18,6 +18,7 @@ mod deliver;
 mod dispatch;
 mod files;
 mod guest;
+mod identity;
 mod kicks;
 mod lifecycle;
 mod lines;
