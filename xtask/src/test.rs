@@ -51,6 +51,7 @@ pub fn environment(long: bool) -> Result<Environment> {
         other_kernels,
         memtest: debian::memtest(&own).map_err(text),
         kexec: userspace::initrd(&own, userspace::KEXEC).map_err(text),
+        load: userspace::initrd(&own, userspace::LOAD).map_err(text),
         tpm: userspace::initrd(&own, userspace::TPM).map_err(text),
         modules: SUITES
             .iter()

@@ -24,6 +24,9 @@ pub struct Flavour {
 /// Starts a kernel from a running one.
 pub const KEXEC: Flavour = Flavour { name: "kexec", packages: &["kexec-tools"] };
 
+/// Loads a machine, and measures how late its timers come.
+pub const LOAD: Flavour = Flavour { name: "load", packages: &["stress-ng", "rt-tests"] };
+
 /// Uses a TPM: its tools, disk encryption, OpenSSL's provider.
 pub const TPM: Flavour = Flavour {
     name: "tpm",

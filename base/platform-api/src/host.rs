@@ -82,7 +82,7 @@ pub trait Host: Sync + 'static {
     fn tsc_frequency(&self) -> u64;
     /// Has this CPU interrupted when the TSC reaches `deadline`, or not at all.
     fn set_timer(&self, deadline: Option<u64>);
-    /// Interrupts CPU `index`, so that its VP leaves the guest or its idling.
+    /// Interrupts the CPU of VP `index`, so that the VP leaves the guest or its idling.
     fn kick(&self, index: u32);
     /// Waits until this CPU is interrupted, and takes the interrupt. One that already waits ends it
     /// at once.

@@ -88,15 +88,16 @@ pub struct VpState {
 }
 
 impl VpState {
-    /// The state after INIT (AMD64 APM vol. 2, table 14-1), at the reset vector.
-    pub fn init() -> Self {
+    /// The state after INIT (AMD64 APM vol. 2, table 14-1), at the reset vector. The CPU's
+    /// `signature` is what CPUID function 1 tells in EAX.
+    pub fn init(signature: u32) -> Self {
         let data = Segment { selector: 0, attributes: 0x093, limit: 0xffff, base: 0 };
         let code = Segment { selector: 0xf000, attributes: 0x09b, base: 0xffff_0000, ..data };
         let table = Segment { attributes: 0, ..data };
         let ldtr = Segment { attributes: 0x082, ..data };
         let tr = Segment { attributes: 0x08b, ..data };
         let mut gpr = [0; 16];
-        gpr[usize::from(gpr::RDX)] = 0x0080_0f12;
+        gpr[usize::from(gpr::RDX)] = signature.into();
         Self {
             gpr,
             rip: 0xfff0,
@@ -107,8 +108,8 @@ impl VpState {
     }
 
     /// The state after SIPI with `vector`: real mode at page `vector`.
-    pub fn startup(vector: u8) -> Self {
-        let mut state = Self::init();
+    pub fn startup(signature: u32, vector: u8) -> Self {
+        let mut state = Self::init(signature);
         state.rip = 0;
         let code = &mut state.segments[SegmentRegister::Cs as usize];
         code.selector = u16::from(vector) << 8;

@@ -90,6 +90,8 @@ pub trait GuestVp {
     fn can_take_interrupt(&self) -> bool;
     /// Whether the guest could take an NMI right now.
     fn can_take_nmi(&self) -> bool;
+    /// Whether the guest serves an NMI, so that the next one waits for its IRET.
+    fn nmi_is_masked(&self) -> bool;
     /// Whether an event already waits for the next entry.
     fn has_event(&self) -> bool;
     /// Delivers `event` at the next entry, with the combination rules for an exception during
@@ -134,7 +136,7 @@ pub trait Platform: Sync + 'static {
 
     /// The outside.
     fn host(&self) -> &Self::Host;
-    /// CPUs of the VM, each of which carries one VP.
+    /// CPUs of the VM that carry a VP each.
     fn cpus(&self) -> u32;
     /// The guest's memory, by copying.
     fn memory(&self) -> &Self::Memory;

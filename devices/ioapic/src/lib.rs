@@ -207,6 +207,15 @@ impl IoApic {
         if rises && !entry.contains(Entry::MASKED) { entry.message() } else { None }
     }
 
+    /// Whether an unmasked pin sends NMI, SMI or INIT, which reach a CPU that has interrupts off.
+    pub fn reaches_cpus(&self) -> bool {
+        let mut open = self.entries.iter().filter(|entry| !entry.contains(Entry::MASKED));
+        open.any(|entry| {
+            let mode = entry.delivery_mode();
+            matches!(mode, Some(DeliveryMode::Nmi | DeliveryMode::Smi | DeliveryMode::Init))
+        })
+    }
+
     /// A level-triggered interrupt with this vector ended. Pins that are still asserted interrupt
     /// again (DS 3.2.4, remote IRR).
     pub fn end_of_interrupt(&mut self, vector: u8) -> Messages<'_> {

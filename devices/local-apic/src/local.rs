@@ -75,6 +75,13 @@ impl LocalApic {
         entry & (LVT_MASKED | DELIVERY_MODE) == DELIVERY_MODE || self.mode == Mode::Disabled
     }
 
+    /// Whether LINT0 brings NMI, SMI or INIT, which reach a CPU that has interrupts off.
+    pub fn lint0_is_for_the_cpu(&self) -> bool {
+        let entry = self.registers.lvt[LVT_LINT0];
+        let mode = (entry & DELIVERY_MODE) >> 8;
+        self.mode != Mode::Disabled && entry & LVT_MASKED == 0 && matches!(mode, 2 | 4 | 5)
+    }
+
     fn asserted(&self, pin: LintPin) -> bool {
         let active_low = self.registers.lvt[pin.entry()] & LVT_POLARITY != 0;
         self.pins[pin as usize] != active_low

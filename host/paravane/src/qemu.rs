@@ -55,7 +55,7 @@ pub fn command(
         Accel::Tcg => command.args(["-accel", "tcg", "-cpu", TCG_CPU]),
     };
     command.arg("-m").arg(format!("{}k", options.memory >> 10));
-    command.arg("-smp").arg(options.cpus.to_string());
+    command.arg("-smp").arg(cpus(options, accel).to_string());
     if let Some(uuid) = &options.uuid {
         command.arg("-uuid").arg(uuid);
     }
@@ -87,6 +87,13 @@ pub fn command(
     command.stderr(Stdio::piped());
     command.args(&options.qemu);
     Ok(command)
+}
+
+/// CPUs of the VM. Of several, the paravisor leaves the first one of QEMU's software CPU alone: it
+/// can not run a guest safely while others run theirs.
+pub fn cpus(options: &RunOptions, accel: Accel) -> u32 {
+    let spare = accel == Accel::Tcg && options.cpus > 1 && !options.direct;
+    options.cpus + u32::from(spare)
 }
 
 fn paravisor_boot(command: &mut Command, files: &Files) {

@@ -19,16 +19,16 @@ const LEAST: u64 = 24 * MIB + 640 * KIB + 94 * 4 * KIB;
 /// What it takes for each CPU.
 const PER_CPU: u64 = 64 * KIB;
 
-/// Refuses a VM in which the paravisor could not say a word.
+/// Refuses a VM with so many CPUs in which the paravisor could not say a word.
 ///
 /// # Errors
 /// How much RAM there is, and how much is needed.
-pub fn check(options: &RunOptions, image: &Path) -> Result<()> {
+pub fn check(options: &RunOptions, image: &Path, cpus: u32) -> Result<()> {
     let found = of_qemu(&options.qemu).unwrap_or(options.memory);
     if found >= SPEECHLESS {
         return Ok(());
     }
-    let wanted = LEAST + PER_CPU * u64::from(options.cpus) + span(image).unwrap_or_default();
+    let wanted = LEAST + PER_CPU * u64::from(cpus) + span(image).unwrap_or_default();
     let wanted = wanted.div_ceil(MIB);
     let found = match found % MIB {
         0 => format!("{} MiB", found / MIB),

@@ -98,7 +98,8 @@ fn try_run(options: &RunOptions) -> Result<Outcome, Stop> {
         Error::Ours(why) => Stop { failure: Failure::Ours, why },
     })?;
     if !options.direct {
-        ram::check(options, &files.image).map_err(stop(Failure::UnusableVm))?;
+        let cpus = qemu::cpus(options, accel::choose(options.accel).0);
+        ram::check(options, &files.image, cpus).map_err(stop(Failure::UnusableVm))?;
     }
     // Locked until the VM has ended.
     let state = options

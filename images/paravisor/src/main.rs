@@ -78,31 +78,30 @@ extern "C" fn image_main(delta: u64) -> ! {
     };
     log_ring::start(level(&config), Some(log_line));
     log::info!("own range {}, image loaded at {loaded}", platform.own_range());
-    let running = platform.start_other_cpus(cpu_main);
-    if running != platform.cpus() {
-        log::error!("the host started {running} of {} CPUs", platform.cpus());
+    if let Err(running) = platform.start_other_cpus(cpu_main) {
+        log::error!("the host started {running} CPUs, and has promised more");
         end(Status::UnusableVm as u8)
     }
     // SAFETY: the other CPUs have left the trampoline, and the image has moved.
     unsafe { platform.erase_leftovers() };
     platform.refine_clocks();
-    log::info!("{running} CPUs, TSC at {} Hz", platform.host().tsc_frequency());
+    log::info!("{} VPs, TSC at {} Hz", platform.cpus(), platform.host().tsc_frequency());
     let files = GuestFiles::find(platform.host());
     MACHINE.call_once(|| Machine::new(platform, config, files));
     // SAFETY: the only call.
     unsafe { platform.start_service(service_main) };
-    run_vp(platform, 0)
+    run_cpu(platform)
 }
 
 /// Called on each other CPU.
-extern "C" fn cpu_main(index: u32) -> ! {
+extern "C" fn cpu_main() -> ! {
     let platform = loop {
         if let Some(machine) = MACHINE.get() {
             break machine.platform();
         }
         core::hint::spin_loop();
     };
-    run_vp(platform, index)
+    run_cpu(platform)
 }
 
 /// What the service does.
@@ -115,13 +114,14 @@ extern "C" fn service_main() -> ! {
     }
 }
 
-/// Runs the VP of this CPU for ever.
-fn run_vp(platform: &'static NestedSvm, index: u32) -> ! {
+/// Runs the VP of this CPU for ever, if it carries one.
+fn run_cpu(platform: &'static NestedSvm) -> ! {
+    let Some(index) = platform.vp_index() else { platform.rest() };
     // SAFETY: called once on each CPU.
     let cpu = unsafe { platform.vp() };
     match (MACHINE.get(), cpu) {
         // The VP is large for a stack; it lives for ever anyway.
         (Some(machine), Some(cpu)) => Box::new(VirtualProcessor::new(machine, index, cpu)).run(),
-        _ => panic!("CPU {index} has no place of its own"),
+        _ => panic!("VP {index} has no CPU of its own"),
     }
 }

@@ -9,8 +9,8 @@ pub const LOCAL_APIC_PAGE: u64 = 0xfee0_0000;
 /// The page of the IOAPIC.
 pub const IO_APIC_PAGE: u64 = 0xfec0_0000;
 
-/// CPUs that a VM may have.
-pub const MAX_CPUS: usize = 64;
+/// VPs that a VM may have.
+pub const MAX_VPS: usize = 64;
 
 pub(crate) const TIMER_VECTOR: u8 = 0x40;
 pub(crate) const KICK_VECTOR: u8 = 0x41;
@@ -20,18 +20,22 @@ const SPURIOUS_VECTOR: u8 = 0xff;
 /// Register offsets (AMD64 APM vol. 2, table 16-2).
 mod register {
     pub(super) const ID: u64 = 0x20;
+    pub(super) const TASK_PRIORITY: u64 = 0x80;
     pub(super) const END_OF_INTERRUPT: u64 = 0xb0;
     pub(super) const SPURIOUS: u64 = 0xf0;
     pub(super) const COMMAND_LOW: u64 = 0x300;
     pub(super) const COMMAND_HIGH: u64 = 0x310;
     pub(super) const TIMER: u64 = 0x320;
     pub(super) const LINT0: u64 = 0x350;
+    pub(super) const LINT1: u64 = 0x360;
     pub(super) const INITIAL_COUNT: u64 = 0x380;
     pub(super) const CURRENT_COUNT: u64 = 0x390;
     pub(super) const DIVIDE: u64 = 0x3e0;
 }
 
 const MASKED: u32 = 1 << 16;
+/// Delivery mode NMI.
+const NMI: u32 = 0b100 << 8;
 const DIVIDE_BY_1: u32 = 0b1011;
 const DELIVERY_PENDING: u32 = 1 << 12;
 
@@ -45,16 +49,18 @@ fn write(register: u64, value: u32) {
     unsafe { ((LOCAL_APIC_PAGE + register) as *mut u32).write_volatile(value) }
 }
 
-/// APIC ids by CPU number.
-static IDS: [AtomicU8; MAX_CPUS] = [const { AtomicU8::new(0) }; MAX_CPUS];
+/// APIC ids by the number of the VP that the CPU carries.
+static IDS: [AtomicU8; MAX_VPS] = [const { AtomicU8::new(0) }; MAX_VPS];
 
-/// Turns this CPU's APIC on and notes its id.
-pub(crate) fn enable(index: u32) {
+/// Turns this CPU's APIC on, and notes its id under the VP that it carries. The host's NMIs go to
+/// the CPU of VP 0.
+pub(crate) fn enable(vp: Option<u32>) {
     write(register::SPURIOUS, 0x100 | u32::from(SPURIOUS_VECTOR));
     write(register::LINT0, MASKED);
     write(register::TIMER, u32::from(TIMER_VECTOR));
     write(register::DIVIDE, DIVIDE_BY_1);
-    if let Some(id) = IDS.get(index as usize) {
+    write(register::LINT1, if vp == Some(0) { NMI } else { MASKED });
+    if let Some(id) = vp.and_then(|vp| IDS.get(vp as usize)) {
         id.store((read(register::ID) >> 24) as u8, Ordering::Release);
     }
 }
@@ -76,9 +82,9 @@ pub(crate) fn timer_count() -> u32 {
     read(register::CURRENT_COUNT)
 }
 
-/// Sends the kick vector to CPU `index`.
-pub(crate) fn kick(index: u32) {
-    let Some(id) = IDS.get(index as usize) else { return };
+/// Sends the kick vector to the CPU of VP `vp`.
+pub(crate) fn kick(vp: u32) {
+    let Some(id) = IDS.get(vp as usize) else { return };
     command(u32::from(id.load(Ordering::Acquire)) << 24, u32::from(KICK_VECTOR));
 }
 
@@ -102,7 +108,12 @@ pub(crate) fn start_others(page: u64, wait: impl Fn(u64)) {
     command(0, ALL_BUT_SELF | ASSERT | STARTUP | (page >> 12) as u32);
 }
 
-/// Routes IOAPIC `pin` to CPU 0 as `vector`, edge triggered.
+/// Has the APIC offer the CPU again what waits.
+pub(crate) fn offer_again() {
+    write(register::TASK_PRIORITY, 0);
+}
+
+/// Routes IOAPIC `pin` to the CPU of VP 0 as `vector`, edge triggered.
 pub(crate) fn route_pin(pin: u32, vector: u8) {
     let select = IO_APIC_PAGE as *mut u32;
     let window = (IO_APIC_PAGE + 0x10) as *mut u32;

@@ -4,7 +4,7 @@ use core::fmt;
 
 use memory::{GpaRange, MapError, PAGE_SIZE, RamMap};
 
-use crate::apic::MAX_CPUS;
+use crate::apic::MAX_VPS;
 use crate::{fw_cfg, instructions, state_disk};
 
 /// The hole that PCs have below 1 MiB: video memory, option ROMs, firmware.
@@ -72,7 +72,7 @@ impl fmt::Display for StartError {
                 (wanted + (1 << 20) - 1) >> 20
             ),
             Self::CpuCount(count) => {
-                write!(f, "the VM has {count} CPUs; 1 to {MAX_CPUS} can be used")
+                write!(f, "the VM has {count} CPUs; 1 to {MAX_VPS} can carry a VP")
             }
         }
     }
@@ -89,9 +89,8 @@ pub struct CpuFeatures {
     pub xsave: bool,
     /// RDTSCP exists, with its MSR.
     pub rdtscp: bool,
-    /// It is QEMU's software CPU, which takes a virtual interrupt also if its priority only
-    /// equals the task priority.
-    pub inclusive_priority: bool,
+    /// It is QEMU's software CPU.
+    pub is_software: bool,
 }
 
 /// What the host has given this VM.
@@ -99,6 +98,8 @@ pub struct CpuFeatures {
 pub struct Discovered {
     /// CPUs.
     pub cpus: u32,
+    /// The first so many CPUs carry no VP.
+    pub spare_cpus: u32,
     /// The guest's RAM: all but the hole below 1 MiB and our own range.
     pub ram: RamMap,
     /// Our own range, at the top of low RAM.
@@ -118,7 +119,8 @@ pub fn discover(image_size: u64) -> Result<Discovered, StartError> {
         return Err(StartError::NoFwCfg);
     }
     let cpus = fw_cfg::cpu_count();
-    if cpus == 0 || cpus as usize > MAX_CPUS {
+    let spare_cpus = spare_cpus(cpus, features.is_software);
+    if cpus == 0 || (cpus - spare_cpus) as usize > MAX_VPS {
         return Err(StartError::CpuCount(cpus));
     }
     let mut ram = read_memory_map()?;
@@ -128,7 +130,7 @@ pub fn discover(image_size: u64) -> Result<Discovered, StartError> {
     }
     let gigabyte_pages = instructions::cpuid(0x8000_0001, 0)[3] & 1 << 26 != 0;
     let physical_bits = instructions::cpuid(0x8000_0008, 0)[0] as u8;
-    Ok(Discovered { cpus, ram, own, features, gigabyte_pages, physical_bits })
+    Ok(Discovered { cpus, spare_cpus, ram, own, features, gigabyte_pages, physical_bits })
 }
 
 /// Checks for SVM with nested paging (AMD64 APM vol. 2, section 15.4).
@@ -151,8 +153,19 @@ fn check_cpu() -> Result<CpuFeatures, StartError> {
         next_rip: svm & 1 << 3 != 0,
         xsave: instructions::cpuid(1, 0)[2] & 1 << 26 != 0,
         rdtscp: extended[3] & 1 << 27 != 0,
-        inclusive_priority: is_software_cpu(),
+        is_software: is_software_cpu(),
     })
+}
+
+/// How many of `cpus` carry no VP: the first one of several on QEMU's software CPU.
+///
+/// There, FRSTOR, FXRSTOR and XRSTOR on any CPU change the flag word of the *first* CPU without a
+/// lock (QEMU's `cpu_clear_ignne`). The same word says whether that CPU is in a nested guest, whether
+/// nested paging is on, and GIF. A VMRUN or an exit at the same moment loses its own change: the
+/// guest then runs without nested paging, or the CPU goes on after the exit as if it were still in
+/// the guest. Seen with QEMU 7.2 and 10.0. On a CPU that never runs a guest that word never changes.
+fn spare_cpus(cpus: u32, is_software: bool) -> u32 {
+    u32::from(is_software && cpus > 1)
 }
 
 /// Whether the host says that this is QEMU's software CPU.

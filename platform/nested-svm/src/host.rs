@@ -24,13 +24,15 @@ static REPORT: Mutex<()> = Mutex::new(());
 /// Outside of the VM.
 #[derive(Debug)]
 pub struct SvmHost {
+    /// It is QEMU's software CPU.
+    is_software: bool,
     tsc_frequency: AtomicU64,
     state_disk: Option<StateDisk>,
 }
 
 impl SvmHost {
-    pub(crate) const fn new() -> Self {
-        Self { tsc_frequency: AtomicU64::new(1_000_000_000), state_disk: None }
+    pub(crate) const fn new(is_software: bool) -> Self {
+        Self { is_software, tsc_frequency: AtomicU64::new(1_000_000_000), state_disk: None }
     }
 
     pub(crate) fn set_state_disk(&mut self, disk: Option<StateDisk>) {
@@ -107,6 +109,12 @@ impl Host for SvmHost {
     }
 
     fn idle(&self) {
+        if self.is_software {
+            // There, a VMRUN with a virtual interrupt changes the CPU's interrupt flags without a
+            // lock, and can lose an interrupt that arrives at the same moment: the APIC has it,
+            // and the CPU would sleep on it.
+            apic::offer_again();
+        }
         instructions::sleep();
     }
 

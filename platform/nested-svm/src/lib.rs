@@ -40,7 +40,7 @@ use kernel::{Region, trampoline};
 use memory::{GpaRange, MappedMemory, PAGE_SIZE, RamMap};
 use platform_api::{Arrival, Platform, Width};
 
-pub use apic::MAX_CPUS;
+pub use apic::MAX_VPS;
 pub use discover::{Discovered, StartError, discover};
 pub use host::{SvmHost, end, log_line, write_report};
 pub use start_info::note_firmware;
@@ -134,12 +134,12 @@ impl NestedSvm {
             unsafe { first.place.enter() };
         }
         mask_legacy_interrupts();
-        apic::enable(0);
+        apic::enable(vp_of_cpu(&found, 0));
         // The APIC timer keeps counting until `refine_clocks`, four seconds at the most.
         let before = instructions::rdtsc();
         let (first_sample, coarse) = clock::measure_coarse();
         let waited = instructions::rdtsc().wrapping_sub(before);
-        let mut host = SvmHost::new();
+        let mut host = SvmHost::new(found.features.is_software);
         host.set_frequencies(coarse);
         // SAFETY: the candidates' registers are mapped in the tables that are active.
         host.set_state_disk(unsafe { state_disk::find(&disks, region, coarse.tsc) });
@@ -200,12 +200,14 @@ impl NestedSvm {
         self
     }
 
-    /// Starts the other CPUs; each calls `main` with its number. Waits until all of them run.
-    /// Answers how many do, which is less than asked for if the host lost some.
-    pub fn start_other_cpus(&'static self, main: extern "C" fn(u32) -> !) -> u32 {
+    /// Starts the other CPUs; each calls `main`. Waits until all of them run.
+    ///
+    /// # Errors
+    /// How many run, if the host lost some.
+    pub fn start_other_cpus(&'static self, main: extern "C" fn() -> !) -> Result<(), u32> {
         CPU_MAIN.store(main as usize, Ordering::Release);
         if self.found.cpus == 1 {
-            return 1;
+            return Ok(());
         }
         let start = trampoline::Start {
             limit: self.found.cpus,
@@ -229,7 +231,8 @@ impl NestedSvm {
             }
             wait(1_000);
         }
-        RUNNING.load(Ordering::Acquire)
+        let running = RUNNING.load(Ordering::Acquire);
+        if running == self.found.cpus { Ok(()) } else { Err(running) }
     }
 
     /// Erases what the firmware and the loader left in memory that becomes the guest's.
@@ -269,12 +272,27 @@ impl NestedSvm {
         apic::set_timer(0);
     }
 
+    /// The number of the VP that the running CPU carries, if it carries one.
+    pub fn vp_index(&self) -> Option<u32> {
+        vp_of_cpu(&self.found, kernel::cpu::index())
+    }
+
+    /// Sleeps for ever, on a CPU that carries no VP.
+    pub fn rest(&self) -> ! {
+        loop {
+            instructions::sleep();
+        }
+    }
+
     /// Makes the VP of the running CPU.
     ///
     /// # Safety
-    /// Called once on each CPU.
+    /// Called once on each CPU that carries a VP.
     pub unsafe fn vp(&self) -> Option<SvmVp> {
         let cpu = self.cpus.get(kernel::cpu::index() as usize)?;
+        if self.vp_index() == Some(0) {
+            serial::route();
+        }
         // SAFETY: the page was taken for this, and the CPU has SVM.
         unsafe { enable::enable(cpu.host_save, self.found.features.xsave) };
         // SAFETY: as above.
@@ -301,7 +319,7 @@ impl Platform for NestedSvm {
     }
 
     fn cpus(&self) -> u32 {
-        self.found.cpus
+        self.found.cpus - self.found.spare_cpus
     }
 
     fn memory(&self) -> &MappedMemory {
@@ -330,6 +348,11 @@ const LOW_VIDEO: GpaRange = GpaRange::new(LOW_MEMORY_END, ROM_START).unwrap();
 /// Option ROMs and firmware: RAM that a guest finds empty, but for our tables.
 const FIRMWARE_AREA: GpaRange = GpaRange::new(ROM_START, 0x10_0000).unwrap();
 
+/// The VP that CPU `cpu` carries, if it carries one.
+fn vp_of_cpu(found: &Discovered, cpu: u32) -> Option<u32> {
+    cpu.checked_sub(found.spare_cpus)
+}
+
 /// Where the stack of CPU 0 ends, for the move of the image.
 pub fn first_stack_top(found: &Discovered) -> u64 {
     found.own.end()
@@ -354,13 +377,13 @@ extern "C" fn cpu_entry(index: u32) -> ! {
         // SAFETY: tickets are unique, and the trampoline has switched to the final tables.
         unsafe { cpu.place.enter() };
     }
-    apic::enable(index);
+    apic::enable(vp_of_cpu(&platform.found, index));
     RUNNING.fetch_add(1, Ordering::AcqRel);
     // SAFETY: `start_other_cpus` stored a function of this type before it woke us.
     let main = unsafe {
-        core::mem::transmute::<usize, extern "C" fn(u32) -> !>(CPU_MAIN.load(Ordering::Acquire))
+        core::mem::transmute::<usize, extern "C" fn() -> !>(CPU_MAIN.load(Ordering::Acquire))
     };
-    main(index)
+    main()
 }
 
 /// Zeroes `free` and makes it the region that pages come from.

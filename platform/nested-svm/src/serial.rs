@@ -37,10 +37,9 @@ fn port(channel: usize) -> Option<u16> {
     (read(port, register::LINE_STATUS) != 0xff).then_some(port)
 }
 
-/// Sets both ports up, with an interrupt for received bytes.
+/// Sets both ports up, with an interrupt for received bytes. It goes nowhere before [`route`].
 pub(crate) fn start() {
-    for (channel, pin) in PINS.into_iter().enumerate() {
-        let Some(port) = port(channel) else { continue };
+    for port in (0..PORTS.len()).filter_map(port) {
         write(port, register::INTERRUPT_ENABLE, 0);
         write(port, register::LINE_CONTROL, 0x80);
         write(port, register::DATA, 1);
@@ -49,7 +48,15 @@ pub(crate) fn start() {
         write(port, register::FIFO_CONTROL, 0x07);
         write(port, register::MODEM_CONTROL, 0x0b);
         write(port, register::INTERRUPT_ENABLE, 0x01);
-        apic::route_pin(pin, apic::SERIAL_VECTOR);
+    }
+}
+
+/// Brings both ports' interrupts to the CPU of VP 0, whose APIC must be on.
+pub(crate) fn route() {
+    for (channel, pin) in PINS.into_iter().enumerate() {
+        if port(channel).is_some() {
+            apic::route_pin(pin, apic::SERIAL_VECTOR);
+        }
     }
 }
 

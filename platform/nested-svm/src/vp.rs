@@ -93,7 +93,7 @@ impl SvmVp {
             shut_down: false,
             counts: [0; EXIT_KINDS],
         };
-        vp.reset(&VpState::init(), true);
+        vp.reset(&VpState::init(0), true);
         vp
     }
 
@@ -499,6 +499,10 @@ impl GuestVp for SvmVp {
         self.nmi == NmiMask::Open && !self.interrupt_shadow() && !self.has_event()
     }
 
+    fn nmi_is_masked(&self) -> bool {
+        self.nmi != NmiMask::Open
+    }
+
     #[inline]
     fn has_event(&self) -> bool {
         self.displaced.is_some() || self.has_injection()
@@ -545,9 +549,10 @@ impl GuestVp for SvmVp {
             None => kept,
             Some(vector) => {
                 self.vmcb.write_u32(control::VIRTUAL_VECTOR, vector.into());
-                // A vector has class 1 at least. One less and "not below" is the same as "above".
-                let class =
-                    (vector >> 4).saturating_sub(u8::from(self.features.inclusive_priority));
+                // QEMU's software CPU also takes an interrupt whose priority equals the task
+                // priority. A vector has class 1 at least: one less and "not below" is the same as
+                // "above".
+                let class = (vector >> 4).saturating_sub(u8::from(self.features.is_software));
                 let priority = u32::from(class) << virtual_interrupt::PRIORITY_SHIFT;
                 kept | virtual_interrupt::PENDING | priority
             }
@@ -558,7 +563,7 @@ impl GuestVp for SvmVp {
     #[inline]
     fn compares_task_priority(&self) -> bool {
         // QEMU 7.2 aborts when the guest lowers CR8 below a virtual interrupt that waits.
-        !self.features.inclusive_priority
+        !self.features.is_software
     }
 
     fn watch_task_priority(&mut self, on: bool) {

@@ -14,6 +14,7 @@ mod initrd;
 mod kernels;
 mod life;
 mod machine;
+mod soak;
 mod state;
 mod tpm;
 mod tpm_state;
@@ -48,6 +49,8 @@ pub struct Environment {
     pub memtest: Result<PathBuf, String>,
     /// A Debian user space with kexec-tools, or why there is none.
     pub kexec: Result<PathBuf, String>,
+    /// A Debian user space with stress-ng and cyclictest, or why there is none.
+    pub load: Result<PathBuf, String>,
     /// A Debian user space that uses a TPM, or why there is none.
     pub tpm: Result<PathBuf, String>,
     /// Modules of each suite's kernel, as an archive to be put behind an initrd.
@@ -138,6 +141,7 @@ pub fn run(environment: &Environment, filter: Option<&str>, workers: usize) -> T
         kernels::tests(environment),
         tpm::tests(environment),
         tpm_state::tests(),
+        soak::tests(environment),
         budgets::tests(),
     ];
     let wanted = |test: &Test| filter.is_none_or(|filter| test.name.contains(filter));

@@ -23,7 +23,7 @@ impl<P: Platform> Machine<P> {
         for (vp, _) in self.receivers(ipi.destination, sender) {
             self.post(vp, |mailbox| match ipi.delivery {
                 Delivery::Fixed => mailbox.post_vector(ipi.vector, level_triggered),
-                Delivery::Nmi => mailbox.post(Order::Nmi),
+                Delivery::Nmi => mailbox.post_nmi(),
                 Delivery::Init => mailbox.post(Order::Init),
                 Delivery::StartUp => mailbox.post_startup(ipi.vector),
                 // There is no system management mode: nothing would answer.

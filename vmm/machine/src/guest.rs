@@ -175,7 +175,7 @@ fn start_state(entry: &Entry) -> VpState {
     const PAGING: u64 = 1 << 31;
     const PAE: u64 = 1 << 5;
     const LME_LMA: u64 = 1 << 8 | 1 << 10;
-    let mut state = VpState { rip: entry.rip, rflags: 2, ..VpState::init() };
+    let mut state = VpState { rip: entry.rip, rflags: 2, ..VpState::init(0) };
     state.gpr = [0; 16];
     for (register, value) in [(gpr::RAX, entry.rax), (gpr::RBX, entry.rbx), (gpr::RSI, entry.rsi)] {
         if let Some(slot) = state.gpr.get_mut(usize::from(register)) {

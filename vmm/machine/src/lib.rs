@@ -19,6 +19,7 @@ mod dispatch;
 mod files;
 mod guest;
 mod identity;
+mod kick_allowance;
 mod kicks;
 mod lifecycle;
 mod lines;
@@ -28,6 +29,7 @@ mod memory;
 mod msr;
 mod report;
 mod restart;
+mod sync;
 #[cfg(test)]
 mod tests;
 mod tpm;

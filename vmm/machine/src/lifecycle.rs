@@ -3,7 +3,8 @@
 //! The first who asks decides what for. Every VP then parks; VP 0 waits for all of them, does the
 //! work alone, and opens the next round.
 
-use core::sync::atomic::{AtomicU32, Ordering};
+use crate::mailbox::{Away, Mailbox};
+use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 /// Why the VPs gather.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,9 +38,17 @@ pub struct Lifecycle {
     wanted: AtomicU32,
     parked: AtomicU32,
     round: AtomicU32,
-    /// VPs that sleep and that no interrupt would wake.
-    deaf: AtomicU32,
+    /// VP 0 has come, too.
+    leader_is_here: AtomicBool,
+    /// VPs that sleep and that no interrupt would wake, in the low half; how often one of them has
+    /// been woken, in the high half.
+    deaf: AtomicU64,
 }
+
+/// One more sleeping VP that no interrupt would wake, in [`Lifecycle::deaf`].
+const ONE_DEAF: u64 = 1;
+/// One such VP less, and one wake-up more.
+const ONE_WOKEN: u64 = (1 << 32) - ONE_DEAF;
 
 impl Lifecycle {
     /// Asks for a gathering. True for the first who asks: it tells the others.
@@ -53,54 +62,69 @@ impl Lifecycle {
         Gathering::of_number(self.wanted.load(Ordering::Acquire))
     }
 
-    /// Parks a VP other than VP 0 until the next round; `wait` is called over and over.
-    pub fn park(&self, wait: impl Fn()) {
+    /// Parks a VP other than VP 0 until the next round; `wait` is called over and over, with whether
+    /// VP 0 has come.
+    pub fn park(&self, mut wait: impl FnMut(bool)) {
         let round = self.round.load(Ordering::Acquire);
         self.parked.fetch_add(1, Ordering::AcqRel);
         while self.round.load(Ordering::Acquire) == round {
-            wait();
+            wait(self.leader_is_here.load(Ordering::Relaxed));
         }
     }
 
     /// Waits, as VP 0, until `others` VPs are parked.
-    pub fn wait_for(&self, others: u32, wait: impl Fn()) {
+    pub fn wait_for(&self, others: u32, mut wait: impl FnMut()) {
+        self.leader_is_here.store(true, Ordering::Relaxed);
         while self.parked.load(Ordering::Acquire) < others {
             wait();
         }
     }
 
-    /// A VP falls asleep so that no interrupt would wake it. Answers how many do so now.
-    pub fn fall_deaf(&self) -> u32 {
-        self.deaf.fetch_add(1, Ordering::SeqCst) + 1
-    }
-
-    /// Such a VP has been woken by an order.
-    pub fn hear(&self) {
-        self.deaf.fetch_sub(1, Ordering::SeqCst);
+    /// Sleeps on the CPU of the VP whose mailbox is `own`, by `idle`, until that CPU is interrupted.
+    /// Returns at once if mail waits. `is_deaf` says that no interrupt would wake the VP.
+    ///
+    /// `ends` is called before if the guest has halted for good: all VPs sleep so, and no order is
+    /// on its way to any. A VP that is woken counts as woken before it reads its mail. So if nobody
+    /// has been woken since all slept, no mail has been read since, and an empty mailbox was empty
+    /// all the time.
+    pub fn sleep(
+        &self,
+        own: &Mailbox,
+        all: &[Mailbox],
+        is_deaf: bool,
+        ends: impl FnOnce(),
+        idle: impl FnOnce(),
+    ) {
+        if !own.leave(Away::Asleep) {
+            return;
+        }
+        if is_deaf {
+            let state = self.deaf.fetch_add(ONE_DEAF, Ordering::SeqCst) + ONE_DEAF;
+            let all_sleep = state as u32 as usize == all.len();
+            if all_sleep
+                && !all.iter().any(Mailbox::is_pending)
+                && self.deaf.load(Ordering::SeqCst) == state
+            {
+                ends();
+            }
+        }
+        idle();
+        if is_deaf {
+            self.deaf.fetch_add(ONE_WOKEN, Ordering::SeqCst);
+        }
+        own.come_back();
     }
 
     /// Opens the next round, as VP 0.
     pub fn open(&self) {
         self.wanted.store(0, Ordering::Release);
         self.parked.store(0, Ordering::Release);
-        self.round.fetch_add(1, Ordering::AcqRel);
+        self.leader_is_here.store(false, Ordering::Relaxed);
+        self.advance_round();
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_first_reason_stands_until_the_next_round() {
-        let lifecycle = Lifecycle::default();
-        assert_eq!(lifecycle.wanted(), None);
-        assert!(lifecycle.ask(Gathering::Reset));
-        assert!(!lifecycle.ask(Gathering::PowerOff));
-        assert_eq!(lifecycle.wanted(), Some(Gathering::Reset));
-        lifecycle.wait_for(0, || panic!("nobody to wait for"));
-        lifecycle.open();
-        assert_eq!(lifecycle.wanted(), None);
-        assert!(lifecycle.ask(Gathering::PowerOff));
+    /// Lets those who are parked go on.
+    pub(crate) fn advance_round(&self) {
+        self.round.fetch_add(1, Ordering::AcqRel);
     }
 }

@@ -159,6 +159,11 @@ impl Lines {
         vector
     }
 
+    /// Whether a device's line may reach a CPU that has interrupts off.
+    pub fn reach_cpus(&self) -> bool {
+        self.controllers.lock().ioapic.reaches_cpus()
+    }
+
     /// Reads the IOAPIC's page.
     pub fn read_ioapic(&self, offset: u16) -> u32 {
         self.controllers.lock().ioapic.read(offset)

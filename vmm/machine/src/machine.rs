@@ -119,6 +119,12 @@ impl<P: Platform> Machine<P> {
         self.platform.ram()
     }
 
+    /// The CPU's signature, as the guest's CPUID tells it.
+    pub(crate) fn cpu_signature(&self) -> u32 {
+        let [signature, ..] = self.cpuid.look_up(1, 0, 0, false, 1);
+        signature
+    }
+
     /// Whether one more line that the guest has caused may be logged.
     pub(crate) fn may_log(&self) -> bool {
         let less = |left: u32| left.checked_sub(1);

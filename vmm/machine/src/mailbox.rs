@@ -4,17 +4,16 @@
 //! The sender kicks the VP's CPU only if that may be in the guest or asleep, and only for the first
 //! post since the last drain.
 
-use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
-
 use local_apic::Identity;
 
-use crate::kicks::KickAllowance;
+use crate::kick_allowance::KickAllowance;
+use crate::sync::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 /// Orders that are no vectors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Order {
-    /// A non-maskable interrupt.
+    /// A non-maskable interrupt: given by [`Mailbox::post_nmi`].
     Nmi = 1 << 0,
     /// INIT.
     Init = 1 << 1,
@@ -26,6 +25,8 @@ pub enum Order {
     Timer = 1 << 4,
     /// All VPs are to gather: the machine restarts or ends.
     Gather = 1 << 5,
+    /// One more non-maskable interrupt.
+    SecondNmi = 1 << 6,
 }
 
 /// Where a VP's CPU is when it does not look at its mail.
@@ -57,7 +58,10 @@ pub struct Mailbox {
     /// The kicks that the VP bears while it is in the guest.
     pub(crate) kicks: KickAllowance,
     orders: AtomicU32,
-    requests: [AtomicU64; 4],
+    /// Requested vectors, one bit each: those that came edge triggered, and those that came level
+    /// triggered. What a vector is and how it came is one bit, so that a drain can not tear them
+    /// apart.
+    edge: [AtomicU64; 4],
     level: [AtomicU64; 4],
     identity: AtomicU64,
 }
@@ -68,7 +72,8 @@ pub struct Mail {
     orders: u32,
     /// Requested vectors, one bit each.
     pub requests: [u64; 4],
-    /// Those of them that are level triggered.
+    /// Those of them that came level triggered. One that came both ways is here: the IOAPIC waits
+    /// for its end of interrupt, and one too many does no harm.
     pub level: [u64; 4],
 }
 
@@ -76,6 +81,12 @@ impl Mail {
     /// Whether `order` was given.
     pub const fn has(&self, order: Order) -> bool {
         self.orders & order as u32 != 0
+    }
+
+    /// How many non-maskable interrupts came: a CPU holds two at the most, one that it takes and one
+    /// behind it.
+    pub const fn nmis(&self) -> u8 {
+        self.has(Order::Nmi) as u8 + self.has(Order::SecondNmi) as u8
     }
 
     /// The vector of the SIPI.
@@ -89,13 +100,9 @@ impl Mailbox {
     #[must_use]
     pub fn post_vector(&self, vector: u8, level_triggered: bool) -> bool {
         let (word, bit) = (usize::from(vector >> 6), 1 << (vector & 63));
-        if let (Some(requests), Some(level)) = (self.requests.get(word), self.level.get(word)) {
-            if level_triggered {
-                level.fetch_or(bit, Ordering::Relaxed);
-            } else {
-                level.fetch_and(!bit, Ordering::Relaxed);
-            }
-            requests.fetch_or(bit, Ordering::SeqCst);
+        let words = if level_triggered { &self.level } else { &self.edge };
+        if let Some(word) = words.get(word) {
+            word.fetch_or(bit, Ordering::SeqCst);
         }
         // Either this sees that the guest has opened, or the VP sees the request: `open` stores
         // and reads in the other order.
@@ -106,6 +113,17 @@ impl Mailbox {
     #[must_use]
     pub fn post(&self, order: Order) -> bool {
         self.orders.fetch_or(order as u32, Ordering::Release);
+        self.ring()
+    }
+
+    /// Posts a non-maskable interrupt; a third one before the VP looks is merged with the second.
+    /// True if the VP's CPU must be kicked.
+    #[must_use]
+    pub fn post_nmi(&self) -> bool {
+        let old = self.orders.fetch_or(Order::Nmi as u32, Ordering::AcqRel);
+        if old & Order::Nmi as u32 != 0 {
+            self.orders.fetch_or(Order::SecondNmi as u32, Ordering::Release);
+        }
         self.ring()
     }
 
@@ -166,15 +184,11 @@ impl Mailbox {
     pub fn drain(&self) -> Mail {
         self.pending.store(false, Ordering::SeqCst);
         let mut mail = Mail { orders: self.orders.swap(0, Ordering::AcqRel), ..Mail::default() };
-        for (word, to) in self.requests.iter().zip(&mut mail.requests) {
-            if word.load(Ordering::Relaxed) != 0 {
-                *to = word.swap(0, Ordering::AcqRel);
-            }
-        }
-        for ((word, taken), to) in self.level.iter().zip(mail.requests).zip(&mut mail.level) {
-            if taken != 0 {
-                *to = word.fetch_and(!taken, Ordering::AcqRel) & taken;
-            }
+        for ((edge, level), (requests, levels)) in
+            self.edge.iter().zip(&self.level).zip(mail.requests.iter_mut().zip(&mut mail.level))
+        {
+            *levels = take(level);
+            *requests = take(edge) | *levels;
         }
         mail
     }
@@ -190,61 +204,7 @@ impl Mailbox {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_the_first_post_to_a_vp_that_is_away_kicks() {
-        let mailbox = Mailbox::default();
-        assert!(!mailbox.post_vector(0x30, false), "the VP is here");
-        assert!(!mailbox.leave(Away::Guest), "mail waits");
-        assert_eq!(mailbox.drain().requests, [1 << 0x30, 0, 0, 0]);
-        assert!(mailbox.leave(Away::Asleep) && !mailbox.is_in_guest());
-        mailbox.come_back();
-        assert!(mailbox.leave(Away::Guest) && mailbox.is_in_guest());
-        assert!(mailbox.post_vector(0xff, true));
-        assert!(!mailbox.post(Order::Nmi), "kicked already");
-        mailbox.come_back();
-        let mail = mailbox.drain();
-        assert_eq!((mail.requests[3], mail.level[3]), (1 << 63, 1 << 63));
-        assert!(mail.has(Order::Nmi) && !mail.has(Order::Init));
-        assert_eq!(mailbox.drain(), Mail::default());
-    }
-
-    #[test]
-    fn a_closed_guest_is_kicked_for_orders_only_and_finds_all_vectors_when_it_opens() {
-        let mailbox = Mailbox::default();
-        assert!(mailbox.leave(Away::ClosedGuest) && mailbox.is_in_guest());
-        assert!(!mailbox.post_vector(0x30, false) && !mailbox.post_vector(0xa0, true));
-        assert!(mailbox.post(Order::Nmi), "no vector may swallow an order's kick");
-        mailbox.come_back();
-        assert!(mailbox.drain().has(Order::Nmi));
-        assert!(mailbox.leave(Away::ClosedGuest) && !mailbox.post_vector(0x31, false));
-        mailbox.open();
-        assert!(!mailbox.leave(Away::Guest), "the VP must look first");
-        assert_eq!(mailbox.drain().requests, [1 << 0x31, 0, 0, 0]);
-    }
-
-    #[test]
-    fn the_first_sipi_counts_and_init_comes_along() {
-        let mailbox = Mailbox::default();
-        let _ = mailbox.post(Order::Init);
-        let _ = mailbox.post_startup(0x9a);
-        let _ = mailbox.post_startup(0x10);
-        let mail = mailbox.drain();
-        assert!(mail.has(Order::Init) && mail.has(Order::Startup));
-        assert_eq!(mail.startup_vector(), 0x9a);
-        let _ = mailbox.post_startup(0x10);
-        assert_eq!(mailbox.drain().startup_vector(), 0x10);
-    }
-
-    #[test]
-    fn a_vector_posted_again_as_an_edge_is_one() {
-        let mailbox = Mailbox::default();
-        let _ = mailbox.post_vector(0x41, true);
-        let _ = mailbox.post_vector(0x41, false);
-        let mail = mailbox.drain();
-        assert_eq!((mail.requests[1], mail.level[1]), (2, 0));
-    }
+/// Takes all bits of a word.
+fn take(word: &AtomicU64) -> u64 {
+    if word.load(Ordering::Relaxed) == 0 { 0 } else { word.swap(0, Ordering::AcqRel) }
 }

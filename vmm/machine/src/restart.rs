@@ -14,6 +14,10 @@ use crate::vp::{Activity, VirtualProcessor};
 /// A guest that shuts down within this time of its start would do so again and again.
 const HOPELESS_NANOS: u64 = 1_000_000_000;
 
+/// A VP that does not come is called again after so many nanoseconds: QEMU's software CPU can lose a
+/// kick.
+const CALL_AGAIN_NANOS: u64 = 10_000_000;
+
 /// Exits of which the shortest counts: the first ones also fill caches.
 const MEASURED_EXITS: u32 = 4;
 
@@ -60,14 +64,23 @@ impl<P: Platform> VirtualProcessor<P> {
         let machine = self.machine;
         let Some(why) = machine.lifecycle.wanted() else { return };
         self.publish_counts();
+        let mut again = CallAgain::new(machine);
         if self.index != 0 {
             // Made ready before the park: once the round is open, VP 0 may send INIT and SIPI.
-            self.power_on(&VpState::init(), Activity::WaitingForStartup);
-            machine.lifecycle.park(core::hint::spin_loop);
+            self.power_on(&VpState::init(machine.cpu_signature()), Activity::WaitingForStartup);
+            machine.lifecycle.park(|leader_is_here| {
+                if !leader_is_here {
+                    again.call(machine, 0..1);
+                }
+                core::hint::spin_loop();
+            });
             self.use_machine_tsc();
             return;
         }
-        machine.lifecycle.wait_for(machine.vps() - 1, core::hint::spin_loop);
+        machine.lifecycle.wait_for(machine.vps() - 1, || {
+            again.call(machine, 1..machine.vps());
+            core::hint::spin_loop();
+        });
         if let Some(status) = machine.ends_by(why) {
             machine.power_off_tpm();
             machine.end(status);
@@ -90,6 +103,29 @@ impl<P: Platform> VirtualProcessor<P> {
         let start = self.index as usize * P::Vp::exit_names().len();
         for (to, from) in counts.iter_mut().skip(start).zip(self.cpu.exit_counts()) {
             *to = *from;
+        }
+    }
+}
+
+/// When those who have not come are kicked again.
+pub(crate) struct CallAgain {
+    at: u64,
+}
+
+impl CallAgain {
+    pub(crate) fn new<P: Platform>(machine: &Machine<P>) -> Self {
+        let pause = machine.clock.ticks(CALL_AGAIN_NANOS);
+        Self { at: machine.host().tsc().saturating_add(pause) }
+    }
+
+    /// Kicks the CPUs of `vps`, if it is time.
+    pub(crate) fn call<P: Platform>(&mut self, machine: &Machine<P>, vps: core::ops::Range<u32>) {
+        if machine.host().tsc() < self.at {
+            return;
+        }
+        *self = Self::new(machine);
+        for vp in vps {
+            machine.host().kick(vp);
         }
     }
 }

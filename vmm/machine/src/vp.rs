@@ -61,8 +61,8 @@ pub struct VirtualProcessor<P: Platform> {
     pub(crate) code_page: CodePage,
     /// Something may have changed which interrupt is to be offered.
     offer_due: bool,
-    /// An NMI waits.
-    nmi_pending: bool,
+    /// NMIs that wait: one to be taken and one behind it, at the most.
+    nmis_pending: u8,
     /// An interrupt waits for the guest to lower CR8, which is watched.
     held_back: bool,
     /// Kicks in a row that brought vectors to a guest that shuts interrupts out.
@@ -103,7 +103,7 @@ impl<P: Platform> VirtualProcessor<P> {
             limits,
             code_page: CodePage::UNKNOWN,
             offer_due: true,
-            nmi_pending: false,
+            nmis_pending: 0,
             held_back: false,
             fruitless_kicks: 0,
             departure: Away::Guest,
@@ -112,7 +112,7 @@ impl<P: Platform> VirtualProcessor<P> {
             serving: false,
             next_slice: 0,
         };
-        vp.power_on(&VpState::init(), Activity::WaitingForStartup);
+        vp.power_on(&VpState::init(machine.cpu_signature()), Activity::WaitingForStartup);
         vp
     }
 
@@ -124,7 +124,7 @@ impl<P: Platform> VirtualProcessor<P> {
         self.mtrrs = Mtrrs::new(self.limits.physical_address_bits);
         self.hyperv = VpRegisters::default();
         self.activity = activity;
-        (self.nmi_pending, self.held_back) = (false, false);
+        (self.nmis_pending, self.held_back) = (0, false);
         self.serving = false;
         self.timer_changed = true;
         self.offer_due = true;
@@ -195,12 +195,15 @@ impl<P: Platform> VirtualProcessor<P> {
             self.init();
         }
         if mail.has(Order::Startup) && self.activity == Activity::WaitingForStartup {
-            self.cpu.reset(&VpState::startup(mail.startup_vector()), false);
+            let signature = self.machine.cpu_signature();
+            self.cpu.reset(&VpState::startup(signature, mail.startup_vector()), false);
             self.activity = Activity::Running;
         }
         // INIT forgets an NMI that came before it; one that came after it finds the VP waiting.
         let deaf = mail.has(Order::Init) || self.activity == Activity::WaitingForStartup;
-        self.nmi_pending |= mail.has(Order::Nmi) && !deaf;
+        if !deaf {
+            self.accept_nmis(mail.nmis());
+        }
         if mail.has(Order::Timer) {
             self.timer_changed = true;
         }
@@ -223,9 +226,16 @@ impl<P: Platform> VirtualProcessor<P> {
         }
     }
 
+    /// Has `count` NMIs wait. A CPU holds one behind the one that it takes or serves; more are lost
+    /// (AMD64 APM vol. 2, section 8.2.3).
+    fn accept_nmis(&mut self, count: u8) {
+        let room = if self.cpu.nmi_is_masked() { 1 } else { 2 };
+        self.nmis_pending = self.nmis_pending.saturating_add(count).min(room);
+    }
+
     fn take_local(&mut self, delivery: Option<LocalDelivery>) {
         match delivery {
-            Some(LocalDelivery::Nmi) => self.nmi_pending = true,
+            Some(LocalDelivery::Nmi) => self.accept_nmis(1),
             Some(LocalDelivery::Init) => self.init(),
             // The vector is in the IRR already; SMI has nobody to answer it.
             _ => {}
@@ -238,11 +248,11 @@ impl<P: Platform> VirtualProcessor<P> {
         if self.index == 0 {
             return self.machine.ask_to_gather(Gathering::Reset);
         }
-        self.cpu.reset(&VpState::init(), false);
+        self.cpu.reset(&VpState::init(self.machine.cpu_signature()), false);
         self.apic.init();
         self.activity = Activity::WaitingForStartup;
         self.open();
-        self.nmi_pending = false;
+        (self.nmis_pending, self.held_back) = (0, false);
         self.timer_changed = true;
         self.publish_identity();
     }
@@ -254,7 +264,9 @@ impl<P: Platform> VirtualProcessor<P> {
         }
         let open = self.cpu.rflags() & INTERRUPT_FLAG != 0;
         let asked = self.apic.pending().is_some() || self.ext_int_waits();
-        if self.nmi_pending || self.cpu.has_event() || (open && asked) {
+        // A masked NMI wakes nobody: it waits for the IRET of the handler in which the VP halted.
+        let nmi = self.nmis_pending != 0 && !self.cpu.nmi_is_masked();
+        if nmi || self.cpu.has_event() || (open && asked) {
             self.activity = Activity::Running;
         }
         self.activity == Activity::Running
@@ -269,26 +281,28 @@ impl<P: Platform> VirtualProcessor<P> {
             return self.run_service(u64::MAX);
         }
         self.arm_timer();
-        if !self.mailbox().leave(Away::Asleep) {
-            return;
-        }
-        let deaf = self.is_deaf();
-        if deaf && self.machine.lifecycle.fall_deaf() == self.machine.vps() {
-            self.machine.check_for_halt();
-        }
-        self.machine.host().idle();
-        if deaf {
-            self.machine.lifecycle.hear();
-        }
-        self.mailbox().come_back();
+        let machine = self.machine;
+        machine.lifecycle.sleep(
+            self.mailbox,
+            &machine.mailboxes,
+            self.is_deaf(),
+            || machine.ask_to_gather(Gathering::Halt),
+            || machine.host().idle(),
+        );
         self.check_timers();
     }
 
-    /// Whether no interrupt would wake this VP: it waits for SIPI, or has halted with IF clear.
+    /// Whether no interrupt would wake this VP: it waits for SIPI, or has halted with IF clear and
+    /// no device's line is wired to an NMI or INIT.
     fn is_deaf(&self) -> bool {
         match self.activity {
             Activity::Running => false,
-            Activity::Halted => self.cpu.rflags() & INTERRUPT_FLAG == 0,
+            Activity::Halted => {
+                let closed = self.cpu.rflags() & INTERRUPT_FLAG == 0;
+                closed
+                    && !self.apic.lint0_is_for_the_cpu()
+                    && !self.machine.chipset.lines.reach_cpus()
+            }
             Activity::WaitingForStartup => true,
         }
     }
@@ -302,7 +316,7 @@ impl<P: Platform> VirtualProcessor<P> {
     /// Brings what waits to the CPU: an NMI, the 8259's interrupt, the local APIC's.
     #[inline]
     fn offer_interrupts(&mut self) {
-        if self.nmi_pending {
+        if self.nmis_pending != 0 {
             self.offer_nmi();
         }
         if self.departure == Away::ClosedGuest {
@@ -358,15 +372,15 @@ impl<P: Platform> VirtualProcessor<P> {
         }
     }
 
-    /// Brings an NMI to the CPU. If another event goes first, an interrupt of our own makes the
-    /// guest exit again right after its delivery, so that a guest whose every exit ends in an event
-    /// can not hold the NMI off.
+    /// Brings an NMI to the CPU. If another event or an interrupt shadow goes first, an interrupt of
+    /// our own makes the guest exit again right behind it, so that a guest whose every exit ends in
+    /// one of them can not hold the NMI off. A masked NMI waits for the exit at the handler's IRET.
     #[cold]
     fn offer_nmi(&mut self) {
         if self.cpu.can_take_nmi() {
-            self.nmi_pending = false;
+            self.nmis_pending -= 1;
             self.cpu.inject(Event::Nmi);
-        } else if self.cpu.has_event() {
+        } else if !self.cpu.nmi_is_masked() {
             self.machine.host().kick(self.index);
         }
     }
@@ -491,15 +505,6 @@ impl<P: Platform> Machine<P> {
                 }
                 true
             }
-        }
-    }
-
-    /// All VPs are deaf: unless an order is on its way to one, the guest will never run again.
-    ///
-    /// A VP that has been woken leaves its order in its mailbox until it hears again.
-    fn check_for_halt(&self) {
-        if !self.mailboxes.iter().any(Mailbox::is_pending) {
-            self.ask_to_gather(Gathering::Halt);
         }
     }
 

@@ -17,12 +17,7 @@ fn found() -> Discovered {
         cpus: 1,
         ram,
         own: range(0x1f00_0000, 0x2000_0000),
-        features: CpuFeatures {
-            next_rip: false,
-            xsave: false,
-            rdtscp: false,
-            inclusive_priority: false,
-        },
+        features: CpuFeatures { next_rip: false, xsave: false, rdtscp: false, is_software: false },
         gigabyte_pages: false,
         physical_bits: 40,
     }

@@ -153,6 +153,9 @@ pub const PCR_EXTEND: [u8; 65] = {
     }
     command
 };
+/// TPM2_PCR_Reset of PCR 16.
+pub const PCR_RESET: [u8; 27] =
+    [0x80, 2, 0, 0, 0, 27, 0, 0, 1, 0x3d, 0, 0, 0, 16, 0, 0, 0, 9, 0x40, 0, 0, 9, 0, 0, 0, 0, 0];
 /// TPM2_CreatePrimary of an RSA-2048 storage key under the null hierarchy, whose unique field is
 /// all `salt`: another key for each.
 pub const fn create_primary(salt: u8) -> [u8; 323] {

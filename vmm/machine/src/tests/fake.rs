@@ -189,6 +189,8 @@ pub(crate) struct FakeVp {
     pub(crate) kicked: Vec<bool>,
     pub(crate) entries: u32,
     pub(crate) busy: bool,
+    /// It serves an NMI.
+    pub(crate) in_nmi: bool,
     pub(crate) coarse: bool,
     pub(crate) watched: bool,
 }
@@ -283,12 +285,16 @@ impl GuestVp for FakeVp {
         self.rflags & 0x200 != 0 && !self.shadow
     }
     fn can_take_nmi(&self) -> bool {
-        !self.busy
+        !self.busy && !self.shadow && !self.in_nmi
+    }
+    fn nmi_is_masked(&self) -> bool {
+        self.in_nmi
     }
     fn has_event(&self) -> bool {
         self.busy
     }
     fn inject(&mut self, event: Event) {
+        self.in_nmi |= event == Event::Nmi;
         self.injected.push(event);
     }
     fn offer_interrupt(&mut self, vector: Option<u8>) {

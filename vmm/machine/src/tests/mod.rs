@@ -1,6 +1,7 @@
 //! What a guest, or someone at the host's end, sees of the machine.
 
 mod fake;
+mod mailbox;
 mod tpm;
 
 use std::boxed::Box;
@@ -16,7 +17,8 @@ use wire::Config;
 use crate::files::GuestFiles;
 use crate::lifecycle::Gathering;
 use crate::machine::Machine;
-use crate::mailbox::{Away, Order};
+use crate::mailbox::Away;
+use crate::restart::CallAgain;
 use crate::vp::{Activity, VirtualProcessor};
 use fake::{Fake, FakeVp};
 
@@ -29,7 +31,7 @@ fn machine(cpus: u32) -> vec::Vec<VirtualProcessor<Fake>> {
     let machine = Box::leak(Box::new(Machine::new(platform, Config::default(), files)));
     let mut vps: vec::Vec<_> =
         (0..cpus).map(|index| VirtualProcessor::new(machine, index, FakeVp::default())).collect();
-    let mut state = VpState::init();
+    let mut state = VpState::init(0);
     state.rip = 0x1000;
     state.segments[SegmentRegister::Cs as usize].base = 0;
     vps[0].power_on(&state, Activity::Running);
@@ -301,13 +303,88 @@ fn an_nmi_comes_right_after_the_event_that_goes_first() {
     let mut vp = one();
     let host = vp.machine.platform.host();
     vp.cpu.busy = true;
-    let _ = vp.mailbox().post(Order::Nmi);
+    let _ = vp.mailbox().post_nmi();
     vp.turn();
     assert_eq!(*host.kicks.lock().unwrap(), [0], "kicks itself");
     assert_eq!(vp.cpu.injected, []);
     vp.cpu.busy = false;
     vp.turn();
     assert_eq!(vp.cpu.injected, [Event::Nmi]);
+}
+
+#[test]
+fn an_nmi_that_meets_an_interrupt_shadow_comes_right_behind_it() {
+    let mut vp = one();
+    let host = vp.machine.platform.host();
+    vp.cpu.shadow = true;
+    let _ = vp.mailbox().post_nmi();
+    vp.turn();
+    assert_eq!(*host.kicks.lock().unwrap(), [0], "kicks itself");
+    vp.cpu.shadow = false;
+    vp.turn();
+    assert_eq!(vp.cpu.injected, [Event::Nmi]);
+}
+
+#[test]
+fn a_second_nmi_is_taken_after_the_first_and_a_third_is_lost() {
+    let mut vp = one();
+    for _ in 0..3 {
+        let _ = vp.mailbox().post_nmi();
+    }
+    vp.turn();
+    vp.turn();
+    assert_eq!(vp.cpu.injected, [Event::Nmi], "one at a time");
+    for _ in 0..2 {
+        let _ = vp.mailbox().post_nmi();
+    }
+    vp.turn();
+    for _ in 0..2 {
+        vp.cpu.in_nmi = false;
+        vp.turn();
+        assert_eq!(vp.cpu.injected, [Event::Nmi, Event::Nmi]);
+    }
+    assert!(vp.machine.platform.host().kicks.lock().unwrap().is_empty(), "no kick while masked");
+}
+
+#[test]
+fn a_masked_nmi_does_not_wake_a_vp_that_halted_in_its_handler() {
+    let mut vps = machine(2);
+    let state = vps[0].cpu.state;
+    vps[1].power_on(&state, Activity::Running);
+    let vp = &mut vps[0];
+    let _ = vp.mailbox().post_nmi();
+    exit(vp, Exit::Halt);
+    assert_eq!((vp.cpu.injected.len(), vp.activity), (1, Activity::Halted));
+    let _ = vp.mailbox().post_nmi();
+    let entries = vp.cpu.entries;
+    vp.turn();
+    vp.turn();
+    assert_eq!((vp.cpu.entries, vp.activity), (entries, Activity::Halted));
+}
+
+#[test]
+fn init_leaves_the_cpus_signature_and_forgets_what_cr8_held_back() {
+    let mut vps = machine(2);
+    x2apic_on(&mut vps[0]);
+    let state = vps[0].cpu.state;
+    vps[1].power_on(&state, Activity::Running);
+    vps[1].cpu.coarse = true;
+    for _ in 0..2 {
+        vps[1].cpu.cr8 = 15;
+        write_msr(&mut vps[1], 0x1b, 0xfee0_0800);
+        x2apic_on(&mut vps[1]);
+        write_msr(&mut vps[1], 0x83f, 0x51);
+        vps[1].turn();
+        assert!(vps[1].cpu.watched, "held back by CR8");
+        for icr in [0x4500, 0x4608] {
+            write_msr(&mut vps[0], 0x830, 1 << 32 | icr);
+        }
+        vps[1].turn();
+        vps[1].cpu.watched = false;
+    }
+    vps[0].cpu.gpr[0] = 1;
+    exit(&mut vps[0], Exit::Cpuid);
+    assert_eq!(vps[1].cpu.state.gpr[usize::from(gpr::RDX)], vps[0].cpu.gpr[0]);
 }
 
 #[test]
@@ -364,6 +441,30 @@ fn control_registers_that_no_cpu_runs_with_are_the_guests_end_not_ours() {
     let mut vp = one();
     exit(&mut vp, Exit::InvalidState);
     vp.turn();
+}
+
+#[test]
+fn a_vp_that_does_not_come_when_all_are_stopped_is_kicked_again() {
+    let vps = machine(2);
+    let machine = vps[0].machine;
+    let host = machine.platform.host();
+    let mut rounds = 0;
+    let mut again = CallAgain::new(machine);
+    machine.ask_to_gather(Gathering::Reset);
+    machine.lifecycle.wait_for(1, || {
+        again.call(machine, 1..2);
+        host.tsc.fetch_add(5_000_000, Ordering::SeqCst);
+        rounds += 1;
+        if rounds == 5 {
+            // It parks, and leaves again at once, as the next round is open.
+            let mut opened = false;
+            machine.lifecycle.park(|_| {
+                assert!(!std::mem::replace(&mut opened, true));
+                machine.lifecycle.advance_round();
+            });
+        }
+    });
+    assert_eq!(*host.kicks.lock().unwrap(), [1, 1], "twice in 20 ms");
 }
 
 #[test]

@@ -6,14 +6,20 @@ use std::vec::Vec;
 use memory::{Gpa, GuestMemory};
 use platform_api::{Exit, Platform};
 use tables::presence;
-use tpm_crb::registers::{CTRL_CANCEL, CTRL_REQ, CTRL_START, CTRL_STS, LOC_CTRL, Status};
+use tpm_crb::registers::{
+    CTRL_CANCEL, CTRL_REQ, CTRL_START, CTRL_STS, LOC_CTRL, LOC_STATE, LOC_STS, Status,
+};
 
 use super::fake::{Fake, Service};
 use super::{exit, machine};
+use crate::mailbox::Order;
 use crate::tpm::TpmError;
 use crate::vp::VirtualProcessor;
 
 const GET_RANDOM: [u8; 12] = [0x80, 1, 0, 0, 0, 12, 0, 0, 1, 0x7b, 0, 16];
+/// TPM2_PCR_Reset of PCR 17 with an empty password.
+const PCR_RESET_17: [u8; 27] =
+    [0x80, 2, 0, 0, 0, 27, 0, 0, 1, 0x3d, 0, 0, 0, 17, 0, 0, 0, 9, 0x40, 0, 0, 9, 0, 0, 0, 0, 0];
 const MILLISECOND: u64 = 1_000_000;
 
 /// A VP whose machine has a TPM that has been started.
@@ -70,6 +76,11 @@ fn response(vp: &VirtualProcessor<Fake>) -> Vec<u8> {
     header.to_vec()
 }
 
+/// Another register access, as wide as `bytes`.
+fn write_bytes(vp: &VirtualProcessor<Fake>, offset: u16, bytes: &[u8]) -> bool {
+    vp.machine.tpm.as_ref().unwrap().write(offset, bytes, vp.machine.platform.memory())
+}
+
 /// A word of the physical presence interface.
 fn word(vp: &VirtualProcessor<Fake>, offset: u64) -> u32 {
     let gpa = Gpa(vp.machine.tpm.as_ref().unwrap().area.presence() + offset);
@@ -100,6 +111,55 @@ fn a_short_command_is_done_when_its_start_returns() {
     start(&mut vp, &GET_RANDOM);
     assert!(!is_running(&vp) && !vp.serving);
     assert_eq!(response(&vp), [0x80, 1, 0, 0, 0, 28, 0, 0, 0, 0]);
+}
+
+#[test]
+fn a_command_started_while_mail_waits_is_done_without_another_interrupt() {
+    let mut vp = started();
+    let host = vp.machine.platform.host();
+    exit(&mut vp, Exit::Cpuid);
+    let _ = vp.mailbox().post(Order::ExtInt);
+    start(&mut vp, &GET_RANDOM);
+    assert!(is_running(&vp), "the mail goes first");
+    // The guest polls, and nothing but our own timer ever interrupts it.
+    exit(&mut vp, Exit::Cpuid);
+    let due = host.timer.lock().unwrap().expect("a timer for the service's turn");
+    let now = host.tsc.fetch_max(due, Ordering::SeqCst);
+    assert!(due <= now + MILLISECOND, "{due}, {now} now");
+    exit(&mut vp, Exit::HostInterrupt);
+    assert!(!is_running(&vp) && !vp.serving);
+}
+
+#[test]
+fn a_cancel_that_stands_cancels_the_next_command_too() {
+    let mut vp = started();
+    start(&mut vp, &GET_RANDOM);
+    write(&mut vp, CTRL_CANCEL, 1);
+    service(&vp).held_back = 1;
+    start(&mut vp, &GET_RANDOM);
+    let canceled = || vp.machine.tpm.as_ref().unwrap().is_canceled();
+    assert!(canceled(), "PTP 6.5.3.8: a cancel is cleared by the guest alone");
+    exit(&mut vp, Exit::HostInterrupt);
+}
+
+#[test]
+fn the_guest_has_locality_0_and_no_other() {
+    let mut vp = started();
+    let page = |locality: u16| locality * tpm_crb::registers::PAGE;
+    for locality in 1..=5 {
+        for control in [1, 4, 8] {
+            write(&mut vp, page(locality) + LOC_CTRL, control);
+        }
+        assert_eq!(read(&vp, page(locality) + LOC_STS), u32::MAX, "nobody answers there");
+    }
+    assert_eq!(read(&vp, LOC_STATE) >> 1 & 0b1111, 0, "no locality is active");
+    // An access that begins in page 0 ends with it.
+    assert!(!write_bytes(&vp, page(1) - 4, &[0xff; 16]));
+    let mut bytes = [0; 8];
+    vp.machine.tpm.as_ref().unwrap().read(page(1) - 4, &mut bytes);
+    assert_eq!(bytes, [0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff]);
+    start(&mut vp, &PCR_RESET_17);
+    assert_eq!(response(&vp)[6..], [0, 0, 9, 7], "TPM_RC_LOCALITY");
 }
 
 #[test]

@@ -7,6 +7,7 @@
 mod area;
 mod event_log;
 mod exchange;
+mod locality;
 mod measure;
 mod presence;
 mod service;
@@ -134,13 +135,23 @@ impl<P: Platform> VirtualTpm<P> {
         }
     }
 
+    /// Whether the command that runs is to end early.
+    #[cfg(test)]
+    pub(crate) fn is_canceled(&self) -> bool {
+        self.canceled.load(Ordering::Acquire)
+    }
+
     /// The registers after power-on.
     fn reset_registers(&self, now: Instant) {
         self.crb.lock().reset(now);
     }
 
-    /// Reads registers.
+    /// Reads registers. Where the guest has no locality, nobody answers.
     pub(crate) fn read(&self, offset: u16, bytes: &mut [u8]) {
+        bytes.fill(0xff);
+        let Some(bytes) = bytes.get_mut(..locality::within_reach(offset, bytes.len())) else {
+            return;
+        };
         let crb = self.crb.lock();
         for (at, part) in (offset..).step_by(8).zip(bytes.chunks_mut(8)) {
             let value = crb.read(at, part.len() as u8).to_le_bytes();
@@ -152,7 +163,14 @@ impl<P: Platform> VirtualTpm<P> {
 
     /// Writes registers. True if the service has got a command from `memory` for it: the VP is to
     /// let it run.
+    ///
+    /// The registers stay locked until the service has the command, and in [`Self::finish`] until
+    /// the service has no command any more. So a command that the registers accept always finds the
+    /// service free, whichever VPs start and finish at the same time.
     pub(crate) fn write(&self, offset: u16, bytes: &[u8], memory: &impl GuestMemory) -> bool {
+        let Some(bytes) = bytes.get(..locality::within_reach(offset, bytes.len())) else {
+            return false;
+        };
         let mut crb = self.crb.lock();
         let mut started = false;
         for (at, part) in (offset..).step_by(8).zip(bytes.chunks(8)) {
@@ -161,7 +179,16 @@ impl<P: Platform> VirtualTpm<P> {
                 *to = *from;
             }
             match crb.write(at, part.len() as u8, u64::from_le_bytes(word)) {
-                Some(Effect::Execute { locality }) => started |= self.start(locality, memory),
+                Some(Effect::Execute { locality }) => {
+                    // A cancel that the guest left standing is meant for this command.
+                    self.canceled.store(crb.is_cancelled(), Ordering::Release);
+                    if self.start(locality, memory) {
+                        started = true;
+                    } else {
+                        log::error!("a TPM command met another one: a bug of ours");
+                        crb.fail();
+                    }
+                }
                 Some(Effect::Cancel) => self.canceled.store(true, Ordering::Release),
                 None => {}
             }
@@ -171,8 +198,8 @@ impl<P: Platform> VirtualTpm<P> {
 
     /// Copies the command out and hands it to the service. The header's length only says how much
     /// is copied: the engine holds it against what it gets.
+    #[must_use]
     fn start(&self, locality: u8, memory: &impl GuestMemory) -> bool {
-        self.canceled.store(false, Ordering::Release);
         let command = self.area.buffers().command;
         self.exchange.submit(Task::Execute { locality }, |bytes| {
             let mut header = [0; HEADER];
@@ -189,9 +216,10 @@ impl<P: Platform> VirtualTpm<P> {
     /// will be none.
     fn finish(&self, lives: bool, memory: &impl GuestMemory) -> bool {
         let response = self.area.buffers().response;
+        let mut crb = self.crb.lock();
         let outcome = self.exchange.collect(|bytes| {
-            let mut crb = self.crb.lock();
             if crb.complete() {
+                // The buffer is RAM: the area was cut out of the guest's.
                 let _ = memory.write(Gpa(response), bytes);
             }
         });
@@ -201,7 +229,7 @@ impl<P: Platform> VirtualTpm<P> {
             Some(Err(_)) | None => {}
         }
         log::error!("the TPM has failed: the guest goes on without it");
-        self.crb.lock().fail();
+        crb.fail();
         true
     }
 }
@@ -224,10 +252,13 @@ impl<P: Platform> VirtualProcessor<P> {
     /// deadline; any interrupt of the host ends it, too.
     pub(crate) fn run_service(&mut self, nanos: u64) {
         let Some(tpm) = &self.machine.tpm else { return };
+        let host = self.machine.host();
         if !self.mailbox().leave(Away::Asleep) {
+            // The mail goes first. Nothing else may interrupt the guest, so that the timer has to.
+            self.next_slice = host.tsc();
+            self.timer_changed = true;
             return;
         }
-        let host = self.machine.host();
         let slice = self.machine.clock.ticks(nanos);
         let end = host.tsc().saturating_add(slice);
         let end = self.first_deadline().map_or(end, |first| first.min(end));

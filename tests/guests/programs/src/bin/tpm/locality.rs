@@ -6,8 +6,8 @@ use guest::{Failure, Report, cpu, ensure, ensure_eq};
 const REQUEST: u32 = 1 << 0;
 const RELINQUISH: u32 = 1 << 1;
 const SEIZE: u32 = 1 << 2;
+const RESET_ESTABLISHMENT: u32 = 1 << 3;
 const GRANTED: u32 = 1 << 0;
-const BEEN_SEIZED: u32 = 1 << 1;
 const IDLE: u32 = 1 << 1;
 const READY: u32 = 1 << 0;
 const GO_IDLE: u32 = 1 << 1;
@@ -15,7 +15,7 @@ const GO_IDLE: u32 = 1 << 1;
 pub fn cases(report: &mut Report) {
     report.case("identity", identity);
     report.case("no-locality-no-control", no_locality);
-    report.case("localities", localities);
+    report.case("locality-0-alone", locality_0_alone);
     report.case("idle-and-ready", idle_and_ready);
     report.case("wide-and-narrow", widths);
     report.case("behind-the-last-page", behind);
@@ -54,21 +54,34 @@ fn no_locality() -> Result<(), Failure> {
     Ok(())
 }
 
-fn localities() -> Result<(), Failure> {
-    write(0, register::LOC_CTRL, REQUEST);
-    ensure_eq!(read(0, register::LOC_STS), GRANTED, "locality 0");
-    write(2, register::LOC_CTRL, REQUEST);
-    ensure_eq!(read(2, register::LOC_STS), 0, "locality 2 waits");
-    write(3, register::LOC_CTRL, SEIZE);
-    ensure_eq!(read(3, register::LOC_STS), GRANTED, "locality 3");
-    ensure_eq!(read(0, register::LOC_STS), BEEN_SEIZED, "locality 0 has lost it");
-    ensure_eq!(read(4, register::LOC_STATE), 0x80 | 1 | 1 << 1 | 3 << 2, "the state");
-    write(0, register::REQ, READY);
-    ensure_eq!(read(0, register::STS) & IDLE, IDLE, "idle, as locality 0 has no say");
-    write(3, register::LOC_CTRL, RELINQUISH);
-    ensure_eq!(read(2, register::LOC_STS), GRANTED, "locality 2 follows");
-    write(2, register::LOC_CTRL, RELINQUISH);
-    ensure_eq!(read(2, register::LOC_STATE) & 0b10, 0, "nobody is left");
+/// Localities 1 to 4 answer nothing, neither before nor after locality 0 is taken, and the PCRs that
+/// are theirs can not be changed.
+fn locality_0_alone() -> Result<(), Failure> {
+    const RC_LOCALITY: u32 = 0x907;
+    for taken in [false, true] {
+        for locality in 1..=4 {
+            for control in [REQUEST, SEIZE, RESET_ESTABLISHMENT] {
+                write(locality, register::LOC_CTRL, control);
+            }
+            ensure_eq!(read(locality, register::LOC_STS), u32::MAX, "locality {locality}");
+            write(locality, register::REQ, READY);
+            write(locality, register::START, 1);
+        }
+        let state = 0x80 | 1 | if taken { 1 << 1 } else { 0 };
+        ensure_eq!(read(0, register::LOC_STATE), state, "the state");
+        write(0, register::LOC_CTRL, REQUEST);
+        ensure_eq!(read(0, register::LOC_STS), GRANTED, "locality 0");
+    }
+    tpm::claim();
+    for pcr in 17..=22 {
+        for command in [&mut tpm::PCR_RESET.clone()[..], &mut tpm::PCR_EXTEND.clone()[..]] {
+            command[13] = pcr;
+            ensure_eq!(tpm::run(command).code(), RC_LOCALITY, "the code for PCR {pcr}");
+        }
+    }
+    write(0, register::REQ, GO_IDLE);
+    write(0, register::LOC_CTRL, RELINQUISH);
+    ensure_eq!(read(0, register::LOC_STATE) & 0b10, 0, "nobody is left");
     Ok(())
 }
 

@@ -1,0 +1,113 @@
+//! Mail, kicks and gatherings.
+
+use crate::kick_allowance::{BURST, KickAllowance};
+use crate::lifecycle::{Gathering, Lifecycle};
+use crate::mailbox::{Away, Mail, Mailbox, Order};
+
+#[test]
+fn only_the_first_post_to_a_vp_that_is_away_kicks() {
+    let mailbox = Mailbox::default();
+    assert!(!mailbox.post_vector(0x30, false), "the VP is here");
+    assert!(!mailbox.leave(Away::Guest), "mail waits");
+    assert_eq!(mailbox.drain().requests, [1 << 0x30, 0, 0, 0]);
+    assert!(mailbox.leave(Away::Asleep) && !mailbox.is_in_guest());
+    mailbox.come_back();
+    assert!(mailbox.leave(Away::Guest) && mailbox.is_in_guest());
+    assert!(mailbox.post_vector(0xff, true));
+    assert!(!mailbox.post_nmi(), "kicked already");
+    mailbox.come_back();
+    let mail = mailbox.drain();
+    assert_eq!((mail.requests[3], mail.level[3]), (1 << 63, 1 << 63));
+    assert!(mail.has(Order::Nmi) && !mail.has(Order::Init));
+    assert_eq!(mailbox.drain(), Mail::default());
+}
+
+#[test]
+fn a_closed_guest_is_kicked_for_orders_only_and_finds_all_vectors_when_it_opens() {
+    let mailbox = Mailbox::default();
+    assert!(mailbox.leave(Away::ClosedGuest) && mailbox.is_in_guest());
+    assert!(!mailbox.post_vector(0x30, false) && !mailbox.post_vector(0xa0, true));
+    assert!(mailbox.post_nmi(), "no vector may swallow an order's kick");
+    mailbox.come_back();
+    assert!(mailbox.drain().has(Order::Nmi));
+    assert!(mailbox.leave(Away::ClosedGuest) && !mailbox.post_vector(0x31, false));
+    mailbox.open();
+    assert!(!mailbox.leave(Away::Guest), "the VP must look first");
+    assert_eq!(mailbox.drain().requests, [1 << 0x31, 0, 0, 0]);
+}
+
+#[test]
+fn the_first_sipi_counts_and_init_comes_along() {
+    let mailbox = Mailbox::default();
+    let _ = mailbox.post(Order::Init);
+    let _ = mailbox.post_startup(0x9a);
+    let _ = mailbox.post_startup(0x10);
+    let mail = mailbox.drain();
+    assert!(mail.has(Order::Init) && mail.has(Order::Startup));
+    assert_eq!(mail.startup_vector(), 0x9a);
+    let _ = mailbox.post_startup(0x10);
+    assert_eq!(mailbox.drain().startup_vector(), 0x10);
+}
+
+#[test]
+fn a_vector_that_came_both_ways_ends_as_the_io_apic_waits_for() {
+    for order in [[true, false], [false, true]] {
+        let mailbox = Mailbox::default();
+        for level in order {
+            let _ = mailbox.post_vector(0x41, level);
+        }
+        let mail = mailbox.drain();
+        assert_eq!((mail.requests[1], mail.level[1]), (2, 2), "{order:?}");
+        let _ = mailbox.post_vector(0x41, false);
+        assert_eq!(mailbox.drain().level[1], 0, "the next one is what it is");
+    }
+}
+
+#[test]
+fn two_nmis_are_two_and_three_are_two() {
+    for (posted, expected) in [(0, 0), (1, 1), (2, 2), (3, 2)] {
+        let mailbox = Mailbox::default();
+        for _ in 0..posted {
+            let _ = mailbox.post_nmi();
+        }
+        assert_eq!(mailbox.drain().nmis(), expected, "{posted}");
+    }
+}
+
+#[test]
+fn a_burst_is_borne_and_then_one_kick_at_a_time() {
+    let allowance = KickAllowance::default();
+    let burst = (0..100).filter(|_| allowance.take(1_000_000, 10)).count() as u64;
+    assert_eq!(burst, BURST + 1);
+    assert!(!allowance.take(1_000_009, 10));
+    assert!(allowance.take(1_000_010, 10));
+    assert!(!allowance.take(1_000_010, 10));
+    let later = (0..100).filter(|_| allowance.take(2_000_000, 10)).count() as u64;
+    assert_eq!(later, BURST + 1, "no more is saved up than one burst");
+}
+
+#[test]
+fn an_endless_storm_gets_its_share_only() {
+    let allowance = KickAllowance::default();
+    let kicks = (0..100_000).filter(|now| allowance.take(*now, 50)).count() as u64;
+    assert!((2_000..=2_000 + BURST + 1).contains(&kicks), "{kicks}");
+}
+
+#[test]
+fn the_end_of_time_is_no_end() {
+    let allowance = KickAllowance::default();
+    assert!(allowance.take(u64::MAX, u64::MAX) && allowance.take(u64::MAX, 0));
+}
+
+#[test]
+fn the_first_reason_stands_until_the_next_round() {
+    let lifecycle = Lifecycle::default();
+    assert_eq!(lifecycle.wanted(), None);
+    assert!(lifecycle.ask(Gathering::Reset));
+    assert!(!lifecycle.ask(Gathering::PowerOff));
+    assert_eq!(lifecycle.wanted(), Some(Gathering::Reset));
+    lifecycle.wait_for(0, || panic!("nobody to wait for"));
+    lifecycle.open();
+    assert_eq!(lifecycle.wanted(), None);
+    assert!(lifecycle.ask(Gathering::PowerOff));
+}
