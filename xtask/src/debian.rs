@@ -1,6 +1,7 @@
 //! Files from Debian's packages, of any suite: downloaded and checked by apt, taken out, kept.
 //! Nothing is installed, and the machine's own apt state is not touched.
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -196,7 +197,7 @@ impl Apt {
 
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
-        let at = |name: &str| self.folder.join(name).display().to_string();
+        let at = |name: &str| self.folder.join(name).into_os_string();
         for (option, value) in [
             ("Dir::Etc::sourcelist", at("sources.list")),
             ("Dir::Etc::sourceparts", at("parts")),
@@ -205,15 +206,17 @@ impl Apt {
             ("Dir::State::lists", at("lists")),
             ("Dir::State::status", at("status")),
             ("Dir::Cache::archives", at("archives")),
-            ("Dir::Cache::pkgcache", String::new()),
-            ("Dir::Cache::srcpkgcache", String::new()),
-            ("APT::Architecture", "amd64".to_owned()),
-            ("APT::Architectures", "amd64".to_owned()),
-            ("APT::Sandbox::User", "root".to_owned()),
-            ("Acquire::Languages", "none".to_owned()),
-            ("Acquire::Retries", "2".to_owned()),
+            ("Dir::Cache::pkgcache", OsString::new()),
+            ("Dir::Cache::srcpkgcache", OsString::new()),
+            ("APT::Architecture", "amd64".into()),
+            ("APT::Architectures", "amd64".into()),
+            ("APT::Sandbox::User", "root".into()),
+            ("Acquire::Languages", "none".into()),
+            ("Acquire::Retries", "2".into()),
         ] {
-            command.arg("-o").arg(format!("{option}={value}"));
+            let mut word = OsString::from(format!("{option}="));
+            word.push(value);
+            command.arg("-o").arg(word);
         }
         command
     }
@@ -245,7 +248,9 @@ impl Apt {
         let mut command = self.command("apt-get");
         let archives = folder.join("archives");
         fs::create_dir_all(archives.join("partial"))?;
-        command.arg("-o").arg(format!("Dir::Cache::archives={}", archives.display()));
+        let mut word = OsString::from("Dir::Cache::archives=");
+        word.push(&archives);
+        command.arg("-o").arg(word);
         command.args(["install", "--download-only", "--no-install-recommends", "-q", "-y"]);
         output(command.args(packages))?;
         let files = fs::read_dir(archives)?.flatten().map(|entry| entry.path());

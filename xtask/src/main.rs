@@ -18,7 +18,12 @@ mod userspace;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum, value_parser};
+
+/// Seconds that libFuzzer takes: it has signed numbers of 32 bits, and 0 means for ever.
+const SECONDS: std::ops::RangeInclusive<u64> = 1..=i32::MAX as u64;
+/// The most runs of anything.
+const MOST: usize = 1_000_000;
 
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", max_term_width = 100)]
@@ -30,12 +35,8 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Task {
     /// Set up what is missing, build, and boot a guest below the paravisor
-    #[command(disable_help_flag = true)]
-    Run {
-        /// What `paravane run` takes; `--help` shows it
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        arguments: Vec<String>,
-    },
+    #[command(after_long_help = command_line::run_help())]
+    Run(run::Wishes),
     /// Format, lints, layers, licences, the image's instructions, budgets
     Check,
     /// All tests: of crates on the host, and of whole VMs
@@ -49,7 +50,7 @@ enum Task {
     /// Have libFuzzer search for inputs that crash or hang a parser or a device
     Fuzz {
         /// Seconds for each target
-        #[arg(long, value_name = "N", default_value_t = 60)]
+        #[arg(long, value_name = "N", default_value_t = 60, value_parser = value_parser!(u64).range(SECONDS))]
         seconds: u64,
         /// Only this target
         target: Option<String>,
@@ -60,7 +61,7 @@ enum Task {
         #[arg(long, value_name = "N", default_value_t = 1)]
         seed: u64,
         /// How many commands, or runs of each that is measured
-        #[arg(long, value_name = "N", default_value_t = 2_000)]
+        #[arg(long, value_name = "N", default_value = "2000", value_parser = count)]
         count: usize,
         /// Measure the time per command instead
         #[arg(long)]
@@ -78,7 +79,7 @@ enum Task {
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
         /// Boots of each kind
-        #[arg(long, value_name = "N", default_value_t = 5)]
+        #[arg(long, value_name = "N", default_value = "5", value_parser = count)]
         runs: usize,
         /// Also measure another hypervisor below a guest, in the same QEMU
         #[arg(long, value_enum)]
@@ -92,9 +93,15 @@ enum Peer {
     Kvm,
 }
 
+/// A number of runs, of which there must be one to have a median.
+fn count(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| (1..=MOST).contains(number));
+    number.ok_or_else(|| format!("give a number from 1 to {MOST}"))
+}
+
 fn main() -> ExitCode {
     let result = match Arguments::parse().task {
-        Task::Run { arguments } => run::run(&arguments),
+        Task::Run(wishes) => run::run(&wishes),
         Task::Check => check::run(),
         Task::Test { long, filter } => test::run(long, filter.as_deref()),
         Task::Fuzz { seconds, target } => fuzz::run(target.as_deref(), seconds),
@@ -108,6 +115,41 @@ fn main() -> ExitCode {
         Err(error) => {
             eprintln!("xtask: {error:#}");
             ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn numbers_at_their_edges_are_taken_or_told() {
+        let parse = |text: &str| {
+            let words = ["xtask"].into_iter().chain(text.split(' '));
+            Arguments::try_parse_from(words).map(drop).map_err(|error| error.exit_code())
+        };
+        for text in ["fuzz --seconds 1", "tpm --seed 18446744073709551615", "bench --runs 1"] {
+            assert_eq!(parse(text), Ok(()), "{text}");
+        }
+        for text in [
+            "fuzz --seconds 0",
+            "fuzz --seconds 2147483648",
+            "tpm --count 0",
+            "tpm --count 18446744073709551615",
+            "tpm --seed 18446744073709551616",
+            "bench --runs 0",
+            "bench --runs 1000001",
+            "bench --runs -1",
+        ] {
+            assert_eq!(parse(text), Err(2), "{text}");
         }
     }
 }

@@ -1,77 +1,77 @@
 //! `cargo xtask run`: from a fresh checkout to a guest's shell.
 
+use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Result, anyhow};
+use clap::{ArgMatches, Args, FromArgMatches};
+use command_line::RunOptions;
 
 use crate::{build, debian, guest, place, setup};
 
-/// Sets up, builds, and becomes `paravane run`.
-pub fn run(arguments: &[String]) -> Result<ExitCode> {
-    let wishes = Wishes::read(arguments);
-    setup::rust_target()?;
-    if !wishes.help {
-        setup::qemu()?;
-    }
-    build::all()?;
-    let mut command = Command::new(place::paravane());
-    command.arg("run");
-    if !wishes.help && !wishes.kernel {
-        command.arg("--kernel").arg(debian::kernel(&debian::own_suite()?)?);
-    }
-    if !wishes.help && wishes.needs_initrd() {
-        command.arg("--initrd").arg(guest::initrd()?);
-    }
-    command.args(arguments);
-    command.env("PARAVANE_IMAGE", place::image()).env("PARAVANE_AGENT", place::agent());
-    Err(anyhow!("{}: {}", place::paravane().display(), command.exec()))
-}
-
-/// What the arguments say that matters here.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Wishes {
+/// What the user gives. The options are those of `paravane run`, but a kernel need not be among
+/// them.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Wishes {
     kernel: bool,
     initrd: bool,
     exec: bool,
-    help: bool,
+    given: Vec<OsString>,
+}
+
+impl FromArgMatches for Wishes {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let has = |id| matches.contains_id(id);
+        let given = command_line::given(matches);
+        Ok(Self { kernel: has("kernel"), initrd: has("initrd"), exec: has("exec"), given })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl Args for Wishes {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        RunOptions::augment_args(command).mut_arg("kernel", |kernel| {
+            kernel.required(false).help(
+                "The guest's kernel: bzImage, ELF with a PVH note, or Multiboot [default: \
+                 Debian's]",
+            )
+        })
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Self::augment_args(command)
+    }
 }
 
 impl Wishes {
-    fn read(arguments: &[String]) -> Self {
-        let mut wishes = Self::default();
-        let mut value_follows = false;
-        for argument in arguments.iter().take_while(|argument| *argument != "--") {
-            if std::mem::take(&mut value_follows) {
-                continue;
-            }
-            let (long, has_value) = match argument.split_once('=') {
-                Some((name, _)) => (name, true),
-                None => (argument.as_str(), false),
-            };
-            match long {
-                "--kernel" => wishes.kernel = true,
-                "--initrd" => wishes.initrd = true,
-                "--exec" => wishes.exec = true,
-                "--help" | "-h" => wishes.help = true,
-                _ if argument.starts_with("-k") => wishes.kernel = true,
-                _ if argument.starts_with("-i") => wishes.initrd = true,
-                _ if argument.starts_with("-e") => wishes.exec = true,
-                _ => {}
-            }
-            // A value may look like an option: that of --exec, say.
-            let alone = ["--no-hyperv", "--direct", "--help", "-h"].contains(&long);
-            let short_with_value = !argument.starts_with("--") && argument.len() > 2;
-            value_follows = argument.starts_with('-') && !has_value && !alone && !short_with_value;
-        }
-        wishes
-    }
-
     /// A kernel of the user's may be none of Linux: it gets an initrd only where a command needs
     /// a shell.
-    fn needs_initrd(&self) -> bool {
+    const fn needs_initrd(&self) -> bool {
         !self.initrd && (self.exec || !self.kernel)
     }
+}
+
+/// Sets up, builds, and becomes `paravane run`.
+pub fn run(wishes: &Wishes) -> Result<ExitCode> {
+    setup::rust_target()?;
+    setup::qemu()?;
+    build::all()?;
+    let mut command = Command::new(place::paravane());
+    command.arg("run");
+    if !wishes.kernel {
+        command.arg("--kernel").arg(debian::kernel(&debian::own_suite()?)?);
+    }
+    if wishes.needs_initrd() {
+        command.arg("--initrd").arg(guest::initrd()?);
+    }
+    command.args(&wishes.given);
+    command.env("PARAVANE_IMAGE", place::image()).env("PARAVANE_AGENT", place::agent());
+    Err(anyhow!("{}: {}", place::paravane().display(), command.exec()))
 }
 
 #[cfg(test)]
@@ -79,7 +79,10 @@ mod tests {
     use super::*;
 
     fn wishes(text: &str) -> Wishes {
-        Wishes::read(&text.split(' ').map(str::to_owned).collect::<Vec<_>>())
+        let command = Wishes::augment_args(clap::Command::new("run"));
+        let words = ["run"].into_iter().chain(text.split(' '));
+        let matches = command.try_get_matches_from(words).unwrap();
+        Wishes::from_arg_matches(&matches).unwrap()
     }
 
     #[test]
@@ -87,8 +90,11 @@ mod tests {
         assert!(wishes("--kernel k").kernel && wishes("-kk").kernel && wishes("--kernel=k").kernel);
         assert!(!wishes("--exec --kernel").kernel, "the command is a value");
         assert!(!wishes("--no-hyperv -- --kernel k").kernel, "what follows is QEMU's");
-        assert!(wishes("--no-hyperv --kernel k").kernel);
-        assert!(wishes("-c4 -i i").initrd && wishes("-c 4 -i i").initrd);
+        for switch in ["--no-hyperv", "--no-tpm", "--direct", "-c4", "-c 4"] {
+            let wishes = wishes(&format!("{switch} --kernel k -i i"));
+            assert!(wishes.kernel && wishes.initrd, "{switch}");
+            assert!(wishes.given.contains(&"--kernel=k".into()), "{switch}");
+        }
     }
 
     #[test]

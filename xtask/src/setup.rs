@@ -65,9 +65,28 @@ pub fn qemu() -> Result<()> {
     program("qemu-system-x86_64", "qemu-system-x86", "QEMU for x86")
 }
 
-fn program(name: &str, package: &str, what: &str) -> Result<()> {
+/// Sees that the programs are there that pack initrds for tests. A test whose program is missing
+/// is skipped, so nothing is said where they can not be had.
+pub fn packers() {
+    for (name, package) in
+        [("bzip2", "bzip2"), ("xz", "xz-utils"), ("lzop", "lzop"), ("lz4", "lz4"), ("zstd", "zstd")]
+    {
+        let machine = Machine::look();
+        if !is_there(name) && machine.suite.is_some() && machine.is_root {
+            eprintln!("xtask: installs Debian's package {package}");
+            let _ = install(package);
+        }
+    }
+}
+
+/// Whether a program is in PATH.
+fn is_there(name: &str) -> bool {
     let path = env::var_os("PATH").unwrap_or_default();
-    if env::split_paths(&path).any(|folder| folder.join(name).is_file()) {
+    env::split_paths(&path).any(|folder| folder.join(name).is_file())
+}
+
+fn program(name: &str, package: &str, what: &str) -> Result<()> {
+    if is_there(name) {
         return Ok(());
     }
     let machine = Machine::look();

@@ -20,6 +20,7 @@ const WORKERS: usize = 2;
 pub fn run(long: bool, filter: Option<&str>) -> Result<ExitCode> {
     setup::rust_target()?;
     setup::qemu()?;
+    setup::packers();
     build::all()?;
     build::test_guests()?;
     let mut totals = if filter.is_none() { crates()? } else { Totals::default() };

@@ -98,6 +98,8 @@ pub trait Host: Sync + 'static {
     fn serial_write(&self, channel: usize, byte: u8);
     /// Looks up a file that the host offers.
     fn file(&self, name: &str) -> Option<HostFile>;
+    /// The UUID that the host gives this VM, in the byte order of RFC 9562, if it gives one.
+    fn uuid(&self) -> Option<[u8; 16]>;
     /// Reads part of a host file into our own memory.
     fn read_file(&self, file: HostFile, offset: u32, to: &mut [u8]) -> Result<(), Transfer>;
     /// Has the host write part of a file to guest memory, which the caller has checked to be RAM.

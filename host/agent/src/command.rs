@@ -4,16 +4,18 @@ use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
+use rustix::process::WaitStatus;
 use rustix::termios::{
     ControlModes, OptionalActions, QueueSelector, tcdrain, tcflush, tcgetattr, tcsetattr,
 };
 use wire::exec::{self, Channel};
+
+use crate::system;
 
 /// A pipe is taken for empty when it gave nothing for so long after the command's end; something
 /// in the background may hold it open for ever.
@@ -22,7 +24,7 @@ const SILENCE: Duration = Duration::from_millis(500);
 enum Event {
     Piece(Channel, Vec<u8>),
     Closed,
-    Ended(io::Result<ExitStatus>),
+    Ended(io::Result<WaitStatus>),
 }
 
 /// Runs `text` in a shell and reports over the serial port.
@@ -76,11 +78,13 @@ fn carry(mut child: Child, port: &mut File) -> io::Result<()> {
     if let Some(pipe) = child.stderr.take() {
         pump(pipe, Channel::Error, sender.clone());
     }
+    let id = child.id();
     thread::spawn(move || {
-        let _ = sender.send(Event::Ended(child.wait()));
+        let _ = sender.send(Event::Ended(system::reap_until(id)));
+        system::reap_all();
     });
     let status = forward(&events, port)?;
-    let (channel, number) = match (status.code(), status.signal()) {
+    let (channel, number) = match (status.exit_status(), status.terminating_signal()) {
         (_, Some(signal)) => (Channel::Signalled, signal),
         (code, None) => (Channel::Exited, code.unwrap_or_default()),
     };
@@ -88,7 +92,7 @@ fn carry(mut child: Child, port: &mut File) -> io::Result<()> {
 }
 
 /// Forwards both pipes until the command has ended and they are empty.
-fn forward(events: &Receiver<Event>, port: &mut File) -> io::Result<ExitStatus> {
+fn forward(events: &Receiver<Event>, port: &mut File) -> io::Result<WaitStatus> {
     let mut ended = None;
     let mut open = 2;
     loop {

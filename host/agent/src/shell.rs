@@ -20,14 +20,14 @@ pub fn run() -> io::Result<()> {
     system::say(&format!(
         "Linux {release}. `exit` powers the guest off, Ctrl-A X ends it at once."
     ));
-    Command::new("/bin/sh")
+    let shell = Command::new("/bin/sh")
         .arg("-i")
         .stdin(console.try_clone()?)
         .stdout(console.try_clone()?)
         .stderr(console)
-        .status()
+        .spawn()
         .map_err(|error| io::Error::other(format!("/bin/sh can not be run: {error}")))?;
-    Ok(())
+    system::reap_until(shell.id()).map(drop)
 }
 
 /// Opens the terminal behind the console, as the console itself can not be a controlling terminal.

@@ -1,11 +1,14 @@
-//! What PID 1 owes its machine: file systems at the start, power off at the end.
+//! What PID 1 owes its machine: file systems at the start, a wait for each orphan, power off at the
+//! end.
 
 use std::fs::{self, OpenOptions};
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::Path;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use rustix::mount::{MountFlags, mount};
+use rustix::process::{Pid, WaitOptions, WaitStatus, wait};
 use rustix::system::{RebootCommand, reboot};
 
 /// File systems that a user expects: type, place, a file that shows that it is there already.
@@ -24,6 +27,31 @@ pub fn mount_all() {
         let made = fs::create_dir_all(place);
         if made.is_ok() {
             let _ = mount(kind, place, kind, MountFlags::NOSUID, None);
+        }
+    }
+}
+
+/// Waits until a child has ended, and for every orphan that ends before it.
+pub fn reap_until(child: u32) -> io::Result<WaitStatus> {
+    loop {
+        let (process, status) = reap()?;
+        if process.as_raw_nonzero().get().cast_unsigned() == child {
+            return Ok(status);
+        }
+    }
+}
+
+/// Waits for every orphan, until there is neither child nor orphan.
+pub fn reap_all() {
+    while reap().is_ok() {}
+}
+
+fn reap() -> io::Result<(Pid, WaitStatus)> {
+    loop {
+        match wait(WaitOptions::empty()) {
+            Ok(Some(ended)) => return Ok(ended),
+            Ok(None) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fs::{self, OpenOptions};
 
-use crate::cli::AccelChoice;
+use command_line::AccelChoice;
 
 /// What runs the VM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,13 +1,13 @@
 //! The ways out of the VM, each read by a thread of its own.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::net::UnixStream;
 use std::sync::mpsc::SyncSender;
 use std::thread::{self, JoinHandle};
 
 use anyhow::{Context, Result};
-use rustix::net::{Shutdown, shutdown};
+use rustix::io::{FdFlags, fcntl_setfd};
 
 use crate::qemu::socket;
 
@@ -33,42 +33,47 @@ pub enum Event {
     Signal(i32),
 }
 
-/// The sockets that QEMU connects to, and their threads.
-#[derive(Debug, Default)]
+/// The threads that read the channels.
+#[derive(Debug)]
 pub struct Readers {
     threads: Vec<JoinHandle<()>>,
-    listeners: Vec<UnixListener>,
+}
+
+/// QEMU's ends of the channels, each one of a pair of sockets. They have no names, which could be
+/// longer than a socket's name may be.
+#[derive(Debug)]
+pub struct Ends(Vec<(&'static str, UnixStream)>);
+
+impl Ends {
+    /// Lets the program that is started next inherit an end; answers its number there.
+    pub fn pass(&self, name: &str) -> Result<RawFd> {
+        let end = self.0.iter().find(|(known, _)| *known == name);
+        let (_, end) = end.with_context(|| format!("there is no channel {name}"))?;
+        fcntl_setfd(end, FdFlags::empty())?;
+        Ok(end.as_raw_fd())
+    }
 }
 
 impl Readers {
-    /// Opens the sockets in `directory`. Those that QEMU never connects to do no harm.
-    pub fn open(directory: &Path, events: &SyncSender<Event>) -> Result<Self> {
-        let mut readers = Self::default();
+    /// Opens the channels. They end when QEMU has ended and `Ends` are dropped.
+    pub fn open(events: &SyncSender<Event>) -> Result<(Self, Ends)> {
+        let (mut threads, mut ends) = (vec![], vec![]);
         for (name, read) in [
             (socket::REPORT, read_report as fn(UnixStream, &SyncSender<Event>)),
             (socket::MONITOR, read_monitor),
             (socket::CONSOLE, read_console),
             (socket::EXEC, read_exec),
         ] {
-            let path = directory.join(name);
-            let listener = UnixListener::bind(&path).with_context(|| path.display().to_string())?;
+            let (ours, end) = UnixStream::pair()?;
             let events = events.clone();
-            readers.listeners.push(listener.try_clone()?);
-            readers.threads.push(thread::spawn(move || {
-                if let Ok((stream, _)) = listener.accept() {
-                    read(stream, &events);
-                }
-            }));
+            ends.push((name, end));
+            threads.push(thread::spawn(move || read(ours, &events)));
         }
-        Ok(readers)
+        Ok((Self { threads }, Ends(ends)))
     }
 
     /// Waits, after QEMU's end, until all it sent has become events. They must be read meanwhile.
     pub fn finish(self) {
-        for listener in &self.listeners {
-            // Ends a wait for a caller that never came.
-            let _ = shutdown(listener, Shutdown::Both);
-        }
         for thread in self.threads {
             // A thread that panicked has said so.
             let _ = thread.join();

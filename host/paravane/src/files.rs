@@ -1,14 +1,18 @@
 //! The files that the VM is given: the user's own, and those made for this run.
 
+use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
+use command_line::RunOptions;
 use cpio::Archive;
 use tempfile::TempDir;
 use wire::{Config, exec};
 
-use crate::cli::RunOptions;
+use crate::kernel_line;
+use crate::plain::check_readable;
 
 /// The command line where the user gives none.
 const DEFAULT_COMMAND_LINE: &str = "console=ttyS0 quiet";
@@ -16,8 +20,8 @@ const DEFAULT_COMMAND_LINE: &str = "console=ttyS0 quiet";
 /// What the VM is made of. The directory goes when this does.
 #[derive(Debug)]
 pub struct Files {
-    /// For sockets and made files.
-    pub directory: TempDir,
+    /// Of the files that are made for this run.
+    _directory: TempDir,
     /// The paravisor.
     pub image: PathBuf,
     /// The guest's kernel.
@@ -25,7 +29,7 @@ pub struct Files {
     /// The guest's initial RAM disk.
     pub initrd: Option<PathBuf>,
     /// The guest's command line.
-    pub command_line: String,
+    pub command_line: OsString,
     /// The same in a file, but for an empty one.
     pub command_line_file: Option<PathBuf>,
     /// The configuration.
@@ -44,9 +48,9 @@ pub enum Error {
 impl Files {
     /// Finds and makes them.
     pub fn prepare(options: &RunOptions) -> Result<Self, Error> {
-        readable(&options.kernel).context("the guest's kernel").map_err(Error::Guest)?;
+        check_readable(&options.kernel).context("the guest's kernel").map_err(Error::Guest)?;
         if let Some(initrd) = &options.initrd {
-            readable(initrd).context("the guest's initrd").map_err(Error::Guest)?;
+            check_readable(initrd).context("the guest's initrd").map_err(Error::Guest)?;
         }
         make(options).map_err(Error::Ours)
     }
@@ -55,13 +59,13 @@ impl Files {
 fn make(options: &RunOptions) -> Result<Files> {
     let image = beside_us(options.image.as_deref(), "paravisor");
     if !options.direct {
-        readable(&image).context("the paravisor (--image)")?;
+        check_readable(&image).context("the paravisor (--image)")?;
     }
     let directory = tempfile::Builder::new().prefix("paravane-").tempdir()?;
     let config = directory.path().join("config");
     match &options.config {
-        Some(file) => fs::copy(file, &config).map(drop),
-        None => fs::write(&config, configuration(options).to_string()),
+        Some(file) => check_readable(file).and_then(|()| Ok(fs::copy(file, &config).map(|_| ())?)),
+        None => Ok(fs::write(&config, configuration(options).to_string())?),
     }
     .context("the configuration")?;
     let initrd = match &options.exec {
@@ -72,26 +76,25 @@ fn make(options: &RunOptions) -> Result<Files> {
     let mut command_line_file = None;
     if !command_line.is_empty() {
         let path = directory.path().join("command-line");
-        fs::write(&path, &command_line).context("the guest's command line")?;
+        fs::write(&path, command_line.as_bytes()).context("the guest's command line")?;
         command_line_file = Some(path);
     }
     let kernel = options.kernel.clone();
-    Ok(Files { directory, image, kernel, initrd, command_line, command_line_file, config })
+    Ok(Files {
+        _directory: directory,
+        image,
+        kernel,
+        initrd,
+        command_line,
+        command_line_file,
+        config,
+    })
 }
 
 /// A file of the user's choice, or the one with this name beside this program.
 pub fn beside_us(choice: Option<&Path>, name: &str) -> PathBuf {
     let beside = || std::env::current_exe().ok()?.parent().map(|folder| folder.join(name));
     choice.map(Path::to_owned).or_else(beside).unwrap_or_else(|| PathBuf::from(name))
-}
-
-fn readable(path: &Path) -> Result<()> {
-    let explain = || path.display().to_string();
-    let file = fs::File::open(path).with_context(explain)?;
-    if !file.metadata().with_context(explain)?.is_file() {
-        bail!("{} is no file", path.display());
-    }
-    Ok(())
 }
 
 fn configuration(options: &RunOptions) -> Config {
@@ -106,11 +109,15 @@ fn configuration(options: &RunOptions) -> Config {
     }
 }
 
-/// The user's initrd, with the agent and its command behind it.
-fn initrd_with_command(options: &RunOptions, command: &str, directory: &Path) -> Result<PathBuf> {
+/// The user's initrd, with the agent and its command before it.
+///
+/// Linux unpacks what follows an archive that is not compressed as it would unpack it alone. What
+/// follows a compressed one depends on the compression: LZ4 as the kernel has it shows no end, and
+/// takes the next archive for more of its own.
+fn initrd_with_command(options: &RunOptions, command: &OsStr, directory: &Path) -> Result<PathBuf> {
     let agent = beside_us(options.agent.as_deref(), "agent");
-    let agent = fs::read(&agent)
-        .with_context(|| format!("{}", agent.display()))
+    let agent = check_readable(&agent)
+        .and_then(|()| fs::read(&agent).with_context(|| agent.display().to_string()))
         .context("the program that carries --exec in the guest (--agent)")?;
     let mut archive = Archive::new();
     archive.file(exec::AGENT_PATH, 0o755, &agent);
@@ -118,30 +125,24 @@ fn initrd_with_command(options: &RunOptions, command: &str, directory: &Path) ->
     // The agent's runtime wants its three streams open before it can mount anything.
     archive.device("dev/console", 5, 1);
     archive.device("dev/null", 1, 3);
-    let mut initrd = match &options.initrd {
-        Some(path) => fs::read(path).with_context(|| path.display().to_string())?,
-        None => Vec::new(),
-    };
-    cpio::append(&mut initrd, &archive.finish());
+    let mut initrd = archive.finish();
+    if let Some(path) = &options.initrd {
+        let users = fs::read(path).with_context(|| path.display().to_string())?;
+        cpio::append(&mut initrd, &users);
+    }
     let path = directory.join("initrd");
     fs::write(&path, initrd).context("the guest's initrd with the command")?;
     Ok(path)
 }
 
-/// The guest's command line: the user's; where a command is run, with the agent as first process
-/// and a panic that ends the guest. What stands behind ` -- ` is for the first process.
-fn command_line(append: Option<&str>, exec: bool) -> String {
-    let line = append.unwrap_or(DEFAULT_COMMAND_LINE);
-    if !exec {
-        return line.to_owned();
+/// The guest's command line: the user's; where a command is run, with the agent as first process.
+fn command_line(append: Option<&OsStr>, exec: bool) -> OsString {
+    let line = append.unwrap_or(OsStr::new(DEFAULT_COMMAND_LINE));
+    if exec {
+        OsString::from_vec(kernel_line::with_agent(line.as_bytes()))
+    } else {
+        line.to_owned()
     }
-    let (kernel, first_process) = match line.split_once(" -- ") {
-        Some((kernel, rest)) => (kernel, format!(" -- {rest}")),
-        None => (line, String::new()),
-    };
-    let panic =
-        if kernel.split(' ').any(|word| word.starts_with("panic=")) { "" } else { " panic=-1" };
-    format!("{kernel}{panic} rdinit=/{}{first_process}", exec::AGENT_PATH)
 }
 
 #[cfg(test)]
@@ -150,11 +151,11 @@ mod tests {
 
     #[test]
     fn the_command_line_is_the_users_but_for_what_a_command_needs() {
+        let line = |text: &str, exec| command_line(Some(OsStr::new(text)), exec);
         assert_eq!(command_line(None, false), "console=ttyS0 quiet");
-        assert_eq!(command_line(Some(""), false), "");
-        assert_eq!(command_line(Some("a b"), false), "a b");
+        assert_eq!(line("", false), "");
+        assert_eq!(line("a b", false), "a b");
         assert_eq!(command_line(None, true), "console=ttyS0 quiet panic=-1 rdinit=/paravane/agent");
-        assert_eq!(command_line(Some("a panic=5"), true), "a panic=5 rdinit=/paravane/agent");
-        assert_eq!(command_line(Some("a -- b"), true), "a panic=-1 rdinit=/paravane/agent -- b");
+        assert_eq!(line("a -- b", true), "a panic=-1 rdinit=/paravane/agent -- b");
     }
 }

@@ -8,7 +8,9 @@ use std::process::Command;
 use anyhow::{Context, anyhow};
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 
-use crate::cli::GuardOptions;
+use command_line::GuardOptions;
+
+use crate::signals;
 
 /// A command that runs `program` and ends with this process. Start it from the main thread: the
 /// kernel watches the thread that started it.
@@ -32,6 +34,7 @@ fn try_become(options: &GuardOptions) -> anyhow::Result<std::convert::Infallible
     if getppid().map(Pid::as_raw_nonzero).map(std::num::NonZero::get) != Some(options.parent) {
         return Err(anyhow!("the parent has gone"));
     }
+    signals::block_ignored()?;
     let (program, arguments) = options.program.split_first().context("no program is given")?;
-    Err(anyhow!("{program}: {}", Command::new(program).args(arguments).exec()))
+    Err(anyhow!("{}: {}", program.display(), Command::new(program).args(arguments).exec()))
 }

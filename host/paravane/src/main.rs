@@ -3,14 +3,17 @@
 
 mod accel;
 mod channel;
-mod cli;
-mod exit;
 mod files;
 mod guardian;
+mod kernel_line;
 mod manufacture;
+mod plain;
 mod qemu;
+mod ram;
 mod report;
 mod run;
+mod say;
+mod signals;
 mod state;
 mod summary;
 mod symbolize;
@@ -22,7 +25,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 
-use crate::cli::{Action, Arguments};
+use crate::say::say;
+use command_line::{Action, Arguments, exit};
 
 fn main() -> ExitCode {
     match Arguments::parse().action {
@@ -43,7 +47,7 @@ fn finish(result: anyhow::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("paravane: {error:#}");
+            say!("{error:#}");
             ExitCode::from(exit::OURS)
         }
     }

@@ -9,17 +9,18 @@ use anyhow::{Context, Result};
 use wire::file;
 
 use crate::accel::Accel;
-use crate::cli::RunOptions;
+use crate::channel::Ends;
 use crate::files::Files;
 use crate::guardian;
 use crate::state::State;
+use command_line::RunOptions;
 
 const PROGRAM: &str = "qemu-system-x86_64";
 /// The software CPU: it has AMD-V and nested paging. QEMU 7.2 corrupts flags where several CPUs
 /// contend for a CMPXCHG16B, so guests had better not find it.
 const TCG_CPU: &str = "EPYC,+svm,+npt,-cx16";
 
-/// The sockets that QEMU connects to, each a file in the run's directory.
+/// The channels that lead out of QEMU.
 pub mod socket {
     /// The paravisor's report port.
     pub const REPORT: &str = "report";
@@ -44,6 +45,7 @@ pub fn command(
     files: &Files,
     state: Option<&State>,
     accel: Accel,
+    ends: &Ends,
 ) -> Result<Command> {
     let mut command = guardian::command(program).context("this program's own file")?;
     command.args(["-nodefaults", "-no-user-config", "-no-reboot"]);
@@ -54,13 +56,15 @@ pub fn command(
     };
     command.arg("-m").arg(format!("{}k", options.memory >> 10));
     command.arg("-smp").arg(cpus(options, accel).to_string());
-    let directory = files.directory.path();
-    socket_device(&mut command, directory, socket::MONITOR);
+    if let Some(uuid) = &options.uuid {
+        command.arg("-uuid").arg(uuid);
+    }
+    channel(&mut command, ends, socket::MONITOR)?;
     command.args(["-mon", "chardev=monitor,mode=control"]);
     if options.direct {
         direct_boot(&mut command, files);
     } else {
-        socket_device(&mut command, directory, socket::REPORT);
+        channel(&mut command, ends, socket::REPORT)?;
         command.args(["-device", "isa-debugcon,iobase=0xe9,chardev=report"]);
         command.args(["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]);
         paravisor_boot(&mut command, files);
@@ -69,8 +73,8 @@ pub fn command(
         }
     }
     if options.exec.is_some() {
-        socket_device(&mut command, directory, socket::CONSOLE);
-        socket_device(&mut command, directory, socket::EXEC);
+        channel(&mut command, ends, socket::CONSOLE)?;
+        channel(&mut command, ends, socket::EXEC)?;
         command.args(["-serial", "chardev:console", "-serial", "chardev:exec"]);
         command.stdin(Stdio::null());
         // What QEMU may say there is none of the command's output.
@@ -87,7 +91,7 @@ pub fn command(
 
 /// CPUs of the VM. Of several, the paravisor leaves the first one of QEMU's software CPU alone: it
 /// can not run a guest safely while others run theirs.
-fn cpus(options: &RunOptions, accel: Accel) -> u32 {
+pub fn cpus(options: &RunOptions, accel: Accel) -> u32 {
     let spare = accel == Accel::Tcg && options.cpus > 1 && !options.direct;
     options.cpus + u32::from(spare)
 }
@@ -136,10 +140,10 @@ fn direct_boot(command: &mut Command, files: &Files) {
     }
 }
 
-fn socket_device(command: &mut Command, directory: &Path, name: &str) {
-    let mut value = OsString::from(format!("socket,id={name},path="));
-    value.push(escape(&directory.join(name)));
-    command.arg("-chardev").arg(value);
+fn channel(command: &mut Command, ends: &Ends, name: &str) -> Result<()> {
+    let number = ends.pass(name)?;
+    command.arg("-chardev").arg(format!("socket,id={name},fd={number}"));
+    Ok(())
 }
 
 /// QEMU splits its options at commas; a doubled one stands for itself.

@@ -9,20 +9,20 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
-use signal_hook::iterator::Signals;
 use wire::exec::{Event as ExecEvent, Parser};
 use wire::{LogLevel, Status};
 
 use crate::accel::{self, Accel};
-use crate::channel::{Event, Readers, read_errors};
-use crate::cli::{AccelChoice, RunOptions};
-use crate::exit::{End, Failure};
+use crate::channel::{Ends, Event, Readers, read_errors};
 use crate::files::{Error, Files};
 use crate::report::Report;
+use crate::say::{self, say};
 use crate::state::State;
-use crate::summary::{self, Facts};
+use crate::summary::{self, Facts, Target};
 use crate::terminal::Saved;
-use crate::{qemu, symbolize};
+use crate::{qemu, ram, signals, symbolize};
+use command_line::exit::{End, Failure};
+use command_line::{AccelChoice, RunOptions};
 
 /// Events that may wait: more would only take memory.
 const WAITING: usize = 64;
@@ -37,36 +37,59 @@ const NOISE: &str = "TCG doesn't support requested feature";
 
 /// Runs a VM; answers the exit code.
 pub fn run(options: &RunOptions) -> u8 {
-    match try_run(options) {
-        Ok(end) => end.code(),
+    // Whoever wants to read of the run learns before it that nothing can be written.
+    let target = match options.json.as_deref().map(|path| Target::open(path, options)).transpose() {
+        Ok(target) => target,
         Err(stop) => {
-            eprintln!("paravane: {:#}", stop.why);
-            let end = End::Failed(stop.failure);
-            if let Some(target) = &options.json {
-                let accel = accel::choose(options.accel).0;
-                let sizes = serde_json::Value::Null;
-                let facts =
-                    Facts { accel, wall: Duration::ZERO, agent: None, console_bytes: None, sizes };
-                if let Err(error) = summary::write(target, &end, &facts, &Report::default()) {
-                    eprintln!("paravane: --json: {error:#}");
-                }
-            }
-            end.code()
+            say!("--json: {:#}", stop.why);
+            return End::Failed(stop.failure).code();
         }
+    };
+    let Outcome { end, facts, report } = try_run(options).unwrap_or_else(|stop| {
+        say!("{:#}", stop.why);
+        Outcome::unbegun(options, stop.failure)
+    });
+    // The run is over, and its code says how: what it did can not be undone by this.
+    if let Some(Err(error)) = target.map(|target| target.write(&end, &facts, &report)) {
+        say!("--json: {error:#}");
+    }
+    end.code()
+}
+
+/// How a run went.
+struct Outcome {
+    end: End,
+    facts: Facts,
+    report: Report,
+}
+
+impl Outcome {
+    fn unbegun(options: &RunOptions, failure: Failure) -> Self {
+        let facts = Facts {
+            accel: accel::choose(options.accel).0,
+            wall: Duration::ZERO,
+            agent: None,
+            console_bytes: None,
+            sizes: serde_json::Value::Null,
+        };
+        Self { end: End::Failed(failure), facts, report: Report::default() }
     }
 }
 
 /// Why a run never began.
-struct Stop {
-    failure: Failure,
-    why: anyhow::Error,
+#[derive(Debug)]
+pub struct Stop {
+    /// Its kind.
+    pub failure: Failure,
+    /// The words.
+    pub why: anyhow::Error,
 }
 
 fn stop(failure: Failure) -> impl Fn(anyhow::Error) -> Stop {
     move |why| Stop { failure, why }
 }
 
-fn try_run(options: &RunOptions) -> Result<End, Stop> {
+fn try_run(options: &RunOptions) -> Result<Outcome, Stop> {
     let program = qemu::find()
         .context("qemu-system-x86_64 is not in PATH: install QEMU for x86")
         .map_err(stop(Failure::Qemu))?;
@@ -74,6 +97,10 @@ fn try_run(options: &RunOptions) -> Result<End, Stop> {
         Error::Guest(why) => Stop { failure: Failure::BadGuest, why },
         Error::Ours(why) => Stop { failure: Failure::Ours, why },
     })?;
+    if !options.direct {
+        let cpus = qemu::cpus(options, accel::choose(options.accel).0);
+        ram::check(options, &files.image, cpus).map_err(stop(Failure::UnusableVm))?;
+    }
     // Locked until the VM has ended.
     let state = options
         .state
@@ -84,22 +111,22 @@ fn try_run(options: &RunOptions) -> Result<End, Stop> {
         .map_err(stop(Failure::BadState))?;
     let (accel, why) = accel::choose(options.accel);
     if options.accel == AccelChoice::Auto {
-        eprintln!("paravane: runs on {why}");
+        say!("runs on {why}");
     }
     let ephemeral = state.is_none() && !options.no_tpm && !options.direct;
     if ephemeral && options.exec.is_none() && io::stderr().is_terminal() {
-        eprintln!(
-            "paravane: the TPM is ephemeral, its keys die with the VM: --state FILE keeps it"
-        );
+        say!("the TPM is ephemeral, its keys die with the VM: --state FILE keeps it");
     }
     let sizes = summary::sizes(options, &files);
     let terminal = Saved::note();
     let (sender, events) = sync_channel(WAITING);
-    let readers = watch(&files, &sender).map_err(stop(Failure::Ours))?;
-    let mut child = qemu::command(&program, options, &files, state.as_ref(), accel)
+    let (readers, ends) = watch(&sender).map_err(stop(Failure::Ours))?;
+    let mut child = qemu::command(&program, options, &files, state.as_ref(), accel, &ends)
         .and_then(|mut command| Ok(command.spawn()?))
         .context("QEMU can not be started")
         .map_err(stop(Failure::Qemu))?;
+    // QEMU has its own, and a channel ends only when nobody has it any more.
+    drop(ends);
     if let Some(stderr) = child.stderr.take() {
         read_errors(stderr, sender);
     }
@@ -109,21 +136,17 @@ fn try_run(options: &RunOptions) -> Result<End, Stop> {
     drop(terminal);
     let end = vm.judge(forced, status);
     vm.explain(&end, status, accel);
-    if let Some(target) = &options.json {
-        // Without a command, the console is the terminal's.
-        let console_bytes = options.exec.is_some().then_some(vm.console_bytes);
-        let wall = vm.started.elapsed();
-        let facts = Facts { accel, wall, agent: vm.agent, console_bytes, sizes };
-        summary::write(target, &end, &facts, &vm.report)
-            .context("--json")
-            .map_err(stop(Failure::Ours))?;
-    }
-    Ok(end)
+    // Without a command, the console is the terminal's.
+    let console_bytes = options.exec.is_some().then_some(vm.console_bytes);
+    let wall = vm.started.elapsed();
+    let facts = Facts { accel, wall, agent: vm.agent, console_bytes, sizes };
+    Ok(Outcome { end, facts, report: vm.report })
 }
 
 /// Opens the ways out of the VM, and that of signals to us.
-fn watch(files: &Files, sender: &SyncSender<Event>) -> Result<Readers> {
-    let mut signals = Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM])?;
+fn watch(sender: &SyncSender<Event>) -> Result<(Readers, Ends)> {
+    signals::keep_children()?;
+    let mut signals = signals::watch(&[SIGHUP, SIGINT, SIGQUIT, SIGTERM])?;
     let events = sender.clone();
     std::thread::spawn(move || {
         let mut signals = signals.forever();
@@ -137,7 +160,7 @@ fn watch(files: &Files, sender: &SyncSender<Event>) -> Result<Readers> {
             }
         }
     });
-    Readers::open(files.directory.path(), sender)
+    Readers::open(sender)
 }
 
 /// A running VM and what it has said.
@@ -187,7 +210,8 @@ impl<'a> Vm<'a> {
 
     /// Follows the VM to its end, or to the point where it must be ended; answers why.
     fn follow(&mut self, events: &Receiver<Event>) -> Option<(Failure, String)> {
-        let limit = self.options.timeout.map(|timeout| self.started + timeout);
+        // A time that no clock can show never comes.
+        let limit = self.options.timeout.and_then(|timeout| self.started.checked_add(timeout));
         let mut grace = None;
         while self.wish.is_none() {
             let deadline = [limit, grace].into_iter().flatten().min();
@@ -238,7 +262,7 @@ impl<'a> Vm<'a> {
         match event {
             Event::Report(line) => {
                 if let Some(text) = self.report.take(&line) {
-                    eprintln!("paravane: {text}");
+                    say!("{text}");
                 }
             }
             Event::Monitor(line) => {
@@ -247,7 +271,7 @@ impl<'a> Vm<'a> {
             Event::Console(piece) => self.take_console(&piece),
             Event::Exec(piece) => self.take_exec(&piece),
             Event::Noise(line) if line.contains(NOISE) => {}
-            Event::Noise(line) => eprintln!("{line}"),
+            Event::Noise(line) => say::line(format_args!("{line}")),
             Event::Signal(signal) => {
                 self.wish = Some((Failure::Interrupted, format!("ended by signal {signal}")));
             }
@@ -297,7 +321,7 @@ impl<'a> Vm<'a> {
     /// Decides how the run ended: what was forced comes first, then what the paravisor says.
     fn judge(&mut self, forced: Option<(Failure, String)>, status: Option<ExitStatus>) -> End {
         if let Some((failure, why)) = forced {
-            eprintln!("paravane: {why}");
+            say!("{why}");
             return End::Failed(failure);
         }
         let code = status.and_then(|status| status.code());
@@ -332,8 +356,8 @@ impl<'a> Vm<'a> {
     /// Says what has not been said yet.
     fn explain(&self, end: &End, status: Option<ExitStatus>, accel: Accel) {
         if !matches!(end, End::Failed(Failure::Crashed)) && !self.report.record.is_empty() {
-            eprintln!("paravane: a part of the paravisor crashed, a bug of ours; its record:");
-            eprint!("{}", symbolize::record(&self.report.record, &self.image));
+            say!("a part of the paravisor crashed, a bug of ours; its record:");
+            self.show_record();
         }
         let End::Failed(failure) = end else { return };
         match failure {
@@ -343,17 +367,17 @@ impl<'a> Vm<'a> {
                     Some(signal) => format!("by signal {signal}"),
                     None => format!("with code {}", status.and_then(|s| s.code()).unwrap_or(-1)),
                 };
-                eprintln!("paravane: QEMU ({}) ended {how}; its own words are above", accel.name());
+                say!("QEMU ({}) ended {how}; its own words are above", accel.name());
             }
-            Failure::NoCommand => eprintln!("paravane: {}", self.reason),
+            Failure::NoCommand => say!("{}", self.reason),
             Failure::GuestDied => {
                 self.show_console();
-                eprintln!("paravane: the guest ended before the command did");
+                say!("the guest ended before the command did");
             }
             Failure::GuestFailed | Failure::GuestHalted | Failure::Timeout => self.show_console(),
             Failure::UnusableVm | Failure::BadConfig | Failure::BadGuest | Failure::BadState => {
                 if !self.report.has_error() {
-                    eprintln!("paravane: the paravisor refuses, and does not say why");
+                    say!("the paravisor refuses, and does not say why");
                 }
             }
             Failure::Interrupted | Failure::Ours => {}
@@ -362,11 +386,16 @@ impl<'a> Vm<'a> {
 
     fn explain_crash(&self) {
         if self.report.record.is_empty() {
-            eprintln!("paravane: the paravisor ended without a word: a bug of ours");
+            say!("the paravisor ended without a word: a bug of ours");
             return;
         }
-        eprintln!("paravane: the paravisor crashed, a bug of ours; its record:");
-        eprint!("{}", symbolize::record(&self.report.record, &self.image));
+        say!("the paravisor crashed, a bug of ours; its record:");
+        self.show_record();
+    }
+
+    fn show_record(&self) {
+        let record = symbolize::record(&self.report.record, &self.image);
+        say::line(format_args!("{}", record.trim_end()));
     }
 
     fn show_console(&self) {
@@ -374,8 +403,9 @@ impl<'a> Vm<'a> {
             return;
         }
         let bytes: Vec<u8> = self.console.iter().copied().collect();
-        eprintln!("paravane: the end of the guest's console:");
-        eprintln!("{}", String::from_utf8_lossy(&bytes).replace('\r', "").trim_end());
+        say!("the end of the guest's console:");
+        let text = String::from_utf8_lossy(&bytes).replace('\r', "");
+        say::line(format_args!("{}", text.trim_end()));
     }
 }
 

@@ -3,17 +3,15 @@
 //! Both are the user's, so they are checked, made where they are missing, and locked, before QEMU
 //! opens them by their names.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::{self, File};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use rustix::fs::OFlags;
-use tempfile::NamedTempFile;
 use zeroize::Zeroizing;
 
 use crate::manufacture::{self, Authority};
+use crate::plain::{self, exists, make, named};
 
 /// Bytes of the smallest state that can be used.
 const SIZE: u64 = 1 << 20;
@@ -67,76 +65,20 @@ impl State {
 }
 
 /// `FILE.key`.
-fn beside(file: &Path) -> PathBuf {
+pub fn beside(file: &Path) -> PathBuf {
     let mut name = file.as_os_str().to_owned();
     name.push(".key");
     PathBuf::from(name)
 }
 
-fn named(path: &Path) -> String {
-    path.display().to_string()
-}
-
-/// Whether there is anything by that name, a link that leads nowhere too.
-fn exists(path: &Path) -> Result<bool> {
-    match fs::symlink_metadata(path) {
-        Ok(_) => Ok(true),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error).with_context(|| named(path)),
-    }
-}
-
-/// Makes a file for its owner alone, whole or not at all; one that came into being meanwhile is
-/// left as it is.
-fn make(path: &Path, content: &[u8]) -> Result<()> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    // Such a file has the mode 0600.
-    let write = || -> Result<()> {
-        let mut file = NamedTempFile::new_in(folder)?;
-        file.write_all(content)?;
-        file.as_file().sync_all()?;
-        match file.persist_noclobber(path) {
-            Ok(_) => Ok(File::open(folder)?.sync_all()?),
-            Err(error) if error.error.kind() == ErrorKind::AlreadyExists => Ok(()),
-            Err(error) => Err(error.error.into()),
-        }
-    };
-    write().with_context(|| format!("{} can not be made", path.display()))
-}
-
-/// Opens a file that is no link; for a FIFO, this does not wait.
-fn open_file(path: &Path, write: bool) -> Result<File> {
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    let metadata = fs::symlink_metadata(path).with_context(|| named(path))?;
-    if metadata.is_symlink() {
-        bail!("{} is a symbolic link: give the file itself", path.display());
-    }
-    if !metadata.is_file() {
-        bail!("{} is no file", path.display());
-    }
-    if write && metadata.permissions().readonly() {
-        bail!("{} is read-only", path.display());
-    }
-    let mut options = OpenOptions::new();
-    options.read(true).write(write).custom_flags(flags.bits().cast_signed());
-    let file = options.open(path).with_context(|| named(path))?;
-    // What was looked at and what was opened may be two things.
-    if !file.metadata().with_context(|| named(path))?.is_file() {
-        bail!("{} is no file", path.display());
-    }
+fn open_state(path: &Path) -> Result<File> {
+    let file = plain::open_locked(path, "another VM uses the state")?;
+    check_size(&file, path)?;
     Ok(file)
 }
 
-fn open_state(path: &Path) -> Result<File> {
-    let file = open_file(path, true)?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => bail!("another VM uses the state {}", path.display()),
-        Err(TryLockError::Error(error)) => return Err(error).with_context(|| named(path)),
-    }
+/// Refuses a file whose size is no state's.
+pub fn check_size(file: &File, path: &Path) -> Result<()> {
     let size = file.metadata().with_context(|| named(path))?.len();
     if size < SIZE {
         bail!("{} is too small for a state: {size} bytes, and {SIZE} wanted", path.display());
@@ -144,7 +86,7 @@ fn open_state(path: &Path) -> Result<File> {
     if !size.is_multiple_of(SECTOR) {
         bail!("{} is no state: {size} bytes are no multiple of {SECTOR}", path.display());
     }
-    Ok(file)
+    Ok(())
 }
 
 /// The key.
@@ -152,7 +94,7 @@ fn check_key(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
     if !exists(path)? {
         bail!("the state's key {} is not there", path.display());
     }
-    let file = open_file(path, false)?;
+    let file = plain::open(path, false)?;
     // One byte more tells a longer one.
     let mut bytes = Zeroizing::new(Vec::with_capacity(KEY_SIZE + 1));
     file.take(KEY_SIZE as u64 + 1).read_to_end(&mut bytes).with_context(|| named(path))?;

@@ -1,18 +1,23 @@
 //! The `--json` file.
 
-use std::fs;
+use std::fs::{self, File, OpenOptions};
 use std::io::Write;
-use std::path::Path;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::io::Errno;
 use serde_json::{Map, Value, json};
 
 use crate::accel::Accel;
-use crate::cli::RunOptions;
-use crate::exit::End;
 use crate::files::Files;
 use crate::report::Report;
+use crate::run::Stop;
+use crate::state::beside;
+use command_line::RunOptions;
+use command_line::exit::{End, Failure};
 
 /// What the file tells beside the report.
 #[derive(Debug)]
@@ -41,15 +46,88 @@ pub fn sizes(options: &RunOptions, files: &Files) -> Value {
     })
 }
 
-/// Writes the file.
-pub fn write(target: &Path, end: &End, facts: &Facts, report: &Report) -> Result<()> {
-    let mut text = serde_json::to_string_pretty(&value(end, facts, report))?;
-    text.push('\n');
-    if target.as_os_str() == "-" {
-        std::io::stdout().write_all(text.as_bytes()).context("standard output")
-    } else {
-        fs::write(target, text).with_context(|| target.display().to_string())
+/// Where the summary goes, open since before the VM.
+#[derive(Debug)]
+pub enum Target {
+    /// Standard output.
+    Output,
+    /// A file; its old content stays until there is a new one.
+    File(File, PathBuf),
+}
+
+impl Target {
+    /// Opens the file that the user names.
+    ///
+    /// # Errors
+    /// A file that can not be written, or that the VM is made of.
+    pub fn open(path: &Path, options: &RunOptions) -> Result<Self, Stop> {
+        if path.as_os_str() == "-" {
+            return Ok(Self::Output);
+        }
+        let ours = |why| Stop { failure: Failure::Ours, why };
+        let key = options.state.as_deref().map(beside);
+        let mut inputs = inputs(options).chain(key.as_deref());
+        if let Some(input) = inputs.find(|input| is_same(input, path)) {
+            let why = anyhow!("{} is the VM's own {}", path.display(), input.display());
+            return Err(Stop { failure: Failure::BadState, why });
+        }
+        let file = open(path).with_context(|| path.display().to_string()).map_err(ours)?;
+        Ok(Self::File(file, path.to_owned()))
     }
+
+    /// Writes the summary.
+    ///
+    /// # Errors
+    /// Why it could not be written.
+    pub fn write(self, end: &End, facts: &Facts, report: &Report) -> Result<()> {
+        let mut text = serde_json::to_string_pretty(&value(end, facts, report))?;
+        text.push('\n');
+        match self {
+            Self::Output => {
+                let mut out = std::io::stdout().lock();
+                out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("standard output")
+            }
+            Self::File(mut file, path) => {
+                let mut write = || {
+                    if file.metadata()?.is_file() {
+                        file.set_len(0)?;
+                    }
+                    file.write_all(text.as_bytes())
+                };
+                write().with_context(|| path.display().to_string())
+            }
+        }
+    }
+}
+
+/// Opens a file for writing without a wait: a FIFO that nobody reads is refused.
+fn open(path: &Path) -> Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false);
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = options.custom_flags(flags.bits().cast_signed()).open(path);
+    let file = file.map_err(|error| match Errno::from_io_error(&error) {
+        Some(Errno::NXIO) => anyhow!("nobody reads it"),
+        _ => error.into(),
+    })?;
+    fcntl_setfl(&file, fcntl_getfl(&file)? - OFlags::NONBLOCK)?;
+    Ok(file)
+}
+
+/// Files that the VM is made of, by the names that the user gives.
+fn inputs(options: &RunOptions) -> impl Iterator<Item = &Path> {
+    let RunOptions { kernel, initrd, state, state_key, tpm_ca, image, agent, config, .. } = options;
+    let others = [initrd, state, state_key, tpm_ca, image, agent, config];
+    others.into_iter().flatten().chain([kernel]).map(PathBuf::as_path)
+}
+
+/// Whether both names lead to one plain file.
+fn is_same(first: &Path, second: &Path) -> bool {
+    let identity = |path| {
+        let facts = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
+        Some((facts.dev(), facts.ino()))
+    };
+    identity(first).is_some_and(|first| identity(second) == Some(first))
 }
 
 fn value(end: &End, facts: &Facts, report: &Report) -> Value {

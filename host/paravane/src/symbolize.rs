@@ -1,16 +1,17 @@
 //! Names the places of a crash record, from the unstripped image.
 
-use std::fmt::Write;
+use std::fmt::Write as _;
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Write as _};
 use std::path::Path;
 
 use addr2line::Loader;
 use anyhow::{Context, Result, anyhow};
 use object::Object;
 
-use crate::cli::SymbolizeOptions;
 use crate::files::beside_us;
+use crate::plain::check_readable;
+use command_line::SymbolizeOptions;
 
 /// `paravane symbolize`.
 pub fn file(options: &SymbolizeOptions) -> Result<()> {
@@ -23,8 +24,8 @@ pub fn file(options: &SymbolizeOptions) -> Result<()> {
     };
     let lines: Vec<&str> = text.lines().map(record_part).collect();
     let image = beside_us(options.image.as_deref(), "paravisor");
-    print!("{}", record(&lines, &image));
-    Ok(())
+    let text = record(&lines, &image);
+    std::io::stdout().write_all(text.as_bytes()).context("standard output")
 }
 
 /// A line without the marks that it may carry: those of the report port, or ours.
@@ -73,6 +74,7 @@ fn address_of(line: &str) -> Option<u64> {
 
 fn open(image: &Path, build_id: &str) -> Result<Loader> {
     let name = || image.display().to_string();
+    check_readable(image)?;
     let bytes = fs::read(image).with_context(name)?;
     let object = object::File::parse(bytes.as_slice()).with_context(name)?;
     let id = object.build_id().with_context(name)?.unwrap_or_default();

@@ -13,6 +13,7 @@ const DMA_LOW: u16 = 0x518;
 
 const KEY_SIGNATURE: u16 = 0x00;
 const KEY_ID: u16 = 0x01;
+const KEY_UUID: u16 = 0x02;
 const KEY_CPU_COUNT: u16 = 0x05;
 const KEY_DIRECTORY: u16 = 0x19;
 
@@ -52,6 +53,13 @@ pub fn is_present() -> bool {
 pub fn cpu_count() -> u32 {
     select(KEY_CPU_COUNT);
     u32::from(u16::from_le_bytes([data(), data()]))
+}
+
+/// The UUID of QEMU's `-uuid`; all zero is none.
+pub fn uuid() -> Option<[u8; 16]> {
+    select(KEY_UUID);
+    let uuid: [u8; 16] = core::array::from_fn(|_| data());
+    (uuid != [0; 16]).then_some(uuid)
 }
 
 fn select(key: u16) {

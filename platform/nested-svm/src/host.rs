@@ -139,6 +139,10 @@ impl Host for SvmHost {
         fw_cfg::find(name)
     }
 
+    fn uuid(&self) -> Option<[u8; 16]> {
+        fw_cfg::uuid()
+    }
+
     fn read_file(&self, file: HostFile, offset: u32, to: &mut [u8]) -> Result<(), Transfer> {
         fw_cfg::read(file, offset, to)
     }

@@ -87,6 +87,16 @@ pub(crate) enum Found {
     Good(Box<Sealed>),
 }
 
+/// The identity that the first sector of a disk claims for its store, if it claims one. Nothing is
+/// checked: it is a name, not a proof.
+pub fn identity(sector: &[u8; SECTOR]) -> Option<[u8; ID]> {
+    let mut fields = Fields(sector);
+    let is_ours = fields.take() == MAGIC;
+    // Version and slot.
+    let _: [u8; 8] = fields.take();
+    is_ours.then(|| fields.take())
+}
+
 impl Found {
     /// Judges the sector that was read for the header of `slot`.
     pub(crate) fn read(bytes: [u8; SECTOR], slot: Slot, key: &Key) -> Self {

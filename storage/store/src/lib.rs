@@ -30,6 +30,7 @@ mod tests;
 
 pub use disk::{Disk, DiskError, SECTOR};
 pub use error::{CommitError, FormatError, OpenError};
+pub use header::identity;
 pub use key::{Entropy, Key, KeyError, KeySource};
 pub use layout::{DISK_SECTORS, MAX_PLAIN, Slot};
 pub use records::{Change, MAX_RECORD, RECORD_OVERHEAD, Tenant};

@@ -58,6 +58,23 @@ impl<D: Disk> Store<D> {
     /// # Errors
     /// [`FormatError`]; a store that was there is as it was.
     pub fn format(
+        disk: D,
+        keys: &mut dyn KeySource,
+        entropy: &mut dyn Entropy,
+    ) -> Result<Self, FormatError> {
+        let mut id = [0; ID];
+        if !entropy.fill(&mut id) {
+            return Err(FormatError::Entropy);
+        }
+        Self::format_as(id, disk, keys, entropy)
+    }
+
+    /// The same with an identity that was drawn before.
+    ///
+    /// # Errors
+    /// As for [`Self::format`].
+    pub fn format_as(
+        id: [u8; ID],
         mut disk: D,
         keys: &mut dyn KeySource,
         entropy: &mut dyn Entropy,
@@ -75,10 +92,6 @@ impl<D: Disk> Store<D> {
         };
         if !is_zero(&mut disk, begun).map_err(FormatError::Disk)? {
             return Err(FormatError::NotBlank);
-        }
-        let mut id = [0; ID];
-        if !entropy.fill(&mut id) {
-            return Err(FormatError::Entropy);
         }
         let (records, salts) = (Records::none(), [[0; SALT]; 2]);
         let mut store = Self { disk, key, id, sequence: 0, records, salts, in_doubt: false };

@@ -115,15 +115,26 @@ impl Console {
         self.wait_longer_for(text, BOOT)
     }
 
+    /// Reads until `text` comes; answers what came before it.
+    pub fn read_until(&mut self, text: &str) -> anyhow::Result<String> {
+        let before = self.take_until(text, BOOT)?;
+        Ok(String::from_utf8_lossy(&before).into_owned())
+    }
+
     /// Reads until `text` comes, for so long.
     pub fn wait_longer_for(&mut self, text: &str, time: Duration) -> anyhow::Result<()> {
+        self.take_until(text, time).map(drop)
+    }
+
+    fn take_until(&mut self, text: &str, time: Duration) -> anyhow::Result<Vec<u8>> {
         let deadline = Instant::now() + time;
         loop {
             let found =
                 self.unread.windows(text.len()).position(|window| window == text.as_bytes());
             if let Some(at) = found {
-                self.unread.drain(..at + text.len());
-                return Ok(());
+                let before = self.unread.drain(..at).collect();
+                self.unread.drain(..text.len());
+                return Ok(before);
             }
             let left = deadline.saturating_duration_since(Instant::now());
             match self.output.recv_timeout(left) {

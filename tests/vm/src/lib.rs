@@ -8,6 +8,9 @@ mod budgets;
 mod command;
 mod console;
 mod guests;
+mod host;
+mod identity;
+mod initrd;
 mod kernels;
 mod life;
 mod machine;
@@ -129,6 +132,9 @@ pub fn run(environment: &Environment, filter: Option<&str>, workers: usize) -> T
         command::tests(),
         bad_input::tests(),
         console::tests(),
+        host::tests(),
+        identity::tests(),
+        initrd::tests(),
         state::tests(),
         life::tests(),
         machine::tests(),

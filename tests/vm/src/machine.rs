@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io::Read;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -21,6 +22,7 @@ const LIMIT: &str = "90";
 #[derive(Debug)]
 pub struct Vm {
     command: Command,
+    has_summary: bool,
 }
 
 /// How a run went.
@@ -44,7 +46,7 @@ impl Vm {
         let mut command = Command::new(&environment.paravane);
         command.args(["run", "--accel", "tcg"]);
         command.env("PARAVANE_IMAGE", &environment.image).env("PARAVANE_AGENT", &environment.agent);
-        Self { command }
+        Self { command, has_summary: true }
     }
 
     /// The default guest that runs a command.
@@ -77,6 +79,32 @@ impl Vm {
         self
     }
 
+    /// Runs it in this folder.
+    pub fn directory(mut self, folder: &Path) -> Self {
+        self.command.current_dir(folder);
+        self
+    }
+
+    /// Leaves `--json` to the test.
+    pub fn without_summary(mut self) -> Self {
+        self.has_summary = false;
+        self
+    }
+
+    /// Has another program start it, to which these arguments are given first.
+    pub fn by<S: AsRef<OsStr>>(
+        mut self,
+        program: &OsStr,
+        arguments: impl IntoIterator<Item = S>,
+    ) -> Self {
+        let mut command = Command::new(program);
+        command.args(arguments).arg(self.command.get_program()).args(self.command.get_args());
+        command.envs(self.command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        self.command = command;
+        self.has_summary = false;
+        self
+    }
+
     /// The command as it is.
     pub fn into_command(self) -> Command {
         self.command
@@ -94,7 +122,14 @@ impl Vm {
         // Options end where QEMU's arguments begin: the summary goes before them.
         let mut command = Command::new(self.command.get_program());
         let mut arguments = self.command.get_args();
-        command.args(arguments.next()).arg("--json").arg(&summary).args(arguments);
+        command.args(arguments.next());
+        if self.has_summary {
+            command.arg("--json").arg(&summary);
+        }
+        command.args(arguments);
+        if let Some(folder) = self.command.get_current_dir() {
+            command.current_dir(folder);
+        }
         for (name, value) in self.command.get_envs() {
             if let Some(value) = value {
                 command.env(name, value);

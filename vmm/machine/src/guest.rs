@@ -167,7 +167,7 @@ impl<P: Platform> Machine<P> {
                 routes: &[],
             },
             tpm: self.tpm.as_ref().map(|tpm| tpm.area.description()),
-            uuid: *b"org.paravane\0\0\0\x01",
+            uuid: self.identity.uuid,
             version: env!("CARGO_PKG_VERSION"),
         })
     }

@@ -19,6 +19,7 @@ mod deliver;
 mod dispatch;
 mod files;
 mod guest;
+mod identity;
 mod kick_allowance;
 mod kicks;
 mod lifecycle;

@@ -17,6 +17,7 @@ use crate::chipset::{Access, Chipset};
 use crate::clock::Clock;
 use crate::files::GuestFiles;
 use crate::guest::tables_place;
+use crate::identity::Identity;
 use crate::lifecycle::Lifecycle;
 use crate::mailbox::Mailbox;
 use crate::tpm::{Area, VirtualTpm};
@@ -32,6 +33,7 @@ pub struct Machine<P: Platform> {
     pub(crate) clock: Clock,
     pub(crate) config: Config,
     pub(crate) files: GuestFiles,
+    pub(crate) identity: Identity,
     pub(crate) cpuid: CpuidTable,
     pub(crate) chipset: Chipset,
     pub(crate) mailboxes: Vec<Mailbox>,
@@ -73,6 +75,7 @@ impl<P: Platform> Machine<P> {
             clock,
             config,
             files,
+            identity: Identity::new(host),
             cpuid: CpuidTable::new(topology, |leaf, subleaf| host.cpuid(leaf, subleaf)),
             chipset: Chipset::new(host.wall_clock(), clock.at(host.tsc())),
             mailboxes,

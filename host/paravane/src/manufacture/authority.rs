@@ -20,6 +20,7 @@ use x509_cert::time::{Time, Validity};
 
 use super::certificate::{EndorsementProfile, PublicKey, RootProfile, public_key_info};
 use super::fill_random;
+use crate::plain::check_readable;
 
 /// What the test authority is called: its key is no secret.
 const TEST_NAME: &str = "CN=Paravane test CA that anyone can sign with,O=Paravane";
@@ -73,6 +74,7 @@ impl Authority {
     /// What is wrong with the file.
     pub fn read(path: &Path) -> Result<Self> {
         let place = || path.display().to_string();
+        check_readable(path)?;
         let text = fs::read_to_string(path).with_context(place)?;
         let certificate = part(&text, "CERTIFICATE").with_context(place)?;
         let certificate = Certificate::from_pem(certificate)

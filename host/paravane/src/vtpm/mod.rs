@@ -10,17 +10,18 @@ mod tests;
 mod world;
 
 use std::io::{self, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
 
 use anyhow::{Context, Result, bail};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 
-use crate::cli::VtpmOptions;
-use crate::exit;
+use crate::say::say;
+use crate::signals;
+use command_line::VtpmOptions;
+use command_line::exit;
 use world::Shared;
 
 /// Connections at once, of both kinds together. More are closed at once.
@@ -40,7 +41,7 @@ pub fn run(options: &VtpmOptions) -> u8 {
     match serve(options) {
         Ok(()) => 0,
         Err(error) => {
-            eprintln!("paravane: {error:#}");
+            say!("{error:#}");
             let taken = error.downcast_ref::<io::Error>().map(io::Error::kind);
             if taken == Some(io::ErrorKind::AddrInUse) { exit::PORT_IN_USE } else { exit::OURS }
         }
@@ -51,7 +52,7 @@ fn serve(options: &VtpmOptions) -> Result<()> {
     let ports = Ports::bind(options.socket)?;
     let shared = Shared::open(options.state.as_deref())?;
     let (ender, ended) = mpsc::channel();
-    let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM])?;
+    let mut signals = signals::watch(&[SIGHUP, SIGINT, SIGTERM])?;
     let signalled = ender.clone();
     thread::spawn(move || {
         if signals.forever().next().is_some() {
@@ -137,16 +138,8 @@ fn admit(
         match protocol::serve(port, &stream, &shared) {
             Ok(protocol::End::Closed) => {}
             Ok(protocol::End::Stop) => drop(ender.send(())),
-            Err(error) => eprintln!("paravane: vtpm: a {port:?} connection is closed: {error}"),
+            Err(error) => say!("vtpm: a {port:?} connection is closed: {error}"),
         }
         open.fetch_sub(1, Ordering::Relaxed);
     });
-}
-
-/// The address of `--socket`: `ADDRESS:PORT`, or a port of this machine alone.
-pub fn address(text: &str) -> Result<SocketAddr, String> {
-    if let Ok(port) = text.parse() {
-        return Ok(SocketAddr::new(IpAddr::from([127, 0, 0, 1]), port));
-    }
-    text.parse().map_err(|_| "give ADDRESS:PORT, as in 127.0.0.1:2321".to_owned())
 }

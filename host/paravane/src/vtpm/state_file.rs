@@ -1,75 +1,81 @@
-//! The TPM's non-volatile storage in one file, which is replaced as a whole.
+//! The TPM's non-volatile storage in one file: a store as that of `run --state`, under a key that
+//! everybody knows.
 //!
-//! Form, all numbers little-endian: eight bytes of magic, the number of records, each record's key,
-//! size and bytes, and the SHA-256 of all before. A new content is written beside the file, made
-//! durable, and renamed over it, so that a crash leaves the one or the other. It is not encrypted:
-//! only its owner may read it.
+//! A store is changed in place, so the file stays the one that was named and locked: another name
+//! for it, by a hard link or a mount, is the same state under the same lock. A copy that is renamed
+//! over the file would be a second state, and can not be renamed over a mount.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
+use store::{
+    DISK_SECTORS, Disk, DiskError, Entropy, Key, KeyError, KeySource, SECTOR, Store, Tenant,
+};
 use tpm::Change;
-use tpm_crypto::hash::HashAlgorithm;
 
-const MAGIC: &[u8; 8] = b"PVvTPM\0\x01";
-/// No state is larger: the engine's storage is bounded far below.
-const MAX_SIZE: u64 = 1 << 20;
-const DIGEST: usize = 32;
-const OWNER_ONLY: u32 = 0o600;
+use crate::manufacture::{fill_random, seal};
+use crate::plain::{self, named};
+use crate::say::say;
+use crate::state::check_size;
+
+/// The key of every such file. The file's protection is its mode, so this is no secret.
+const KEY: [u8; Key::SIZE] = *b"paravane vtpm: this is no secret";
+/// How a file began that an earlier form of this program wrote.
+const OLD_FORM: &[u8] = b"PVvTPM\0";
 
 type Records = BTreeMap<u32, Vec<u8>>;
 
-/// The records, and the file that holds them.
-pub struct StateFile {
-    records: Records,
-    place: Option<Place>,
-}
-
-struct Place {
-    file: PathBuf,
-    beside: PathBuf,
-    /// Open, for the name in it to be made durable.
-    folder: File,
-    /// Held for as long as this process uses the file.
-    _lock: File,
+/// The records, and where they are kept.
+pub enum StateFile {
+    /// Lost with the process.
+    Memory(Records),
+    /// In a file that is this process's own.
+    Kept(Box<Store<LockedFile>>),
 }
 
 impl StateFile {
     /// No file: all is lost with the process.
-    pub fn in_memory() -> Self {
-        Self { records: Records::new(), place: None }
+    pub const fn in_memory() -> Self {
+        Self::Memory(Records::new())
     }
 
-    /// The file's records, and whether there was none.
+    /// Makes the file of a new TPM, whole or not at all. One that came into being meanwhile is left
+    /// as it is.
+    ///
+    /// # Errors
+    /// Why the file can not be made.
+    pub fn make(self, path: &Path) -> Result<()> {
+        plain::make(path, &seal(&self.records(), &KEY)?)
+    }
+
+    /// Opens the file as its only user.
     ///
     /// # Errors
     /// When another process has it, or it is no state of a TPM.
-    pub fn open(path: &Path) -> Result<(Self, bool)> {
-        let place = Place::lock(path)?;
-        let records = match fs::metadata(path) {
-            Ok(metadata) if metadata.len() > MAX_SIZE => {
-                bail!("{} is too large for the state of a TPM", path.display())
-            }
-            Ok(_) => Some(fs::read(path).with_context(|| path.display().to_string())?),
-            Err(error) if error.kind() == ErrorKind::NotFound => None,
-            Err(error) => return Err(error).with_context(|| path.display().to_string()),
-        };
-        let is_new = records.is_none();
-        let records = match records {
-            Some(bytes) => decode(&bytes)
-                .with_context(|| format!("{} is no state of a TPM, or torn", path.display()))?,
-            None => Records::new(),
-        };
-        Ok((Self { records, place: Some(place) }, is_new))
+    pub fn open(path: &Path) -> Result<Self> {
+        let mut file = plain::open_locked(path, "another process uses")?;
+        let mut start = [0; OLD_FORM.len()];
+        if file.read_exact(&mut start).is_ok() && start == OLD_FORM {
+            bail!("{} has the form of an earlier `paravane vtpm`, which is not read", named(path));
+        }
+        check_size(&file, path)?;
+        let store = Store::open(LockedFile { file, path: path.to_owned() }, &mut KnownKey);
+        let store = store.map_err(|error| anyhow!("{error}")).with_context(|| named(path))?;
+        Ok(Self::Kept(Box::new(store)))
     }
 
     /// The records by key.
-    pub fn records(&self) -> &Records {
-        &self.records
+    pub fn records(&self) -> Records {
+        match self {
+            Self::Memory(records) => records.clone(),
+            Self::Kept(store) => {
+                store.records(Tenant::Tpm).map(|(key, data)| (key, data.to_vec())).collect()
+            }
+        }
     }
 
     /// Makes changes durable, all or none.
@@ -77,102 +83,87 @@ impl StateFile {
     /// # Errors
     /// Why none was.
     pub fn commit(&mut self, changes: &[Change]) -> Result<()> {
-        let mut records = self.records.clone();
-        for change in changes {
-            match &change.data {
-                Some(data) => records.insert(change.key, data.clone()),
-                None => records.remove(&change.key),
-            };
-        }
-        if let Some(place) = &self.place {
-            place.replace(&encode(&records))?;
-        }
-        self.records = records;
-        Ok(())
-    }
-}
-
-impl Place {
-    fn lock(path: &Path) -> Result<Self> {
-        let with = |ending: &str| {
-            let mut name = path.as_os_str().to_owned();
-            name.push(ending);
-            PathBuf::from(name)
-        };
-        let folder = match path.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder,
-            _ => Path::new("."),
-        };
-        let folder = File::open(folder).with_context(|| folder.display().to_string())?;
-        let name = with(".lock");
-        let lock = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(OWNER_ONLY)
-            .open(&name)
-            .with_context(|| name.display().to_string())?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => bail!("another process uses {}", path.display()),
-            Err(TryLockError::Error(error)) => {
-                return Err(error).with_context(|| name.display().to_string());
+        match self {
+            Self::Memory(records) => {
+                for change in changes {
+                    match &change.data {
+                        Some(data) => records.insert(change.key, data.clone()),
+                        None => records.remove(&change.key),
+                    };
+                }
+                Ok(())
+            }
+            Self::Kept(store) => {
+                let changes: Vec<store::Change<'_>> = changes
+                    .iter()
+                    .map(|change| store::Change { key: change.key, data: change.data.as_deref() })
+                    .collect();
+                let done = store.commit(Tenant::Tpm, &changes, &mut Kernel);
+                done.map_err(|error| anyhow!("{error}"))
             }
         }
-        Ok(Self { file: path.to_owned(), beside: with(".new"), folder, _lock: lock })
-    }
-
-    fn replace(&self, content: &[u8]) -> Result<()> {
-        let mut beside = OpenOptions::new()
-            .create(true)
-            .truncate(true)
-            .write(true)
-            .mode(OWNER_ONLY)
-            .open(&self.beside)
-            .with_context(|| self.beside.display().to_string())?;
-        beside.write_all(content)?;
-        beside.sync_all()?;
-        fs::rename(&self.beside, &self.file).with_context(|| self.file.display().to_string())?;
-        self.folder.sync_all()?;
-        Ok(())
     }
 }
 
-fn encode(records: &Records) -> Vec<u8> {
-    let mut bytes = MAGIC.to_vec();
-    let number = |bytes: &mut Vec<u8>, value: usize| {
-        bytes.extend_from_slice(&(value as u32).to_le_bytes());
-    };
-    number(&mut bytes, records.len());
-    for (key, data) in records {
-        number(&mut bytes, *key as usize);
-        number(&mut bytes, data.len());
-        bytes.extend_from_slice(data);
-    }
-    let digest = HashAlgorithm::Sha256.hash(&bytes);
-    bytes.extend_from_slice(&digest);
-    bytes
+/// A file that this process has locked, for as long as it is open.
+pub struct LockedFile {
+    file: File,
+    path: PathBuf,
 }
 
-fn decode(bytes: &[u8]) -> Option<Records> {
-    let (content, digest) = bytes.split_at_checked(bytes.len().checked_sub(DIGEST)?)?;
-    if HashAlgorithm::Sha256.hash(content).as_bytes() != digest {
-        return None;
+impl LockedFile {
+    /// The place of a sector in the file; nothing lies behind the store.
+    fn place(sector: u64, length: usize) -> Result<u64, DiskError> {
+        let end = sector.checked_add((length / SECTOR) as u64);
+        match (end, sector.checked_mul(SECTOR as u64)) {
+            (Some(end), Some(place)) if end <= DISK_SECTORS => Ok(place),
+            _ => Err(DiskError::OutOfRange),
+        }
     }
-    let mut rest = content.strip_prefix(MAGIC)?;
-    let count = number(&mut rest)?;
-    let mut records = Records::new();
-    for _ in 0..count {
-        let (key, size) = (number(&mut rest)?, number(&mut rest)? as usize);
-        let (data, after) = rest.split_at_checked(size)?;
-        records.insert(key, data.to_vec());
-        rest = after;
+
+    /// Tells the reason, which the store has no word for.
+    fn tell(&self, done: io::Result<()>) -> Result<(), DiskError> {
+        done.map_err(|error| {
+            say!("vtpm: {}: {error}", self.path.display());
+            DiskError::Failed
+        })
     }
-    rest.is_empty().then_some(records)
 }
 
-fn number(rest: &mut &[u8]) -> Option<u32> {
-    let (number, after) = rest.split_first_chunk()?;
-    *rest = after;
-    Some(u32::from_le_bytes(*number))
+impl Disk for LockedFile {
+    fn sectors(&self) -> u64 {
+        DISK_SECTORS
+    }
+
+    fn read(&mut self, sector: u64, to: &mut [u8]) -> Result<(), DiskError> {
+        let place = Self::place(sector, to.len())?;
+        self.tell(self.file.read_exact_at(to, place))
+    }
+
+    fn write(&mut self, sector: u64, from: &[u8]) -> Result<(), DiskError> {
+        let place = Self::place(sector, from.len())?;
+        self.tell(self.file.write_all_at(from, place))
+    }
+
+    fn flush(&mut self) -> Result<(), DiskError> {
+        self.tell(self.file.sync_data())
+    }
+}
+
+/// [`KEY`].
+struct KnownKey;
+
+impl KeySource for KnownKey {
+    fn key(&mut self) -> Result<Key, KeyError> {
+        Key::new(&KEY)
+    }
+}
+
+/// This machine's kernel.
+struct Kernel;
+
+impl Entropy for Kernel {
+    fn fill(&mut self, out: &mut [u8]) -> bool {
+        fill_random(out).is_ok()
+    }
 }

@@ -6,10 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use anyhow::{Result, anyhow};
-use rustix::rand::{GetRandomFlags, getrandom};
 use tpm::{Change, CommitError, Environment, Tpm};
 
 use super::state_file::StateFile;
+use crate::manufacture::fill_random;
+use crate::plain::exists;
+use crate::say::say;
 
 /// The TPM and its machine, for every connection.
 pub struct Shared {
@@ -30,25 +32,22 @@ impl Shared {
     /// # Errors
     /// Why the file cannot be used.
     pub fn open(state: Option<&Path>) -> Result<Arc<Self>> {
-        let (file, is_new) = match state {
-            Some(path) => StateFile::open(path)?,
-            None => (StateFile::in_memory(), true),
-        };
         let cancel = Arc::new(AtomicBool::new(false));
-        let mut host = Host {
-            file,
-            start: Instant::now(),
-            nv: true,
-            presence: false,
-            cancel: Arc::clone(&cancel),
+        let mut host = Host::new(StateFile::in_memory(), &cancel);
+        let tpm = match state {
+            Some(path) => {
+                if !exists(path)? {
+                    let mut plant = Host::new(StateFile::in_memory(), &cancel);
+                    Tpm::manufacture(&mut plant).map_err(no_tpm)?;
+                    plant.file.make(path)?;
+                }
+                host.file = StateFile::open(path)?;
+                let records = host.file.records();
+                Tpm::open(records.iter().map(|(key, data)| (*key, &data[..])), &mut host)
+            }
+            None => Tpm::manufacture(&mut host),
         };
-        let tpm = if is_new {
-            Tpm::manufacture(&mut host)
-        } else {
-            let records = host.file.records().clone();
-            Tpm::open(records.iter().map(|(key, data)| (*key, &data[..])), &mut host)
-        };
-        let tpm = tpm.map_err(|error| anyhow!("the state holds no TPM: {error:?}"))?;
+        let tpm = tpm.map_err(no_tpm)?;
         Ok(Arc::new(Self { world: Mutex::new(World { tpm, host, powered: false }), cancel }))
     }
 
@@ -122,17 +121,20 @@ struct Host {
     cancel: Arc<AtomicBool>,
 }
 
+fn no_tpm(error: impl std::fmt::Debug) -> anyhow::Error {
+    anyhow!("the state holds no TPM: {error:?}")
+}
+
+impl Host {
+    fn new(file: StateFile, cancel: &Arc<AtomicBool>) -> Self {
+        let start = Instant::now();
+        Self { file, start, nv: true, presence: false, cancel: Arc::clone(cancel) }
+    }
+}
+
 impl Environment for Host {
     fn entropy(&mut self, out: &mut [u8]) -> bool {
-        let mut filled = 0;
-        while let Some(rest) = out.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-            match getrandom(rest, GetRandomFlags::empty()) {
-                Ok(count) => filled += count,
-                Err(rustix::io::Errno::INTR) => {}
-                Err(_) => return false,
-            }
-        }
-        true
+        fill_random(out).is_ok()
     }
 
     fn now_ms(&mut self) -> u64 {
@@ -144,7 +146,7 @@ impl Environment for Host {
             return Err(CommitError::Unavailable);
         }
         self.file.commit(changes).map_err(|error| {
-            eprintln!("paravane: vtpm: the state cannot be written: {error:#}");
+            say!("vtpm: the state cannot be written: {error:#}");
             CommitError::Unavailable
         })
     }

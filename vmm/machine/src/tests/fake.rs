@@ -33,6 +33,8 @@ pub(crate) struct FakeHost {
     pub(crate) idled: AtomicU32,
     /// How often somebody has asked for entropy: no two answers are alike.
     pub(crate) draws: AtomicU64,
+    /// The UUID that it gives.
+    pub(crate) uuid: Mutex<Option<[u8; 16]>>,
     /// The disk for our own state, if there is one.
     pub(crate) state_disk: Mutex<Option<Vec<u8>>>,
     /// How many writes that disk takes before they fail, if they are to fail.
@@ -93,6 +95,9 @@ impl Host for FakeHost {
     fn file(&self, name: &str) -> Option<HostFile> {
         let is_key = name == wire::file::STATE_KEY && self.state_disk_sectors().is_some();
         is_key.then_some(HostFile { selector: 0, length: 32 })
+    }
+    fn uuid(&self) -> Option<[u8; 16]> {
+        *self.uuid.lock().unwrap()
     }
     fn read_file(&self, _: HostFile, _: u32, to: &mut [u8]) -> Result<(), Transfer> {
         to.fill(7);

@@ -38,7 +38,7 @@ impl<P: Platform> VirtualTpm<P> {
             let Engine { tpm, state } = &mut *engine;
             match (task, tpm) {
                 (Task::Init, none @ None) => {
-                    *state = State::open(machine.platform)?;
+                    *state = State::open(machine.platform, machine.identity.store)?;
                     let (made, is_new) = make(machine, &self.canceled, state)?;
                     *none = Some(made);
                     bytes.extend(is_new.then_some(MANUFACTURED));

@@ -23,12 +23,12 @@ impl<P: Platform> core::fmt::Debug for State<P> {
 }
 
 impl<P: Platform> State<P> {
-    /// Opens the store, or makes it on a disk of zeroes.
+    /// Opens the store, or makes it with this identity on a disk of zeroes.
     ///
     /// # Errors
     /// A disk that can not be used, and a key without a disk: whoever gave it wants a TPM that
     /// stays.
-    pub(crate) fn open(platform: &'static P) -> Result<Option<Self>, TpmError> {
+    pub(crate) fn open(platform: &'static P, identity: [u8; 16]) -> Result<Option<Self>, TpmError> {
         let host = platform.host();
         if host.state_disk_sectors().is_none() {
             return match host.file(STATE_KEY) {
@@ -39,8 +39,8 @@ impl<P: Platform> State<P> {
         let mut key = KeyFile(platform);
         let store = match Store::open(HostDisk(platform), &mut key) {
             Err(error) if error.is_new() => {
-                Store::format(HostDisk(platform), &mut key, &mut HostEntropy(platform))
-                    .map_err(TpmError::Format)
+                let (disk, mut entropy) = (HostDisk(platform), HostEntropy(platform));
+                Store::format_as(identity, disk, &mut key, &mut entropy).map_err(TpmError::Format)
             }
             other => other.map_err(TpmError::State),
         };

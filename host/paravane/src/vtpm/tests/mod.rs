@@ -1,4 +1,6 @@
-//! The protocol over true sockets, and the state file over its faults.
+//! The protocol over true sockets.
+
+mod state_file;
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -175,42 +177,4 @@ fn a_port_in_use_is_said_by_its_kind() {
         panic!("there is no port 65536")
     };
     assert!(error.to_string().contains("65535"), "{error}");
-}
-
-#[test]
-fn an_address_may_be_a_port() {
-    assert_eq!(address("2321").unwrap(), SocketAddr::from(([127, 0, 0, 1], 2321)));
-    assert_eq!(address("0.0.0.0:5").unwrap(), SocketAddr::from(([0, 0, 0, 0], 5)));
-    assert!(address("localhost").is_err());
-}
-
-#[test]
-fn a_state_file_is_the_same_tpm_and_one_process_has_it() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("state");
-    let first = Shared::open(Some(&file)).unwrap();
-    let content = std::fs::read(&file).unwrap();
-    let Err(error) = Shared::open(Some(&file)) else { panic!("two have one file") };
-    assert!(error.to_string().contains("another process uses"), "{error}");
-    drop(first);
-    drop(Shared::open(Some(&file)).unwrap());
-    assert_eq!(std::fs::read(&file).unwrap(), content, "opening changes nothing");
-}
-
-#[test]
-fn a_state_file_that_is_torn_or_foreign_is_refused() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("state");
-    drop(Shared::open(Some(&file)).unwrap());
-    let whole = std::fs::read(&file).unwrap();
-    let mut flipped = whole.clone();
-    flipped[whole.len() / 2] ^= 1;
-    let large = vec![0; (1 << 20) + 1];
-    for content in [&[][..], b"something else", &whole[..whole.len() - 1], &flipped, &large] {
-        std::fs::write(&file, content).unwrap();
-        assert!(Shared::open(Some(&file)).is_err(), "{} bytes", content.len());
-        assert_eq!(std::fs::read(&file).unwrap(), content, "what is refused is left alone");
-    }
-    std::fs::write(&file, &whole).unwrap();
-    assert!(Shared::open(Some(&file)).is_ok());
 }

@@ -1,0 +1,98 @@
+//! Files that the user names, opened with care: plain files only, and never through a link.
+//!
+//! What a name leads to is looked at before it is opened, as the opening of a FIFO waits and that of
+//! a device may do things. A file that is written is locked, and the lock is on the file itself: two
+//! names of one file (hard links, bind mounts) have one lock.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use rustix::fs::OFlags;
+use tempfile::NamedTempFile;
+
+/// The name as it is shown.
+pub fn named(path: &Path) -> String {
+    path.display().to_string()
+}
+
+/// Whether there is anything by that name, a link that leads nowhere too.
+pub fn exists(path: &Path) -> Result<bool> {
+    match fs::symlink_metadata(path) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error).with_context(|| named(path)),
+    }
+}
+
+/// Makes a file for its owner alone, whole or not at all; one that came into being meanwhile is
+/// left as it is.
+pub fn make(path: &Path, content: &[u8]) -> Result<()> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    // Such a file has the mode 0600.
+    let write = || -> Result<()> {
+        let mut file = NamedTempFile::new_in(folder)?;
+        file.write_all(content)?;
+        file.as_file().sync_all()?;
+        match file.persist_noclobber(path) {
+            Ok(_) => Ok(File::open(folder)?.sync_all()?),
+            Err(error) if error.error.kind() == ErrorKind::AlreadyExists => Ok(()),
+            Err(error) => Err(error.error.into()),
+        }
+    };
+    write().with_context(|| format!("{} can not be made", path.display()))
+}
+
+/// Opens a plain file that is no link. `write` asks for writing, too.
+pub fn open(path: &Path, write: bool) -> Result<File> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let metadata = fs::symlink_metadata(path).with_context(|| named(path))?;
+    if metadata.is_symlink() {
+        bail!("{} is a symbolic link: give the file itself", path.display());
+    }
+    if !metadata.is_file() {
+        bail!("{} is no file", path.display());
+    }
+    if write && metadata.permissions().readonly() {
+        bail!("{} is read-only", path.display());
+    }
+    let mut options = OpenOptions::new();
+    options.read(true).write(write).custom_flags(flags.bits().cast_signed());
+    let file = options.open(path).with_context(|| named(path))?;
+    // What was looked at and what was opened may be two things.
+    if !file.metadata().with_context(|| named(path))?.is_file() {
+        bail!("{} is no file", path.display());
+    }
+    Ok(file)
+}
+
+/// Whether a file can be read, a link to one too. A FIFO or a device is refused, not waited for.
+pub fn check_readable(path: &Path) -> Result<()> {
+    if !fs::metadata(path).with_context(|| named(path))?.is_file() {
+        bail!("{} is no file", path.display());
+    }
+    File::open(path).map(drop).with_context(|| named(path))
+}
+
+/// Opens a plain file for writing, as the only one that does. `taken` says what is wrong when
+/// another process has it.
+pub fn open_locked(path: &Path, taken: &str) -> Result<File> {
+    let file = open(path, true)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => bail!("{taken} {}", path.display()),
+        Err(TryLockError::Error(error)) => return Err(error).with_context(|| named(path)),
+    }
+    // A file that was put in its place before the lock was ours would be written by another.
+    let (ours, named_now) = (file.metadata(), fs::symlink_metadata(path));
+    let identity = |facts: fs::Metadata| (facts.dev(), facts.ino());
+    match (ours.map(identity), named_now.map(identity)) {
+        (Ok(ours), Ok(now)) if ours == now => Ok(file),
+        _ => bail!("{} was replaced while it was opened", path.display()),
+    }
+}

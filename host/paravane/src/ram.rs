@@ -1,0 +1,85 @@
+//! Whether a VM has room for the paravisor to start at all. The paravisor says itself that it has
+//! too little RAM, and names what it needs; where it does not even fit, this program says so.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Result, bail};
+use command_line::RunOptions;
+use object::{Object, ObjectSegment};
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+/// Below this, the image and its first stack have no room.
+const SPEECHLESS: u64 = 3 * MIB;
+/// What the paravisor leaves to the guest at the least, and takes beside its image and its CPUs'
+/// parts: its `discover.rs` counts the same, and a VM test compares the two.
+const LEAST: u64 = 24 * MIB + 640 * KIB + 94 * 4 * KIB;
+/// What it takes for each CPU.
+const PER_CPU: u64 = 64 * KIB;
+
+/// Refuses a VM with so many CPUs in which the paravisor could not say a word.
+///
+/// # Errors
+/// How much RAM there is, and how much is needed.
+pub fn check(options: &RunOptions, image: &Path, cpus: u32) -> Result<()> {
+    let found = of_qemu(&options.qemu).unwrap_or(options.memory);
+    if found >= SPEECHLESS {
+        return Ok(());
+    }
+    let wanted = LEAST + PER_CPU * u64::from(cpus) + span(image).unwrap_or_default();
+    let wanted = wanted.div_ceil(MIB);
+    let found = match found % MIB {
+        0 => format!("{} MiB", found / MIB),
+        _ => format!("{} KiB", found / KIB),
+    };
+    bail!("the VM has {found} of RAM; the paravisor and a guest need {wanted} MiB")
+}
+
+/// Bytes from the start of the image to its end in memory, in whole pages.
+fn span(image: &Path) -> Option<u64> {
+    let bytes = fs::read(image).ok()?;
+    let object = object::File::parse(bytes.as_slice()).ok()?;
+    let ends = || object.segments().map(|part| (part.address(), part.address() + part.size()));
+    let start = ends().map(|(start, _)| start).min()?;
+    let end = ends().map(|(_, end)| end).max()?;
+    Some((end - start).next_multiple_of(4 * KIB))
+}
+
+/// The RAM that arguments for QEMU ask for, as its `-m` reads it: `SIZE` or `size=SIZE`, in MiB
+/// where it has no letter.
+fn of_qemu(arguments: &[OsString]) -> Option<u64> {
+    let mut pairs = arguments.iter().zip(arguments.iter().skip(1));
+    let (_, value) = pairs.rfind(|(name, _)| *name == "-m" || *name == "--m")?;
+    let first = value.to_str()?.split(',').next()?;
+    let size = first.strip_prefix("size=").unwrap_or(first);
+    let digits = size.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let shift = match size.get(digits.len()..)?.to_ascii_lowercase().as_str() {
+        "b" => 0,
+        "k" => 10,
+        "" | "m" => 20,
+        "g" => 30,
+        _ => return None,
+    };
+    digits.parse::<u64>().ok()?.checked_mul(1 << shift)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn qemus_own_size_is_read_as_qemu_reads_it() {
+        let read = |text: &str| {
+            let words: Vec<OsString> = text.split(' ').map(OsString::from).collect();
+            of_qemu(&words)
+        };
+        assert_eq!(read("-m 2"), Some(2 * MIB));
+        assert_eq!(read("-m 1G -m size=2048k,slots=2"), Some(2 * MIB));
+        assert_eq!(read("--m 3M -smp 4"), Some(3 * MIB));
+        for text in ["-smp 2", "-m", "-m slots=2", "-m 2.5G", "-m 99999999999999G", ""] {
+            assert_eq!(read(text), None, "{text}");
+        }
+    }
+}
