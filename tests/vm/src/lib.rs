@@ -11,6 +11,7 @@ mod guests;
 mod kernels;
 mod life;
 mod machine;
+mod serial;
 mod state;
 mod tpm;
 mod tpm_state;
@@ -126,6 +127,7 @@ pub fn run(environment: &Environment, filter: Option<&str>, workers: usize) -> T
         command::tests(),
         bad_input::tests(),
         console::tests(),
+        serial::tests(),
         state::tests(),
         life::tests(),
         machine::tests(),

@@ -15,7 +15,7 @@ use platform_api::{Host, Width};
 use reset_control::ResetControl;
 use rtc::Rtc;
 use spin::Mutex;
-use uart16550::Uart;
+use uart16550::{ModemLines, Uart};
 
 use crate::lines::{Lines, Signals, irq};
 
@@ -83,6 +83,9 @@ pub struct Chipset {
     deadline: AtomicU64,
 }
 
+/// The lines of a modem that is there and ready: what a terminal's cable shows. Without them a guest
+/// that watches the lines would neither send nor open the port.
+const TERMINAL: ModemLines = ModemLines::CTS.union(ModemLines::DSR).union(ModemLines::DCD);
 const UART_IRQ: [u8; 2] = [irq::SERIAL_1, irq::SERIAL_2];
 
 impl Chipset {
@@ -95,7 +98,7 @@ impl Chipset {
             pm: Mutex::new(AcpiPm::new()),
             reset: Mutex::new(ResetControl::new()),
             pci: Mutex::new(PciHost::new(Some(ECAM_BASE))),
-            uarts: [Mutex::new(Uart::new()), Mutex::new(Uart::new())],
+            uarts: [(); 2].map(|()| Mutex::new(Uart::connected(TERMINAL))),
             serial_stalled: AtomicBool::new(false),
             deadline: AtomicU64::new(u64::MAX),
         }

@@ -1,5 +1,6 @@
 //! What a guest, or someone at the host's end, sees of the machine.
 
+mod devices;
 mod fake;
 mod tpm;
 
