@@ -15,6 +15,7 @@ pub const MAX_CPUS: usize = 64;
 pub(crate) const TIMER_VECTOR: u8 = 0x40;
 pub(crate) const KICK_VECTOR: u8 = 0x41;
 pub(crate) const SERIAL_VECTOR: u8 = 0x42;
+pub(crate) const SCI_VECTOR: u8 = 0x43;
 const SPURIOUS_VECTOR: u8 = 0xff;
 
 /// Register offsets (AMD64 APM vol. 2, table 16-2).
@@ -26,12 +27,14 @@ mod register {
     pub(super) const COMMAND_HIGH: u64 = 0x310;
     pub(super) const TIMER: u64 = 0x320;
     pub(super) const LINT0: u64 = 0x350;
+    pub(super) const LINT1: u64 = 0x360;
     pub(super) const INITIAL_COUNT: u64 = 0x380;
     pub(super) const CURRENT_COUNT: u64 = 0x390;
     pub(super) const DIVIDE: u64 = 0x3e0;
 }
 
 const MASKED: u32 = 1 << 16;
+const DELIVER_NMI: u32 = 0b100 << 8;
 const DIVIDE_BY_1: u32 = 0b1011;
 const DELIVERY_PENDING: u32 = 1 << 12;
 
@@ -52,6 +55,8 @@ static IDS: [AtomicU8; MAX_CPUS] = [const { AtomicU8::new(0) }; MAX_CPUS];
 pub(crate) fn enable(index: u32) {
     write(register::SPURIOUS, 0x100 | u32::from(SPURIOUS_VECTOR));
     write(register::LINT0, MASKED);
+    // Firmware opens it on the first CPU alone; each VP has an LINT1 of its own to be asked.
+    write(register::LINT1, DELIVER_NMI);
     write(register::TIMER, u32::from(TIMER_VECTOR));
     write(register::DIVIDE, DIVIDE_BY_1);
     if let Some(id) = IDS.get(index as usize) {
@@ -80,6 +85,13 @@ pub(crate) fn timer_count() -> u32 {
 pub(crate) fn kick(index: u32) {
     let Some(id) = IDS.get(index as usize) else { return };
     command(u32::from(id.load(Ordering::Acquire)) << 24, u32::from(KICK_VECTOR));
+}
+
+/// Sends the kick vector to this CPU. An NMI may do this at any time: the upper half of the command
+/// register, which others may be about to use, stays as it is.
+pub(crate) fn kick_self() {
+    const SELF: u32 = 0b01 << 18;
+    write(register::COMMAND_LOW, SELF | u32::from(KICK_VECTOR));
 }
 
 fn command(high: u32, low: u32) {

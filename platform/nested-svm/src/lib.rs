@@ -21,6 +21,7 @@ mod instructions;
 mod intercepts;
 mod nested_paging;
 mod pci;
+mod power;
 mod rtc;
 mod serial;
 mod start_info;
@@ -336,8 +337,15 @@ pub fn first_stack_top(found: &Discovered) -> u64 {
 }
 
 fn on_interrupt(vector: u8) {
-    if vector == apic::SERIAL_VECTOR {
-        serial::note_event();
+    match vector {
+        // An interrupt of our own follows, so that the VP loop looks for the NMI wherever it was.
+        kernel::interrupts::NMI => return apic::kick_self(),
+        apic::SERIAL_VECTOR => serial::note_event(),
+        apic::SCI_VECTOR => {
+            power::note_event();
+            serial::note_event();
+        }
+        _ => {}
     }
     apic::end_of_interrupt(vector);
 }
@@ -439,6 +447,7 @@ fn mask_legacy_interrupts() {
         instructions::port_write(port, Width::Byte, 0xff);
     }
     serial::start();
+    power::start();
 }
 
 /// Makes C0000h–FFFFFh plain RAM, by the PAM registers of the host's bridge (Intel 440FX, section

@@ -11,6 +11,7 @@ mod guests;
 mod kernels;
 mod life;
 mod machine;
+mod monitor;
 mod serial;
 mod state;
 mod tpm;
@@ -128,6 +129,7 @@ pub fn run(environment: &Environment, filter: Option<&str>, workers: usize) -> T
         bad_input::tests(),
         console::tests(),
         serial::tests(),
+        monitor::tests(),
         state::tests(),
         life::tests(),
         machine::tests(),

@@ -6,16 +6,16 @@
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use acpi_pm::AcpiPm;
+use acpi_pm::{AcpiPm, FixedEvent};
 use device::{Device, Instant};
 use local_apic::Ipi;
 use pci_host::PciHost;
 use pit8254::Pit;
-use platform_api::{Host, Width};
+use platform_api::{Host, Received, Width};
 use reset_control::ResetControl;
 use rtc::Rtc;
 use spin::Mutex;
-use uart16550::{ModemLines, Uart};
+use uart16550::{Flaw, ModemLines, Uart};
 
 use crate::lines::{Lines, Signals, irq};
 
@@ -309,16 +309,28 @@ impl Chipset {
         false
     }
 
+    /// Passes on what has come from outside: a press of the power button, and what came in on the
+    /// serial channels.
+    pub fn take_input(&self, on: &Access<'_, impl Host, impl Deliver>) {
+        if on.host.power_button() {
+            self.with_pm(on, |pm| pm.raise(FixedEvent::PowerButton));
+        }
+        self.receive_serial(on);
+    }
+
     /// Passes bytes from the host's serial channels to the guest as far as there is room.
-    pub fn receive_serial(&self, on: &Access<'_, impl Host, impl Deliver>) {
+    fn receive_serial(&self, on: &Access<'_, impl Host, impl Deliver>) {
         let now = on.now;
         self.serial_stalled.store(false, Ordering::Release);
         for index in 0..self.uarts.len() {
             let stalled = self.with_uart(index, on, |uart| {
                 while uart.has_room() {
-                    let Some(byte) = on.host.serial_read(index) else { return false };
                     // There is room, as has just been asked.
-                    let _ = uart.receive(byte, now);
+                    let _ = match on.host.serial_read(index) {
+                        Some(Received::Byte(byte)) => uart.receive(byte, now),
+                        Some(Received::Break) => uart.receive_flawed(0, Flaw::Break, now),
+                        None => return false,
+                    };
                 }
                 true
             });

@@ -435,9 +435,12 @@ impl<P: Platform> VirtualProcessor<P> {
         if self.is_watcher() && now.as_nanos() >= self.machine.chipset.deadline() {
             self.machine.chipset.advance(&access);
         }
-        // The host's serial interrupts come to the first CPU.
-        if self.index == 0 && self.machine.host().serial_event() {
-            self.machine.chipset.receive_serial(&access);
+        // The interrupts of the host's devices come to the first CPU.
+        if self.index == 0 && self.machine.host().device_event() {
+            self.machine.chipset.take_input(&access);
+        }
+        if self.machine.host().take_nmi() {
+            self.host_nmi();
         }
     }
 

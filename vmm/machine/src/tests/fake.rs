@@ -25,7 +25,9 @@ pub(crate) struct FakeHost {
     pub(crate) timer: Mutex<Option<u64>>,
     pub(crate) kicks: Mutex<Vec<u32>>,
     pub(crate) sent: [Mutex<Vec<u8>>; 2],
-    pub(crate) typed: [Mutex<VecDeque<u8>>; 2],
+    pub(crate) typed: [Mutex<VecDeque<Received>>; 2],
+    pub(crate) pressed: AtomicBool,
+    pub(crate) nmi: AtomicBool,
     pub(crate) full: AtomicBool,
     pub(crate) reports: Mutex<Vec<String>>,
     pub(crate) service: Mutex<Service>,
@@ -78,10 +80,16 @@ impl Host for FakeHost {
         let timer = self.timer.lock().unwrap().take();
         self.tsc.fetch_max(timer.unwrap_or(0), Ordering::SeqCst);
     }
-    fn serial_event(&self) -> bool {
+    fn device_event(&self) -> bool {
         true
     }
-    fn serial_read(&self, channel: usize) -> Option<u8> {
+    fn power_button(&self) -> bool {
+        self.pressed.swap(false, Ordering::SeqCst)
+    }
+    fn take_nmi(&self) -> bool {
+        self.nmi.swap(false, Ordering::SeqCst)
+    }
+    fn serial_read(&self, channel: usize) -> Option<Received> {
         self.typed[channel].lock().unwrap().pop_front()
     }
     fn serial_ready(&self, _: usize) -> bool {
