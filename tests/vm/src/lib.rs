@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod bad_input;
+mod bios;
 mod budgets;
 mod command;
 mod console;
@@ -130,6 +131,7 @@ pub fn run(environment: &Environment, filter: Option<&str>, workers: usize) -> T
         console::tests(),
         serial::tests(),
         monitor::tests(),
+        bios::tests(),
         state::tests(),
         life::tests(),
         machine::tests(),

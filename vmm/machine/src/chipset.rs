@@ -27,6 +27,9 @@ pub const MINIMUM_TIMER_PERIOD: u64 = 500_000;
 pub(crate) const PM_BASE: u16 = 0x600;
 const PM_END: u16 = PM_BASE + 0x10;
 
+/// Where firmware's code tells of a call of the BIOS, see [`BiosCall`].
+pub(crate) const BIOS_CALL_PORT: u16 = 0x610;
+
 /// Start of the PCI configuration window in memory, for one bus.
 pub(crate) const ECAM_BASE: u64 = 0xe000_0000;
 /// Bytes of configuration space of a bus.
@@ -58,6 +61,15 @@ pub struct Access<'a, H, D> {
     pub to: &'a D,
 }
 
+/// A call of the BIOS that is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BiosCall {
+    /// The number of the interrupt.
+    pub vector: u8,
+    /// AX, which holds the function's number.
+    pub function: u16,
+}
+
 /// What a port access asks of the whole machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Request {
@@ -65,6 +77,8 @@ pub enum Request {
     Reset,
     /// Power off.
     PowerOff,
+    /// End: nobody can answer.
+    BiosCall(BiosCall),
 }
 
 /// The shared devices.
@@ -160,6 +174,11 @@ impl Chipset {
         if is_pci(port, width) {
             self.pci.lock().write_port(port, width.bytes(), value, &mut ());
             return None;
+        }
+        if (port, width) == (BIOS_CALL_PORT, Width::Dword) {
+            let [vector, _, low, high] = value.to_le_bytes();
+            let function = u16::from_le_bytes([low, high]);
+            return Some(Request::BiosCall(BiosCall { vector, function }));
         }
         let mut request = None;
         for (offset, byte) in (0..u16::from(width.bytes())).zip(value.to_le_bytes()) {

@@ -9,7 +9,7 @@ use platform_api::{Control, Host, Platform, Segment, SegmentRegister, VpState, g
 use tables::{BuildError, MachineDescription, Pci, PowerPorts, Range, SerialPort};
 use wire::Status;
 
-use crate::chipset::{ECAM_BASE, PM_BASE};
+use crate::chipset::{BIOS_CALL_PORT, ECAM_BASE, PM_BASE};
 use crate::files::FileSource;
 use crate::machine::Machine;
 use crate::tpm::{Measured, TpmError};
@@ -155,6 +155,7 @@ impl<P: Platform> Machine<P> {
                 timer: PM_BASE + acpi_pm::registers::PM_TIMER,
                 sleep_type_off: acpi_pm::registers::SLP_TYP_S5,
             },
+            bios_call_port: BIOS_CALL_PORT,
             pci: Pci {
                 ecam: ECAM_BASE as u32,
                 last_bus: LAST_BUS,
