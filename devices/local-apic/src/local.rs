@@ -75,6 +75,10 @@ impl LocalApic {
         entry & (LVT_MASKED | DELIVERY_MODE) == DELIVERY_MODE || self.mode == Mode::Disabled
     }
 
+    pub(crate) fn lint0_open(&self) -> bool {
+        self.registers.lvt[LVT_LINT0] & LVT_MASKED == 0 || self.mode == Mode::Disabled
+    }
+
     fn asserted(&self, pin: LintPin) -> bool {
         let active_low = self.registers.lvt[pin.entry()] & LVT_POLARITY != 0;
         self.pins[pin as usize] != active_low
@@ -132,6 +136,7 @@ impl LocalApic {
             self.write_lvt_timer(new, now, tsc);
             return Some(Effect::TimerChanged);
         }
+        let was_open = self.lint0_open();
         let lvt = self.registers.lvt.get_mut(entry)?;
         // Remote IRR has a meaning for fixed, level-triggered interrupts only (SDM 11.5.1).
         if entry == LVT_LINT0 && new & (DELIVERY_MODE | LVT_LEVEL) == LVT_LEVEL {
@@ -141,7 +146,7 @@ impl LocalApic {
         if entry == LVT_LINT0 {
             self.sample_lint0();
         }
-        None
+        (self.lint0_open() != was_open).then_some(Effect::IdentityChanged)
     }
 
     /// Writes the SVR. A software disable masks the whole table (SDM 11.4.7.2).

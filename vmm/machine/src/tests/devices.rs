@@ -6,7 +6,7 @@ use platform_api::{Event, Exit, Platform, Received, Width};
 
 use super::fake::Fake;
 use super::{exit, machine, one, port, write_msr, x2apic_on};
-use crate::vp::VirtualProcessor;
+use crate::vp::{Activity, VirtualProcessor};
 
 /// The first register of each serial port.
 const SERIAL: [u16; 2] = [0x3f8, 0x2f8];
@@ -85,5 +85,52 @@ fn an_nmi_of_the_host_asks_the_lint1_of_each_vp() {
         vps[1].turn();
         vps[1].turn();
         assert_eq!(vps[1].cpu.injected.contains(&Event::Nmi), open);
+    }
+}
+
+/// Initialises the 8259 pair with vectors 20h and 28h, and opens IRQ 4 alone.
+fn start_pic(vp: &mut VirtualProcessor<Fake>) {
+    for (base, vector, cascade) in [(0x20, 0x20, 4), (0xa0, 0x28, 2)] {
+        for (at, value) in [(base, 0x11), (base + 1, vector), (base + 1, cascade), (base + 1, 1)] {
+            port(vp, at, Width::Byte, Some(value));
+        }
+    }
+    port(vp, 0x21, Width::Byte, Some(0xef));
+    port(vp, 0xa1, Width::Byte, Some(0xff));
+}
+
+/// Has the first serial port interrupt, as somebody types.
+fn type_byte(vp: &mut VirtualProcessor<Fake>) {
+    port(vp, 0x3fc, Width::Byte, Some(0x0b));
+    port(vp, 0x3f9, Width::Byte, Some(1));
+    vp.machine.platform.host().typed[0].lock().unwrap().push_back(Received::Byte(b'a'));
+    exit(vp, Exit::HostInterrupt);
+}
+
+#[test]
+fn legacy_interrupts_go_to_the_vp_that_asks_for_them() {
+    const IRQ_4: Event = Event::Interrupt(0x24);
+    for (first, second) in [(0x1_0700, 0x700), (0x700, 0x1_0700), (0x700, 0x700)] {
+        let mut vps = machine(2);
+        start_second(&mut vps);
+        for (vp, lint0) in vps.iter_mut().zip([first, second]) {
+            write_msr(vp, 0x835, lint0);
+            vp.cpu.rflags = 0x202;
+        }
+        // The second one sleeps.
+        exit(&mut vps[1], Exit::Halt);
+        start_pic(&mut vps[0]);
+        let host = vps[0].machine.platform.host();
+        host.kicks.lock().unwrap().clear();
+        type_byte(&mut vps[0]);
+        for vp in &mut vps {
+            vp.turn();
+            vp.turn();
+        }
+        let got = |index: usize| vps[index].cpu.injected.iter().filter(|e| **e == IRQ_4).count();
+        let (first, second) = (first == 0x700, second == 0x700);
+        assert_eq!(got(0) + got(1), 1, "one interrupt");
+        assert!((got(0) == 1) <= first && (got(1) == 1) <= second);
+        assert_eq!(vps[1].activity == Activity::Running, got(1) == 1);
     }
 }

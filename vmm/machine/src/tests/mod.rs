@@ -36,6 +36,7 @@ fn machine(cpus: u32) -> vec::Vec<VirtualProcessor<Fake>> {
     state.segments[SegmentRegister::Cs as usize].base = 0;
     vps[0].power_on(&state, Activity::Running);
     vps[0].set_up_virtual_wire();
+    let _ = vps[0].mailbox().drain();
     vps
 }
 
