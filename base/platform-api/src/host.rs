@@ -1,5 +1,7 @@
 //! All contact with the host.
 
+use memory::RamRange;
+
 /// The width of a port access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Width {
@@ -113,9 +115,8 @@ pub trait Host: Sync + 'static {
     fn file(&self, name: &str) -> Option<HostFile>;
     /// Reads part of a host file into our own memory.
     fn read_file(&self, file: HostFile, offset: u32, to: &mut [u8]) -> Result<(), Transfer>;
-    /// Has the host write part of a file to guest memory, which the caller has checked to be RAM.
-    fn load_file(&self, file: HostFile, offset: u32, gpa: u64, length: u32)
-    -> Result<(), Transfer>;
+    /// Has the host write part of a file to guest memory.
+    fn load_file(&self, file: HostFile, offset: u32, to: RamRange) -> Result<(), Transfer>;
     /// Fills `to` with random bytes that are fit for keys. False if there is no source for them, or
     /// none that can be trusted.
     fn entropy(&self, to: &mut [u8]) -> bool;

@@ -4,6 +4,7 @@ use core::fmt::{Arguments, Write};
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use log::Level;
+use memory::RamRange;
 use platform_api::{ExitStatus, Host, HostFile, Received, StateDiskError, Transfer, Width};
 use spin::Mutex;
 
@@ -141,16 +142,10 @@ impl Host for SvmHost {
         fw_cfg::read(file, offset, to)
     }
 
-    fn load_file(
-        &self,
-        file: HostFile,
-        offset: u32,
-        gpa: u64,
-        length: u32,
-    ) -> Result<(), Transfer> {
-        // SAFETY: the trait's contract: the caller has checked that this is guest RAM, which no
-        // Rust reference covers.
-        unsafe { fw_cfg::read_to(file, offset, gpa, length) }
+    fn load_file(&self, file: HostFile, offset: u32, to: RamRange) -> Result<(), Transfer> {
+        let length = u32::try_from(to.length()).map_err(|_| Transfer::PastEnd)?;
+        // SAFETY: the range is guest RAM by its type, and no Rust reference covers any of that.
+        unsafe { fw_cfg::read_to(file, offset, to.start().0, length) }
     }
 
     fn entropy(&self, to: &mut [u8]) -> bool {

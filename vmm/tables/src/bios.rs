@@ -151,8 +151,7 @@ fn data(machine: &MachineDescription<'_>) -> Vec<u8> {
     /// A coprocessor is there.
     const COPROCESSOR: u16 = 1 << 1;
     const SERIAL_SHIFT: u32 = 9;
-    let mut data = Vec::new();
-    data.resize(DATA_LENGTH, 0);
+    let mut data = alloc::vec![0; DATA_LENGTH];
     let mut put = |at: u64, value: u16| {
         let place = data.iter_mut().skip((at - DATA) as usize);
         place.zip(value.to_le_bytes()).for_each(|(to, from)| *to = from);

@@ -2,6 +2,7 @@
 
 mod devices;
 mod fake;
+mod files;
 mod tpm;
 
 use std::boxed::Box;
