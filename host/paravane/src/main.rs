@@ -8,6 +8,7 @@ mod exit;
 mod files;
 mod guardian;
 mod manufacture;
+mod module;
 mod qemu;
 mod report;
 mod run;

@@ -12,6 +12,7 @@ mod guests;
 mod kernels;
 mod life;
 mod machine;
+mod modules;
 mod monitor;
 mod serial;
 mod state;
@@ -131,6 +132,7 @@ pub fn run(environment: &Environment, filter: Option<&str>, workers: usize) -> T
         console::tests(),
         serial::tests(),
         monitor::tests(),
+        modules::tests(),
         bios::tests(),
         state::tests(),
         life::tests(),

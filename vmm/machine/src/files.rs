@@ -30,13 +30,22 @@ pub struct GuestFiles {
 impl GuestFiles {
     /// Looks the files up.
     pub fn find(host: &impl Host) -> Self {
+        let mut modules = [None; file::MODULES.len()];
+        for (module, name) in modules.iter_mut().zip(file::MODULES) {
+            *module = host.file(name);
+            // A look-up takes time, and what is behind the first that is missing does not count.
+            if module.is_none() {
+                break;
+            }
+        }
+        let has_modules = matches!(modules, [Some(_), ..]);
         Self {
             kernel: host.file(file::KERNEL),
             kernel_name: host.file(file::KERNEL_NAME),
             initrd: host.file(file::INITRD),
             command_line: host.file(file::COMMAND_LINE),
-            modules: file::MODULES.map(|name| host.file(name)),
-            module_texts: host.file(file::MODULE_TEXTS),
+            modules,
+            module_texts: if has_modules { host.file(file::MODULE_TEXTS) } else { None },
         }
     }
 
