@@ -48,6 +48,8 @@ fn power_button(environment: &Environment) -> Outcome {
     console.wait_for("waits for the button")?;
     for presses in ["pressed 1", "pressed 2"] {
         command(&mut console, "system_powerdown")?;
+        // Told when asked: what the monitor writes would come between the letters.
+        console.say("?")?;
         console.wait_for(presses)?;
     }
     let summary = console.end()?;
