@@ -179,5 +179,7 @@ pub(crate) fn note_nmi() {
 
 /// NMIs that this CPU has got since the last call.
 pub fn take_nmis() -> u32 {
-    current().nmis.swap(0, Ordering::Relaxed)
+    let nmis = &current().nmis;
+    // The common case writes nothing.
+    if nmis.load(Ordering::Relaxed) == 0 { 0 } else { nmis.swap(0, Ordering::Relaxed) }
 }

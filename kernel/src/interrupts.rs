@@ -9,7 +9,9 @@ use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::{cpu, service};
 
-const NMI: u64 = 2;
+/// The vector of an NMI, by which the handler is told of one.
+pub const NMI: u8 = 2;
+const NMI_VECTOR: u64 = NMI as u64;
 const DOUBLE_FAULT: usize = 8;
 const MACHINE_CHECK: usize = 18;
 const PAGE_FAULT: u64 = 14;
@@ -28,7 +30,8 @@ static TABLE: [AtomicU64; 2 * VECTORS] = [const { AtomicU64::new(0) }; 2 * VECTO
 /// The platform's function for interrupts of the host, or zero.
 static HANDLER: AtomicUsize = AtomicUsize::new(0);
 
-/// Has `handler` called with the vector of each interrupt of the host, on the CPU that took it.
+/// Has `handler` called with the vector of each interrupt of the host, on the CPU that took it; with
+/// [`NMI`] for one that may have come at any time.
 pub fn set_handler(handler: fn(u8)) {
     HANDLER.store(handler as usize, Ordering::Release);
 }
@@ -93,14 +96,12 @@ struct Frame {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn kernel_interrupt(vector: u64, error: u64, frame: *const Frame, rbp: u64) {
     match vector {
-        NMI => cpu::note_nmi(),
+        NMI_VECTOR => {
+            cpu::note_nmi();
+            call_handler(NMI);
+        }
         32.. => {
-            let handler = HANDLER.load(Ordering::Acquire);
-            if handler != 0 {
-                // SAFETY: only `set_handler` stores here, and it stores a `fn(u8)`.
-                let handler = unsafe { core::mem::transmute::<usize, fn(u8)>(handler) };
-                handler(vector as u8);
-            }
+            call_handler(vector as u8);
             service::interrupted();
         }
         _ => {
@@ -108,6 +109,15 @@ unsafe extern "C" fn kernel_interrupt(vector: u64, error: u64, frame: *const Fra
             let frame = unsafe { &*frame };
             fault(vector, error, frame, rbp)
         }
+    }
+}
+
+fn call_handler(vector: u8) {
+    let handler = HANDLER.load(Ordering::Acquire);
+    if handler != 0 {
+        // SAFETY: only `set_handler` stores here, and it stores a `fn(u8)`.
+        let handler = unsafe { core::mem::transmute::<usize, fn(u8)>(handler) };
+        handler(vector);
     }
 }
 

@@ -16,6 +16,26 @@ pub use address::{Gpa, GpaRange, PAGE_SIZE};
 pub use map::{MapError, RamMap};
 pub use mapped::MappedMemory;
 
+/// Addresses that are all the guest's RAM, as [`GuestMemory::ram_range`] has found; nothing else makes
+/// one. A device that is given it can overwrite nothing but what the guest may write itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RamRange {
+    start: u64,
+    length: u64,
+}
+
+impl RamRange {
+    /// The first address.
+    pub const fn start(&self) -> Gpa {
+        Gpa(self.start)
+    }
+
+    /// The length in bytes.
+    pub const fn length(&self) -> u64 {
+        self.length
+    }
+}
+
 /// An access to guest memory touched an address that is not the guest's RAM.
 ///
 /// Whose fault that is depends on who gave the address; the caller knows.
@@ -48,6 +68,10 @@ pub trait GuestMemory {
 
     /// Fills `length` bytes at `gpa` with zeroes.
     fn zero(&self, gpa: Gpa, length: u64) -> Result<(), NotRam>;
+
+    /// The range of `length` bytes at `gpa`, for a device that reaches memory by itself. All of it
+    /// must be RAM of one range of the map: a window is none.
+    fn ram_range(&self, gpa: Gpa, length: u64) -> Result<RamRange, NotRam>;
 
     /// Replaces the naturally aligned `size`-byte value (1, 2, 4 or 8) at `gpa` by `new` if it is
     /// `current`, atomically against the VPs. Answers the value that was there.

@@ -2,7 +2,7 @@
 
 use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 
-use crate::{Gpa, GuestMemory, NotRam, RamMap};
+use crate::{Gpa, GpaRange, GuestMemory, NotRam, RamMap, RamRange};
 
 /// Guest memory that is mapped, at a constant distance from its guest-physical address.
 ///
@@ -10,6 +10,8 @@ use crate::{Gpa, GuestMemory, NotRam, RamMap};
 #[derive(Debug)]
 pub struct MappedMemory {
     ram: RamMap,
+    /// Memory for the CPU that is not RAM in the map.
+    window: GpaRange,
     /// The largest range, where nearly all accesses go: its start, its length.
     main: (u64, u64),
     /// Virtual address of guest-physical address zero.
@@ -29,14 +31,24 @@ impl MappedMemory {
         assert!(base.is_multiple_of(8), "guest memory is mapped at a misaligned address");
         let main = ram.ranges().iter().max_by_key(|range| range.length());
         let main = main.map_or((0, 0), |range| (range.start(), range.length()));
-        Self { ram, main, base }
+        Self { ram, window: GpaRange::default(), main, base }
+    }
+
+    /// Adds addresses that are memory for the guest, though no RAM in the map and out of devices'
+    /// reach.
+    ///
+    /// # Safety
+    /// As for [`MappedMemory::new`].
+    pub unsafe fn with_window(self, window: GpaRange) -> Self {
+        Self { window, ..self }
     }
 
     /// RAM from guest-physical zero on that consists of `words`, which are given up for ever: for
-    /// tests and tools.
+    /// tests and tools. In an image it would call memory the guest's that is not.
+    #[cfg(not(target_os = "none"))]
     pub fn of_words(words: &'static mut [u64]) -> Self {
         let mut ram = RamMap::new();
-        let range = crate::GpaRange::from_length(0, size_of_val(words) as u64);
+        let range = GpaRange::from_length(0, size_of_val(words) as u64);
         // An empty map takes any range.
         let _ = ram.add(range.unwrap_or_default());
         // SAFETY: the words are borrowed exclusively for ever, and only this value has them.
@@ -64,7 +76,8 @@ impl MappedMemory {
     #[cold]
     #[inline(never)]
     fn is_elsewhere(&self, gpa: Gpa, length: u64) -> bool {
-        self.ram.contains(gpa.0, length)
+        let range = GpaRange::from_length(gpa.0, length);
+        self.ram.contains(gpa.0, length) || range.is_some_and(|range| self.window.contains(&range))
     }
 }
 
@@ -98,6 +111,13 @@ impl GuestMemory for MappedMemory {
         // SAFETY: as for `read`; no Rust reference points into guest RAM.
         unsafe { copy_in(to, from) };
         Ok(())
+    }
+
+    fn ram_range(&self, gpa: Gpa, length: u64) -> Result<RamRange, NotRam> {
+        if self.ram.contains(gpa.0, length) {
+            return Ok(RamRange { start: gpa.0, length });
+        }
+        Err(NotRam { gpa, length })
     }
 
     fn zero(&self, gpa: Gpa, length: u64) -> Result<(), NotRam> {
@@ -248,7 +268,6 @@ mod tests {
     use std::vec::Vec;
 
     use super::*;
-    use crate::GpaRange;
 
     /// 4 KiB of guest RAM at guest-physical 0x1000, in a vector of words.
     fn guest(backing: &mut Vec<u64>) -> MappedMemory {
@@ -295,5 +314,21 @@ mod tests {
         assert_eq!(memory.read_u64(Gpa(0x1000)), Ok(0x1122_3344_0000_0002));
         assert!(memory.compare_exchange(Gpa(0x1001), 4, 0, 0).is_err());
         assert!(memory.compare_exchange(Gpa(0x1000), 3, 0, 0).is_err());
+    }
+
+    #[test]
+    fn a_window_is_memory_and_no_ram_for_devices() {
+        let mut backing = vec![0u64; 1024];
+        let window = GpaRange::from_length(0x2000, 4096).unwrap();
+        // SAFETY: the vector has 4 KiB more, and is not touched meanwhile.
+        let memory = unsafe { guest(&mut backing).with_window(window) };
+        memory.write(Gpa(0x2ffc), &[1, 2, 3, 4]).unwrap();
+        assert_eq!(memory.word(0x2ff8), Some(0x0403_0201_0000_0000));
+        let range = memory.ram_range(Gpa(0x1008), 0xff8).unwrap();
+        assert_eq!((range.start(), range.length()), (Gpa(0x1008), 0xff8));
+        for (gpa, length) in [(0x2000, 1), (0x1fff, 2), (0xfff, 2), (u64::MAX, 2), (0x1000, 0x2000)]
+        {
+            assert_eq!(memory.ram_range(Gpa(gpa), length), Err(NotRam { gpa: Gpa(gpa), length }));
+        }
     }
 }

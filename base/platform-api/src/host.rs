@@ -1,5 +1,7 @@
 //! All contact with the host.
 
+use memory::RamRange;
+
 /// The width of a port access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Width {
@@ -53,6 +55,15 @@ pub enum Transfer {
     PastEnd,
 }
 
+/// What came in on a serial channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Received {
+    /// A byte.
+    Byte(u8),
+    /// A break: the line was low for longer than a character.
+    Break,
+}
+
 /// Why the disk for the paravisor's own state did not do what was asked. The fault is the host's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StateDiskError {
@@ -87,24 +98,27 @@ pub trait Host: Sync + 'static {
     /// Waits until this CPU is interrupted, and takes the interrupt. One that already waits ends it
     /// at once.
     fn idle(&self);
-    /// Whether bytes may have come in on a serial channel since the last call.
-    fn serial_event(&self) -> bool;
-    /// A byte that somebody typed on the host's console or sent to its second channel.
-    fn serial_read(&self, channel: usize) -> Option<u8>;
+    /// Whether there may be news on a serial channel or of the power button since the last call.
+    fn device_event(&self) -> bool;
+    /// What somebody typed on the host's console or sent to its second channel.
+    fn serial_read(&self, channel: usize) -> Option<Received>;
     /// Whether the host has room for a byte on a serial channel now; if not, ask again later.
     fn serial_ready(&self, channel: usize) -> bool;
     /// Sends a byte to the host's console (channel 0) or its second channel (1). Without room it
     /// may be lost.
     fn serial_write(&self, channel: usize, byte: u8);
+    /// Whether somebody has pressed the power button since the last call.
+    fn power_button(&self) -> bool;
+    /// Whether an NMI of the host has come to this CPU since the last call.
+    fn take_nmi(&self) -> bool;
     /// Looks up a file that the host offers.
     fn file(&self, name: &str) -> Option<HostFile>;
     /// The UUID that the host gives this VM, in the byte order of RFC 9562, if it gives one.
     fn uuid(&self) -> Option<[u8; 16]>;
     /// Reads part of a host file into our own memory.
     fn read_file(&self, file: HostFile, offset: u32, to: &mut [u8]) -> Result<(), Transfer>;
-    /// Has the host write part of a file to guest memory, which the caller has checked to be RAM.
-    fn load_file(&self, file: HostFile, offset: u32, gpa: u64, length: u32)
-    -> Result<(), Transfer>;
+    /// Has the host write part of a file to guest memory.
+    fn load_file(&self, file: HostFile, offset: u32, to: RamRange) -> Result<(), Transfer>;
     /// Fills `to` with random bytes that are fit for keys. False if there is no source for them, or
     /// none that can be trusted.
     fn entropy(&self, to: &mut [u8]) -> bool;

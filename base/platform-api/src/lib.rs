@@ -12,6 +12,6 @@ mod registers;
 mod vp;
 
 pub use exit::{Exit, MemoryFault, PortAccess};
-pub use host::{ExitStatus, Host, HostFile, StateDiskError, Transfer, Width};
+pub use host::{ExitStatus, Host, HostFile, Received, StateDiskError, Transfer, Width};
 pub use registers::{Control, Segment, SegmentRegister, VpState, gpr};
 pub use vp::{Arrival, Event, GuestVp, Platform};

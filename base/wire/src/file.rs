@@ -10,3 +10,19 @@ pub const INITRD: &str = "opt/org.paravane/initrd";
 pub const COMMAND_LINE: &str = "opt/org.paravane/cmdline";
 /// The key of the paravisor's own state: 32 bytes; there where the state's disk is.
 pub const STATE_KEY: &str = "opt/org.paravane/state-key";
+/// The name of the kernel's file, as the user gave it; may be missing.
+pub const KERNEL_NAME: &str = "opt/org.paravane/kernel-name";
+/// More files for a kernel whose boot protocol has modules; those behind the first that is missing
+/// do not count.
+pub const MODULES: [&str; 8] = [
+    "opt/org.paravane/module-0",
+    "opt/org.paravane/module-1",
+    "opt/org.paravane/module-2",
+    "opt/org.paravane/module-3",
+    "opt/org.paravane/module-4",
+    "opt/org.paravane/module-5",
+    "opt/org.paravane/module-6",
+    "opt/org.paravane/module-7",
+];
+/// The texts that the kernel finds with its modules, in their order, each with a zero behind it.
+pub const MODULE_TEXTS: &str = "opt/org.paravane/module-texts";

@@ -21,7 +21,7 @@ pub enum Status {
     /// The guest's kernel, initrd or command line can not be used.
     BadGuest = 20,
     /// The guest shut down by a triple fault before it had run for a moment, so that starting it
-    /// again would do the same.
+    /// again would do the same; or it called a BIOS, and there is none.
     GuestFailed = 21,
     /// Every VP of the guest has halted with interrupts off: nothing can wake it any more.
     GuestHalted = 22,

@@ -20,7 +20,7 @@ pub const TIMER_HZ: u64 = 3_579_545;
 /// Width of the timer: 32 bits, so the FADT must set TMR_VAL_EXT.
 pub const TIMER_BITS: u32 = 32;
 /// SLP_TYP for S5: the first element of the DSDT's `\_S5` package.
-pub const SLP_TYP_S5: u8 = 5;
+pub const SLP_TYP_S5: u8 = 0;
 /// FADT SMI_CMD: there is none, so the machine is always in ACPI mode (ACPI 4.8.2.3).
 pub const SMI_COMMAND: u32 = 0;
 

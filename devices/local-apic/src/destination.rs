@@ -72,11 +72,14 @@ pub struct Identity {
     pub model: u8,
     /// SVR bit 8. A software-disabled APIC takes NMI, SMI, INIT and SIPI, yet no vector.
     pub software_enabled: bool,
+    /// LINT0 is open: its entry is not masked, or the APIC is globally disabled (SDM 11.4.3).
+    pub lint0_open: bool,
 }
 
 impl Identity {
     const MODE_SHIFT: u32 = 44;
     const ENABLED: u64 = 1 << 46;
+    const LINT0_OPEN: u64 = 1 << 47;
 
     /// The ID in the xAPIC page, bits 31:24.
     pub const fn xapic_id(self) -> u8 {
@@ -89,7 +92,8 @@ impl Identity {
         ((self.x2apic_id >> 4) << 16) | (1 << (self.x2apic_id & 0xF))
     }
 
-    /// Packs the identity: ID 31:0, LDR 39:32, DFR 43:40, mode 45:44, software enable 46.
+    /// Packs the identity: ID 31:0, LDR 39:32, DFR 43:40, mode 45:44, software enable 46,
+    /// LINT0 open 47.
     pub const fn to_bits(self) -> u64 {
         let enabled = if self.software_enabled { Self::ENABLED } else { 0 };
         self.x2apic_id as u64
@@ -97,6 +101,7 @@ impl Identity {
             | ((self.model & 0xF) as u64) << 40
             | (self.mode as u64) << Self::MODE_SHIFT
             | enabled
+            | if self.lint0_open { Self::LINT0_OPEN } else { 0 }
     }
 
     /// Unpacks what [`Identity::to_bits`] packed. Zero is a disabled APIC, which receives nothing.
@@ -112,6 +117,7 @@ impl Identity {
             logical_id: (bits >> 32) as u8,
             model: ((bits >> 40) & 0xF) as u8,
             software_enabled: bits & Self::ENABLED != 0,
+            lint0_open: bits & Self::LINT0_OPEN != 0,
         }
     }
 

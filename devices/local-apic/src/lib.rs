@@ -173,6 +173,7 @@ impl LocalApic {
             logical_id: self.registers.ldr,
             model: self.registers.dfr_model,
             software_enabled: self.software_enabled(),
+            lint0_open: self.lint0_open(),
         }
     }
 

@@ -82,6 +82,10 @@ impl LocalApic {
         self.mode != Mode::Disabled && entry & LVT_MASKED == 0 && matches!(mode, 2 | 4 | 5)
     }
 
+    pub(crate) fn lint0_open(&self) -> bool {
+        self.registers.lvt[LVT_LINT0] & LVT_MASKED == 0 || self.mode == Mode::Disabled
+    }
+
     fn asserted(&self, pin: LintPin) -> bool {
         let active_low = self.registers.lvt[pin.entry()] & LVT_POLARITY != 0;
         self.pins[pin as usize] != active_low
@@ -139,6 +143,7 @@ impl LocalApic {
             self.write_lvt_timer(new, now, tsc);
             return Some(Effect::TimerChanged);
         }
+        let was_open = self.lint0_open();
         let lvt = self.registers.lvt.get_mut(entry)?;
         // Remote IRR has a meaning for fixed, level-triggered interrupts only (SDM 11.5.1).
         if entry == LVT_LINT0 && new & (DELIVERY_MODE | LVT_LEVEL) == LVT_LEVEL {
@@ -148,7 +153,7 @@ impl LocalApic {
         if entry == LVT_LINT0 {
             self.sample_lint0();
         }
-        None
+        (self.lint0_open() != was_open).then_some(Effect::IdentityChanged)
     }
 
     /// Writes the SVR. A software disable masks the whole table (SDM 11.4.7.2).

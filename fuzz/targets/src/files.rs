@@ -1,6 +1,6 @@
 //! What comes from the host: configuration, kernels, memory maps, report lines.
 
-use loader::{GuestMemory, MapEntry, RangeKind, Request, Source, TransferError, load};
+use loader::{GuestMemory, MapEntry, Module, RangeKind, Request, Source, TransferError, load};
 use memory::{GpaRange, RamMap};
 
 use crate::input::Input;
@@ -28,9 +28,9 @@ impl Source for File<'_> {
     }
 
     fn read(&mut self, offset: u64, bytes: &mut [u8]) -> Result<(), TransferError> {
-        let start = usize::try_from(offset).map_err(|_| TransferError)?;
+        let start = usize::try_from(offset).map_err(|_| TransferError::Host)?;
         let part = self.0.get(start..).and_then(|rest| rest.get(..bytes.len()));
-        bytes.copy_from_slice(part.ok_or(TransferError)?);
+        bytes.copy_from_slice(part.ok_or(TransferError::Host)?);
         Ok(())
     }
 
@@ -88,10 +88,19 @@ pub fn kernel(bytes: &[u8]) {
         kind: RangeKind::Ram,
     };
     let map = [entry(LOW), entry(HIGH)];
-    let request = Request { memory_map: &map, command_line: b"console=ttyS0", rsdp: 0xf_0000 };
+    let request = Request {
+        memory_map: &map,
+        command_line: b"console=ttyS0",
+        rsdp: 0xf_0000,
+        kernel_name: b"kernel",
+    };
     let initrd = vec![0; initrd_length];
-    let mut initrd = File(&initrd);
-    let _ = load(&request, &mut File(&file), Some(&mut initrd), &mut Ram);
+    let mut files = [File(&initrd), File(&initrd)];
+    // A bit of the kind says whether there is a second module.
+    let count = 1 + usize::from(kind >> 2 & 1);
+    let modules: Vec<Module<'_>> =
+        files.iter_mut().take(count).map(|file| Module { file, text: b"module" }).collect();
+    let _ = load(&request, &mut File(&file), modules, &mut Ram);
 }
 
 /// The map of the guest's RAM: removed addresses are gone, the others stay.

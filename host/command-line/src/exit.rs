@@ -68,7 +68,12 @@ const TABLE: [(Failure, u8, &str, &str); 13] = [
     (Failure::UnusableVm, 68, "unusable-vm", "the paravisor can not use this CPU, RAM or VM"),
     (Failure::BadConfig, 69, "bad-config", "the paravisor's configuration is wrong"),
     (Failure::BadGuest, 70, "bad-guest", "the kernel, initrd or command line can not be used"),
-    (Failure::GuestFailed, 71, "guest-failed", "the guest shut down by a triple fault"),
+    (
+        Failure::GuestFailed,
+        71,
+        "guest-failed",
+        "the guest shut down by a triple fault, or called a BIOS",
+    ),
     (Failure::NoCommand, 72, "no-command", "the command can not be run in the guest"),
     (Failure::GuestHalted, 74, "guest-halted", "the guest halted with interrupts off for good"),
     (Failure::Interrupted, 73, "interrupted", "a signal ended paravane"),

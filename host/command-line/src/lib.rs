@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod exit;
+mod module;
 mod run;
 mod values;
 
@@ -14,6 +15,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
+pub use module::Module;
 pub use run::{AccelChoice, RunOptions, given, run_help};
 
 /// Runs an unmodified guest below the Paravane paravisor, in QEMU.

@@ -8,7 +8,7 @@ use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, Args, Command, ValueEnum};
 use wire::LogLevel;
 
-use crate::{exit, values};
+use crate::{Module, exit, values};
 
 /// Options of `run`.
 #[derive(Debug, Args)]
@@ -19,6 +19,10 @@ pub struct RunOptions {
     /// The guest's initial RAM disk
     #[arg(short, long, value_name = "FILE")]
     pub initrd: Option<PathBuf>,
+    /// A module for a Multiboot or PVH kernel, and the arguments that the kernel finds with it; may be
+    /// given up to 8 times. A comma in the name of the file is doubled
+    #[arg(long = "module", value_name = "FILE[,ARGS]", value_parser = Module::parser())]
+    pub modules: Vec<Module>,
     /// The guest's command line [default: console=ttyS0 quiet]
     #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true)]
     pub append: Option<OsString>,

@@ -5,11 +5,11 @@ use std::fs;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
-use command_line::RunOptions;
+use anyhow::{Context, Result, anyhow};
+use command_line::{Module, RunOptions};
 use cpio::Archive;
 use tempfile::TempDir;
-use wire::{Config, exec};
+use wire::{Config, exec, file};
 
 use crate::kernel_line;
 use crate::plain::check_readable;
@@ -28,6 +28,10 @@ pub struct Files {
     pub kernel: PathBuf,
     /// The guest's initial RAM disk.
     pub initrd: Option<PathBuf>,
+    /// The name of the kernel's file, in a file.
+    pub kernel_name: PathBuf,
+    /// The texts of the modules, in a file, if there are modules.
+    pub module_texts: Option<PathBuf>,
     /// The guest's command line.
     pub command_line: OsString,
     /// The same in a file, but for an empty one.
@@ -51,6 +55,13 @@ impl Files {
         check_readable(&options.kernel).context("the guest's kernel").map_err(Error::Guest)?;
         if let Some(initrd) = &options.initrd {
             check_readable(initrd).context("the guest's initrd").map_err(Error::Guest)?;
+        }
+        for module in &options.modules {
+            check_readable(&module.file).context("a module").map_err(Error::Guest)?;
+        }
+        if options.modules.len() > file::MODULES.len() {
+            let error = anyhow!("at most {} modules can be given", file::MODULES.len());
+            return Err(Error::Guest(error));
         }
         make(options).map_err(Error::Ours)
     }
@@ -80,15 +91,32 @@ fn make(options: &RunOptions) -> Result<Files> {
         command_line_file = Some(path);
     }
     let kernel = options.kernel.clone();
+    let kernel_name = directory.path().join("kernel-name");
+    fs::write(&kernel_name, kernel.as_os_str().as_bytes()).context("the name of the kernel")?;
+    let module_texts = module_texts(&options.modules, directory.path())?;
     Ok(Files {
         _directory: directory,
         image,
         kernel,
         initrd,
+        kernel_name,
+        module_texts,
         command_line,
         command_line_file,
         config,
     })
+}
+
+/// The texts of the modules, each with a zero behind it.
+fn module_texts(modules: &[Module], directory: &Path) -> Result<Option<PathBuf>> {
+    if modules.is_empty() {
+        return Ok(None);
+    }
+    let texts: Vec<u8> =
+        modules.iter().flat_map(|module| [module.text(), vec![0]].concat()).collect();
+    let path = directory.join("module-texts");
+    fs::write(&path, texts).context("the texts of the modules")?;
+    Ok(Some(path))
 }
 
 /// A file of the user's choice, or the one with this name beside this program.

@@ -1,7 +1,8 @@
 //! QEMU's command line.
 
 use std::env;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -62,12 +63,12 @@ pub fn command(
     channel(&mut command, ends, socket::MONITOR)?;
     command.args(["-mon", "chardev=monitor,mode=control"]);
     if options.direct {
-        direct_boot(&mut command, files);
+        direct_boot(&mut command, options, files);
     } else {
         channel(&mut command, ends, socket::REPORT)?;
         command.args(["-device", "isa-debugcon,iobase=0xe9,chardev=report"]);
         command.args(["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]);
-        paravisor_boot(&mut command, files);
+        paravisor_boot(&mut command, options, files);
         if let Some(state) = state {
             state_disk(&mut command, state);
         }
@@ -96,11 +97,18 @@ pub fn cpus(options: &RunOptions, accel: Accel) -> u32 {
     options.cpus + u32::from(spare)
 }
 
-fn paravisor_boot(command: &mut Command, files: &Files) {
+fn paravisor_boot(command: &mut Command, options: &RunOptions, files: &Files) {
     command.arg("-kernel").arg(&files.image);
     let mut give = |name: &str, path: &Path| give_file(command, name, path);
     give(file::CONFIG, &files.config);
     give(file::KERNEL, &files.kernel);
+    give(file::KERNEL_NAME, &files.kernel_name);
+    for (name, module) in file::MODULES.into_iter().zip(&options.modules) {
+        give(name, &module.file);
+    }
+    if let Some(texts) = &files.module_texts {
+        give(file::MODULE_TEXTS, texts);
+    }
     if let Some(initrd) = &files.initrd {
         give(file::INITRD, initrd);
     }
@@ -133,9 +141,15 @@ fn state_disk(command: &mut Command, state: &State) {
     give_file(command, file::STATE_KEY, &state.key);
 }
 
-fn direct_boot(command: &mut Command, files: &Files) {
+fn direct_boot(command: &mut Command, options: &RunOptions, files: &Files) {
     command.arg("-kernel").arg(&files.kernel).arg("-append").arg(&files.command_line);
-    if let Some(initrd) = &files.initrd {
+    let modules = options.modules.iter().map(|module| OsString::from_vec(module.text()));
+    if modules.len() > 0 {
+        // Modules take the place of the initrd; QEMU splits them at commas.
+        let initrd = files.initrd.iter().map(|path| path.clone().into_os_string());
+        let all: Vec<_> = initrd.chain(modules).map(|text| escape(Path::new(&text))).collect();
+        command.arg("-initrd").arg(all.join(OsStr::new(",")));
+    } else if let Some(initrd) = &files.initrd {
         command.arg("-initrd").arg(initrd);
     }
 }
@@ -148,7 +162,6 @@ fn channel(command: &mut Command, ends: &Ends, name: &str) -> Result<()> {
 
 /// QEMU splits its options at commas; a doubled one stands for itself.
 fn escape(path: &Path) -> OsString {
-    use std::os::unix::ffi::{OsStrExt, OsStringExt};
     let mut bytes = Vec::new();
     for byte in path.as_os_str().as_bytes() {
         bytes.push(*byte);

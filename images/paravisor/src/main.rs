@@ -11,7 +11,8 @@ use kernel::{log_ring, relocate};
 use log::LevelFilter;
 use memory::GpaRange;
 use nested_svm::{
-    Discovered, NestedSvm, discover, end, first_stack_top, log_line, note_firmware, write_report,
+    Discovered, NestedSvm, StartError, discover, end, first_stack_top, log_line, note_firmware,
+    write_report,
 };
 use platform_api::{Host, Platform};
 use spin::Once;
@@ -69,6 +70,10 @@ extern "C" fn image_main(delta: u64) -> ! {
     log_ring::start(LevelFilter::Warn, Some(log_line));
     let found = discover_or_end();
     let layout = relocate::layout();
+    // The image lies where the first answers had put it.
+    if found.own.start() != layout.start {
+        refuse(&StartError::Changed, Status::UnusableVm)
+    }
     let loaded = GpaRange::new(layout.start - delta, layout.end - delta).unwrap_or_default();
     // SAFETY: the first and only call, at the final place on CPU 0.
     let platform = unsafe { NestedSvm::start(found, loaded) };

@@ -15,6 +15,7 @@ pub const MAX_VPS: usize = 64;
 pub(crate) const TIMER_VECTOR: u8 = 0x40;
 pub(crate) const KICK_VECTOR: u8 = 0x41;
 pub(crate) const SERIAL_VECTOR: u8 = 0x42;
+pub(crate) const SCI_VECTOR: u8 = 0x43;
 const SPURIOUS_VECTOR: u8 = 0xff;
 
 /// Register offsets (AMD64 APM vol. 2, table 16-2).
@@ -53,13 +54,14 @@ fn write(register: u64, value: u32) {
 static IDS: [AtomicU8; MAX_VPS] = [const { AtomicU8::new(0) }; MAX_VPS];
 
 /// Turns this CPU's APIC on, and notes its id under the VP that it carries. The host's NMIs go to
-/// the CPU of VP 0.
+/// the CPUs that carry one.
 pub(crate) fn enable(vp: Option<u32>) {
     write(register::SPURIOUS, 0x100 | u32::from(SPURIOUS_VECTOR));
     write(register::LINT0, MASKED);
     write(register::TIMER, u32::from(TIMER_VECTOR));
     write(register::DIVIDE, DIVIDE_BY_1);
-    write(register::LINT1, if vp == Some(0) { NMI } else { MASKED });
+    // Firmware opens it on the first CPU alone; each VP has an LINT1 of its own to be asked.
+    write(register::LINT1, if vp.is_some() { NMI } else { MASKED });
     if let Some(id) = vp.and_then(|vp| IDS.get(vp as usize)) {
         id.store((read(register::ID) >> 24) as u8, Ordering::Release);
     }
@@ -86,6 +88,13 @@ pub(crate) fn timer_count() -> u32 {
 pub(crate) fn kick(vp: u32) {
     let Some(id) = IDS.get(vp as usize) else { return };
     command(u32::from(id.load(Ordering::Acquire)) << 24, u32::from(KICK_VECTOR));
+}
+
+/// Sends the kick vector to this CPU. An NMI may do this at any time: the upper half of the command
+/// register, which others may be about to use, stays as it is.
+pub(crate) fn kick_self() {
+    const SELF: u32 = 0b01 << 18;
+    write(register::COMMAND_LOW, SELF | u32::from(KICK_VECTOR));
 }
 
 fn command(high: u32, low: u32) {

@@ -45,6 +45,10 @@ pub enum StartError {
     NoMemoryMap,
     /// The memory map contradicts itself.
     BadMemoryMap(MapError),
+    /// A range of the memory map goes past the end of the address space.
+    EndlessRange(u64),
+    /// The host told of another machine when it was asked again.
+    Changed,
     /// Too little RAM: bytes of low RAM, bytes wanted.
     TooLittleRam(u64, u64),
     /// Zero CPUs, or too many.
@@ -65,6 +69,13 @@ impl fmt::Display for StartError {
             Self::NoFwCfg => f.write_str("the host offers no fw_cfg device with DMA"),
             Self::NoMemoryMap => f.write_str("the host gives no memory map (fw_cfg etc/e820)"),
             Self::BadMemoryMap(error) => write!(f, "the host's memory map is wrong: {error}"),
+            Self::EndlessRange(start) => write!(
+                f,
+                "the host's memory map is wrong: the range at {start:#x} goes past 64 bits"
+            ),
+            Self::Changed => f.write_str(
+                "the host gave another memory map or number of CPUs when it was asked again",
+            ),
             Self::TooLittleRam(found, wanted) => write!(
                 f,
                 "the VM has {} MiB of RAM below 4 GiB; the paravisor and a guest need {} MiB",
@@ -193,7 +204,7 @@ fn read_memory_map() -> Result<RamMap, StartError> {
         }
         let (words, _) = words.as_chunks::<8>();
         let [start, length] = [0, 1].map(|i| words.get(i).map_or(0, |w| u64::from_le_bytes(*w)));
-        let range = GpaRange::from_length(start, length).ok_or(StartError::NoMemoryMap)?;
+        let range = GpaRange::from_length(start, length).ok_or(StartError::EndlessRange(start))?;
         map.add(range).map_err(StartError::BadMemoryMap)?;
     }
     Ok(map)

@@ -4,19 +4,18 @@ use core::fmt::{Arguments, Write};
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use log::Level;
-use platform_api::{ExitStatus, Host, HostFile, StateDiskError, Transfer, Width};
+use memory::RamRange;
+use platform_api::{ExitStatus, Host, HostFile, Received, StateDiskError, Transfer, Width};
 use spin::Mutex;
 
 use crate::clock::Frequencies;
 use crate::state_disk::StateDisk;
-use crate::{apic, entropy, fw_cfg, instructions, rtc, serial};
+use crate::{apic, entropy, fw_cfg, instructions, power, rtc, serial};
 
 /// QEMU's `isa-debugcon`: takes text for whoever watches.
 const REPORT_PORT: u16 = 0xe9;
 /// QEMU's `isa-debug-exit`: ends the VM with a status.
 const EXIT_PORT: u16 = 0xf4;
-/// ACPI power-off of QEMU's machines, for a VM that was started without the exit device.
-const POWER_OFF: (u16, u32) = (0x604, 0x2000);
 
 /// Makes lines from several CPUs come out whole.
 static REPORT: Mutex<()> = Mutex::new(());
@@ -81,8 +80,8 @@ pub fn log_line(level: Level, line: Arguments<'_>) {
 /// Ends the VM.
 pub fn end(status: u8) -> ! {
     instructions::port_write(EXIT_PORT, Width::Byte, status.into());
-    let (port, value) = POWER_OFF;
-    instructions::port_write(port, Width::Word, value);
+    // For a VM that was started without the exit device.
+    power::off();
     instructions::stop()
 }
 
@@ -119,11 +118,11 @@ impl Host for SvmHost {
     }
 
     #[inline]
-    fn serial_event(&self) -> bool {
+    fn device_event(&self) -> bool {
         serial::take_event()
     }
 
-    fn serial_read(&self, channel: usize) -> Option<u8> {
+    fn serial_read(&self, channel: usize) -> Option<Received> {
         serial::receive(channel)
     }
 
@@ -133,6 +132,14 @@ impl Host for SvmHost {
 
     fn serial_write(&self, channel: usize, byte: u8) {
         serial::send(channel, byte);
+    }
+
+    fn power_button(&self) -> bool {
+        power::take_press()
+    }
+
+    fn take_nmi(&self) -> bool {
+        kernel::cpu::take_nmis() != 0
     }
 
     fn file(&self, name: &str) -> Option<HostFile> {
@@ -147,16 +154,10 @@ impl Host for SvmHost {
         fw_cfg::read(file, offset, to)
     }
 
-    fn load_file(
-        &self,
-        file: HostFile,
-        offset: u32,
-        gpa: u64,
-        length: u32,
-    ) -> Result<(), Transfer> {
-        // SAFETY: the trait's contract: the caller has checked that this is guest RAM, which no
-        // Rust reference covers.
-        unsafe { fw_cfg::read_to(file, offset, gpa, length) }
+    fn load_file(&self, file: HostFile, offset: u32, to: RamRange) -> Result<(), Transfer> {
+        let length = u32::try_from(to.length()).map_err(|_| Transfer::PastEnd)?;
+        // SAFETY: the range is guest RAM by its type, and no Rust reference covers any of that.
+        unsafe { fw_cfg::read_to(file, offset, to.start().0, length) }
     }
 
     fn entropy(&self, to: &mut [u8]) -> bool {

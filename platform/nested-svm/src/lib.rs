@@ -22,6 +22,7 @@ mod instructions;
 mod intercepts;
 mod nested_paging;
 mod pci;
+mod power;
 mod rtc;
 mod serial;
 mod start_info;
@@ -144,20 +145,20 @@ impl NestedSvm {
         host.set_frequencies(coarse);
         // SAFETY: the candidates' registers are mapped in the tables that are active.
         host.set_state_disk(unsafe { state_disk::find(&disks, region, coarse.tsc) });
-        let video = region.take(32);
+        let video = region.take(LOW_VIDEO.length() / PAGE_SIZE);
+        let pages = GpaRange::from_length(video, LOW_VIDEO.length()).unwrap_or_default();
+        // The paravisor finds the guest's video memory at the guest's address, too.
+        tables.map(region, pages, GUEST_BASE + LOW_VIDEO.start() - video, Access::Data);
         let mut nested = NestedTables::new(region, &found.ram, found.gigabyte_pages);
         nested.map(region, LOW_VIDEO, video);
         open_firmware_area();
         nested.map(region, FIRMWARE_AREA, FIRMWARE_AREA.start());
         RUNNING.store(1, Ordering::Release);
-        // The firmware area is memory for the guest, though no RAM in its map.
-        let mut reachable = found.ram;
-        if let Err(error) = reachable.add(FIRMWARE_AREA) {
-            log::warn!("the firmware area can not be filled: {error}");
-        }
         // SAFETY: all of it is mapped at `GUEST_BASE` for ever, and the paravisor keeps no
         // reference into it.
-        let memory = unsafe { MappedMemory::new(reachable, GUEST_BASE) };
+        let memory = unsafe { MappedMemory::new(found.ram, GUEST_BASE) };
+        // SAFETY: as above: video memory and the firmware area.
+        let memory = unsafe { memory.with_window(discover::LEGACY_HOLE) };
         let service_stack =
             kernel::cpu::take_stack(region, &mut tables, discover::SERVICE_STACK_PAGES);
         let stacks = cpus.iter().map(|cpu| cpu.place.stack_top).collect();
@@ -293,6 +294,7 @@ impl NestedSvm {
         let cpu = self.cpus.get(kernel::cpu::index() as usize)?;
         if self.vp_index() == Some(0) {
             serial::route();
+            power::route();
         }
         // SAFETY: the page was taken for this, and the CPU has SVM.
         unsafe { enable::enable(cpu.host_save, self.found.features.xsave) };
@@ -360,8 +362,15 @@ pub fn first_stack_top(found: &Discovered) -> u64 {
 }
 
 fn on_interrupt(vector: u8) {
-    if vector == apic::SERIAL_VECTOR {
-        serial::note_event();
+    match vector {
+        // An interrupt of our own follows, so that the VP loop looks for the NMI wherever it was.
+        kernel::interrupts::NMI => return apic::kick_self(),
+        apic::SERIAL_VECTOR => serial::note_event(),
+        apic::SCI_VECTOR => {
+            power::note_event();
+            serial::note_event();
+        }
+        _ => {}
     }
     apic::end_of_interrupt(vector);
 }
@@ -463,6 +472,7 @@ fn mask_legacy_interrupts() {
         instructions::port_write(port, Width::Byte, 0xff);
     }
     serial::start();
+    power::start();
 }
 
 /// Makes C0000h–FFFFFh plain RAM, by the PAM registers of the host's bridge (Intel 440FX, section

@@ -113,7 +113,8 @@ pub(crate) fn enable(configuration: &impl Configuration, function: Function) {
     configuration.write(function, register::COMMAND, command | COMMAND_WANTED);
 }
 
-fn functions(configuration: &impl Configuration) -> impl Iterator<Item = Function> {
+/// Every function on bus 0.
+pub(crate) fn functions(configuration: &impl Configuration) -> impl Iterator<Item = Function> {
     (0..32_u8).flat_map(move |device| {
         let first = Function(device << 3);
         let count = if configuration.read(first, register::IDENTITY) == NOBODY {

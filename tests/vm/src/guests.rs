@@ -15,7 +15,7 @@ const ESCAPED: &str = "BROKEN OUT";
 const VIDEO: u64 = 10_000;
 
 /// A guest with a number of VPs; with or without the Hyper-V interface.
-const RUNS: [(&str, u32, bool); 20] = [
+const RUNS: [(&str, u32, bool); 21] = [
     ("wall", 1, true),
     ("wall", 2, true),
     ("wall", 4, false),
@@ -36,6 +36,7 @@ const RUNS: [(&str, u32, bool); 20] = [
     ("policy", 4, true),
     ("policy", 1, false),
     ("policy", 4, false),
+    ("bios", 1, true),
 ];
 
 /// The tests of this part; `cases` gets the guests' own cases.

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod bad_input;
+mod bios;
 mod budgets;
 mod command;
 mod console;
@@ -14,6 +15,9 @@ mod initrd;
 mod kernels;
 mod life;
 mod machine;
+mod modules;
+mod monitor;
+mod serial;
 mod soak;
 mod state;
 mod tpm;
@@ -135,6 +139,10 @@ pub fn run(environment: &Environment, filter: Option<&str>, workers: usize) -> T
         host::tests(),
         identity::tests(),
         initrd::tests(),
+        serial::tests(),
+        monitor::tests(),
+        modules::tests(),
+        bios::tests(),
         state::tests(),
         life::tests(),
         machine::tests(),

@@ -14,6 +14,7 @@ const LITTLE_ENDIAN: u8 = 1;
 const PT_LOAD: u32 = 1;
 const PT_NOTE: u32 = 4;
 const MOST_SEGMENTS: u16 = 128;
+/// All notes together: they are kept until the kernel is measured.
 const LONGEST_NOTES: u64 = 64 << 10;
 
 /// One program header.
@@ -92,23 +93,27 @@ impl Elf {
             .unwrap_or(entry)
     }
 
-    /// The content of the first note with this name and type.
+    /// The content of the first note of this type with this owner; without one, of the first of this
+    /// type, whoever owns it.
     pub(crate) fn note(
         &self,
         kernel: &mut dyn Source,
-        name: &[u8],
+        owner: &[u8],
         kind: u32,
     ) -> Result<Option<Vec<u8>>, LoadError> {
+        let (mut length, mut other) = (0_u64, None);
         for segment in self.segments.iter().filter(|segment| segment.kind == PT_NOTE) {
-            if segment.file_size > LONGEST_NOTES {
-                return Err(LoadError::TooManySegments { count: segment.file_size });
+            length = length.saturating_add(segment.file_size);
+            if length > LONGEST_NOTES {
+                return Err(LoadError::NotesTooLong { length, limit: LONGEST_NOTES });
             }
             let bytes = read(kernel, segment.offset, segment.file_size)?;
-            if let Some(content) = find_note(&bytes, name, kind) {
+            if let Some(content) = find_note(&bytes, kind, |name| name == owner) {
                 return Ok(Some(content.to_vec()));
             }
+            other = other.or_else(|| find_note(&bytes, kind, |_| true).map(<[u8]>::to_vec));
         }
-        Ok(None)
+        Ok(other)
     }
 }
 
@@ -158,7 +163,7 @@ fn read(kernel: &mut dyn Source, offset: u64, length: u64) -> Result<Vec<u8>, Lo
 }
 
 /// Walks notes: sizes of name and content, type, then both padded to 4 bytes.
-fn find_note<'a>(notes: &'a [u8], name: &[u8], kind: u32) -> Option<&'a [u8]> {
+fn find_note(notes: &[u8], kind: u32, is_owner: impl Fn(&[u8]) -> bool) -> Option<&[u8]> {
     let mut rest = notes;
     // Each round takes 12 bytes at least.
     while rest.len() >= 12 {
@@ -168,7 +173,7 @@ fn find_note<'a>(notes: &'a [u8], name: &[u8], kind: u32) -> Option<&'a [u8]> {
         let content_at = name_size.checked_next_multiple_of(4)?.checked_add(12)?;
         let found_name = rest.get(12..)?.get(..name_size)?;
         let content = rest.get(content_at..)?.get(..content_size)?;
-        if found_kind == kind && found_name == name {
+        if found_kind == kind && is_owner(found_name) {
             return Some(content);
         }
         let next = content_size.checked_next_multiple_of(4)?.checked_add(content_at)?;

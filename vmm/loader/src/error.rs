@@ -11,9 +11,12 @@ pub enum LoadError {
     NoEntryNote,
     Truncated { needed: u64, length: u64 },
     Overflow,
-    Transfer,
+    HostRead,
+    GuestMemory,
     BadElf { field: &'static str },
+    BadMultiboot { field: &'static str },
     TooManySegments { count: u64 },
+    NotesTooLong { length: u64, limit: u64 },
     ProtocolTooOld { version: u16 },
     LoadedLow,
     NeedsUnknown { flags: u32 },
@@ -21,8 +24,9 @@ pub enum LoadError {
     OutsideRam { start: u64, end: u64 },
     Overlaps { start: u64, end: u64 },
     EntryOutside { entry: u64 },
-    KernelTooBig { length: u64 },
+    KernelTooBig { length: u64, below: u64 },
     InitrdTooBig { length: u64, below: u64 },
+    TooManyModules { count: usize },
     NoRoom { length: u64 },
     CommandLineTooLong { limit: u64, length: u64 },
     CommandLineHasNul,
@@ -30,8 +34,11 @@ pub enum LoadError {
 }
 
 impl From<TransferError> for LoadError {
-    fn from(_: TransferError) -> Self {
-        Self::Transfer
+    fn from(error: TransferError) -> Self {
+        match error {
+            TransferError::Host => Self::HostRead,
+            TransferError::Memory => Self::GuestMemory,
+        }
     }
 }
 
@@ -50,10 +57,15 @@ impl fmt::Display for LoadError {
                 write!(f, "the kernel file is cut off: it has {length} bytes and needs {needed}; copy it again")
             }
             Self::Overflow => f.write_str("the kernel file gives addresses beyond 64 bits: it is damaged"),
-            Self::Transfer => f.write_str("the host did not deliver a file, or guest memory is missing: see the VMM's log"),
+            Self::HostRead => f.write_str("the host did not deliver a file that it offers: see the VMM's log"),
+            Self::GuestMemory => f.write_str("guest memory is not where the memory map says: a fault of the paravisor"),
             Self::BadElf { field } => write!(f, "the ELF file is damaged: {field} is impossible"),
+            Self::BadMultiboot { field } => write!(f, "the Multiboot header contradicts itself or the file: {field} is impossible"),
             Self::TooManySegments { count } => {
-                write!(f, "the ELF file has {count} program headers or notes, more than a kernel can need: it is damaged")
+                write!(f, "the ELF file has {count} program headers, more than a kernel can need: it is damaged")
+            }
+            Self::NotesTooLong { length, limit } => {
+                write!(f, "the ELF file's notes have {length} bytes or more, and {limit} are the most: strip it of those that the kernel does not need")
             }
             Self::ProtocolTooOld { version } => {
                 write!(f, "the kernel has Linux boot protocol {}.{:02}; 2.02 is the oldest that works", version >> 8, version & 0xFF)
@@ -70,9 +82,14 @@ impl fmt::Display for LoadError {
                 write!(f, "the kernel wants memory {start:#x} to {end:#x}, which is reserved or taken by another part of it")
             }
             Self::EntryOutside { entry } => write!(f, "the kernel's entry {entry:#x} lies outside of what it loads: it is damaged"),
-            Self::KernelTooBig { length } => write!(f, "the kernel needs {length} bytes of RAM below 4 GiB in one piece: give the VM more"),
+            Self::KernelTooBig { length, below } => {
+                write!(f, "the kernel needs {length} bytes of RAM in one piece, where it can run, below {below:#x}: give the VM more")
+            }
+            Self::TooManyModules { count } => {
+                write!(f, "the kernel takes one initrd and no modules, and {count} files are given: leave --module out")
+            }
             Self::InitrdTooBig { length, below } => {
-                write!(f, "the initrd of {length} bytes does not fit into free RAM below {below:#x}: give the VM more, or shrink it")
+                write!(f, "the initrd or module of {length} bytes does not fit into free RAM below {below:#x}: give the VM more, or shrink it")
             }
             Self::NoRoom { length } => write!(f, "no {length} bytes of RAM are free for boot structures: give the VM more"),
             Self::CommandLineTooLong { limit, length } => {

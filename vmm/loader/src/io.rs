@@ -1,10 +1,17 @@
 //! Where files come from, where they go.
 
-/// The host did not deliver, or guest memory could not be written.
+/// Why bytes did not get where they should.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TransferError;
+pub enum TransferError {
+    /// The host did not deliver: its fault.
+    Host,
+    /// Guest memory is not where the memory map says: our fault.
+    Memory,
+}
 
 /// A file that the host offers, possibly bigger than the paravisor's heap.
+///
+/// Each byte has one value, however often it is asked for.
 pub trait Source {
     /// Length in bytes.
     fn len(&self) -> u64;
@@ -17,13 +24,13 @@ pub trait Source {
     /// Copies the file's bytes from `offset` on; all of them lie within the length.
     ///
     /// # Errors
-    /// [`TransferError`] if the host does not deliver.
+    /// [`TransferError`].
     fn read(&mut self, offset: u64, bytes: &mut [u8]) -> Result<(), TransferError>;
 
     /// Moves `length` bytes from `offset` on straight into guest memory at `gpa`.
     ///
     /// # Errors
-    /// [`TransferError`] if the host does not deliver or the memory is not there.
+    /// [`TransferError`].
     fn load(&mut self, offset: u64, gpa: u64, length: u64) -> Result<(), TransferError>;
 }
 
@@ -32,12 +39,12 @@ pub trait GuestMemory {
     /// Writes bytes.
     ///
     /// # Errors
-    /// [`TransferError`] if the memory is not there.
+    /// [`TransferError::Memory`] if the memory is not there.
     fn write(&mut self, gpa: u64, bytes: &[u8]) -> Result<(), TransferError>;
 
     /// Clears `length` bytes.
     ///
     /// # Errors
-    /// [`TransferError`] if the memory is not there.
+    /// [`TransferError::Memory`] if the memory is not there.
     fn zero(&mut self, gpa: u64, length: u64) -> Result<(), TransferError>;
 }

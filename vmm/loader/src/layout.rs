@@ -109,6 +109,34 @@ impl Layout {
         Some(start)
     }
 
+    /// Takes the lowest free place between `from` and `to`; `align` is a power of two.
+    pub(crate) fn lowest(&mut self, length: u64, align: u64, from: u64, to: u64) -> Option<u64> {
+        let start = self.ram.iter().find_map(|ram| {
+            let window = Range { start: ram.start.max(from).max(LOWEST), end: ram.end.min(to) };
+            self.lowest_in(window, length, align)
+        })?;
+        self.taken.push(Range { start, end: start.checked_add(length)? });
+        Some(start)
+    }
+
+    fn lowest_in(&self, window: Range, length: u64, align: u64) -> Option<u64> {
+        let mut from = window.start;
+        // Each round steps above one more taken range, so there are at most as many.
+        for _ in 0..=self.taken.len() {
+            let start = from.checked_add(align - 1)? & !(align - 1);
+            let wanted = Range { start, end: start.checked_add(length)? };
+            if wanted.end > window.end {
+                return None;
+            }
+            let blockers = self.taken.iter().filter(|taken| taken.overlaps(&wanted));
+            match blockers.map(|taken| taken.end).max() {
+                None => return Some(start),
+                Some(above) => from = above,
+            }
+        }
+        None
+    }
+
     fn highest_in(&self, window: Range, length: u64, align: u64) -> Option<u64> {
         let mut end = window.end;
         // Each round steps below one more taken range, so there are at most as many.
@@ -134,6 +162,11 @@ impl Layout {
         self.allocate(length, PAGE, LOWEST, CONVENTIONAL_END)
             .or_else(|| self.allocate(length, PAGE, LOWEST, FOUR_GIBIBYTES))
             .ok_or(LoadError::NoRoom { length })
+    }
+
+    /// The end of the highest range that was claimed, or zero.
+    pub(crate) fn claimed_end(&self) -> u64 {
+        self.claimed.iter().map(|range| range.end).max().unwrap_or(0)
     }
 
     /// Whether `gpa` lies in a range that was claimed.

@@ -37,40 +37,69 @@ pub struct Request<'a> {
     pub command_line: &'a [u8],
     /// Guest-physical address of the ACPI RSDP, or 0.
     pub rsdp: u64,
+    /// The name of the kernel's file, or nothing. Multiboot kernels get it as their command line's
+    /// first word, which they drop.
+    pub kernel_name: &'a [u8],
+}
+
+/// A file that the kernel is given in memory: an initrd, or what its boot protocol calls a module.
+#[expect(missing_debug_implementations, reason = "a source is any type")]
+pub struct Module<'a> {
+    /// The file.
+    pub file: &'a mut dyn Source,
+    /// The text that the kernel finds with it, without a terminator.
+    pub text: &'a [u8],
+}
+
+/// A kernel that lies in memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loaded {
+    /// Where the first VP enters it, and how.
+    pub entry: Entry,
+    /// The command line as the kernel has it, without a terminator.
+    pub command_line: Vec<u8>,
 }
 
 /// How far into a file a Multiboot header may lie (Multiboot 0.6.96, 3.1).
 const HEAD: u64 = 8192;
 
-/// Puts kernel, initrd and all that the kernel's boot protocol wants into guest memory.
+/// Puts kernel, modules and all that the kernel's boot protocol wants into guest memory. Linux takes
+/// one module, as its initrd.
 ///
 /// # Errors
 /// [`LoadError`]; guest memory may be written in part then.
 pub fn load<'a>(
     request: &'a Request<'a>,
     kernel: &'a mut dyn Source,
-    initrd: Option<&'a mut dyn Source>,
+    modules: Vec<Module<'a>>,
     memory: &'a mut dyn GuestMemory,
-) -> Result<Entry, LoadError> {
+) -> Result<Loaded, LoadError> {
     if request.memory_map.len() > 128 {
         return Err(LoadError::TooManyRanges { count: request.memory_map.len() });
     }
-    if request.command_line.contains(&0) {
+    let texts = modules.iter().map(|module| module.text);
+    let mut texts = texts.chain([request.command_line, request.kernel_name]);
+    if texts.any(|text| text.contains(&0)) {
         return Err(LoadError::CommandLineHasNul);
     }
     let head = read_head(kernel)?;
-    let mut loading =
-        Loading { request, kernel, initrd, memory, layout: Layout::new(request.memory_map) };
-    if linux::is_linux(&head) {
-        return linux::load(&mut loading, &head);
+    let layout = Layout::new(request.memory_map);
+    let command_line = request.command_line.to_vec();
+    let mut loading = Loading { request, kernel, modules, memory, layout, command_line };
+    let entry = load_by_kind(&mut loading, &head)?;
+    Ok(Loaded { entry, command_line: loading.command_line })
+}
+
+fn load_by_kind(loading: &mut Loading<'_>, head: &[u8]) -> Result<Entry, LoadError> {
+    if linux::is_linux(head) {
+        return linux::load(loading, head);
     }
-    let is_elf = elf::is_elf(&head);
-    match multiboot::find(&head) {
+    match multiboot::find(head) {
         // Multiboot is a 32-bit matter; a 64-bit ELF file with its header needs a PVH note too.
-        Some(header) if header.has_addresses() || !elf::is_64(&head) => {
-            multiboot::load(&mut loading, &head, &header)
+        Some(header) if header.has_addresses() || !elf::is_64(head) => {
+            multiboot::load(loading, head, &header)
         }
-        _ if is_elf => pvh::load(&mut loading, &head),
+        _ if elf::is_elf(head) => pvh::load(loading, head),
         _ => Err(LoadError::NotAKernel),
     }
 }
@@ -86,9 +115,28 @@ fn read_head(kernel: &mut dyn Source) -> Result<Vec<u8>, LoadError> {
 struct Loading<'a> {
     request: &'a Request<'a>,
     kernel: &'a mut dyn Source,
-    initrd: Option<&'a mut dyn Source>,
+    modules: Vec<Module<'a>>,
     memory: &'a mut dyn GuestMemory,
     layout: Layout,
+    command_line: Vec<u8>,
+}
+
+/// Where modules go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ModulesPlace {
+    /// In their order, as low as possible behind the kernel: for kernels that map little of their
+    /// memory.
+    BehindKernel,
+    /// At the top of free RAM below 4 GiB: for kernels that use what lies behind them.
+    Top,
+}
+
+/// Where a module lies, and its text with a terminator.
+#[derive(Clone, Copy, Debug)]
+struct Placed {
+    start: u64,
+    length: u64,
+    text: u64,
 }
 
 impl Loading<'_> {
@@ -106,8 +154,14 @@ impl Loading<'_> {
 
     /// Puts the initrd at the top of free RAM below `end`; start and length, or zeros.
     fn place_initrd(&mut self, end: u64) -> Result<(u64, u64), LoadError> {
-        let Some(initrd) = self.initrd.as_mut() else { return Ok((0, 0)) };
-        let length = initrd.len();
+        let (initrd, more) = match &mut self.modules[..] {
+            [] => return Ok((0, 0)),
+            [first, more @ ..] => (first, more),
+        };
+        if !more.is_empty() {
+            return Err(LoadError::TooManyModules { count: more.len() + 1 });
+        }
+        let length = initrd.file.len();
         if length == 0 {
             return Ok((0, 0));
         }
@@ -115,8 +169,39 @@ impl Loading<'_> {
             .layout
             .allocate(length, layout::PAGE, layout::MEBIBYTE, end)
             .ok_or(LoadError::InitrdTooBig { length, below: end })?;
-        initrd.load(0, gpa, length)?;
+        initrd.file.load(0, gpa, length)?;
         Ok((gpa, length))
+    }
+
+    /// Puts all modules where QEMU puts them for this boot protocol.
+    fn place_modules(&mut self, place: ModulesPlace) -> Result<Vec<Placed>, LoadError> {
+        if self.modules.is_empty() {
+            return Ok(Vec::new());
+        }
+        let terminated = |module: &Module<'_>| [module.text, &[0]].concat();
+        let texts: Vec<u8> = self.modules.iter().flat_map(terminated).collect();
+        let mut text = self.place(&texts)?;
+        let mut from = self.layout.claimed_end().max(layout::MEBIBYTE);
+        let mut placed = Vec::new();
+        for module in &mut self.modules {
+            let length = module.file.len();
+            let below = layout::FOUR_GIBIBYTES;
+            let wanted = length.max(1);
+            let start = match place {
+                ModulesPlace::BehindKernel => self.layout.lowest(wanted, layout::PAGE, from, below),
+                ModulesPlace::Top => {
+                    self.layout.allocate(wanted, layout::PAGE, layout::MEBIBYTE, below)
+                }
+            };
+            let start = start.ok_or(LoadError::InitrdTooBig { length, below })?;
+            if length > 0 {
+                module.file.load(0, start, length)?;
+            }
+            placed.push(Placed { start, length, text });
+            text += module.text.len() as u64 + 1;
+            from = start + length;
+        }
+        Ok(placed)
     }
 
     /// Writes a structure for the guest into low memory; gives its address.
@@ -128,12 +213,11 @@ impl Loading<'_> {
 
     /// Writes the command line with its terminator, `limit` bytes at most without it.
     fn place_command_line(&mut self, limit: u64) -> Result<u64, LoadError> {
-        let line = self.request.command_line;
-        if line.len() as u64 > limit {
-            return Err(LoadError::CommandLineTooLong { limit, length: line.len() as u64 });
+        let length = self.command_line.len() as u64;
+        if length > limit {
+            return Err(LoadError::CommandLineTooLong { limit, length });
         }
-        let mut bytes = line.to_vec();
-        bytes.push(0);
+        let bytes = [&self.command_line[..], &[0]].concat();
         self.place(&bytes)
     }
 }

@@ -140,21 +140,25 @@ impl Header {
 fn place(loading: &mut Loading<'_>, header: &Header, code_length: u64) -> Result<u64, LoadError> {
     let length = header.memory.max(code_length);
     let fits = header.start.checked_add(length).is_some_and(|end| end <= FOUR_GIBIBYTES);
+    let below = if header.long { FOUR_GIBIBYTES } else { header.initrd_end };
     let refusal = if fits {
         match loading.layout.claim(header.start, length) {
             Ok(()) => return Ok(header.start),
             Err(refusal) => refusal,
         }
     } else {
-        LoadError::KernelTooBig { length }
+        LoadError::KernelTooBig { length, below: FOUR_GIBIBYTES }
     };
     if !header.relocatable {
         return Err(refusal);
     }
+    // Below its preferred address the kernel would move itself there. One that is entered in 32-bit
+    // mode runs only in the part of memory that it maps for good, which its initrd must lie in, too.
+    let from = header.start.max(MEBIBYTE);
     loading
         .layout
-        .allocate(length, header.align, MEBIBYTE, FOUR_GIBIBYTES)
-        .ok_or(LoadError::KernelTooBig { length })
+        .lowest(length, header.align, from, below)
+        .ok_or(LoadError::KernelTooBig { length, below })
 }
 
 /// The "zero page", with the kernel's own header in it.

@@ -1,11 +1,11 @@
 //! Multiboot 1 kernels (specification 0.6.96), entered in 32-bit mode.
 
-use crate::Loading;
 use crate::bytes::{put, u32_at};
 use crate::elf::{self, Elf};
 use crate::entry::Entry;
 use crate::error::LoadError;
-use crate::layout::{FOUR_GIBIBYTES, MEBIBYTE, RangeKind};
+use crate::layout::{MEBIBYTE, RangeKind};
+use crate::{Loading, ModulesPlace};
 use alloc::vec::Vec;
 
 const HEADER_MAGIC: u32 = 0x1BAD_B002;
@@ -108,17 +108,17 @@ fn place_flat(
     header_offset: u64,
     addresses: &Addresses,
 ) -> Result<u64, LoadError> {
-    let bad = LoadError::BadElf { field: "a Multiboot address field" };
-    let before = addresses.header.checked_sub(addresses.load).ok_or(bad)?;
-    let offset = header_offset.checked_sub(before).ok_or(bad)?;
+    let bad = |field| LoadError::BadMultiboot { field };
+    let before = addresses.header.checked_sub(addresses.load).ok_or(bad("header_addr"))?;
+    let offset = header_offset.checked_sub(before).ok_or(bad("load_addr"))?;
     let length = match addresses.load_end {
         0 => loading.kernel.len().saturating_sub(offset),
-        end => end.checked_sub(addresses.load).ok_or(bad)?,
+        end => end.checked_sub(addresses.load).ok_or(bad("load_end_addr"))?,
     };
     let loaded_end = addresses.load.checked_add(length).ok_or(LoadError::Overflow)?;
     let bss = match addresses.bss_end {
         0 => 0,
-        end => end.checked_sub(loaded_end).ok_or(bad)?,
+        end => end.checked_sub(loaded_end).ok_or(bad("bss_end_addr"))?,
     };
     loading.layout.claim(addresses.load, length.saturating_add(bss))?;
     loading.place_kernel(offset, addresses.load, length)?;
@@ -130,8 +130,9 @@ fn place_flat(
 
 /// Writes the information structure with all that it points to (3.3); gives its address.
 fn information(loading: &mut Loading<'_>) -> Result<u64, LoadError> {
+    name_kernel(loading);
     let command_line = loading.place_command_line(COMMAND_LINE_LIMIT)?;
-    let initrd = loading.place_initrd(FOUR_GIBIBYTES)?;
+    let modules = loading.place_modules(ModulesPlace::BehindKernel)?;
     let name = loading.place(LOADER_NAME)?;
     let map = memory_map(loading);
     let map_at = loading.place(&map)?;
@@ -145,18 +146,25 @@ fn information(loading: &mut Loading<'_>) -> Result<u64, LoadError> {
     put_32(48, map_at);
     put_32(64, name);
     let mut flags = INFO_FLAGS;
-    if initrd.1 > 0 {
-        // Its string is empty: the command line's terminator alone.
-        let end_of_line = command_line + loading.request.command_line.len() as u64;
-        let module = [initrd.0, initrd.0 + initrd.1, end_of_line, 0];
-        let module: Vec<u8> =
-            module.iter().flat_map(|&field| (field as u32).to_le_bytes()).collect();
-        put_32(20, 1);
-        put_32(24, loading.place(&module)?);
+    if !modules.is_empty() {
+        let fields = modules
+            .iter()
+            .flat_map(|module| [module.start, module.start + module.length, module.text, 0]);
+        let list: Vec<u8> = fields.flat_map(|field| (field as u32).to_le_bytes()).collect();
+        put_32(20, modules.len() as u64);
+        put_32(24, loading.place(&list)?);
         flags |= INFO_MODULES;
     }
     put_32(0, flags.into());
     loading.place(&info)
+}
+
+/// Puts the name of the kernel's file in front of the command line.
+fn name_kernel(loading: &mut Loading<'_>) {
+    let name = loading.request.kernel_name;
+    if !name.is_empty() {
+        loading.command_line = [name, b" ", loading.request.command_line].concat();
+    }
 }
 
 /// Entries of 24 bytes, whose first field counts the others.

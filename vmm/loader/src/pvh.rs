@@ -1,13 +1,14 @@
 //! ELF kernels with a PVH note (Xen, docs/misc/pvh.pandoc), entered in 32-bit mode.
 
-use crate::Loading;
 use crate::bytes::{u32_at, u64_at};
 use crate::elf::Elf;
 use crate::entry::Entry;
 use crate::error::LoadError;
 use crate::layout::FOUR_GIBIBYTES;
+use crate::{Loading, ModulesPlace, Placed};
 use alloc::vec::Vec;
 
+/// The owner of the note. Another's is taken if there is none of this one, as QEMU does.
 const NOTE_NAME: &[u8] = b"Xen\0";
 /// XEN_ELFNOTE_PHYS32_ENTRY.
 const NOTE_ENTRY: u32 = 18;
@@ -30,8 +31,8 @@ pub(crate) fn load(loading: &mut Loading<'_>, head: &[u8]) -> Result<Entry, Load
         return Err(LoadError::EntryOutside { entry });
     }
     let command_line = loading.place_command_line(COMMAND_LINE_LIMIT)?;
-    let initrd = loading.place_initrd(FOUR_GIBIBYTES)?;
-    let info = start_info(loading, command_line, initrd)?;
+    let modules = loading.place_modules(ModulesPlace::Top)?;
+    let info = start_info(loading, command_line, &modules)?;
     Ok(Entry { rbx: info, ..Entry::protected(loading, entry)? })
 }
 
@@ -39,12 +40,11 @@ pub(crate) fn load(loading: &mut Loading<'_>, head: &[u8]) -> Result<Entry, Load
 fn start_info(
     loading: &mut Loading<'_>,
     command_line: u64,
-    initrd: (u64, u64),
+    modules: &[Placed],
 ) -> Result<u64, LoadError> {
-    let modules = u32::from(initrd.1 > 0);
-    let list = [initrd.0, initrd.1, 0, 0];
-    let list: Vec<u8> = list.iter().flat_map(|field| field.to_le_bytes()).collect();
-    let list = if modules > 0 { loading.place(&list)? } else { 0 };
+    let fields = modules.iter().flat_map(|module| [module.start, module.length, module.text, 0]);
+    let list: Vec<u8> = fields.flat_map(u64::to_le_bytes).collect();
+    let list = if modules.is_empty() { 0 } else { loading.place(&list)? };
     let mut map = Vec::new();
     for entry in loading.request.memory_map {
         map.extend_from_slice(&entry.start.to_le_bytes());
@@ -54,7 +54,7 @@ fn start_info(
     let map = loading.place(&map)?;
     let entries = loading.request.memory_map.len() as u64;
     let mut info = Vec::new();
-    for field in [START_MAGIC, START_VERSION, 0, modules] {
+    for field in [START_MAGIC, START_VERSION, 0, modules.len() as u32] {
         info.extend_from_slice(&field.to_le_bytes());
     }
     for field in [list, command_line, loading.request.rsdp, map, entries] {

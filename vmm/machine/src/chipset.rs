@@ -6,16 +6,16 @@
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use acpi_pm::AcpiPm;
+use acpi_pm::{AcpiPm, FixedEvent};
 use device::{Device, Instant};
 use local_apic::Ipi;
 use pci_host::PciHost;
 use pit8254::Pit;
-use platform_api::{Host, Width};
+use platform_api::{Host, Received, Width};
 use reset_control::ResetControl;
 use rtc::Rtc;
 use spin::Mutex;
-use uart16550::Uart;
+use uart16550::{Flaw, ModemLines, Uart};
 
 use crate::lines::{Lines, Signals, irq};
 
@@ -26,6 +26,9 @@ pub const MINIMUM_TIMER_PERIOD: u64 = 500_000;
 /// The ports of the ACPI power management block.
 pub(crate) const PM_BASE: u16 = 0x600;
 const PM_END: u16 = PM_BASE + 0x10;
+
+/// Where firmware's code tells of a call of the BIOS, see [`BiosCall`].
+pub(crate) const BIOS_CALL_PORT: u16 = 0x610;
 
 /// Start of the PCI configuration window in memory, for one bus.
 pub(crate) const ECAM_BASE: u64 = 0xe000_0000;
@@ -58,6 +61,15 @@ pub struct Access<'a, H, D> {
     pub to: &'a D,
 }
 
+/// A call of the BIOS that is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BiosCall {
+    /// The number of the interrupt.
+    pub vector: u8,
+    /// AX, which holds the function's number.
+    pub function: u16,
+}
+
 /// What a port access asks of the whole machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Request {
@@ -65,6 +77,8 @@ pub enum Request {
     Reset,
     /// Power off.
     PowerOff,
+    /// End: nobody can answer.
+    BiosCall(BiosCall),
 }
 
 /// The shared devices.
@@ -83,6 +97,9 @@ pub struct Chipset {
     deadline: AtomicU64,
 }
 
+/// The lines of a modem that is there and ready: what a terminal's cable shows. Without them a guest
+/// that watches the lines would neither send nor open the port.
+const TERMINAL: ModemLines = ModemLines::CTS.union(ModemLines::DSR).union(ModemLines::DCD);
 const UART_IRQ: [u8; 2] = [irq::SERIAL_1, irq::SERIAL_2];
 
 impl Chipset {
@@ -95,7 +112,7 @@ impl Chipset {
             pm: Mutex::new(AcpiPm::new()),
             reset: Mutex::new(ResetControl::new()),
             pci: Mutex::new(PciHost::new(Some(ECAM_BASE))),
-            uarts: [Mutex::new(Uart::new()), Mutex::new(Uart::new())],
+            uarts: [(); 2].map(|()| Mutex::new(Uart::connected(TERMINAL))),
             serial_stalled: AtomicBool::new(false),
             deadline: AtomicU64::new(u64::MAX),
         }
@@ -157,6 +174,11 @@ impl Chipset {
         if is_pci(port, width) {
             self.pci.lock().write_port(port, width.bytes(), value, &mut ());
             return None;
+        }
+        if (port, width) == (BIOS_CALL_PORT, Width::Dword) {
+            let [vector, _, low, high] = value.to_le_bytes();
+            let function = u16::from_le_bytes([low, high]);
+            return Some(Request::BiosCall(BiosCall { vector, function }));
         }
         let mut request = None;
         for (offset, byte) in (0..u16::from(width.bytes())).zip(value.to_le_bytes()) {
@@ -306,16 +328,28 @@ impl Chipset {
         false
     }
 
+    /// Passes on what has come from outside: a press of the power button, and what came in on the
+    /// serial channels.
+    pub fn take_input(&self, on: &Access<'_, impl Host, impl Deliver>) {
+        if on.host.power_button() {
+            self.with_pm(on, |pm| pm.raise(FixedEvent::PowerButton));
+        }
+        self.receive_serial(on);
+    }
+
     /// Passes bytes from the host's serial channels to the guest as far as there is room.
-    pub fn receive_serial(&self, on: &Access<'_, impl Host, impl Deliver>) {
+    fn receive_serial(&self, on: &Access<'_, impl Host, impl Deliver>) {
         let now = on.now;
         self.serial_stalled.store(false, Ordering::Release);
         for index in 0..self.uarts.len() {
             let stalled = self.with_uart(index, on, |uart| {
                 while uart.has_room() {
-                    let Some(byte) = on.host.serial_read(index) else { return false };
                     // There is room, as has just been asked.
-                    let _ = uart.receive(byte, now);
+                    let _ = match on.host.serial_read(index) {
+                        Some(Received::Byte(byte)) => uart.receive(byte, now),
+                        Some(Received::Break) => uart.receive_flawed(0, Flaw::Break, now),
+                        None => return false,
+                    };
                 }
                 true
             });

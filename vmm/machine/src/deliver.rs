@@ -71,8 +71,12 @@ impl<P: Platform> Deliver for Machine<P> {
     }
 
     fn pic_changed(&self) {
-        // The pair's output is wired to LINT0 of the first VP.
-        self.post(0, |mailbox| mailbox.post(Order::ExtInt));
+        // The pair's output is wired to LINT0 of every VP, as in a PC.
+        for (vp, mailbox) in (0..).zip(&self.mailboxes) {
+            if mailbox.identity().lint0_open {
+                self.post(vp, |mailbox| mailbox.post(Order::ExtInt));
+            }
+        }
     }
 
     fn deadline_lowered(&self, vp: u32) {

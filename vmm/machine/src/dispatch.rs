@@ -316,6 +316,7 @@ impl<P: Platform> VirtualProcessor<P> {
         match request {
             None => {}
             Some(Request::Reset) => self.machine.ask_to_gather(Gathering::Reset),
+            Some(Request::BiosCall(call)) => self.end_at_bios_call(call),
             Some(Request::PowerOff) => self.machine.ask_to_gather(Gathering::PowerOff),
         }
     }

@@ -2,6 +2,7 @@
 
 use alloc::vec;
 use alloc::vec::Vec;
+use core::fmt;
 
 use loader::{Source, TransferError};
 use memory::{Gpa, GuestMemory};
@@ -10,32 +11,52 @@ use wire::{Config, ConfigError, config, file};
 
 use crate::guest::GuestError;
 
-/// The longest command line that is read at all.
-const MAX_COMMAND_LINE: u32 = 64 * 1024;
-/// Bytes that are hashed at once.
+/// The longest texts that are read at all: the command line, those of all modules.
+const MAX_TEXT: u32 = 64 * 1024;
+/// Bytes that are hashed or copied at once.
 const CHUNK: usize = 4096;
 
 /// The guest's files, as the host names them.
 #[derive(Clone, Copy, Debug)]
 pub struct GuestFiles {
     kernel: Option<HostFile>,
+    kernel_name: Option<HostFile>,
     initrd: Option<HostFile>,
     command_line: Option<HostFile>,
+    modules: [Option<HostFile>; file::MODULES.len()],
+    module_texts: Option<HostFile>,
 }
 
 impl GuestFiles {
     /// Looks the files up.
     pub fn find(host: &impl Host) -> Self {
+        let mut modules = [None; file::MODULES.len()];
+        for (module, name) in modules.iter_mut().zip(file::MODULES) {
+            *module = host.file(name);
+            // A look-up takes time, and what is behind the first that is missing does not count.
+            if module.is_none() {
+                break;
+            }
+        }
+        let has_modules = matches!(modules, [Some(_), ..]);
         Self {
             kernel: host.file(file::KERNEL),
+            kernel_name: host.file(file::KERNEL_NAME),
             initrd: host.file(file::INITRD),
             command_line: host.file(file::COMMAND_LINE),
+            modules,
+            module_texts: if has_modules { host.file(file::MODULE_TEXTS) } else { None },
         }
     }
 
     /// The kernel.
     pub(crate) fn kernel(&self) -> Result<HostFile, GuestError> {
         self.kernel.ok_or(GuestError::NoKernel)
+    }
+
+    /// The name of the kernel's file.
+    pub(crate) fn kernel_name(&self, host: &impl Host) -> Result<Vec<u8>, GuestError> {
+        read_text(host, self.kernel_name)
     }
 
     /// The initrd, if there is one.
@@ -45,38 +66,78 @@ impl GuestFiles {
 
     /// The command line.
     pub(crate) fn command_line(&self, host: &impl Host) -> Result<Vec<u8>, GuestError> {
-        let Some(file) = self.command_line else { return Ok(vec![]) };
-        if file.length > MAX_COMMAND_LINE {
-            return Err(GuestError::CommandLine { length: file.length, limit: MAX_COMMAND_LINE });
-        }
-        let mut bytes = vec![0; file.length as usize];
-        host.read_file(file, 0, &mut bytes).map_err(|_| GuestError::HostRead)?;
-        Ok(bytes)
+        read_text(host, self.command_line)
+    }
+
+    /// The modules, up to the first that is missing.
+    pub(crate) fn modules(&self) -> impl Iterator<Item = HostFile> {
+        self.modules.into_iter().map_while(|module| module)
+    }
+
+    /// The texts of the modules, each with a zero behind it.
+    pub(crate) fn module_texts(&self, host: &impl Host) -> Result<Vec<u8>, GuestError> {
+        read_text(host, self.module_texts)
     }
 }
 
-/// Reads the configuration; without the file, it is the default one.
-pub fn read_config(host: &impl Host) -> Result<Config, ConfigError> {
-    let Some(file) = host.file(file::CONFIG) else { return Ok(Config::default()) };
-    if file.length as usize > config::MAX_LENGTH {
-        return Err(ConfigError::TooLong);
+/// A short file as a whole; one that is missing is empty.
+fn read_text(host: &impl Host, file: Option<HostFile>) -> Result<Vec<u8>, GuestError> {
+    let Some(file) = file else { return Ok(vec![]) };
+    if file.length > MAX_TEXT {
+        return Err(GuestError::Text { length: file.length, limit: MAX_TEXT });
     }
     let mut bytes = vec![0; file.length as usize];
-    host.read_file(file, 0, &mut bytes).map_err(|_| ConfigError::NotText)?;
-    Config::parse(&bytes)
+    host.read_file(file, 0, &mut bytes).map_err(|_| GuestError::HostRead)?;
+    Ok(bytes)
+}
+
+/// Why there is no configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoConfig {
+    /// The host does not deliver it, though it offers it.
+    HostRead,
+    /// It says what no configuration says.
+    Wrong(ConfigError),
+}
+
+impl fmt::Display for NoConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::HostRead => f.write_str("the host did not deliver the configuration it offers"),
+            Self::Wrong(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+impl core::error::Error for NoConfig {}
+
+/// Reads the configuration; without the file, it is the default one.
+pub fn read_config(host: &impl Host) -> Result<Config, NoConfig> {
+    let Some(file) = host.file(file::CONFIG) else { return Ok(Config::default()) };
+    if file.length as usize > config::MAX_LENGTH {
+        return Err(NoConfig::Wrong(ConfigError::TooLong));
+    }
+    let mut bytes = vec![0; file.length as usize];
+    host.read_file(file, 0, &mut bytes).map_err(|_| NoConfig::HostRead)?;
+    Config::parse(&bytes).map_err(NoConfig::Wrong)
 }
 
 /// A host file as the kernel loader reads it.
+///
+/// The host is asked for no byte twice while the guest is loaded: it could give another answer, and
+/// the guest would start with something else than what was measured. What was read before comes from
+/// where it is now.
 pub(crate) struct FileSource<'a, P: Platform> {
     platform: &'a P,
     file: HostFile,
-    /// The parts that were read.
+    /// The parts that were read. They do not overlap.
     parts: Vec<Part>,
 }
 
 /// A part of a file that was read.
 struct Part {
-    offset: u32,
+    offset: u64,
+    length: u64,
     place: Place,
 }
 
@@ -84,17 +145,25 @@ struct Part {
 enum Place {
     /// With us: what the loader looked at.
     Ours(Vec<u8>),
-    /// In guest memory, so many bytes.
-    Guest { gpa: u64, length: u32 },
+    /// In guest memory, from this address on.
+    Guest(u64),
 }
 
 impl Part {
-    fn end(&self) -> u64 {
-        u64::from(self.offset)
-            + match &self.place {
-                Place::Ours(bytes) => bytes.len() as u64,
-                Place::Guest { length, .. } => u64::from(*length),
+    /// Copies its bytes from offset `at` of the file on.
+    fn copy(&self, memory: &impl GuestMemory, at: u64, to: &mut [u8]) -> Result<(), TransferError> {
+        let inside = at.wrapping_sub(self.offset);
+        match &self.place {
+            Place::Ours(bytes) => {
+                let found = bytes.get(inside as usize..).and_then(|rest| rest.get(..to.len()));
+                to.copy_from_slice(found.ok_or(TransferError::Memory)?);
+                Ok(())
             }
+            Place::Guest(gpa) => {
+                let gpa = Gpa(gpa.wrapping_add(inside));
+                memory.read(gpa, to).map_err(|_| TransferError::Memory)
+            }
+        }
     }
 }
 
@@ -104,53 +173,55 @@ impl<'a, P: Platform> FileSource<'a, P> {
         Self { platform, file, parts: Vec::new() }
     }
 
-    /// Gives the whole file to `each` in order, as it was read: what the loader looked at and what
-    /// lies in guest memory is what was used, whatever the host would answer now. Only what nobody
-    /// has used is read for this.
+    /// Gives the whole file to `each` in order, as it was read. Only what nobody has used is read
+    /// from the host for this.
     pub(crate) fn each_part(&self, each: &mut dyn FnMut(&[u8])) -> Result<(), TransferError> {
         let mut buffer = vec![0; CHUNK];
+        let length = u64::from(self.file.length);
         let mut at = 0;
-        while at < u64::from(self.file.length) {
-            let covers = |part: &&Part| u64::from(part.offset) <= at && at < part.end();
-            // What went to the guest counts before what the loader only looked at.
-            let in_guest = |part: &&Part| matches!(part.place, Place::Guest { .. });
-            let covering = || self.parts.iter().filter(covers);
-            let part = covering().find(in_guest).or_else(|| covering().next());
-            let end = match part {
-                Some(part) => part.end(),
-                None => {
-                    let later = self.parts.iter().map(|part| u64::from(part.offset));
-                    later.filter(|offset| *offset > at).min().unwrap_or(self.file.length.into())
-                }
-            };
-            let next = self.parts.iter().filter(in_guest).map(|part| u64::from(part.offset));
-            let next = next.filter(|offset| *offset > at).min().unwrap_or(u64::MAX);
-            let length = (end.min(next) - at).min(CHUNK as u64) as usize;
-            let chunk = buffer.get_mut(..length).ok_or(TransferError)?;
-            self.read_part(part, at, chunk)?;
+        while at < length {
+            let (part, end) = self.piece(at, length.min(at + CHUNK as u64));
+            let chunk = buffer.get_mut(..(end - at) as usize).ok_or(TransferError::Memory)?;
+            match part {
+                Some(part) => part.copy(self.platform.memory(), at, chunk)?,
+                None => self.ask(at, chunk)?,
+            }
             each(chunk);
-            at += length as u64;
+            at = end;
         }
         Ok(())
     }
 
-    /// Reads from where a part is now, or from the host.
-    fn read_part(&self, part: Option<&Part>, at: u64, to: &mut [u8]) -> Result<(), TransferError> {
-        let host = self.platform.host();
-        let Some(Part { offset, place }) = part else {
-            return host.read_file(self.file, at as u32, to).map_err(|_| TransferError);
-        };
-        let inside = at - u64::from(*offset);
-        match place {
-            Place::Ours(bytes) => {
-                let found = bytes.get(inside as usize..).and_then(|rest| rest.get(..to.len()));
-                to.copy_from_slice(found.ok_or(TransferError)?);
-                Ok(())
+    /// The part that holds offset `at`, or none if it has not been read; and where that ends, at
+    /// `end` at the latest.
+    fn piece(&self, at: u64, end: u64) -> (Option<&Part>, u64) {
+        let mut end = end;
+        for part in &self.parts {
+            let part_end = part.offset + part.length;
+            if (part.offset..part_end).contains(&at) {
+                return (Some(part), end.min(part_end));
             }
-            Place::Guest { gpa, .. } => {
-                self.platform.memory().read(Gpa(gpa + inside), to).map_err(|_| TransferError)
+            if part.offset > at {
+                end = end.min(part.offset);
             }
         }
+        (None, end)
+    }
+
+    fn ask(&self, at: u64, to: &mut [u8]) -> Result<(), TransferError> {
+        let offset = u32::try_from(at).map_err(|_| TransferError::Host)?;
+        self.platform.host().read_file(self.file, offset, to).map_err(|_| TransferError::Host)
+    }
+
+    /// Has the host write a part of the file to guest memory.
+    fn ask_for_guest(&mut self, at: u64, gpa: u64, length: u64) -> Result<(), TransferError> {
+        let offset = u32::try_from(at).map_err(|_| TransferError::Host)?;
+        let range = self.platform.memory().ram_range(Gpa(gpa), length);
+        let range = range.map_err(|_| TransferError::Memory)?;
+        let loaded = self.platform.host().load_file(self.file, offset, range);
+        loaded.map_err(|_| TransferError::Host)?;
+        self.parts.push(Part { offset: at, length, place: Place::Guest(gpa) });
+        Ok(())
     }
 }
 
@@ -160,20 +231,42 @@ impl<P: Platform> Source for FileSource<'_, P> {
     }
 
     fn read(&mut self, offset: u64, bytes: &mut [u8]) -> Result<(), TransferError> {
-        let offset = u32::try_from(offset).map_err(|_| TransferError)?;
-        self.platform.host().read_file(self.file, offset, bytes).map_err(|_| TransferError)?;
-        self.parts.push(Part { offset, place: Place::Ours(bytes.to_vec()) });
+        let end = offset + bytes.len() as u64;
+        let (mut at, mut rest) = (offset, bytes);
+        while at < end {
+            let (part, until) = self.piece(at, end);
+            let (chunk, behind) =
+                rest.split_at_mut_checked((until - at) as usize).ok_or(TransferError::Memory)?;
+            match part {
+                Some(part) => part.copy(self.platform.memory(), at, chunk)?,
+                None => {
+                    self.ask(at, chunk)?;
+                    let place = Place::Ours(chunk.to_vec());
+                    self.parts.push(Part { offset: at, length: until - at, place });
+                }
+            }
+            (at, rest) = (until, behind);
+        }
         Ok(())
     }
 
     fn load(&mut self, offset: u64, gpa: u64, length: u64) -> Result<(), TransferError> {
-        let offset = u32::try_from(offset).map_err(|_| TransferError)?;
-        let short = u32::try_from(length).map_err(|_| TransferError)?;
-        if !self.platform.ram().contains(gpa, length) {
-            return Err(TransferError);
+        let end = offset + length;
+        let memory = self.platform.memory();
+        let mut at = offset;
+        while at < end {
+            let to = gpa + (at - offset);
+            let (part, mut until) = self.piece(at, end);
+            if let Some(part) = part {
+                until = until.min(at + CHUNK as u64);
+                let mut buffer = vec![0; (until - at) as usize];
+                part.copy(memory, at, &mut buffer)?;
+                memory.write(Gpa(to), &buffer).map_err(|_| TransferError::Memory)?;
+            } else {
+                self.ask_for_guest(at, to, until - at)?;
+            }
+            at = until;
         }
-        self.platform.host().load_file(self.file, offset, gpa, short).map_err(|_| TransferError)?;
-        self.parts.push(Part { offset, place: Place::Guest { gpa, length: short } });
         Ok(())
     }
 }

@@ -3,13 +3,13 @@
 use alloc::vec::Vec;
 use core::fmt;
 
-use loader::{Entry, GuestMemory as LoaderMemory, LoadError, Mode, Request, TransferError};
-use memory::{Gpa, GuestMemory, RamMap};
+use loader::{Entry, GuestMemory as LoaderMemory, LoadError, Mode, Module, Request, TransferError};
+use memory::{Gpa, GuestMemory, NotRam, RamMap};
 use platform_api::{Control, Host, Platform, Segment, SegmentRegister, VpState, gpr};
 use tables::{BuildError, MachineDescription, Pci, PowerPorts, Range, SerialPort};
 use wire::Status;
 
-use crate::chipset::{ECAM_BASE, PM_BASE};
+use crate::chipset::{BIOS_CALL_PORT, ECAM_BASE, PM_BASE};
 use crate::files::FileSource;
 use crate::machine::Machine;
 use crate::tpm::{Measured, TpmError};
@@ -29,8 +29,8 @@ pub enum GuestError {
     NoKernel,
     /// The host did not deliver a file that it offers.
     HostRead,
-    /// The command line is longer than anything would take.
-    CommandLine {
+    /// The command line, or the texts of the modules, are longer than anything would take.
+    Text {
         /// Its length in bytes.
         length: u32,
         /// The limit in bytes.
@@ -40,6 +40,8 @@ pub enum GuestError {
     Load(LoadError),
     /// The tables can not be built: our fault.
     Tables(BuildError),
+    /// There is no memory where the tables are to be: our fault.
+    TablesMemory(NotRam),
     /// The TPM can not be started.
     Tpm(TpmError),
 }
@@ -49,12 +51,18 @@ impl fmt::Display for GuestError {
         match self {
             Self::NoKernel => f.write_str("no guest kernel is given: use `paravane run --kernel`"),
             Self::HostRead => f.write_str("the host did not deliver a file that it offers"),
-            Self::CommandLine { length, limit } => {
+            Self::Text { length, limit } => {
                 write!(f, "the command line has {length} bytes; {limit} are the most")
             }
             Self::Load(error) => write!(f, "{error}"),
             Self::Tpm(error) => write!(f, "{error}"),
             Self::Tables(error) => write!(f, "the firmware tables can not be built: {error}"),
+            Self::TablesMemory(error) => {
+                write!(
+                    f,
+                    "the firmware tables can not be written, a fault of the paravisor: {error}"
+                )
+            }
         }
     }
 }
@@ -66,11 +74,10 @@ impl GuestError {
     pub(crate) const fn status(&self) -> Status {
         match self {
             Self::Tpm(error) => error.status(),
-            Self::NoKernel
-            | Self::HostRead
-            | Self::CommandLine { .. }
-            | Self::Load(_)
-            | Self::Tables(_) => Status::BadGuest,
+            Self::Tables(_) | Self::TablesMemory(_) | Self::Load(LoadError::GuestMemory) => {
+                Status::Crashed
+            }
+            Self::NoKernel | Self::HostRead | Self::Text { .. } | Self::Load(_) => Status::BadGuest,
         }
     }
 }
@@ -96,11 +103,11 @@ struct LoaderRam<'a, M>(&'a M);
 
 impl<M: GuestMemory> LoaderMemory for LoaderRam<'_, M> {
     fn write(&mut self, gpa: u64, bytes: &[u8]) -> Result<(), TransferError> {
-        self.0.write(Gpa(gpa), bytes).map_err(|_| TransferError)
+        self.0.write(Gpa(gpa), bytes).map_err(|_| TransferError::Memory)
     }
 
     fn zero(&mut self, gpa: u64, length: u64) -> Result<(), TransferError> {
-        self.0.zero(Gpa(gpa), length).map_err(|_| TransferError)
+        self.0.zero(Gpa(gpa), length).map_err(|_| TransferError::Memory)
     }
 }
 
@@ -110,27 +117,38 @@ impl<P: Platform> Machine<P> {
         let firmware = self.firmware().map_err(GuestError::Tables)?;
         let memory = self.platform.memory();
         for blob in &firmware.blobs {
-            memory.write(Gpa(blob.gpa), &blob.bytes).map_err(|_| GuestError::HostRead)?;
+            memory.write(Gpa(blob.gpa), &blob.bytes).map_err(GuestError::TablesMemory)?;
         }
-        let command_line = self.files.command_line(self.host())?;
-        let mut kernel = FileSource::new(self.platform, self.files.kernel()?);
-        let mut initrd = self.files.initrd().map(|file| FileSource::new(self.platform, file));
+        let files = &self.files;
+        let command_line = files.command_line(self.host())?;
+        let kernel_name = files.kernel_name(self.host())?;
+        let texts = files.module_texts(self.host())?;
+        let mut kernel = FileSource::new(self.platform, files.kernel()?);
+        let mut initrd = files.initrd().map(|file| FileSource::new(self.platform, file));
+        let sources = files.modules().map(|file| FileSource::new(self.platform, file));
+        let texts = texts.split(|byte| *byte == 0).chain(core::iter::repeat(&[][..]));
+        let mut modules: Vec<_> = sources.zip(texts).collect();
         let request = Request {
             memory_map: &firmware.memory_map,
             command_line: &command_line,
             rsdp: firmware.rsdp,
+            kernel_name: &kernel_name,
         };
         let mut ram = LoaderRam(memory);
-        let source = initrd.as_mut().map(|file| file as &mut dyn loader::Source);
+        let given = initrd.iter_mut().map(|file| Module { file, text: &[] });
+        let given = given.chain(modules.iter_mut().map(|(file, text)| Module { file, text }));
         let before = self.host().tsc();
-        let entry = loader::load(&request, &mut kernel, source, &mut ram);
-        let entry = entry.map_err(GuestError::Load)?;
+        let loaded = loader::load(&request, &mut kernel, given.collect(), &mut ram);
+        let loaded = loaded.map_err(GuestError::Load)?;
         let mut measured =
-            Vec::from([Measured::Kernel(&kernel), Measured::CommandLine(&command_line)]);
+            Vec::from([Measured::Kernel(&kernel), Measured::CommandLine(&loaded.command_line)]);
         measured.extend(initrd.as_ref().map(Measured::Initrd));
+        for (file, text) in &modules {
+            measured.extend([Measured::ModuleText(text), Measured::Module(file)]);
+        }
         self.start_tpm(&measured).map_err(GuestError::Tpm)?;
         let ticks = self.host().tsc().wrapping_sub(before);
-        Ok(Loaded { state: start_state(&entry), ticks })
+        Ok(Loaded { state: start_state(&loaded.entry), ticks })
     }
 
     fn firmware(&self) -> Result<tables::Firmware, BuildError> {
@@ -159,6 +177,7 @@ impl<P: Platform> Machine<P> {
                 timer: PM_BASE + acpi_pm::registers::PM_TIMER,
                 sleep_type_off: acpi_pm::registers::SLP_TYP_S5,
             },
+            bios_call_port: BIOS_CALL_PORT,
             pci: Pci {
                 ecam: ECAM_BASE as u32,
                 last_bus: LAST_BUS,

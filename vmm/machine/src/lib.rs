@@ -38,7 +38,7 @@ mod vp;
 
 pub use chipset::MINIMUM_TIMER_PERIOD;
 pub use clock::Clock;
-pub use files::{GuestFiles, read_config};
+pub use files::{GuestFiles, NoConfig, read_config};
 pub use guest::GuestError;
 pub use machine::Machine;
 pub use tpm::TpmError;

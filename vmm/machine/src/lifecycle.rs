@@ -18,6 +18,8 @@ pub enum Gathering {
     TripleFault = 3,
     /// Every VP has halted with interrupts off.
     Halt = 4,
+    /// The guest has called a BIOS.
+    BiosCall = 5,
 }
 
 impl Gathering {
@@ -27,6 +29,7 @@ impl Gathering {
             2 => Some(Self::PowerOff),
             3 => Some(Self::TripleFault),
             4 => Some(Self::Halt),
+            5 => Some(Self::BiosCall),
             _ => None,
         }
     }

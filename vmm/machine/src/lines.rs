@@ -123,7 +123,7 @@ impl Lines {
 
     fn note_output(&self, controllers: &Controllers, signals: &mut Signals) {
         let output = controllers.pic.output();
-        signals.pic_changed = self.pic_output.swap(output, Ordering::AcqRel) != output;
+        signals.pic_changed = self.pic_output.swap(output, Ordering::SeqCst) != output;
     }
 
     /// Reads a port of the 8259 pair.
@@ -147,16 +147,19 @@ impl Lines {
     /// Whether the 8259 pair asks for an interrupt.
     #[inline]
     pub fn pic_output(&self) -> bool {
-        self.pic_output.load(Ordering::Relaxed)
+        self.pic_output.load(Ordering::SeqCst)
     }
 
-    /// The CPU's acknowledge cycle: the vector.
-    pub fn acknowledge_pic(&self) -> u8 {
+    /// A CPU's acknowledge cycle: the vector, unless another CPU has taken the interrupt meanwhile.
+    pub fn acknowledge_pic(&self) -> Option<u8> {
         let mut controllers = self.controllers.lock();
+        if !controllers.pic.output() {
+            return None;
+        }
         let vector = controllers.pic.acknowledge();
         let mut signals = Signals::default();
         self.note_output(&controllers, &mut signals);
-        vector
+        Some(vector)
     }
 
     /// Whether a device's line may reach a CPU that has interrupts off.

@@ -195,12 +195,13 @@ impl Mailbox {
 
     /// The VP's APIC as others address it.
     pub fn identity(&self) -> Identity {
-        Identity::from_bits(self.identity.load(Ordering::Acquire))
+        Identity::from_bits(self.identity.load(Ordering::SeqCst))
     }
 
-    /// Publishes the VP's APIC.
+    /// Publishes the VP's APIC. Either the VP sees the 8259 pair's output after this, or who changes
+    /// that output sees an open LINT0.
     pub fn set_identity(&self, identity: Identity) {
-        self.identity.store(identity.to_bits(), Ordering::Release);
+        self.identity.store(identity.to_bits(), Ordering::SeqCst);
     }
 }
 

@@ -68,7 +68,7 @@ impl<'a, P: Platform> Bus<'a, P> {
         if self.machine.tpm.is_some() && TPM_PAGES.contains(&gpa) {
             return Target::Tpm((gpa - TPM_PAGES.start) as u16);
         }
-        if self.machine.ram().contains(gpa, length as u64) || is_firmware(gpa) {
+        if self.machine.ram().contains(gpa, length as u64) || is_legacy(gpa) {
             return Target::Ram;
         }
         Target::Nothing
@@ -130,9 +130,10 @@ fn copy_part(value: u32, offset: u16, bytes: &mut [u8]) {
     }
 }
 
-/// The area where guests look for firmware tables: memory, though no RAM in the map.
-fn is_firmware(gpa: u64) -> bool {
-    (0xc_0000..0x10_0000).contains(&gpa)
+/// Video memory, and the area where guests look for firmware tables: memory, though no RAM in the
+/// map.
+fn is_legacy(gpa: u64) -> bool {
+    (0xa_0000..0x10_0000).contains(&gpa)
 }
 
 impl<P: Platform> PhysicalMemory for Bus<'_, P> {

@@ -5,6 +5,7 @@ use core::sync::atomic::Ordering;
 use platform_api::{ExitStatus, GuestVp, Host, Platform, VpState};
 use wire::Status;
 
+use crate::chipset::BiosCall;
 use crate::guest::Loaded;
 use crate::kicks::SPACING;
 use crate::lifecycle::Gathering;
@@ -97,6 +98,23 @@ impl<P: Platform> VirtualProcessor<P> {
         machine.lifecycle.open();
     }
 
+    /// The code at the real-mode vectors tells of a call, for which there is no answer. Elsewhere than
+    /// in real mode the port is nobody's: an emulator in the guest may run that code, too.
+    #[cold]
+    pub(crate) fn end_at_bios_call(&mut self, call: BiosCall) {
+        const CR0_PE: u64 = 1;
+        if self.cpu.cr0() & CR0_PE != 0 {
+            return;
+        }
+        let BiosCall { vector, function } = call;
+        log::error!(
+            "VP {}: INT {vector:02X}h with AX={function:04X}h: the guest calls a BIOS, or met an \
+             exception in real mode, and there is no BIOS",
+            self.index
+        );
+        self.machine.ask_to_gather(Gathering::BiosCall);
+    }
+
     /// Puts this VP's exit counts where the report finds them.
     fn publish_counts(&mut self) {
         let mut counts = self.machine.counts.lock();
@@ -152,6 +170,7 @@ impl<P: Platform> Machine<P> {
                 log::error!("the guest halted for good: every VP, with interrupts off");
                 return Some(Status::GuestHalted);
             }
+            Gathering::BiosCall => return Some(Status::GuestFailed),
             Gathering::TripleFault if self.is_hopeless() => {
                 log::error!("the guest shut down by a triple fault");
                 return Some(Status::GuestFailed);

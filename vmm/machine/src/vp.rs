@@ -310,7 +310,7 @@ impl<P: Platform> VirtualProcessor<P> {
     /// Whether the 8259 pair asks this VP for an interrupt.
     #[inline]
     fn ext_int_waits(&self) -> bool {
-        self.index == 0 && self.machine.chipset.lines.pic_output() && self.apic.accepts_ext_int()
+        self.machine.chipset.lines.pic_output() && self.apic.accepts_ext_int()
     }
 
     /// Brings what waits to the CPU: an NMI, the 8259's interrupt, the local APIC's.
@@ -329,8 +329,9 @@ impl<P: Platform> VirtualProcessor<P> {
             if !self.cpu.can_take_interrupt() {
                 return self.cpu.request_interrupt_window();
             }
-            let vector = self.machine.chipset.lines.acknowledge_pic();
-            self.cpu.inject(Event::Interrupt(vector));
+            if let Some(vector) = self.machine.chipset.lines.acknowledge_pic() {
+                self.cpu.inject(Event::Interrupt(vector));
+            }
         }
         let vector = self.apic.pending_at_any_task_priority();
         if vector.is_some() && !self.cpu.compares_task_priority() {
@@ -449,9 +450,12 @@ impl<P: Platform> VirtualProcessor<P> {
         if self.is_watcher() && now.as_nanos() >= self.machine.chipset.deadline() {
             self.machine.chipset.advance(&access);
         }
-        // The host's serial interrupts come to the first CPU.
-        if self.index == 0 && self.machine.host().serial_event() {
-            self.machine.chipset.receive_serial(&access);
+        // The interrupts of the host's devices come to the first CPU.
+        if self.index == 0 && self.machine.host().device_event() {
+            self.machine.chipset.take_input(&access);
+        }
+        if self.machine.host().take_nmi() {
+            self.host_nmi();
         }
     }
 
@@ -502,6 +506,8 @@ impl<P: Platform> Machine<P> {
             Some(Effect::IdentityChanged) => {
                 if let Some(mailbox) = self.mailboxes.get(vp as usize) {
                     mailbox.set_identity(apic.identity());
+                    // The VP itself is here, and looks at LINT0 again: a masked one is told nothing.
+                    let _ = mailbox.post(Order::ExtInt);
                 }
                 true
             }

@@ -84,6 +84,7 @@ fn motherboard(machine: &MachineDescription<'_>) -> Vec<u8> {
         ports(power.event, 4),
         ports(power.control, 2),
         ports(power.timer, 4),
+        ports(machine.bios_call_port, 4),
         ports(0x61, 1),
     ]);
     device("MBRD", "PNP0C02", 0, list)

@@ -7,6 +7,7 @@
 extern crate alloc;
 
 mod acpi;
+mod bios;
 mod dsdt;
 mod map;
 mod sdt;
@@ -109,6 +110,9 @@ pub struct MachineDescription<'a> {
     pub serial_ports: &'a [SerialPort],
     /// Power management.
     pub power: PowerPorts,
+    /// First of four ports by which firmware's code tells of a call of the BIOS: a double word with
+    /// the interrupt's number, and above it AX.
+    pub bios_call_port: u16,
     /// PCI.
     pub pci: Pci<'a>,
     /// The TPM, if there is one. Its memory must be among the reserved ranges.
@@ -187,6 +191,7 @@ pub fn build(machine: &MachineDescription<'_>) -> Result<Firmware, BuildError> {
     }
     blobs.push(Blob { gpa: ANCHORS, bytes: acpi::rsdp(machine) });
     blobs.push(smbios::build(machine, ANCHORS + 64)?);
+    blobs.extend(bios::build(machine));
     let memory_map = memory_map(machine.ram, &special_ranges(machine, &tables));
     Ok(Firmware { blobs, rsdp: ANCHORS, memory_map })
 }
@@ -248,6 +253,9 @@ fn special_ranges(machine: &MachineDescription<'_>, tables: &Range) -> Vec<MapEn
         entry(tables.start, PAGE, RangeKind::AcpiNvs),
         entry(tables.start + PAGE, tables.length - PAGE, RangeKind::AcpiReclaimable),
     ]);
+    if bios::has_data(machine) {
+        special.push(reserved(bios::EXTENDED_DATA.start, bios::EXTENDED_DATA.length));
+    }
     special.extend(machine.tpm.map(|tpm| reserved(tpm.registers.start, tpm.registers.length)));
     special.extend(machine.reserved.iter().map(|range| reserved(range.start, range.length)));
     special

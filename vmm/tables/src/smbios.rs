@@ -1,7 +1,7 @@
 //! SMBIOS structures, version 3.0 (DMTF DSP0134 3.0.0).
 
 use crate::sdt::set_checksum;
-use crate::{ANCHORS_END, Blob, BuildError, MachineDescription};
+use crate::{Blob, BuildError, MachineDescription, bios};
 use alloc::vec::Vec;
 
 const MANUFACTURER: &str = "Paravane";
@@ -26,7 +26,7 @@ pub(crate) fn build(machine: &MachineDescription<'_>, gpa: u64) -> Result<Blob, 
     let table_at = gpa + 64;
     let mut table = Table::default();
     fill(&mut table, machine);
-    let room = ANCHORS_END - table_at;
+    let room = bios::CODE - table_at;
     let length = u16::try_from(table.bytes.len()).ok().filter(|length| u64::from(*length) <= room);
     let length = length.ok_or(BuildError::SmbiosTooLong)?;
     let mut bytes = entry_64(table_at, length);

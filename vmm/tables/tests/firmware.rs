@@ -37,6 +37,7 @@ fn machine() -> MachineDescription<'static> {
         io_apic_id: 9,
         serial_ports: &SERIAL,
         power: PowerPorts { event: 0x600, control: 0x604, timer: 0x608, sleep_type_off: 5 },
+        bios_call_port: 0x610,
         pci: Pci {
             ecam: 0xB000_0000,
             last_bus: 0,
@@ -202,7 +203,8 @@ fn kind_at(map: &[MapEntry], gpa: u64) -> Option<RangeKind> {
 fn the_map_protects_what_was_written() {
     let m = Memory::new();
     let map = &m.0.memory_map;
-    for blob in &m.0.blobs {
+    // Real-mode vectors and the BIOS data area lie in RAM, as on every PC.
+    for blob in m.0.blobs.iter().filter(|blob| blob.gpa >= 0x1000) {
         for gpa in [blob.gpa, blob.gpa + blob.bytes.len() as u64 - 1] {
             assert!(!matches!(kind_at(map, gpa), None | Some(RangeKind::Ram)), "{gpa:#x}");
         }
@@ -213,7 +215,7 @@ fn the_map_protects_what_was_written() {
     assert_eq!(kind_at(map, PARAVISOR.start), Some(RangeKind::Reserved));
     assert_eq!(kind_at(map, PARAVISOR.start + PARAVISOR.length - 1), Some(RangeKind::Reserved));
     assert_eq!(kind_at(map, PARAVISOR.start - 1), Some(RangeKind::Ram));
-    assert_eq!(kind_at(map, 0x9_FFFF), Some(RangeKind::Ram));
+    assert_eq!(kind_at(map, 0x9_EFFF), Some(RangeKind::Ram));
     assert_eq!(kind_at(map, 0x8000_0000), None);
     assert_eq!(kind_at(map, 42 * GIB - 1), Some(RangeKind::Ram));
 }
@@ -462,4 +464,36 @@ proptest! {
             prop_assert_eq!(is_ram, whole && !hit, "page {:#x}", page);
         }
     }
+}
+
+#[test]
+fn the_bios_data_area_agrees_with_the_machine() {
+    let m = Memory::new();
+    assert_eq!([0x400, 0x402, 0x404, 0x408].map(|at| m.number(at, 2)), [0x3F8, 0x2F8, 0, 0]);
+    assert_eq!(m.number(0x410, 2), 2 << 9 | 1 << 1, "two serial ports, a coprocessor");
+    let (extended, kibibytes) = (m.number(0x40E, 2) << 4, m.number(0x413, 2));
+    let ram = m.0.memory_map[0];
+    assert_eq!((ram.start, ram.length, ram.kind), (0, kibibytes << 10, RangeKind::Ram));
+    assert_eq!((extended, m.number(extended, 1) << 10), (kibibytes << 10, 0xA_0000 - extended));
+    assert_eq!(kind_at(&m.0.memory_map, extended), Some(RangeKind::Reserved));
+    assert_eq!([0x44A, 0x463].map(|at| m.number(at, 2)), [80, 0x3D4]);
+}
+
+#[test]
+fn every_vector_and_the_reset_vector_lead_into_the_firmware() {
+    let m = Memory::new();
+    for vector in 0..256 {
+        let (offset, segment) = (m.number(4 * vector, 2), m.number(4 * vector + 2, 2));
+        m.bytes((segment << 4) + offset, 1);
+    }
+    // A far jump, and the model of a PC/AT.
+    assert_eq!((m.number(0xF_FFF0, 1), m.number(0xF_FFFE, 1)), (0xEA, 0xFC));
+    m.bytes((m.number(0xF_FFF3, 2) << 4) + m.number(0xF_FFF1, 2), 14);
+}
+
+#[test]
+fn without_conventional_memory_there_is_no_data_for_it() {
+    let ram = [Range { start: 0x10_0000, length: 2 * GIB - 0x10_0000 }];
+    let firmware = build(&MachineDescription { ram: &ram, ..machine() }).unwrap();
+    assert!(firmware.blobs.iter().all(|blob| blob.gpa >= 0xF_0000));
 }

@@ -152,7 +152,7 @@ fn logical_x2apic_id_is_derived() {
 }
 
 fn identity(mode: Mode, x2apic_id: u32, logical_id: u8, model: u8) -> Identity {
-    Identity { mode, x2apic_id, logical_id, model, software_enabled: true }
+    Identity { mode, x2apic_id, logical_id, model, software_enabled: true, lint0_open: true }
 }
 
 #[test]

@@ -146,8 +146,12 @@ fn lint_pins_deliver_by_mode() {
 fn ext_int_needs_an_unmasked_entry() {
     let mut apic = xapic();
     for (entry, accepts) in [(0x700, true), (0x10700, false), (0x30, false), (0x8700, true)] {
-        let _ = write(&mut apic, LVT_LINT0, entry);
+        let was_open = apic.identity().lint0_open;
+        let effect = write(&mut apic, LVT_LINT0, entry);
         assert_eq!(apic.accepts_ext_int(), accepts);
+        let is_open = apic.identity().lint0_open;
+        assert_eq!(is_open, entry & 0x10000 == 0);
+        assert_eq!(effect, (is_open != was_open).then_some(Effect::IdentityChanged));
     }
 }
 

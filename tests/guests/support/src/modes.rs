@@ -142,8 +142,40 @@ unsafe impl Sync for LegacyTables {}
 /// A page directory with 4 MiB pages, then page-directory pointers for PAE.
 static LEGACY: LegacyTables = LegacyTables(UnsafeCell::new([0; 2048]));
 
+/// What firmware left in the first 1,280 bytes: real-mode vectors and the BIOS data area.
+static FIRMWARE: Firmware = Firmware(UnsafeCell::new([0; FIRMWARE_WORDS]));
+const FIRMWARE_WORDS: usize = 0x500 / 8;
+
+struct Firmware(UnsafeCell<[u64; FIRMWARE_WORDS]>);
+
+// SAFETY: written by `prepare` only.
+unsafe impl Sync for Firmware {}
+
+/// The word of firmware's that lay at `address` below 500h.
+pub fn firmware_word(address: usize) -> u16 {
+    // SAFETY: written before the guest's own code runs.
+    let words = unsafe { &*FIRMWARE.0.get() };
+    (words[address / 8] >> (address % 8 * 8)) as u16
+}
+
+/// Gives a real-mode vector back to firmware.
+pub fn restore_vector(vector: u8) {
+    let at = usize::from(vector) * 4;
+    let handler = u32::from(firmware_word(at)) | u32::from(firmware_word(at + 2)) << 16;
+    write_vector(vector.into(), handler);
+}
+
 /// Copies the low part into place and fills its tables.
 pub(crate) fn prepare() {
+    for (word, at) in (0..FIRMWARE_WORDS).map(|word| (word, word as u64 * 8)) {
+        // SAFETY: nobody else has the table; all memory is mapped to itself, address zero, too.
+        unsafe {
+            let value: u64;
+            core::arch::asm!("mov {value}, [{at}]", at = in(reg) at, value = out(reg) value,
+                options(nostack, preserves_flags, readonly));
+            (*FIRMWARE.0.get())[word] = value;
+        }
+    }
     let (from, to) = (&raw const __low_load, &raw const __low_start);
     let length = (&raw const __low_end) as usize - to as usize;
     // SAFETY: low memory is free, as what the loader left there has been copied; the linker gives

@@ -3,12 +3,12 @@
 use std::boxed::Box;
 use std::collections::VecDeque;
 use std::string::String;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::vec;
 use std::vec::Vec;
 
-use memory::{GpaRange, MappedMemory, RamMap};
+use memory::{GpaRange, GuestMemory, MappedMemory, RamMap, RamRange};
 use platform_api::*;
 
 use crate::mailbox::Mailbox;
@@ -18,6 +18,30 @@ const RAM: u64 = 2 << 20;
 /// One TSC tick is a nanosecond.
 const HERTZ: u64 = 1_000_000_000;
 
+/// A file of a host that answers everything only once: when it is asked for a byte again, it says
+/// something else.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct FakeFile {
+    pub(crate) name: &'static str,
+    pub(crate) bytes: Vec<u8>,
+    /// How often it was asked for each byte.
+    pub(crate) asked: Vec<u8>,
+}
+
+impl FakeFile {
+    fn answer(&mut self, offset: usize, to: &mut [u8]) -> Result<(), Transfer> {
+        let asked = self.asked.get_mut(offset..).and_then(|asked| asked.get_mut(..to.len()));
+        let bytes = self.bytes.get(offset..).and_then(|bytes| bytes.get(..to.len()));
+        for ((to, from), asked) in
+            to.iter_mut().zip(bytes.ok_or(Transfer::PastEnd)?).zip(asked.ok_or(Transfer::PastEnd)?)
+        {
+            *to = *from ^ *asked;
+            *asked += 1;
+        }
+        Ok(())
+    }
+}
+
 /// What the host notes.
 #[derive(Debug, Default)]
 pub(crate) struct FakeHost {
@@ -25,7 +49,9 @@ pub(crate) struct FakeHost {
     pub(crate) timer: Mutex<Option<u64>>,
     pub(crate) kicks: Mutex<Vec<u32>>,
     pub(crate) sent: [Mutex<Vec<u8>>; 2],
-    pub(crate) typed: [Mutex<VecDeque<u8>>; 2],
+    pub(crate) typed: [Mutex<VecDeque<Received>>; 2],
+    pub(crate) pressed: AtomicBool,
+    pub(crate) nmi: AtomicBool,
     pub(crate) full: AtomicBool,
     pub(crate) reports: Mutex<Vec<String>>,
     pub(crate) service: Mutex<Service>,
@@ -35,6 +61,10 @@ pub(crate) struct FakeHost {
     pub(crate) draws: AtomicU64,
     /// The UUID that it gives.
     pub(crate) uuid: Mutex<Option<[u8; 16]>>,
+    /// Files by selector, from 1 on.
+    pub(crate) files: Mutex<Vec<FakeFile>>,
+    /// The guest's memory, which it writes files to.
+    memory: OnceLock<&'static MappedMemory>,
     /// The disk for our own state, if there is one.
     pub(crate) state_disk: Mutex<Option<Vec<u8>>>,
     /// How many writes that disk takes before they fail, if they are to fail.
@@ -80,10 +110,16 @@ impl Host for FakeHost {
         let timer = self.timer.lock().unwrap().take();
         self.tsc.fetch_max(timer.unwrap_or(0), Ordering::SeqCst);
     }
-    fn serial_event(&self) -> bool {
+    fn device_event(&self) -> bool {
         true
     }
-    fn serial_read(&self, channel: usize) -> Option<u8> {
+    fn power_button(&self) -> bool {
+        self.pressed.swap(false, Ordering::SeqCst)
+    }
+    fn take_nmi(&self) -> bool {
+        self.nmi.swap(false, Ordering::SeqCst)
+    }
+    fn serial_read(&self, channel: usize) -> Option<Received> {
         self.typed[channel].lock().unwrap().pop_front()
     }
     fn serial_ready(&self, _: usize) -> bool {
@@ -93,18 +129,30 @@ impl Host for FakeHost {
         self.sent[channel].lock().unwrap().push(byte);
     }
     fn file(&self, name: &str) -> Option<HostFile> {
+        let files = self.files.lock().unwrap();
+        let mut named = (1..).zip(files.iter()).filter(|(_, file)| file.name == name);
+        if let Some((selector, file)) = named.next() {
+            return Some(HostFile { selector, length: file.bytes.len() as u32 });
+        }
         let is_key = name == wire::file::STATE_KEY && self.state_disk_sectors().is_some();
         is_key.then_some(HostFile { selector: 0, length: 32 })
     }
     fn uuid(&self) -> Option<[u8; 16]> {
         *self.uuid.lock().unwrap()
     }
-    fn read_file(&self, _: HostFile, _: u32, to: &mut [u8]) -> Result<(), Transfer> {
-        to.fill(7);
-        Ok(())
+    fn read_file(&self, file: HostFile, offset: u32, to: &mut [u8]) -> Result<(), Transfer> {
+        if file.selector == 0 {
+            to.fill(7);
+            return Ok(());
+        }
+        let mut files = self.files.lock().unwrap();
+        let file = files.get_mut(usize::from(file.selector) - 1).ok_or(Transfer::Refused)?;
+        file.answer(offset as usize, to)
     }
-    fn load_file(&self, _: HostFile, _: u32, _: u64, _: u32) -> Result<(), Transfer> {
-        Err(Transfer::Refused)
+    fn load_file(&self, file: HostFile, offset: u32, to: RamRange) -> Result<(), Transfer> {
+        let mut bytes = vec![0; to.length() as usize];
+        self.read_file(file, offset, &mut bytes)?;
+        self.memory.get().unwrap().write(to.start(), &bytes).map_err(|_| Transfer::Refused)
     }
     fn entropy(&self, to: &mut [u8]) -> bool {
         let draw = self.draws.fetch_add(1, Ordering::SeqCst).to_le_bytes();
@@ -336,7 +384,9 @@ impl Fake {
         let backing: &'static mut [u64] = Box::leak(vec![0u64; RAM as usize / 8].into());
         let memory = MappedMemory::of_words(backing);
         let ram = *memory.ram();
-        Box::leak(Box::new(Self { host: FakeHost::default(), memory, ram, cpus }))
+        let fake = Box::leak(Box::new(Self { host: FakeHost::default(), memory, ram, cpus }));
+        let _ = fake.host.memory.set(&fake.memory);
+        fake
     }
 }
 

@@ -1,6 +1,8 @@
 //! What a guest, or someone at the host's end, sees of the machine.
 
+mod devices;
 mod fake;
+mod files;
 mod mailbox;
 mod tpm;
 
@@ -10,7 +12,8 @@ use std::vec;
 
 use memory::{Gpa, GuestMemory};
 use platform_api::{
-    Event, Exit, GuestVp, MemoryFault, Platform, PortAccess, SegmentRegister, VpState, Width, gpr,
+    Event, Exit, GuestVp, MemoryFault, Platform, PortAccess, Received, SegmentRegister, VpState,
+    Width, gpr,
 };
 use wire::Config;
 
@@ -36,6 +39,7 @@ fn machine(cpus: u32) -> vec::Vec<VirtualProcessor<Fake>> {
     state.segments[SegmentRegister::Cs as usize].base = 0;
     vps[0].power_on(&state, Activity::Running);
     vps[0].set_up_virtual_wire();
+    let _ = vps[0].mailbox().drain();
     vps
 }
 
@@ -164,7 +168,7 @@ fn a_machine_check_is_the_guests_to_handle() {
 fn what_is_typed_reaches_the_guest_without_loss() {
     let mut vp = one();
     let host = vp.machine.platform.host();
-    host.typed[0].lock().unwrap().extend(b"abc");
+    host.typed[0].lock().unwrap().extend(b"abc".map(Received::Byte));
     exit(&mut vp, Exit::HostInterrupt);
     let mut seen = vec![];
     for _ in 0..3 {
@@ -560,7 +564,7 @@ fn instructions_of_svm_are_undefined() {
 #[should_panic(expected = "exit 1")]
 fn soft_off_ends_the_vm() {
     let mut vp = one();
-    port(&mut vp, 0x604, Width::Word, Some(5 << 10 | 1 << 13));
+    port(&mut vp, 0x604, Width::Word, Some(1 << 13));
     vp.turn();
 }
 

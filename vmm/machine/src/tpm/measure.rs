@@ -8,10 +8,13 @@
 //! | 4 | EV_COMPACT_HASH `kernel` | the kernel's file |
 //! | 8 | EV_IPL `kernel_cmdline: …` with a terminator | the command line, which the event's data shows |
 //! | 9 | EV_IPL `initrd` with a terminator | the initrd's file, if there is one |
+//! | 8 | EV_IPL `module_cmdline: …` with a terminator | the text of a module, which the event's data shows |
+//! | 9 | EV_IPL `module` with a terminator | the file of that module |
 //!
-//! The last two are as GRUB has them, so that tools for its logs understand these.
+//! Those of PCRs 8 and 9 are as GRUB has them, so that tools for its logs understand these.
 //!
-//! Files are hashed as they lie in guest memory, after they were loaded.
+//! The command line is what the guest has: with a Multiboot kernel, the name of the kernel's file
+//! stands in front of it. Files are hashed as they lie in guest memory, after they were loaded.
 
 use alloc::format;
 use alloc::vec::Vec;
@@ -39,14 +42,18 @@ pub(crate) enum Measured<'a, P: Platform> {
     Initrd(&'a FileSource<'a, P>),
     /// The command line.
     CommandLine(&'a [u8]),
+    /// A module.
+    Module(&'a FileSource<'a, P>),
+    /// The text of the module that follows.
+    ModuleText(&'a [u8]),
 }
 
 impl<P: Platform> Measured<'_, P> {
     const fn pcr(&self) -> u32 {
         match self {
             Self::Kernel(_) => 4,
-            Self::CommandLine(_) => 8,
-            Self::Initrd(_) => 9,
+            Self::CommandLine(_) | Self::ModuleText(_) => 8,
+            Self::Initrd(_) | Self::Module(_) => 9,
         }
     }
 
@@ -56,7 +63,9 @@ impl<P: Platform> Measured<'_, P> {
             Self::CommandLine(line) => {
                 (EventType::Ipl, [b"kernel_cmdline: ", *line, &[0]].concat())
             }
+            Self::ModuleText(text) => (EventType::Ipl, [b"module_cmdline: ", *text, &[0]].concat()),
             Self::Initrd(_) => (EventType::Ipl, Vec::from(*b"initrd\0")),
+            Self::Module(_) => (EventType::Ipl, Vec::from(*b"module\0")),
         }
     }
 }
@@ -99,10 +108,10 @@ impl<P: Platform> Machine<P> {
         }
         for what in measured {
             let digests = banks.digests(|feed| match what {
-                Measured::Kernel(file) | Measured::Initrd(file) => {
-                    file.each_part(feed).map_err(|_| TpmError::HostRead)
+                Measured::Kernel(file) | Measured::Initrd(file) | Measured::Module(file) => {
+                    file.each_part(feed).map_err(TpmError::Measured)
                 }
-                Measured::CommandLine(line) => {
+                Measured::CommandLine(line) | Measured::ModuleText(line) => {
                     feed(line);
                     Ok(())
                 }

@@ -18,6 +18,7 @@ use core::fmt;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use device::{Device, Instant};
+use loader::TransferError;
 use memory::{Gpa, GuestMemory};
 use platform_api::{Host, Platform};
 use spin::Mutex;
@@ -65,8 +66,8 @@ pub enum TpmError {
     Failed,
     /// The engine refused a command of ours with this code: our fault.
     Refused(u32),
-    /// The host did not deliver a file again that is to be measured.
-    HostRead,
+    /// A file that is to be measured could not be read.
+    Measured(TransferError),
 }
 
 impl fmt::Display for TpmError {
@@ -89,7 +90,12 @@ impl fmt::Display for TpmError {
             Self::StateWrite => f.write_str("the new TPM can not be written to its state"),
             Self::Failed => f.write_str("the TPM has failed"),
             Self::Refused(code) => write!(f, "the TPM refused our own command: {code:#x}"),
-            Self::HostRead => f.write_str("the host did not deliver a file that is measured"),
+            Self::Measured(TransferError::Host) => {
+                f.write_str("the host did not deliver a file that is measured")
+            }
+            Self::Measured(TransferError::Memory) => f.write_str(
+                "guest memory that is measured can not be read: a fault of the paravisor",
+            ),
         }
     }
 }
@@ -100,14 +106,16 @@ impl TpmError {
     /// How the VM ends for it.
     pub(crate) const fn status(&self) -> Status {
         match self {
-            Self::LogFull | Self::HostRead => Status::BadGuest,
+            Self::LogFull | Self::Measured(TransferError::Host) => Status::BadGuest,
             Self::Entropy | Self::NoRoom => Status::UnusableVm,
             Self::NoStateDisk
             | Self::State(_)
             | Self::Format(_)
             | Self::Records
             | Self::StateWrite => Status::BadState,
-            Self::Failed | Self::Refused(_) => Status::Crashed,
+            Self::Failed | Self::Refused(_) | Self::Measured(TransferError::Memory) => {
+                Status::Crashed
+            }
         }
     }
 }

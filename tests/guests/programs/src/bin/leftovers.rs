@@ -78,6 +78,8 @@ fn leftovers(report: &mut Report) {
         Ok(())
     });
     report.case("video-memory", || video(64));
+    report.case("one-answer-to-ports", one_answer);
+    report.case("code-in-the-holes", code);
 }
 
 /// RAM and ACPI tables.
@@ -158,6 +160,52 @@ fn free_ram() -> Result<(), Failure> {
                 fail!("{at:#x} holds {:#x}", word(at));
             }
         }
+    }
+    Ok(())
+}
+
+/// The scratch register of the second serial port, which keeps what it is given.
+const SCRATCH: u16 = 0x2ff;
+
+/// What the CPU writes in the holes below 1 MiB, an instruction that is emulated reads there; and the
+/// other way round.
+fn one_answer() -> Result<(), Failure> {
+    for at in (VIDEO.start..ROMS.end).step_by(0x3ff8) {
+        let before = word(at);
+        cpu::write32(at, 0x1234_5678);
+        // SAFETY: OUTSB and INSB of one byte in memory that nobody uses.
+        unsafe {
+            core::arch::asm!("outsb", in("dx") SCRATCH, inout("rsi") at + 1 => _);
+        }
+        ensure_eq!(cpu::in8(SCRATCH), 0x56, "what OUTSB read");
+        cpu::out8(SCRATCH, 0x9a);
+        // SAFETY: as above.
+        unsafe {
+            core::arch::asm!("insb", in("dx") SCRATCH, inout("rdi") at + 2 => _);
+        }
+        ensure_eq!(cpu::read32(at), 0x129a_5678, "what INSB wrote");
+        cpu::write32(at, before as u32);
+    }
+    Ok(())
+}
+
+/// Code in the holes reads a device's register: the paravisor fetches it from where the CPU did.
+fn code() -> Result<(), Failure> {
+    /// The version register of the local APIC.
+    const REGISTER: u64 = 0xfee0_0030;
+    let expected = cpu::read32(REGISTER);
+    for at in [VIDEO.start, VIDEO.end - 8, ROMS.start] {
+        let before = word(at);
+        // MOV EAX, [RDI]; RET.
+        cpu::write32(at, 0x00c3_078b);
+        let value: u32;
+        // SAFETY: the code reads one register, and returns.
+        unsafe {
+            core::arch::asm!("call {at}", at = in(reg) at, in("rdi") REGISTER,
+                out("eax") value);
+        }
+        cpu::write32(at, before as u32);
+        ensure_eq!(value, expected, "version of the local APIC");
     }
     Ok(())
 }

@@ -1,0 +1,5 @@
+//! Handmade kernels, loaded.
+
+mod kernels;
+mod placing;
+mod setup;

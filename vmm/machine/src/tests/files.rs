@@ -1,0 +1,171 @@
+//! Files of a host that answers twice differently.
+
+use std::boxed::Box;
+use std::string::ToString;
+use std::vec;
+use std::vec::Vec;
+
+use loader::{LoadError, Source};
+use memory::{Gpa, GuestMemory, NotRam};
+use platform_api::{HostFile, Platform};
+use wire::{Config, Status, file};
+
+use super::fake::{Fake, FakeFile};
+use crate::files::{FileSource, GuestFiles, NoConfig, read_config};
+use crate::guest::GuestError;
+use crate::machine::Machine;
+
+const MIB: u64 = 1 << 20;
+
+/// A platform whose host has these files.
+fn platform(files: &[(&'static str, &[u8])]) -> &'static Fake {
+    let platform = Fake::new(1);
+    let file = |&(name, bytes): &(&'static str, &[u8])| FakeFile {
+        name,
+        bytes: bytes.to_vec(),
+        asked: vec![0; bytes.len()],
+    };
+    *platform.host().files.lock().unwrap() = files.iter().map(file).collect();
+    platform
+}
+
+fn machine(files: &[(&'static str, &[u8])]) -> Machine<Fake> {
+    let platform = platform(files);
+    let config = Config { tpm: false, ..Config::default() };
+    Machine::new(platform, config, GuestFiles::find(platform.host()))
+}
+
+fn guest_bytes(platform: &Fake, gpa: u64, length: usize) -> Vec<u8> {
+    let mut bytes = vec![0; length];
+    platform.memory().read(Gpa(gpa), &mut bytes).unwrap();
+    bytes
+}
+
+/// How often the host was asked for a byte, at the most.
+fn most_asked(platform: &Fake) -> u8 {
+    let files = platform.host().files.lock().unwrap();
+    files.iter().flat_map(|file| file.asked.iter().copied()).max().unwrap_or(0)
+}
+
+/// A 64-bit ELF file whose only segment, at 1 MiB, holds all of it: header, program headers and note,
+/// which the loader reads by itself.
+fn kernel() -> Vec<u8> {
+    const ENTRY: u32 = 0x10_0100;
+    let mut image = vec![0; 0x2000];
+    let mut put = |at: usize, bytes: &[u8]| image[at..at + bytes.len()].copy_from_slice(bytes);
+    put(0, b"\x7fELF\x02\x01\x01");
+    put(32, &64_u64.to_le_bytes());
+    put(54, &[56, 0, 2, 0]);
+    for (at, fields) in
+        [(64, [1, 0, MIB, MIB, 0x2000, 0x2000, 0]), (120, [4, 0x1000, 0, 0, 0x14, 0x14, 0_u64])]
+    {
+        put(at, &fields.map(u64::to_le_bytes).concat());
+    }
+    put(0x1000, &[4, 4, 18].map(u32::to_le_bytes).concat());
+    put(0x100c, b"Xen\0");
+    put(0x1010, &ENTRY.to_le_bytes());
+    for (index, byte) in image.iter_mut().enumerate().skip(0x1800) {
+        *byte = index as u8;
+    }
+    image
+}
+
+#[test]
+fn a_kernel_is_read_once_and_starts_as_it_was_looked_at() {
+    let kernel = kernel();
+    let machine = machine(&[(file::KERNEL, &kernel), (file::COMMAND_LINE, b"quiet")]);
+    let loaded = machine.load_guest().expect("loads");
+    assert_eq!(loaded.state.rip, 0x10_0100);
+    assert_eq!(guest_bytes(machine.platform, MIB, kernel.len()), kernel);
+    assert_eq!(most_asked(machine.platform), 1);
+}
+
+#[test]
+fn what_is_measured_is_what_was_used_in_whatever_order() {
+    let original: Vec<u8> = (0..20_000_u32).map(|index| (index * 7 / 8) as u8).collect();
+    // Offset, length, and where in guest memory, or nowhere.
+    let orders: [&[(u64, usize, Option<u64>)]; 3] = [
+        &[(0, 8192, None), (512, 16_000, Some(MIB)), (0, 64, None), (18_000, 2000, None)],
+        &[(5000, 9000, Some(MIB)), (0, 8192, None), (12_000, 8000, None), (64, 100, None)],
+        &[(0, 9000, Some(MIB)), (4096, 9000, Some(MIB + 0x8000)), (8000, 6000, None)],
+    ];
+    for order in orders {
+        let platform = platform(&[(file::KERNEL, &original)]);
+        let file = HostFile { selector: 1, length: original.len() as u32 };
+        let mut source = FileSource::new(platform, file);
+        for (offset, length, gpa) in order {
+            let mut bytes = vec![0; *length];
+            match gpa {
+                Some(gpa) => source.load(*offset, *gpa, *length as u64).unwrap(),
+                None => source.read(*offset, &mut bytes).unwrap(),
+            }
+            let found = gpa.map_or(bytes, |gpa| guest_bytes(platform, gpa, *length));
+            assert_eq!(found, original[*offset as usize..][..*length], "{order:?}");
+        }
+        let mut measured = vec![];
+        source.each_part(&mut |part| measured.extend_from_slice(part)).unwrap();
+        assert_eq!(measured, original, "{order:?}");
+        assert_eq!(most_asked(platform), 1, "{order:?}");
+    }
+}
+
+#[test]
+fn memory_that_is_not_there_is_not_told_as_the_hosts_fault() {
+    let platform = platform(&[(file::KERNEL, &[1; 64])]);
+    let mut source = FileSource::new(platform, HostFile { selector: 1, length: 64 });
+    let error = LoadError::from(source.load(0, 2 * MIB - 1, 2).unwrap_err());
+    assert_eq!(error, LoadError::GuestMemory);
+    assert_eq!(GuestError::Load(error).status(), Status::Crashed);
+    let error = GuestError::TablesMemory(NotRam { gpa: Gpa(0xf_0000), length: 36 });
+    assert!(error.to_string().contains("fault of the paravisor"), "{error}");
+    // A file that is shorter than the host says.
+    let mut source = FileSource::new(platform, HostFile { selector: 1, length: 128 });
+    let error = LoadError::from(source.read(0, &mut [0; 128]).unwrap_err());
+    assert_eq!(error, LoadError::HostRead);
+    assert_eq!(GuestError::Load(error).status(), Status::BadGuest);
+}
+
+#[test]
+fn a_configuration_that_does_not_come_is_the_hosts_fault() {
+    let platform = platform(&[(file::CONFIG, b"log=info\n")]);
+    platform.host().files.lock().unwrap()[0].asked.clear();
+    assert!(matches!(read_config(platform.host()), Err(NoConfig::HostRead)), "not its text's");
+}
+
+#[test]
+fn modules_come_in_their_order_with_their_texts() {
+    /// A flat Multiboot kernel at 1 MiB.
+    const FIELDS: [u32; 8] =
+        [0x1bad_b002, 1 << 16, 0xe451_4ffe, 0x10_0000, 0x10_0000, 0x10_0040, 0, 0x10_0020];
+    let mut kernel = vec![0; 64];
+    kernel[..32].copy_from_slice(&FIELDS.map(u32::to_le_bytes).concat());
+    let machine = machine(&[
+        (file::KERNEL, &kernel),
+        (file::KERNEL_NAME, b"dir/kernel"),
+        (file::COMMAND_LINE, b"a b"),
+        (file::MODULES[0], &[1; 5000]),
+        (file::MODULES[1], &[2; 3]),
+        (file::MODULE_TEXTS, b"first x\0second\0"),
+        // Behind one that is missing.
+        (file::MODULES[3], &[3; 3]),
+    ]);
+    let loaded = machine.load_guest().expect("loads");
+    let platform = machine.platform;
+    let word = |gpa: u64| u32::from_le_bytes(guest_bytes(platform, gpa, 4).try_into().unwrap());
+    let text = |gpa: u32| {
+        let bytes = guest_bytes(platform, gpa.into(), 64);
+        bytes.split(|byte| *byte == 0).next().unwrap().to_vec()
+    };
+    let info = loaded.state.gpr[3];
+    assert_eq!(text(word(info + 16)), b"dir/kernel a b");
+    assert_eq!(word(info + 20), 2);
+    let list = u64::from(word(info + 24));
+    let modules: Box<[_]> = (0..2).map(|n| [0, 4, 8].map(|at| word(list + 16 * n + at))).collect();
+    assert_eq!(modules[0][..2], [0x10_1000, 0x10_1000 + 5000]);
+    assert_eq!(modules[1][..2], [0x10_3000, 0x10_3003]);
+    assert_eq!(guest_bytes(platform, 0x10_3000, 3), [2; 3]);
+    assert_eq!(
+        (text(modules[0][2]), text(modules[1][2])),
+        (b"first x".to_vec(), b"second".to_vec())
+    );
+}
