@@ -21,6 +21,7 @@ mod host;
 mod instructions;
 mod intercepts;
 mod nested_paging;
+mod nmi;
 mod pci;
 mod power;
 mod rtc;

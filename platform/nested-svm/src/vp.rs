@@ -11,42 +11,26 @@ use crate::events::{self, Combined, combine};
 use crate::exits::{self, EXIT_KINDS};
 use crate::instructions::{self, FxArea};
 use crate::intercepts;
+use crate::nmi::NmiMask;
 use crate::vmcb::{Vmcb, control, event, exit, save, virtual_interrupt};
 
 const TSC_AUX: u32 = 0xc000_0103;
-const RFLAGS_TF: u64 = 1 << 8;
 const RFLAGS_IF: u64 = 1 << 9;
-const RFLAGS_NT: u64 = 1 << 14;
-const EFER_LMA: u64 = 1 << 10;
 const DR6_RESET: u64 = 0xffff_0ff0;
-const DR6_BS: u64 = 1 << 14;
 const DR7_RESET: u64 = 0x400;
 const PAT_RESET: u64 = 0x0007_0406_0007_0406;
 /// The one address-space identifier that we use: a CPU carries one VP.
 const ASID: u32 = 1;
 const TLB_FLUSH_ALL: u8 = 1;
 
-/// Whether the guest can take an NMI.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum NmiMask {
-    Open,
-    /// An NMI is in service; the IRET that ends it is intercepted.
-    InService,
-    /// The IRET runs as a single step; the NMI is over when it has completed.
-    Stepping {
-        /// RFLAGS.TF before our step.
-        trap_flag: bool,
-    },
-}
-
 /// A virtual processor.
 #[derive(Debug)]
 pub struct SvmVp {
     registers: Registers,
-    vmcb: Vmcb,
+    pub(crate) vmcb: Vmcb,
     host_page: u64,
     features: CpuFeatures,
-    nmi: NmiMask,
+    pub(crate) nmi: NmiMask,
     offered: Option<u8>,
     window_wanted: bool,
     /// An interrupt or NMI whose delivery an exception cut short: it comes after the exception.
@@ -99,7 +83,7 @@ impl SvmVp {
         vp
     }
 
-    fn intercept(&mut self, bit: u32, on: bool) {
+    pub(crate) fn intercept(&mut self, bit: u32, on: bool) {
         let old = self.vmcb.read_u32(control::INTERCEPT_1);
         let new = if on { old | bit } else { old & !bit };
         self.vmcb.write_u32(control::INTERCEPT_1, new);
@@ -162,36 +146,6 @@ impl SvmVp {
             is_walk: info >> 33 & 1 != 0,
             in_delivery: self.vmcb.read_u64(control::EXIT_INTERRUPT_INFO) & event::VALID != 0,
         }
-    }
-
-    /// An intercepted exception: the end of our own single step, or the guest's.
-    fn exception(&mut self, vector: u8) -> Option<Exit> {
-        if let (1, NmiMask::Stepping { trap_flag }) = (vector, self.nmi) {
-            self.nmi = NmiMask::Open;
-            let dr6 = self.vmcb.read_u64(save::DR6);
-            if !trap_flag && dr6 & DR6_BS != 0 {
-                self.vmcb.write_u64(save::DR6, dr6 & !DR6_BS);
-                return Some(Exit::NmiUnmasked);
-            }
-        }
-        let has_error = matches!(vector, 8 | 10..=14 | 17 | 21 | 29 | 30);
-        let error_code = has_error.then(|| self.vmcb.read_u64(control::EXIT_INFO_1) as u32);
-        Some(Exit::Exception { vector, error_code })
-    }
-
-    /// The IRET that ends an NMI handler: let it run, and look again when it has.
-    fn step_over_iret(&mut self) {
-        self.intercept(intercepts::IRET, false);
-        let rflags = self.vmcb.read_u64(save::RFLAGS);
-        if rflags & RFLAGS_NT != 0 && self.vmcb.read_u64(save::EFER) & EFER_LMA == 0 {
-            // This IRET switches tasks: it would save TF in the task that it leaves, and the guest
-            // would get a #DB of ours when that task runs again. It is over with the NMI, then; the
-            // next one is offered at the next exit.
-            self.nmi = NmiMask::Open;
-            return;
-        }
-        self.nmi = NmiMask::Stepping { trap_flag: rflags & RFLAGS_TF != 0 };
-        self.vmcb.write_u64(save::RFLAGS, rflags | RFLAGS_TF);
     }
 
     /// What an exit code means; `None` to enter again at once.

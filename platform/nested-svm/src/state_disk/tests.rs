@@ -15,6 +15,7 @@ fn found() -> Discovered {
     ram.add(range(1 << 32, 5 << 30)).unwrap();
     Discovered {
         cpus: 1,
+        spare_cpus: 0,
         ram,
         own: range(0x1f00_0000, 0x2000_0000),
         features: CpuFeatures { next_rip: false, xsave: false, rdtscp: false, is_software: false },
