@@ -44,7 +44,7 @@ enum Task {
         /// Also those that take minutes each
         #[arg(long)]
         long: bool,
-        /// Only the VM tests whose name contains this
+        /// Only the tests whose name contains this; `vm::` in front names tests of whole VMs alone
         filter: Option<String>,
     },
     /// Have libFuzzer search for inputs that crash or hang a parser or a device

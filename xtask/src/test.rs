@@ -16,21 +16,45 @@ const FUZZ_SECONDS: u64 = 600;
 /// VM tests at a time: each runs one busy thread or more.
 const WORKERS: usize = 2;
 
-/// Runs all tests; the VM tests alone where a filter is given.
+/// What a filter for VM tests alone begins with: so their names are printed.
+const VM_PREFIX: &str = "vm::";
+
+/// Runs all tests, or those whose name contains the filter.
 pub fn run(long: bool, filter: Option<&str>) -> Result<ExitCode> {
+    say("sets up what the tests need");
     setup::rust_target()?;
     setup::qemu()?;
     setup::packers();
     build::all()?;
     build::test_guests()?;
-    let mut totals = if filter.is_none() { crates()? } else { Totals::default() };
-    if long && filter.is_none() {
-        totals.add(fuzz::campaign(None, FUZZ_SECONDS)?);
+    let vm_filter = filter.map(|filter| filter.strip_prefix(VM_PREFIX).unwrap_or(filter));
+    let mut tiers = vec![];
+    if filter == vm_filter {
+        say("builds and runs the tests of the crates; each dot is a test");
+        tiers.push(("unit and property tests", crates(filter)?));
     }
-    let vms = vm_tests::run(&environment(long)?, filter, WORKERS);
-    totals.add(vms);
+    if long && filter.is_none() {
+        say("fuzzes");
+        tiers.push(("fuzz targets", fuzz::campaign(None, FUZZ_SECONDS)?));
+    }
+    say("prepares the guests' files");
+    let environment = environment(long)?;
+    say("runs whole VMs, two at a time");
+    tiers.push(("tests of whole VMs", vm_tests::run(&environment, vm_filter, WORKERS)));
+    let mut totals = Totals::default();
+    println!();
+    for (name, tier) in tiers {
+        let Totals { passed, failed, skipped } = tier;
+        println!("{name}: {passed} passed, {failed} failed, {skipped} skipped");
+        totals.add(tier);
+    }
     println!("{} passed, {} failed, {} skipped", totals.passed, totals.failed, totals.skipped);
     Ok(if totals.failed == 0 && totals.passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Says what happens now.
+fn say(what: &str) {
+    eprintln!("xtask: {what}");
 }
 
 /// What the VM tests need. The machine's own suite's kernel must be there; others may be missing.
@@ -65,21 +89,21 @@ pub fn environment(long: bool) -> Result<Environment> {
 }
 
 /// Tests of all crates that run on the host.
-fn crates() -> Result<Totals> {
+fn crates(filter: Option<&str>) -> Result<Totals> {
     let mut arguments = vec!["--workspace".to_owned()];
     for package in bare_metal_packages()? {
         arguments.extend(["--exclude".to_owned(), package]);
     }
-    let mut totals = cargo_test(&arguments)?;
+    let mut totals = cargo_test(&arguments, filter)?;
     // Once more as the image has them: the workspace's programs turn features of libraries on.
-    totals.add(cargo_test(&["-p", "tpm", "-p", "tpm-crypto"].map(str::to_owned))?);
+    totals.add(cargo_test(&["-p", "tpm", "-p", "tpm-crypto"].map(str::to_owned), filter)?);
     Ok(totals)
 }
 
 /// Runs tests; cargo's words are passed on and counted.
-fn cargo_test(arguments: &[String]) -> Result<Totals> {
+fn cargo_test(arguments: &[String], filter: Option<&str>) -> Result<Totals> {
     let mut command = build::cargo();
-    command.args(["test", "--no-fail-fast", "--quiet"]).args(arguments);
+    command.args(["test", "--no-fail-fast"]).args(arguments).args(["--", "--quiet"]).args(filter);
     let mut child = command.stdout(Stdio::piped()).spawn().context("cargo test")?;
     let mut totals = Totals::default();
     for line in BufReader::new(child.stdout.take().context("cargo test")?).lines() {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::machine::{Run, Vm};
-use crate::{Environment, Outcome, Stop, Test, ensure, test};
+use crate::{Environment, Outcome, Stop, Test, ensure, pace, test};
 
 const USAGE: i32 = 2;
 const QEMU: i32 = 66;
@@ -121,7 +121,7 @@ fn with_kernel(environment: &Environment, kernel: &Path) -> anyhow::Result<Run> 
 /// The code, one line with this word, and no waiting.
 fn refused(run: Run, code: i32, word: &str) -> Outcome {
     ensure!(run.code == Some(code), "code {code} was expected\n{run:?}");
-    ensure!(run.time < Duration::from_secs(30), "it took {:?}", run.time);
+    ensure!(run.time < pace::limit(Duration::from_secs(30)), "it took {:?}", run.time);
     one_line(&run, word)
 }
 

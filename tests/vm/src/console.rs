@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::machine::{Vm, collect};
-use crate::{Environment, Test, ensure, test};
+use crate::{Environment, Test, ensure, pace, test};
 
 /// How long a boot may take.
 const BOOT: Duration = Duration::from_secs(60);
@@ -127,7 +127,7 @@ impl Console {
     }
 
     fn take_until(&mut self, text: &str, time: Duration) -> anyhow::Result<Vec<u8>> {
-        let deadline = Instant::now() + time;
+        let deadline = Instant::now() + pace::limit(time);
         loop {
             let found =
                 self.unread.windows(text.len()).position(|window| window == text.as_bytes());

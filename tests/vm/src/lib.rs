@@ -17,6 +17,7 @@ mod life;
 mod machine;
 mod modules;
 mod monitor;
+mod pace;
 mod serial;
 mod soak;
 mod state;
@@ -156,6 +157,13 @@ pub fn run(environment: &Environment, filter: Option<&str>, workers: usize) -> T
     let tests = lists.into_iter().flatten().filter(wanted);
     let (alone, together): (Vec<Test>, Vec<Test>) = tests.partition(|test| test.alone);
     let totals = Mutex::new(Totals::default());
+    match pace::measure(environment) {
+        Ok((pace, boot)) => {
+            let boot = boot.as_secs_f64();
+            println!("a direct boot takes {boot:.1} s: limits are {pace:.1} times the usual ones");
+        }
+        Err(error) => println!("a direct boot can not be measured: {error:#}"),
+    }
     run_list(&together, environment, workers, &totals);
     run_list(&alone, environment, 1, &totals);
     let cases = cases.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::{Environment, Outcome, Test, ensure, test};
+use crate::{Environment, Outcome, Test, ensure, pace, test};
 
 /// How much longer than its own `--timeout` a run may take before it counts as hanging.
 const HANG: Duration = Duration::from_secs(30);
@@ -107,7 +107,7 @@ impl Vm {
 
     /// The command as it is.
     pub fn into_command(self) -> Command {
-        self.command
+        pace::command(&self.command)
     }
 
     /// Runs it to its end, but never longer than any VM may take.
@@ -115,8 +115,10 @@ impl Vm {
         self.run_within(Duration::from_secs(LIMIT.parse().unwrap_or(60)) + HANG)
     }
 
-    /// Runs it to its end, within this time.
-    pub fn run_within(self, limit: Duration) -> anyhow::Result<Run> {
+    /// Runs it to its end, within this time at this machine's pace.
+    pub fn run_within(mut self, limit: Duration) -> anyhow::Result<Run> {
+        self.command = pace::command(&self.command);
+        let limit = pace::limit(limit);
         let folder = tempfile::tempdir()?;
         let summary = folder.path().join("summary");
         // Options end where QEMU's arguments begin: the summary goes before them.
