@@ -5,10 +5,14 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Result, anyhow};
-use clap::{ArgMatches, Args, FromArgMatches};
+use clap::parser::ValueSource;
+use clap::{Arg, ArgMatches, Args, FromArgMatches};
 use command_line::RunOptions;
 
 use crate::{build, debian, guest, place, setup};
+
+/// The option that only this program has.
+const PACKAGES: &str = "packages";
 
 /// What the user gives. The options are those of `paravane run`, but a kernel need not be among
 /// them.
@@ -17,6 +21,8 @@ pub struct Wishes {
     kernel: bool,
     initrd: bool,
     exec: bool,
+    memory: bool,
+    packages: Vec<String>,
     given: Vec<OsString>,
 }
 
@@ -24,7 +30,16 @@ impl FromArgMatches for Wishes {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let has = |id| matches.contains_id(id);
         let given = command_line::given(matches);
-        Ok(Self { kernel: has("kernel"), initrd: has("initrd"), exec: has("exec"), given })
+        let given_by_user = |id| matches.value_source(id) == Some(ValueSource::CommandLine);
+        let packages = matches.get_many(PACKAGES).into_iter().flatten().cloned().collect();
+        Ok(Self {
+            kernel: has("kernel"),
+            initrd: has("initrd"),
+            exec: has("exec"),
+            memory: given_by_user("memory"),
+            packages,
+            given,
+        })
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
@@ -35,7 +50,11 @@ impl FromArgMatches for Wishes {
 
 impl Args for Wishes {
     fn augment_args(command: clap::Command) -> clap::Command {
-        RunOptions::augment_args(command).mut_arg("kernel", |kernel| {
+        let packages = Arg::new(PACKAGES).long(PACKAGES).value_name("NAMES").value_delimiter(',');
+        let packages = packages.conflicts_with("initrd").help(
+            "Debian packages for the guest, with all that they depend on: tpm2-tools,openssl",
+        );
+        RunOptions::augment_args(command).arg(packages).mut_arg("kernel", |kernel| {
             kernel.required(false).help(
                 "The guest's kernel: bzImage, ELF with a PVH note, or Multiboot [default: \
                  Debian's]",
@@ -66,7 +85,13 @@ pub fn run(wishes: &Wishes) -> Result<ExitCode> {
     if !wishes.kernel {
         command.arg("--kernel").arg(debian::kernel(&debian::own_suite()?)?);
     }
-    if wishes.needs_initrd() {
+    if !wishes.packages.is_empty() {
+        command.arg("--initrd").arg(guest::initrd_with(&wishes.packages)?);
+        if !wishes.memory {
+            // Linux unpacks the file system beside the archive that it comes in.
+            command.args(["--memory", "1G"]);
+        }
+    } else if wishes.needs_initrd() {
         command.arg("--initrd").arg(guest::initrd()?);
     }
     command.args(&wishes.given);
@@ -95,6 +120,13 @@ mod tests {
             assert!(wishes.kernel && wishes.initrd, "{switch}");
             assert!(wishes.given.contains(&"--kernel=k".into()), "{switch}");
         }
+    }
+
+    #[test]
+    fn packages_are_ours_to_take() {
+        let wishes = wishes("--packages tpm2-tools,openssl -m 2G");
+        assert_eq!(wishes.packages, ["tpm2-tools", "openssl"]);
+        assert_eq!((wishes.memory, wishes.given), (true, vec!["--memory=2G".into()]));
     }
 
     #[test]

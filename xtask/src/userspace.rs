@@ -14,21 +14,21 @@ use crate::place;
 
 /// A user space by what it is for.
 #[derive(Clone, Copy, Debug)]
-pub struct Flavour {
+pub struct Flavour<'a> {
     /// The name of its file.
-    pub name: &'static str,
+    pub name: &'a str,
     /// The packages that are asked for; what they depend on comes with them.
-    pub packages: &'static [&'static str],
+    pub packages: &'a [&'a str],
 }
 
 /// Starts a kernel from a running one.
-pub const KEXEC: Flavour = Flavour { name: "kexec", packages: &["kexec-tools"] };
+pub const KEXEC: Flavour<'static> = Flavour { name: "kexec", packages: &["kexec-tools"] };
 
 /// Loads a machine, and measures how late its timers come.
-pub const LOAD: Flavour = Flavour { name: "load", packages: &["stress-ng", "rt-tests"] };
+pub const LOAD: Flavour<'static> = Flavour { name: "load", packages: &["stress-ng", "rt-tests"] };
 
 /// Uses a TPM: its tools, disk encryption, OpenSSL's provider.
-pub const TPM: Flavour = Flavour {
+pub const TPM: Flavour<'static> = Flavour {
     name: "tpm",
     packages: &[
         "tpm2-tools",
@@ -66,7 +66,7 @@ const LEFT_OUT: [&str; 6] = [
 ];
 
 /// The user space of a suite: from the cache, or else made of downloaded packages.
-pub fn initrd(suite: &str, flavour: Flavour) -> Result<PathBuf> {
+pub fn initrd(suite: &str, flavour: Flavour<'_>) -> Result<PathBuf> {
     let folder = place::cache().join(suite);
     let file = folder.join(format!("userspace-{}", flavour.name));
     let note = folder.join(format!("userspace-{}.packages", flavour.name));

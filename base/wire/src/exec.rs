@@ -20,6 +20,8 @@ pub const MAX_REASON: usize = 200;
 pub const AGENT_PATH: &str = "paravane/agent";
 /// The command's place in the guest's initial file system.
 pub const COMMAND_PATH: &str = "paravane/command";
+/// A shell script that the agent runs first, if it is in the guest's initial file system.
+pub const START_PATH: &str = "paravane/start";
 /// The serial port, as the guest's Linux calls it.
 pub const PORT: &str = "/dev/ttyS1";
 

@@ -15,6 +15,7 @@ use wire::exec;
 
 fn main() {
     system::mount_all();
+    system::run_start_script();
     let command = Path::new("/").join(exec::COMMAND_PATH);
     let outcome = match std::fs::read(&command) {
         Ok(text) => command::run(&text),

@@ -4,12 +4,14 @@
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, mount};
 use rustix::process::{Pid, WaitOptions, WaitStatus, wait};
 use rustix::system::{RebootCommand, reboot};
+use wire::exec;
 
 /// File systems that a user expects: type, place, a file that shows that it is there already.
 const FILE_SYSTEMS: [(&str, &str, &str); 3] = [
@@ -28,6 +30,22 @@ pub fn mount_all() {
         if made.is_ok() {
             let _ = mount(kind, place, kind, MountFlags::NOSUID, None);
         }
+    }
+}
+
+/// Runs the script that the initial file system brings for its own needs, if it brings one: it loads
+/// drivers, say. What it has to say goes to the console.
+pub fn run_start_script() {
+    let script = Path::new("/").join(exec::START_PATH);
+    if !script.exists() {
+        return;
+    }
+    let child = Command::new("/bin/sh").arg(script).stdin(Stdio::null()).spawn();
+    let ended = child.and_then(|child| reap_until(child.id()));
+    match ended {
+        Ok(status) if status.exit_status() == Some(0) => {}
+        Ok(_) => say("paravane agent: the start script has failed"),
+        Err(error) => say(&format!("paravane agent: the start script can not be run: {error}")),
     }
 }
 

@@ -140,9 +140,10 @@ fn image_lines(metadata: &Metadata) -> Result<usize> {
     Ok(lines)
 }
 
-/// The engine's crates. They run in the service only, where a panic ends the TPM and not the VM.
+/// The engine's crates. They run in the service only, where a panic ends the TPM and not the VM. Not
+/// `tpm-commands`: VP 0 builds commands of ours with it.
 fn is_tpm(package: &str) -> bool {
-    matches!(package, "tpm" | "tpm-crypto")
+    matches!(package, "tpm" | "tpm-crypto" | "tpm-modular")
 }
 
 /// Whether a function is of the engine, or a library's for one of its types, by its demangled name.
