@@ -76,6 +76,7 @@ pub fn environment(long: bool) -> Result<Environment> {
         memtest: debian::memtest(&own).map_err(text),
         kexec: userspace::initrd(&own, userspace::KEXEC).map_err(text),
         load: userspace::initrd(&own, userspace::LOAD).map_err(text),
+        packages: guest::initrd_with(&["tpm2-tools".to_owned()]).map_err(text),
         tpm: userspace::initrd(&own, userspace::TPM).map_err(text),
         modules: SUITES
             .iter()

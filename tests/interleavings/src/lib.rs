@@ -9,6 +9,8 @@
 // The modules have more than what is tried here.
 #![expect(dead_code, reason = "the modules have more than what is tried here")]
 
+extern crate alloc;
+
 #[path = "../../../vmm/machine/src/kick_allowance.rs"]
 mod kick_allowance;
 #[path = "../../../vmm/machine/src/lifecycle.rs"]
@@ -18,6 +20,7 @@ mod mail;
 mod mailbox;
 mod sleep;
 mod sync;
+mod tpm_interface;
 
 use shuttle::scheduler::PctScheduler;
 use shuttle::{Config, Runner};

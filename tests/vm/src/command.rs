@@ -59,6 +59,7 @@ pub fn tests() -> Vec<Test> {
             ensure!(run.code == Some(72) && run.errors.contains("/bin/sh"), "{run:?}");
             Ok(())
         }),
+        test("exec::packages_bring_tools_that_find_the_tpm", packages),
         test("exec::two_at_once_do_not_meet", |environment| {
             thread::scope(|scope| {
                 let run = |text| Vm::exec(environment, text).run();
@@ -95,5 +96,17 @@ fn compressed(environment: &Environment) -> Outcome {
     let vm = Vm::new(environment).args(["--timeout", "90", "--kernel"]).arg(&environment.kernel);
     let run = vm.args(["--exec", "echo packed", "--initrd"]).arg(&packed).run()?;
     ensure!(run.code == Some(0) && run.output == b"packed\n", "{run:?}");
+    Ok(())
+}
+
+fn packages(environment: &Environment) -> Outcome {
+    let packages = environment.packages.as_ref();
+    let initrd = packages.map_err(|why| Stop::Skipped(why.clone()))?;
+    let vm = Vm::new(environment).args(["--timeout", "90", "-m", "1G", "--kernel"]);
+    let vm = vm.arg(&environment.kernel).args(["--initrd"]).arg(initrd);
+    let text = vm.args(["--exec", "tpm2_pcrread sha256:4"]).run()?.text()?;
+    let value = text.split_once("0x").map_or("", |(_, value)| value.trim());
+    let is_measured = value.len() == 64 && value.bytes().any(|digit| digit != b'0');
+    ensure!(is_measured, "{text}");
     Ok(())
 }

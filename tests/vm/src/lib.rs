@@ -56,6 +56,8 @@ pub struct Environment {
     pub kexec: Result<PathBuf, String>,
     /// A Debian user space with stress-ng and cyclictest, or why there is none.
     pub load: Result<PathBuf, String>,
+    /// What `cargo xtask run --packages tpm2-tools` gives the guest, or why there is nothing.
+    pub packages: Result<PathBuf, String>,
     /// A Debian user space that uses a TPM, or why there is none.
     pub tpm: Result<PathBuf, String>,
     /// Modules of each suite's kernel, as an archive to be put behind an initrd.

@@ -2,6 +2,7 @@
 
 mod devices;
 mod events;
+mod exchange;
 mod fake;
 mod files;
 mod mailbox;

@@ -7,6 +7,7 @@
 mod area;
 mod event_log;
 mod exchange;
+mod interface;
 mod locality;
 mod measure;
 mod presence;
@@ -14,16 +15,16 @@ mod service;
 mod start;
 mod state;
 
+use alloc::vec::Vec;
 use core::fmt;
-use core::sync::atomic::{AtomicBool, Ordering};
+#[cfg(test)]
+use core::sync::atomic::Ordering;
 
-use device::{Device, Instant};
 use loader::TransferError;
 use memory::{Gpa, GuestMemory};
 use platform_api::{Host, Platform};
 use spin::Mutex;
 use tpm::MAX_COMMAND;
-use tpm_crb::{Effect, TpmCrb};
 use wire::Status;
 
 use crate::machine::Machine;
@@ -32,9 +33,11 @@ use crate::vp::VirtualProcessor;
 
 pub(crate) use area::Area;
 pub(crate) use event_log::EventLog;
+#[cfg(test)]
+pub(crate) use exchange::{Exchange, Task};
 pub(crate) use measure::Measured;
 
-use exchange::{Exchange, Task};
+use interface::Interface;
 use service::Engine;
 
 /// The longest time that a guest waits for the service, in nanoseconds, and the least that it gets
@@ -124,121 +127,54 @@ impl TpmError {
 #[derive(Debug)]
 pub(crate) struct VirtualTpm<P: Platform> {
     pub(crate) area: Area,
-    crb: Mutex<TpmCrb>,
-    exchange: Exchange,
+    interface: Interface,
     engine: Mutex<Engine<P>>,
-    /// The command that runs is to end early.
-    canceled: AtomicBool,
 }
 
 impl<P: Platform> VirtualTpm<P> {
     /// The TPM whose guest memory is `area`; there is no engine until the guest is started.
     pub(crate) fn new(area: Area) -> Self {
-        Self {
-            area,
-            crb: Mutex::new(TpmCrb::new(area.buffers())),
-            exchange: Exchange::new(),
-            engine: Mutex::new(Engine::new()),
-            canceled: AtomicBool::new(false),
-        }
+        Self { area, interface: Interface::new(area.buffers()), engine: Mutex::new(Engine::new()) }
     }
 
     /// Whether the command that runs is to end early.
     #[cfg(test)]
     pub(crate) fn is_canceled(&self) -> bool {
-        self.canceled.load(Ordering::Acquire)
-    }
-
-    /// The registers after power-on.
-    fn reset_registers(&self, now: Instant) {
-        self.crb.lock().reset(now);
+        self.interface.canceled().load(Ordering::Acquire)
     }
 
     /// Reads registers. Where the guest has no locality, nobody answers.
     pub(crate) fn read(&self, offset: u16, bytes: &mut [u8]) {
-        bytes.fill(0xff);
-        let Some(bytes) = bytes.get_mut(..locality::within_reach(offset, bytes.len())) else {
-            return;
-        };
-        let crb = self.crb.lock();
-        for (at, part) in (offset..).step_by(8).zip(bytes.chunks_mut(8)) {
-            let value = crb.read(at, part.len() as u8).to_le_bytes();
-            for (to, from) in part.iter_mut().zip(value) {
-                *to = from;
-            }
-        }
+        self.interface.read(offset, bytes);
     }
 
     /// Writes registers. True if the service has got a command from `memory` for it: the VP is to
     /// let it run.
-    ///
-    /// The registers stay locked until the service has the command, and in [`Self::finish`] until
-    /// the service has no command any more. So a command that the registers accept always finds the
-    /// service free, whichever VPs start and finish at the same time.
     pub(crate) fn write(&self, offset: u16, bytes: &[u8], memory: &impl GuestMemory) -> bool {
-        let Some(bytes) = bytes.get(..locality::within_reach(offset, bytes.len())) else {
-            return false;
-        };
-        let mut crb = self.crb.lock();
-        let mut started = false;
-        for (at, part) in (offset..).step_by(8).zip(bytes.chunks(8)) {
-            let mut word = [0; 8];
-            for (to, from) in word.iter_mut().zip(part) {
-                *to = *from;
-            }
-            match crb.write(at, part.len() as u8, u64::from_le_bytes(word)) {
-                Some(Effect::Execute { locality }) => {
-                    // A cancel that the guest left standing is meant for this command.
-                    self.canceled.store(crb.is_cancelled(), Ordering::Release);
-                    if self.start(locality, memory) {
-                        started = true;
-                    } else {
-                        log::error!("a TPM command met another one: a bug of ours");
-                        crb.fail();
-                    }
-                }
-                Some(Effect::Cancel) => self.canceled.store(true, Ordering::Release),
-                None => {}
-            }
-        }
-        started
+        self.interface.write(offset, bytes, |command| self.copy_command(command, memory))
     }
 
-    /// Copies the command out and hands it to the service. The header's length only says how much
-    /// is copied: the engine holds it against what it gets.
-    #[must_use]
-    fn start(&self, locality: u8, memory: &impl GuestMemory) -> bool {
+    /// Copies the command out. The header's length only says how much is copied: the engine holds
+    /// it against what it gets.
+    fn copy_command(&self, bytes: &mut Vec<u8>, memory: &impl GuestMemory) {
         let command = self.area.buffers().command;
-        self.exchange.submit(Task::Execute { locality }, |bytes| {
-            let mut header = [0; HEADER];
-            // The buffer is RAM: the area was cut out of the guest's.
-            let _ = memory.read(Gpa(command), &mut header);
-            let [_, _, a, b, c, d, ..] = header;
-            let length = u32::from_be_bytes([a, b, c, d]) as usize;
-            bytes.resize(length.clamp(HEADER, MAX_COMMAND), 0);
-            let _ = memory.read(Gpa(command), bytes);
-        })
+        let mut header = [0; HEADER];
+        // The buffer is RAM: the area was cut out of the guest's.
+        let _ = memory.read(Gpa(command), &mut header);
+        let [_, _, a, b, c, d, ..] = header;
+        let length = u32::from_be_bytes([a, b, c, d]) as usize;
+        bytes.resize(length.clamp(HEADER, MAX_COMMAND), 0);
+        let _ = memory.read(Gpa(command), bytes);
     }
 
     /// Puts the response where the guest looks for it. True if there is one by now, or if there
     /// will be none.
     fn finish(&self, lives: bool, memory: &impl GuestMemory) -> bool {
         let response = self.area.buffers().response;
-        let mut crb = self.crb.lock();
-        let outcome = self.exchange.collect(|bytes| {
-            if crb.complete() {
-                // The buffer is RAM: the area was cut out of the guest's.
-                let _ = memory.write(Gpa(response), bytes);
-            }
-        });
-        match outcome {
-            Some(Ok(())) => return true,
-            None if lives => return false,
-            Some(Err(_)) | None => {}
-        }
-        log::error!("the TPM has failed: the guest goes on without it");
-        crb.fail();
-        true
+        // The buffer is RAM, as that of the command.
+        self.interface.finish(lives, |bytes| {
+            let _ = memory.write(Gpa(response), bytes);
+        })
     }
 }
 

@@ -32,20 +32,20 @@ impl<P: Platform> Engine<P> {
 impl<P: Platform> VirtualTpm<P> {
     /// As the service: does the task that waits.
     pub(crate) fn serve(&self, machine: &Machine<P>) {
-        self.exchange.serve(|task, bytes| {
+        self.interface.exchange().serve(|task, bytes| {
             // Should the service fail, its lock stays with it, and nobody waits for it.
             let Some(mut engine) = self.engine.try_lock() else { return Err(TpmError::Failed) };
             let Engine { tpm, state } = &mut *engine;
             match (task, tpm) {
                 (Task::Init, none @ None) => {
                     *state = State::open(machine.platform, machine.identity.store)?;
-                    let (made, is_new) = make(machine, &self.canceled, state)?;
+                    let (made, is_new) = make(machine, self.interface.canceled(), state)?;
                     *none = Some(made);
                     bytes.extend(is_new.then_some(MANUFACTURED));
                     Ok(())
                 }
                 (Task::Init, Some(tpm)) => {
-                    tpm.init(&mut World { machine, canceled: &self.canceled, state });
+                    tpm.init(&mut World { machine, canceled: self.interface.canceled(), state });
                     Ok(())
                 }
                 (Task::KeepPresence, _) => {
@@ -60,7 +60,7 @@ impl<P: Platform> VirtualTpm<P> {
                 }
                 (Task::Execute { .. }, None) => Err(TpmError::Failed),
                 (Task::Execute { locality }, Some(tpm)) => {
-                    let mut world = World { machine, canceled: &self.canceled, state };
+                    let mut world = World { machine, canceled: self.interface.canceled(), state };
                     let response = Zeroizing::new(execute(tpm, bytes, locality, &mut world));
                     forget(bytes);
                     bytes.extend_from_slice(&response);

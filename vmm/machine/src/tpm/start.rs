@@ -83,12 +83,12 @@ impl<P: Platform> Machine<P> {
         task: Task,
         command: &[u8],
     ) -> Result<Vec<u8>, TpmError> {
-        if !tpm.exchange.submit(task, |bytes| bytes.extend_from_slice(command)) {
+        if !tpm.interface.exchange().submit(task, |bytes| bytes.extend_from_slice(command)) {
             return Err(TpmError::Failed);
         }
         loop {
             let lives = self.host().run_service();
-            if let Some(outcome) = tpm.exchange.collect(<[u8]>::to_vec) {
+            if let Some(outcome) = tpm.interface.exchange().collect(<[u8]>::to_vec) {
                 return outcome;
             }
             if !lives {
@@ -102,7 +102,7 @@ impl<P: Platform> Machine<P> {
     pub(crate) fn reset_tpm(&self) {
         let Some(tpm) = &self.tpm else { return };
         self.end_command(tpm);
-        tpm.reset_registers(self.now());
+        tpm.interface.reset(self.now());
     }
 
     /// The VM ends: what the guest asked of the next start is kept for that of the next VM.
@@ -116,13 +116,13 @@ impl<P: Platform> Machine<P> {
 
     /// Cancels the command that runs, and drops its response.
     fn end_command(&self, tpm: &VirtualTpm<P>) {
-        tpm.canceled.store(true, Ordering::Release);
-        while tpm.exchange.is_busy() {
+        tpm.interface.canceled().store(true, Ordering::Release);
+        while tpm.interface.exchange().is_busy() {
             let lives = self.host().run_service();
-            if tpm.exchange.collect(|_| ()).is_some() || !lives {
+            if tpm.interface.exchange().collect(|_| ()).is_some() || !lives {
                 break;
             }
         }
-        tpm.canceled.store(false, Ordering::Release);
+        tpm.interface.canceled().store(false, Ordering::Release);
     }
 }
