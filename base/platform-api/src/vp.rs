@@ -97,14 +97,16 @@ pub trait GuestVp {
     /// Delivers `event` at the next entry, with the combination rules for an exception during
     /// delivery (AMD64 APM vol. 2, section 8.2.9). A triple fault becomes [`Exit::Shutdown`].
     fn inject(&mut self, event: Event);
-    /// Lets the CPU take interrupt `vector` as soon as the guest can, without a further exit;
-    /// `None` takes the offer back.
+    /// Lets the CPU take interrupt `vector` as soon as the guest can; `None` takes the offer back.
+    /// A CPU that can not hold an offer injects at once or exits with [`Exit::InterruptWindow`], and
+    /// the offer is to be made again.
     fn offer_interrupt(&mut self, vector: Option<u8>);
     /// Whether the CPU holds an offered interrupt back as long as its class is not above the
     /// guest's CR8, and delivers it when the guest lowers CR8. Where it does not, only what CR8
     /// allows may be offered.
     fn compares_task_priority(&self) -> bool;
-    /// Asks for [`Exit::TaskPriority`] at each write of CR8, or no longer.
+    /// Asks for [`Exit::TaskPriority`] at each write of CR8, or no longer. A CPU may exit so, too,
+    /// while an interrupt is on offer or a window is asked for.
     fn watch_task_priority(&mut self, on: bool);
     /// The offered vector, if the guest has taken it since the last call.
     fn taken_interrupt(&mut self) -> Option<u8>;

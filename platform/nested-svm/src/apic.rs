@@ -16,7 +16,8 @@ pub(crate) const TIMER_VECTOR: u8 = 0x40;
 pub(crate) const KICK_VECTOR: u8 = 0x41;
 pub(crate) const SERIAL_VECTOR: u8 = 0x42;
 pub(crate) const SCI_VECTOR: u8 = 0x43;
-const SPURIOUS_VECTOR: u8 = 0xff;
+/// What nobody sends. It is ended by no EOI.
+pub(crate) const SPURIOUS_VECTOR: u8 = 0xff;
 
 /// Register offsets (AMD64 APM vol. 2, table 16-2).
 mod register {

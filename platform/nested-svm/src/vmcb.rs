@@ -51,8 +51,6 @@ pub(crate) mod save {
 pub(crate) mod virtual_interrupt {
     pub(crate) const TPR_MASK: u32 = 0xf;
     pub(crate) const PENDING: u32 = 1 << 8;
-    pub(crate) const PRIORITY_SHIFT: u32 = 16;
-    pub(crate) const PRIORITY_MASK: u32 = 0xf << PRIORITY_SHIFT;
     pub(crate) const IGNORE_TPR: u32 = 1 << 20;
     pub(crate) const MASKING: u32 = 1 << 24;
 }

@@ -4,6 +4,7 @@ use platform_api::{
     Event, Exit, GuestVp, MemoryFault, PortAccess, Segment, SegmentRegister, VpState, Width, gpr,
 };
 
+use crate::apic;
 use crate::discover::CpuFeatures;
 use crate::enable::EFER_SVME;
 use crate::entry::{self, Registers};
@@ -31,8 +32,11 @@ pub struct SvmVp {
     host_page: u64,
     features: CpuFeatures,
     pub(crate) nmi: NmiMask,
-    offered: Option<u8>,
+    /// The interrupt that the CPU was given since the machine last asked.
+    taken: Option<u8>,
     window_wanted: bool,
+    /// The machine wants to see writes of CR8.
+    watches_task_priority: bool,
     /// An interrupt or NMI whose delivery an exception cut short: it comes after the exception.
     displaced: Option<Event>,
     shut_down: bool,
@@ -65,6 +69,7 @@ impl SvmVp {
         vmcb.write_u64(control::MSRPM_BASE, pages.msr_map);
         vmcb.write_u32(control::ASID, ASID);
         vmcb.write_u32(control::VIRTUAL_INTERRUPT, virtual_interrupt::MASKING);
+        vmcb.write_u32(control::VIRTUAL_VECTOR, apic::SPURIOUS_VECTOR.into());
         vmcb.write_u64(control::NESTED_CONTROL, 1);
         vmcb.write_u64(control::NESTED_CR3, pages.nested_root);
         let mut vp = Self {
@@ -73,8 +78,9 @@ impl SvmVp {
             host_page: pages.host,
             features,
             nmi: NmiMask::Open,
-            offered: None,
+            taken: None,
             window_wanted: false,
+            watches_task_priority: false,
             displaced: None,
             shut_down: false,
             counts: [0; EXIT_KINDS],
@@ -92,33 +98,24 @@ impl SvmVp {
     /// Enters once, and puts an event whose delivery was cut short back.
     #[inline(always)]
     fn enter(&mut self) -> u64 {
+        if self.features.is_software {
+            // There, an exit changes the CPU's interrupt flags without a lock, and can lose an
+            // interrupt that arrives at that moment: the APIC still has it.
+            apic::offer_again();
+        }
         // SAFETY: `new`'s caller gave valid pages, and this runs on the CPU of the VP.
         unsafe { entry::enter(&mut self.registers, self.vmcb.address(), self.host_page) };
         // The address is read once: the compiler can not know that no write below changes it.
         let mut vmcb = self.vmcb;
         vmcb.write_u8(control::TLB_CONTROL, 0);
         let cut_short = vmcb.read_u64(control::EXIT_INTERRUPT_INFO);
-        let again = if cut_short & event::VALID == 0 { 0 } else { self.put_back(cut_short) };
+        let again = if cut_short & event::VALID == 0 { 0 } else { put_back(cut_short) };
         vmcb.write_u64(control::EVENT_INJECTION, again);
         let code = vmcb.read_u64(control::EXIT_CODE);
         if let Some(count) = self.counts.get_mut(exits::kind(code)) {
             *count += 1;
         }
         code
-    }
-
-    /// The event injection that repeats a delivery cut short.
-    #[cold]
-    fn put_back(&mut self, info: u64) -> u64 {
-        let event = events::decode(info);
-        if let (Some(Event::Interrupt(vector)), Some(offered)) = (event, self.offered)
-            && vector == offered
-        {
-            // QEMU's software CPU leaves the offer standing until delivery has completed.
-            let old = self.vmcb.read_u32(control::VIRTUAL_INTERRUPT);
-            self.vmcb.write_u32(control::VIRTUAL_INTERRUPT, old & !virtual_interrupt::PENDING);
-        }
-        event.map_or(0, |event| events::encode(&event))
     }
 
     fn port_access(&self) -> PortAccess {
@@ -194,11 +191,20 @@ impl SvmVp {
         })
     }
 
+    #[cold]
     fn close_window(&mut self) {
         self.window_wanted = false;
-        self.intercept(intercepts::VIRTUAL_INTERRUPT, false);
+        self.intercept_task_priority();
         let old = self.vmcb.read_u32(control::VIRTUAL_INTERRUPT);
         self.vmcb.write_u32(control::VIRTUAL_INTERRUPT, old & !virtual_interrupt::PENDING);
+    }
+
+    /// Has writes of CR8 exit, if the machine wants to see them, or if a virtual interrupt waits and
+    /// the CPU is QEMU's, which would abort (7.2 does).
+    fn intercept_task_priority(&mut self) {
+        let must = self.window_wanted && self.features.is_software;
+        let on = self.watches_task_priority || must;
+        self.vmcb.write_u16(control::INTERCEPT_CR_WRITES, u16::from(on) << 8);
     }
 
     /// Has what was displaced by an exception delivered, once the guest can take it.
@@ -228,6 +234,12 @@ impl SvmVp {
             unsafe { instructions::xsetbv(1) };
         }
     }
+}
+
+/// The event injection that repeats a delivery cut short.
+#[cold]
+fn put_back(info: u64) -> u64 {
+    events::decode(info).map_or(0, |event| events::encode(&event))
 }
 
 impl GuestVp for SvmVp {
@@ -285,10 +297,10 @@ impl GuestVp for SvmVp {
         self.vmcb.write_u64(control::INTERRUPT_SHADOW, 0);
         self.vmcb.write_u32(control::VIRTUAL_INTERRUPT, virtual_interrupt::MASKING);
         self.vmcb.write_u8(control::TLB_CONTROL, TLB_FLUSH_ALL);
-        self.watch_task_priority(false);
-        self.intercept(intercepts::IRET | intercepts::VIRTUAL_INTERRUPT, false);
-        (self.nmi, self.offered, self.displaced) = (NmiMask::Open, None, None);
+        self.intercept(intercepts::IRET, false);
+        (self.nmi, self.taken, self.displaced) = (NmiMask::Open, None, None);
         (self.shut_down, self.window_wanted) = (false, false);
+        self.watch_task_priority(false);
         instructions::reset_breakpoints();
         if power_on {
             self.reset_fpu();
@@ -497,59 +509,49 @@ impl GuestVp for SvmVp {
         self.vmcb.write_u64(control::EVENT_INJECTION, events::encode(&event));
     }
 
+    /// Injects it, if the guest can take it now; else asks for a window.
     #[inline]
     fn offer_interrupt(&mut self, vector: Option<u8>) {
-        if self.window_wanted {
-            self.close_window();
-        } else if self.offered == vector {
+        if vector.is_some() && vector == self.taken {
             return;
         }
-        self.offered = vector;
-        let kept = self.vmcb.read_u32(control::VIRTUAL_INTERRUPT)
-            & !(virtual_interrupt::PENDING
-                | virtual_interrupt::PRIORITY_MASK
-                | virtual_interrupt::IGNORE_TPR);
-        let word = match vector {
-            None => kept,
-            Some(vector) => {
-                self.vmcb.write_u32(control::VIRTUAL_VECTOR, vector.into());
-                // QEMU's software CPU also takes an interrupt whose priority equals the task
-                // priority. A vector has class 1 at least: one less and "not below" is the same as
-                // "above".
-                let class = (vector >> 4).saturating_sub(u8::from(self.features.is_software));
-                let priority = u32::from(class) << virtual_interrupt::PRIORITY_SHIFT;
-                kept | virtual_interrupt::PENDING | priority
+        match vector {
+            Some(_) if !self.can_take_interrupt() => return self.request_interrupt_window(),
+            Some(number) => {
+                let event = events::encode(&Event::Interrupt(number));
+                self.vmcb.write_u64(control::EVENT_INJECTION, event);
+                self.taken = vector;
             }
-        };
-        self.vmcb.write_u32(control::VIRTUAL_INTERRUPT, word);
+            None => {}
+        }
+        if self.window_wanted {
+            self.close_window();
+        }
     }
 
     #[inline]
     fn compares_task_priority(&self) -> bool {
-        // QEMU 7.2 aborts when the guest lowers CR8 below a virtual interrupt that waits.
-        !self.features.is_software
+        false
     }
 
     fn watch_task_priority(&mut self, on: bool) {
-        self.vmcb.write_u16(control::INTERCEPT_CR_WRITES, u16::from(on) << 8);
+        self.watches_task_priority = on;
+        self.intercept_task_priority();
     }
 
     #[inline]
     fn taken_interrupt(&mut self) -> Option<u8> {
-        self.offered?;
-        let pending = virtual_interrupt::PENDING;
-        if self.vmcb.read_u32(control::VIRTUAL_INTERRUPT) & pending != 0 {
-            return None;
-        }
-        self.offered.take()
+        self.taken.take()
     }
 
+    #[cold]
     fn request_interrupt_window(&mut self) {
-        self.offered = None;
+        if self.window_wanted {
+            return;
+        }
         self.window_wanted = true;
-        self.intercept(intercepts::VIRTUAL_INTERRUPT, true);
-        let old =
-            self.vmcb.read_u32(control::VIRTUAL_INTERRUPT) & !virtual_interrupt::PRIORITY_MASK;
+        self.intercept_task_priority();
+        let old = self.vmcb.read_u32(control::VIRTUAL_INTERRUPT);
         let wanted = virtual_interrupt::PENDING | virtual_interrupt::IGNORE_TPR;
         self.vmcb.write_u32(control::VIRTUAL_INTERRUPT, old | wanted);
     }

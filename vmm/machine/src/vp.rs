@@ -353,8 +353,8 @@ impl<P: Platform> VirtualProcessor<P> {
 
     /// A write of CR8 while an interrupt is held back: done here, so that the interrupt follows.
     ///
-    /// Only the form of 64-bit mode is known; another runs unwatched, and what is held back comes
-    /// with a later exit.
+    /// Only the form of 64-bit mode is known; another runs unwatched, and what waits comes with a
+    /// later exit.
     #[cold]
     pub(crate) fn write_task_priority(&mut self) {
         match self.task_priority_operand() {
@@ -369,6 +369,9 @@ impl<P: Platform> VirtualProcessor<P> {
             None => {
                 self.held_back = false;
                 self.cpu.watch_task_priority(false);
+                // The CPU may watch of its own accord while something is on offer.
+                self.cpu.offer_interrupt(None);
+                self.offer_due = false;
             }
         }
     }

@@ -245,6 +245,23 @@ fn an_interrupt_below_the_task_priority_waits_where_the_cpu_does_not_compare() {
 }
 
 #[test]
+fn a_write_of_cr8_in_another_form_runs_unwatched_with_nothing_on_offer() {
+    let mut vp = one();
+    x2apic_on(&mut vp);
+    vp.cpu.coarse = true;
+    write_msr(&mut vp, 0x83f, 0x51);
+    vp.turn();
+    assert_eq!(vp.cpu.offered, Some(0x51));
+    // No page table leads to the code: the form can not be known.
+    exit(&mut vp, Exit::TaskPriority);
+    vp.turn();
+    assert_eq!((vp.cpu.offered, vp.cpu.watched), (None, false));
+    exit(&mut vp, Exit::HostInterrupt);
+    vp.turn();
+    assert_eq!(vp.cpu.offered, Some(0x51), "offered again after another exit");
+}
+
+#[test]
 fn an_ipi_kicks_only_who_is_away() {
     let mut vps = machine(2);
     x2apic_on(&mut vps[0]);

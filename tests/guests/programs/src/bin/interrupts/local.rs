@@ -104,6 +104,16 @@ fn cr8(apic: Apic) -> Result<(), Failure> {
     time::wait_micros(200);
     cpu::disable_interrupts();
     ensure_eq!(order(), [HIGH, LOW, 0, 0], "with CR8 zero");
+    // CR8 moves while an interrupt waits for IF alone.
+    clear();
+    to_self(apic, MIDDLE);
+    for class in [9, 1, 15, 0] {
+        cpu::set_cr8(class);
+        ensure_eq!(cpu::cr8(), class, "CR8 while an interrupt waits");
+    }
+    ensure_eq!(order(), [0; 4], "with interrupts off");
+    cpu::open_interrupts_briefly();
+    ensure_eq!(order(), [MIDDLE, 0, 0, 0], "with interrupts on");
     Ok(())
 }
 

@@ -17,6 +17,7 @@ pub fn cases(report: &mut Report, apic: Apic, mode: &str) {
     report.case(&name("timer-masked", mode), || masked(apic));
     if cpu::cpuid(1, 0)[2] & 1 << 24 != 0 {
         report.case(&name("timer-deadline", mode), || deadline(apic));
+        report.case(&name("timer-among-exits", mode), || among_exits(apic));
     }
     apic.write(Apic::TIMER, Apic::MASKED);
 }
@@ -126,5 +127,26 @@ fn deadline(apic: Apic) -> Result<(), Failure> {
     time::wait_micros(10_000);
     cpu::disable_interrupts();
     ensure_eq!(count(0, VECTOR), 0, "interrupts after deadline 0");
+    Ok(())
+}
+
+/// The host's interrupts for the deadlines arrive while the guest exits over and over: none is lost.
+fn among_exits(apic: Apic) -> Result<(), Failure> {
+    const DEADLINES: u32 = 2_000;
+    let millisecond = time::tsc_hz() / 1000;
+    apic.write(Apic::TIMER, Apic::DEADLINE | u32::from(VECTOR));
+    clear();
+    cpu::enable_interrupts();
+    for number in 1..=DEADLINES {
+        // From 1 to 128 microseconds, so that they meet every part of an exit.
+        let end = cpu::rdtsc() + millisecond / 1000 * (1 + u64::from(number % 128));
+        cpu::wrmsr(TSC_DEADLINE, end);
+        while count(0, VECTOR) < number {
+            let late = cpu::rdtsc().saturating_sub(end);
+            ensure!(late < 2_000 * millisecond, "deadline {number} passed without an interrupt");
+            cpu::cpuid(0, 0);
+        }
+    }
+    cpu::disable_interrupts();
     Ok(())
 }
