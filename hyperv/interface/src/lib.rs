@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod cpuid;
+pub mod kvm_clock;
 mod partition;
 mod reference_tsc;
 mod state;

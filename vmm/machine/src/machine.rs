@@ -3,6 +3,7 @@
 use alloc::vec;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::time::Duration;
 
 use device::Instant;
 use hyperv::Partition;
@@ -102,6 +103,13 @@ impl<P: Platform> Machine<P> {
         if let Some(partition) = &self.hyperv {
             *partition.lock() = Partition::new(hyperv_clock(&self.clock));
         }
+    }
+
+    /// How long the guest's machine has run since its start, when the host's TSC is `tsc`.
+    pub(crate) fn uptime(&self, tsc: u64) -> Duration {
+        let start = self.tsc_offset.load(Ordering::Acquire).wrapping_neg();
+        let [now, start] = [tsc, start].map(|tsc| self.clock.at(tsc).as_nanos());
+        Duration::from_nanos(now.saturating_sub(start))
     }
 
     /// The platform.

@@ -1,6 +1,7 @@
 //! RDMSR and WRMSR.
 
 use emulator::Opcode;
+use hyperv::kvm_clock;
 use local_apic::Mode;
 use memory::{Gpa, GuestMemory};
 use platform_api::{GuestVp, Host, Platform, gpr};
@@ -100,8 +101,11 @@ impl<P: Platform> VirtualProcessor<P> {
                 let partition = partition.lock();
                 return partition.read(number, self.index, guest_tsc).map_err(|_| Refused);
             }
+            MsrKind::KvmClock if self.machine.hyperv.is_some() => {
+                return self.kvm_clock.read(number).ok_or(Refused);
+            }
             MsrKind::Fixed { value, .. } => value,
-            MsrKind::Absent => return Err(Refused),
+            MsrKind::KvmClock | MsrKind::Absent => return Err(Refused),
         })
     }
 
@@ -112,6 +116,7 @@ impl<P: Platform> VirtualProcessor<P> {
                 let tsc = self.machine.host().tsc();
                 self.cpu.set_tsc_offset(value.wrapping_sub(tsc));
                 self.timer_changed = true;
+                self.show_kvm_clock();
             }
             MsrKind::ApicBase => {
                 self.apic.set_apic_base(value).map_err(|_| Refused)?;
@@ -135,6 +140,7 @@ impl<P: Platform> VirtualProcessor<P> {
                 self.cpu.set_efer(efer);
             }
             MsrKind::Hyperv => return self.set_hyperv(number, value),
+            MsrKind::KvmClock => return self.set_kvm_clock(number, value),
             MsrKind::Fixed { value: fixed, writable } if (fixed ^ value) & !writable == 0 => {}
             MsrKind::Pat | MsrKind::Fixed { .. } | MsrKind::Absent => return Err(Refused),
         }
@@ -147,15 +153,47 @@ impl<P: Platform> VirtualProcessor<P> {
             return Ok(());
         }
         let page = partition.lock().write(number, value).map_err(|_| Refused)?;
-        if let Some(page) = page
-            && let Err(error) = self.machine.platform.memory().write(Gpa(page.gpa), page.bytes())
-        {
-            // The guest's fault; the page simply is not there.
-            if !self.machine.may_log() {
-                return Ok(());
-            }
-            log::warn!("VP {}: the Hyper-V page can not be written: {error}", self.index);
+        if let Some(page) = page {
+            self.show(page.gpa, page.bytes());
         }
         Ok(())
+    }
+
+    fn set_kvm_clock(&mut self, number: u32, value: u64) -> Result<(), Refused> {
+        if self.machine.hyperv.is_none() || !self.kvm_clock.write(number, value) {
+            return Err(Refused);
+        }
+        match number {
+            kvm_clock::WALL_CLOCK => {
+                let uptime = self.machine.uptime(self.machine.host().tsc());
+                let start = self.machine.host().wall_clock().saturating_sub(uptime.as_secs());
+                let record = self.kvm_clock.wall_clock_record(start);
+                self.show(record.gpa, &record.bytes);
+            }
+            kvm_clock::SYSTEM_TIME => self.show_kvm_clock(),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Shows the guest its KVM clock, if it has turned that on.
+    fn show_kvm_clock(&mut self) {
+        let tsc = self.machine.host().tsc();
+        let guest_tsc = tsc.wrapping_add(self.cpu.tsc_offset());
+        let nanoseconds = self.machine.uptime(tsc).as_nanos() as u64;
+        let frequency = self.machine.clock.frequency();
+        if let Some(record) = self.kvm_clock.system_time_record(guest_tsc, nanoseconds, frequency) {
+            self.show(record.gpa, &record.bytes);
+        }
+    }
+
+    /// Writes `bytes` where the guest has asked for them.
+    fn show(&self, gpa: u64, bytes: &[u8]) {
+        if let Err(error) = self.machine.platform.memory().write(Gpa(gpa), bytes)
+            && self.machine.may_log()
+        {
+            // The guest's fault; the page simply is not there.
+            log::warn!("VP {}: a clock or hypercall page can not be written: {error}", self.index);
+        }
     }
 }

@@ -5,6 +5,7 @@ use core::sync::atomic::Ordering;
 use device::{Device, GuestTsc, TscOffset};
 use emulator::Limits;
 use hyperv::VpRegisters;
+use hyperv::kvm_clock::KvmClock;
 use local_apic::{Effect, LintPin, LocalApic, LocalDelivery, TimerDeadline};
 use platform_api::{Event, Exit, GuestVp, Host, Platform, VpState};
 use policy::Mtrrs;
@@ -56,6 +57,7 @@ pub struct VirtualProcessor<P: Platform> {
     pub(crate) apic: LocalApic,
     pub(crate) mtrrs: Mtrrs,
     pub(crate) hyperv: VpRegisters,
+    pub(crate) kvm_clock: KvmClock,
     pub(crate) activity: Activity,
     pub(crate) limits: Limits,
     pub(crate) code_page: CodePage,
@@ -99,6 +101,7 @@ impl<P: Platform> VirtualProcessor<P> {
             apic,
             mtrrs: Mtrrs::new(bits),
             hyperv: VpRegisters::default(),
+            kvm_clock: KvmClock::default(),
             activity: Activity::WaitingForStartup,
             limits,
             code_page: CodePage::UNKNOWN,
@@ -123,6 +126,7 @@ impl<P: Platform> VirtualProcessor<P> {
         self.apic.reset(self.machine.now());
         self.mtrrs = Mtrrs::new(self.limits.physical_address_bits);
         self.hyperv = VpRegisters::default();
+        self.kvm_clock = KvmClock::default();
         self.activity = activity;
         (self.nmis_pending, self.held_back) = (0, false);
         self.serving = false;

@@ -19,6 +19,8 @@ pub enum MsrKind {
     Efer,
     /// A register of the Hyper-V interface.
     Hyperv,
+    /// A register of KVM's clock, which belongs to the Hyper-V interface.
+    KvmClock,
     /// Reads this value; takes a write of the bits in the mask and forgets it, refuses others.
     Fixed {
         /// What a read gives.
@@ -70,6 +72,7 @@ pub fn classify(number: u32) -> MsrKind {
         0x277 => MsrKind::Pat,
         0xc000_0080 => MsrKind::Efer,
         0x4000_0000..=0x4000_0fff => MsrKind::Hyperv,
+        0x4b56_4d00..=0x4b56_4dff => MsrKind::KvmClock,
         _ => classify_fixed(number),
     }
 }

@@ -16,6 +16,9 @@ const REFERENCE_TSC: u32 = 0x4000_0021;
 const TSC_FREQUENCY: u32 = 0x4000_0022;
 const APIC_FREQUENCY: u32 = 0x4000_0023;
 const TSC_INVARIANT_CONTROL: u32 = 0x4000_0118;
+const KVM_WALL_CLOCK: u32 = 0x4b56_4d00;
+const KVM_SYSTEM_TIME: u32 = 0x4b56_4d01;
+const TSC: u32 = 0x10;
 /// A free page.
 const PAGE: u64 = 0x100_0000;
 
@@ -38,6 +41,7 @@ fn policy(report: &mut Report) {
         report.case("hyperv-cpuid", hyperv_cpuid);
         report.case("hyperv-msrs", hyperv_msrs);
         report.case("hyperv-hypercall", hypercall);
+        report.case("kvm-clock-without-its-signature", kvm_clock);
         report.case("hyperv-reference-time", reference_time);
         report.case("hyperv-reference-page", reference_page);
     } else {
@@ -186,7 +190,7 @@ fn unknown_msrs() -> Result<(), Failure> {
         0x1fff,
         0x2000,
         0x4000_0200,
-        0x4b56_4d00,
+        0x4b56_4d02,
         0xbfff_ffff,
         0xc000_0084 + 0x20,
         0xc000_2000,
@@ -317,9 +321,51 @@ fn reference_page() -> Result<(), Failure> {
     Ok(())
 }
 
+/// A guest that asks leaf 4000_0001h alone finds "clock source 2" there, as Solo5's do: then it must
+/// have that clock.
+fn kvm_clock() -> Result<(), Failure> {
+    const CLOCK: u64 = PAGE + 0x2ffc;
+    const WALL: u64 = PAGE + 0x4004;
+    ensure_eq!(cpu::cpuid(0x4000_0001, 0)[0] >> 3 & 1, 1, "clock source 2");
+    ensure_eq!(write_msr(KVM_SYSTEM_TIME, CLOCK | 1), Ok(()), "system time");
+    ensure_eq!(read_msr(KVM_SYSTEM_TIME), Ok(CLOCK | 1), "system time");
+    let now = || {
+        let ticks = cpu::rdtsc().wrapping_sub(cpu::read64(CLOCK + 8));
+        let word = cpu::read64(CLOCK + 24);
+        let shift = (word >> 32) as i8;
+        let shifted = if shift < 0 { ticks >> -shift } else { ticks << shift };
+        let since = (u128::from(shifted) * u128::from(word as u32)) >> 32;
+        (cpu::read64(CLOCK + 16) + since as u64) / 100
+    };
+    agrees(now)?;
+    let counter = cpu::rdmsr(TIME_REF_COUNT);
+    ensure!(now().abs_diff(counter) < 100_000, "clock {}, reference time {counter}", now());
+    // The guest moves its TSC: its clock goes on.
+    let (version, before, tsc) = (cpu::read32(CLOCK), now(), cpu::rdtsc());
+    cpu::wrmsr(TSC, tsc + (1 << 40));
+    let after = now();
+    ensure!(after.abs_diff(before) < 1_000_000, "from {before} to {after}");
+    ensure_eq!(cpu::read32(CLOCK), version + 2, "version");
+    cpu::wrmsr(TSC, cpu::rdtsc() - (1 << 40));
+    ensure_eq!(write_msr(KVM_WALL_CLOCK, WALL), Ok(()), "wall clock");
+    let seconds = cpu::read32(WALL + 4);
+    ensure!(seconds > 1_700_000_000, "the machine started at {seconds}");
+    // Off: no longer written. In the paravisor's memory, or nowhere: nothing is written.
+    let own = machine::paravisor().map_or(u64::MAX << 12, |own| own.start);
+    for place in [CLOCK, own | 1, 0x000f_ffff_ffff_f001, u64::MAX] {
+        ensure_eq!(write_msr(KVM_SYSTEM_TIME, place), Ok(()), "system time at {place:#x}");
+    }
+    ensure_eq!(cpu::read32(CLOCK), version + 4, "version");
+    ensure_eq!(write_msr(KVM_SYSTEM_TIME, 0), Ok(()), "off");
+    Ok(())
+}
+
 fn plain() -> Result<(), Failure> {
     ensure_eq!(cpu::cpuid(1, 0)[2] >> 31, 0, "hypervisor bit");
-    for number in [GUEST_OS_ID, HYPERCALL, VP_INDEX, TIME_REF_COUNT, TSC_FREQUENCY] {
+    for number in [GUEST_OS_ID, HYPERCALL, VP_INDEX, TIME_REF_COUNT, TSC_FREQUENCY]
+        .into_iter()
+        .chain([KVM_WALL_CLOCK, KVM_SYSTEM_TIME])
+    {
         ensure_eq!(read_msr(number), Err(PROTECTION), "RDMSR {number:#x}");
         ensure_eq!(write_msr(number, 0), Err(PROTECTION), "WRMSR {number:#x}");
     }
