@@ -284,6 +284,8 @@ pub mod cr4 {
     pub const PAE: u64 = 1 << 5;
     /// The OS saves SSE state.
     pub const OSFXSR: u64 = 1 << 9;
+    /// Users may not read descriptor-table and task registers nor CR0.
+    pub const UMIP: u64 = 1 << 11;
     /// 57-bit linear addresses.
     pub const LA57: u64 = 1 << 12;
     /// Supervisor may not execute user pages.

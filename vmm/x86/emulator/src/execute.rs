@@ -62,6 +62,7 @@ impl<C: Cpu, M: PhysicalMemory> Machine<'_, C, M> {
                 self.operand(i, Size::Byte, Access::Read)?;
             }
             Operation::Hint => {}
+            Operation::StoreMachineStatus => self.store_machine_status(i)?,
         }
         Ok(Progress::Next)
     }
@@ -325,6 +326,20 @@ impl<C: Cpu, M: PhysicalMemory> Machine<'_, C, M> {
         let holds = alu::condition(code, self.cpu.rflags());
         let kept = self.register(i.destination, i.size);
         self.set_register(i.destination, i.size, if holds { value } else { kept });
+        Ok(())
+    }
+
+    /// SMSW writes one word to memory, whatever the operand size (APM vol. 3, SMSW).
+    fn store_machine_status(&mut self, i: &Instruction) -> Result<(), Stop> {
+        if self.cpu.cr4() & cr4::UMIP != 0 && self.cpu.cpl() != 0 {
+            return Err(Exception::GENERAL_PROTECTION.into());
+        }
+        let status = self.cpu.cr0();
+        if i.destination == Place::Memory {
+            let span = self.operand(i, Size::Word, Access::Write)?;
+            return Ok(self.write(&span, u128::from(status & Size::Word.mask()))?);
+        }
+        self.set_register(i.destination, i.size, status);
         Ok(())
     }
 

@@ -63,6 +63,8 @@ pub enum Operation {
     FlushLine,
     /// PREFETCH and NOP with an operand, which touch nothing.
     Hint,
+    /// SMSW: a word of CR0 to memory, or an operand's size of it to a register.
+    StoreMachineStatus,
 }
 
 /// The eight operations of opcodes 00–3F, in encoding order.
@@ -246,7 +248,7 @@ pub(crate) const fn is_group(opcode: u8) -> bool {
 
 /// Whether a two-byte opcode (after 0F) is extended by ModRM.reg.
 pub(crate) const fn is_group_0f(opcode: u8) -> bool {
-    matches!(opcode, 0x0D | 0x18 | 0xAE | 0xBA | 0xC7)
+    matches!(opcode, 0x01 | 0x0D | 0x18 | 0xAE | 0xBA | 0xC7)
 }
 
 /// The form of one-byte `opcode`; `reg` is ModRM.reg if [`is_group`] says so.
@@ -426,6 +428,7 @@ fn group_0f(opcode: u8, reg: u8, mandatory: Mandatory) -> Result<Form, NoForm> {
     // With a register in r/m these are fences and the like, which never exit.
     let flush = Form::new(Operation::FlushLine, Operands::Rm, Width::Fixed(Size::Byte));
     Ok(match (opcode, reg, mandatory) {
+        (0x01, 4, _) => Form::new(Operation::StoreMachineStatus, Operands::Rm, Width::Operand),
         (0x0D, _, _) => hint,
         (0x18, 0..=3, _) => hint,
         (0xAE, 7, Mandatory::None | Mandatory::P66) | (0xAE, 6, Mandatory::P66) => flush,

@@ -429,3 +429,21 @@ fn a_faulting_input_reads_no_port() {
     assert_eq!(outcome, exception(13, Some(0)));
     assert!(ports.0.is_empty());
 }
+
+/// Mode and operand size change nothing about what SMSW writes to memory.
+#[test]
+fn smsw_writes_a_word_to_memory() {
+    for code in [&[0x0F, 0x01, 0x23][..], &[0x66, 0x0F, 0x01, 0x23], &[0x48, 0x0F, 0x01, 0x23]] {
+        let (vp, memory) = done(code);
+        assert_eq!(memory.events, [write(&vp.cr0.to_le_bytes()[..2])], "{code:02X?}");
+    }
+}
+
+#[test]
+fn smsw_is_refused_to_users_under_umip() {
+    let (mut vp, mut memory) = set_up();
+    (vp.cpl, vp.cr4) = (3, vp.cr4 | 1 << 11);
+    let outcome = run(&mut vp, &mut memory, &[0x0F, 0x01, 0x23]);
+    assert_eq!(outcome, exception(13, Some(0)));
+    assert_eq!(memory.events, []);
+}

@@ -89,6 +89,7 @@ fn memory(
 fn accessed(i: &Instruction) -> emulator::Size {
     match i.operation {
         Operation::MoveExtend { from, .. } => from,
+        Operation::StoreMachineStatus => emulator::Size::Word,
         _ => i.size,
     }
 }
@@ -190,6 +191,7 @@ fn mnemonic_fits(ours: &Instruction, theirs: &str) -> bool {
             theirs.starts_with(stem)
         }
         Operation::MoveVector { .. } => theirs.starts_with("Mov") || theirs == "Lddqu",
+        Operation::StoreMachineStatus => theirs == "Smsw",
         Operation::FlushLine => theirs.starts_with("Cl"),
         Operation::Hint => {
             theirs.starts_with("Prefetch") || theirs == "Nop" || theirs == "Reservednop"
