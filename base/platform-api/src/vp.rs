@@ -77,6 +77,12 @@ pub trait GuestVp {
     fn xcr0(&self) -> u64;
     /// Sets XCR0; the caller has checked it.
     fn set_xcr0(&mut self, xcr0: u64);
+    /// SPEC_CTRL, which holds while the guest runs (AMD64 APM vol. 2, section 3.2.9).
+    fn speculation_control(&self) -> u64;
+    /// Sets SPEC_CTRL; the caller has checked it.
+    fn set_speculation_control(&mut self, control: u64);
+    /// PRED_CMD.IBPB: branches of before predict none after. The caller knows that the CPU has it.
+    fn forget_branches(&mut self);
     /// The guest's TSC minus the host's.
     fn tsc_offset(&self) -> u64;
     /// Sets the guest's TSC minus the host's.

@@ -40,6 +40,8 @@ pub struct SvmVp {
     /// An interrupt or NMI whose delivery an exception cut short: it comes after the exception.
     displaced: Option<Event>,
     shut_down: bool,
+    /// SPEC_CTRL while the guest runs; zero on a CPU without the register.
+    speculation_control: u64,
     counts: [u64; EXIT_KINDS],
 }
 
@@ -83,6 +85,7 @@ impl SvmVp {
             watches_task_priority: false,
             displaced: None,
             shut_down: false,
+            speculation_control: 0,
             counts: [0; EXIT_KINDS],
         };
         vp.reset(&VpState::init(0), true);
@@ -103,8 +106,12 @@ impl SvmVp {
             // interrupt that arrives at that moment: the APIC still has it.
             apic::offer_again();
         }
-        // SAFETY: `new`'s caller gave valid pages, and this runs on the CPU of the VP.
-        unsafe { entry::enter(&mut self.registers, self.vmcb.address(), self.host_page) };
+        if self.speculation_control == 0 {
+            // SAFETY: `new`'s caller gave valid pages, and this runs on the CPU of the VP.
+            unsafe { entry::enter(&mut self.registers, self.vmcb.address(), self.host_page) };
+        } else {
+            self.enter_with_speculation_control();
+        }
         // The address is read once: the compiler can not know that no write below changes it.
         let mut vmcb = self.vmcb;
         vmcb.write_u8(control::TLB_CONTROL, 0);
@@ -116,6 +123,20 @@ impl SvmVp {
             *count += 1;
         }
         code
+    }
+
+    /// Enters with the guest's SPEC_CTRL. A CPU that virtualises the register (APM vol. 2, chapter 15)
+    /// runs the guest with this value and the control block's, which stays zero, together.
+    #[cold]
+    fn enter_with_speculation_control(&mut self) {
+        const SPEC_CTRL: u32 = 0x48;
+        // SAFETY: only a CPU with the register gets here, and the machine has checked the bits. They
+        // restrict speculation, which no code can see but by its speed.
+        unsafe { instructions::wrmsr(SPEC_CTRL, self.speculation_control) };
+        // SAFETY: as in `enter`.
+        unsafe { entry::enter(&mut self.registers, self.vmcb.address(), self.host_page) };
+        // SAFETY: as above.
+        unsafe { instructions::wrmsr(SPEC_CTRL, 0) };
     }
 
     fn port_access(&self) -> PortAccess {
@@ -300,6 +321,7 @@ impl GuestVp for SvmVp {
         self.intercept(intercepts::IRET, false);
         (self.nmi, self.taken, self.displaced) = (NmiMask::Open, None, None);
         (self.shut_down, self.window_wanted) = (false, false);
+        self.speculation_control = 0;
         self.watch_task_priority(false);
         instructions::reset_breakpoints();
         if power_on {
@@ -444,6 +466,21 @@ impl GuestVp for SvmVp {
         }
     }
 
+    fn speculation_control(&self) -> u64 {
+        self.speculation_control
+    }
+
+    fn set_speculation_control(&mut self, control: u64) {
+        self.speculation_control = control;
+    }
+
+    fn forget_branches(&mut self) {
+        const PRED_CMD: u32 = 0x49;
+        const IBPB: u64 = 1 << 0;
+        // SAFETY: the caller knows that the CPU has the command, which changes no value.
+        unsafe { instructions::wrmsr(PRED_CMD, IBPB) };
+    }
+
     fn tsc_offset(&self) -> u64 {
         self.vmcb.read_u64(control::TSC_OFFSET)
     }
@@ -541,6 +578,7 @@ impl GuestVp for SvmVp {
 
     #[inline]
     fn taken_interrupt(&mut self) -> Option<u8> {
+        self.taken?;
         self.taken.take()
     }
 

@@ -5,8 +5,8 @@ use hyperv::kvm_clock;
 use local_apic::Mode;
 use memory::{Gpa, GuestMemory};
 use platform_api::{GuestVp, Host, Platform, gpr};
-use policy::MsrKind;
 use policy::msr::{classify, pat_is_valid, write_efer};
+use policy::{IBPB, MsrKind};
 
 use crate::dispatch::GENERAL_PROTECTION;
 use crate::vp::VirtualProcessor;
@@ -93,6 +93,9 @@ impl<P: Platform> VirtualProcessor<P> {
             MsrKind::Mtrr => return self.mtrrs.read(number).ok_or(Refused),
             MsrKind::Pat => self.cpu.pat(),
             MsrKind::Efer => self.cpu.efer(),
+            MsrKind::SpeculationControl if self.machine.cpuid.speculation().control != 0 => {
+                self.cpu.speculation_control()
+            }
             MsrKind::Hyperv => {
                 let partition = self.machine.hyperv.as_ref().ok_or(Refused)?;
                 if let Some(value) = self.hyperv.read(number) {
@@ -105,7 +108,11 @@ impl<P: Platform> VirtualProcessor<P> {
                 return self.kvm_clock.read(number).ok_or(Refused);
             }
             MsrKind::Fixed { value, .. } => value,
-            MsrKind::KvmClock | MsrKind::Absent => return Err(Refused),
+            // PRED_CMD can only be written.
+            MsrKind::KvmClock
+            | MsrKind::SpeculationControl
+            | MsrKind::PredictionCommand
+            | MsrKind::Absent => return Err(Refused),
         })
     }
 
@@ -139,10 +146,26 @@ impl<P: Platform> VirtualProcessor<P> {
                 let efer = write_efer(self.cpu.efer(), value, paging).ok_or(Refused)?;
                 self.cpu.set_efer(efer);
             }
+            MsrKind::SpeculationControl
+                if self.machine.cpuid.speculation().control_is_valid(value) =>
+            {
+                self.cpu.set_speculation_control(value);
+            }
+            MsrKind::PredictionCommand
+                if self.machine.cpuid.speculation().command_is_valid(value) =>
+            {
+                if value & IBPB != 0 {
+                    self.cpu.forget_branches();
+                }
+            }
             MsrKind::Hyperv => return self.set_hyperv(number, value),
             MsrKind::KvmClock => return self.set_kvm_clock(number, value),
             MsrKind::Fixed { value: fixed, writable } if (fixed ^ value) & !writable == 0 => {}
-            MsrKind::Pat | MsrKind::Fixed { .. } | MsrKind::Absent => return Err(Refused),
+            MsrKind::Pat
+            | MsrKind::SpeculationControl
+            | MsrKind::PredictionCommand
+            | MsrKind::Fixed { .. }
+            | MsrKind::Absent => return Err(Refused),
         }
         Ok(())
     }

@@ -90,7 +90,7 @@ impl std::fmt::Debug for Service {
 
 impl Host for FakeHost {
     fn cpuid(&self, leaf: u32, _: u32) -> [u32; 4] {
-        if leaf == 0x8000_0008 { [0x3028, 0, 0, 0] } else { [u32::MAX; 4] }
+        if leaf == 0x8000_0008 { [0x3028, 1 << 12 | 1 << 24, 0, 0] } else { [u32::MAX; 4] }
     }
     fn tsc(&self) -> u64 {
         self.tsc.load(Ordering::SeqCst)
@@ -242,6 +242,8 @@ pub(crate) struct FakeVp {
     pub(crate) in_nmi: bool,
     pub(crate) coarse: bool,
     pub(crate) watched: bool,
+    pub(crate) speculation_control: u64,
+    pub(crate) barriers: u32,
 }
 
 impl GuestVp for FakeVp {
@@ -320,6 +322,15 @@ impl GuestVp for FakeVp {
     fn set_xcr0(&mut self, _: u64) {}
     fn tsc_offset(&self) -> u64 {
         self.tsc_offset
+    }
+    fn speculation_control(&self) -> u64 {
+        self.speculation_control
+    }
+    fn set_speculation_control(&mut self, control: u64) {
+        self.speculation_control = control;
+    }
+    fn forget_branches(&mut self) {
+        self.barriers += 1;
     }
     fn set_tsc_offset(&mut self, offset: u64) {
         self.tsc_offset = offset;

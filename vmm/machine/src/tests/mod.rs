@@ -101,6 +101,30 @@ fn cpuid_hides_svm_and_moves_on() {
 }
 
 #[test]
+fn the_guest_controls_its_own_speculation() {
+    // The CPU below has IBPB and SSBD.
+    let mut vp = one();
+    write_msr(&mut vp, 0x48, 0b100);
+    write_msr(&mut vp, 0x49, 1);
+    write_msr(&mut vp, 0x49, 0);
+    assert_eq!((vp.cpu.speculation_control, vp.cpu.barriers), (0b100, 1));
+    assert_eq!(vp.cpu.injected, []);
+    vp.cpu.gpr[usize::from(gpr::RCX)] = 0x48;
+    exit(&mut vp, Exit::ReadMsr);
+    assert_eq!(vp.cpu.gpr[usize::from(gpr::RAX)], 0b100);
+    for (number, value) in [(0x48, 0b001), (0x49, 0b10)] {
+        vp.cpu.injected.clear();
+        write_msr(&mut vp, number, value);
+        assert_eq!(vp.cpu.injected, [GENERAL_PROTECTION], "{number:#x}");
+    }
+    vp.cpu.injected.clear();
+    vp.cpu.gpr[usize::from(gpr::RCX)] = 0x49;
+    exit(&mut vp, Exit::ReadMsr);
+    assert_eq!(vp.cpu.injected, [GENERAL_PROTECTION], "PRED_CMD can not be read");
+    assert_eq!((vp.cpu.speculation_control, vp.cpu.barriers), (0b100, 1));
+}
+
+#[test]
 fn an_unknown_msr_faults_and_the_guest_stays_where_it_is() {
     let mut vp = one();
     write_msr(&mut vp, 0xc001_0117, 0x1000);

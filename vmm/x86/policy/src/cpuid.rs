@@ -3,6 +3,8 @@
 //! The table is computed once from the CPU below; an exit only looks it up. Sources: AMD64 APM
 //! vol. 3, appendix E; Intel SDM vol. 2, CPUID.
 
+use crate::speculation::{self, Speculation};
+
 /// The highest basic leaf.
 const MAX_BASIC: u32 = 0xd;
 /// The highest extended leaf.
@@ -48,9 +50,8 @@ const EXTENDED_1_EDX: u32 = bits(&[
 ]);
 /// Leaf 8000_0007 EDX: the TSC is invariant. The host's is, or it could run no VM with two CPUs.
 const INVARIANT_TSC: u32 = 1 << 8;
-/// Leaf 8000_0008 EBX: CLZERO, saved error pointers. Not IBPB: its MSR, PRED_CMD, is none that the
-/// guest has.
-const EXTENDED_8_EBX: u32 = bits(&[0, 2]);
+/// Leaf 8000_0008 EBX: CLZERO, saved error pointers, control over speculation.
+const EXTENDED_8_EBX: u32 = bits(&[0, 2]) | speculation::LEAF_BITS;
 /// Leaf Dh subleaf 1 EAX: XSAVEOPT, XSAVEC, XGETBV with ECX = 1.
 const LEAF_D_1_EAX: u32 = bits(&[0, 1, 2]);
 
@@ -144,6 +145,11 @@ impl CpuidTable {
     /// State components that the guest may turn on in XCR0; zero if there is no XSAVE.
     pub const fn components(&self) -> u64 {
         self.components
+    }
+
+    /// The guest's control over speculation: what the CPU below has of it.
+    pub const fn speculation(&self) -> Speculation {
+        Speculation::from_leaf(self.extended[8][1])
     }
 
     /// Whether the guest has pages of 1 GiB.

@@ -8,9 +8,11 @@
 mod cpuid;
 pub mod msr;
 mod mtrr;
+mod speculation;
 #[cfg(test)]
 mod tests;
 
 pub use cpuid::{CpuidTable, Topology, xcr0_is_valid};
 pub use msr::{MsrKind, classify};
 pub use mtrr::Mtrrs;
+pub use speculation::{IBPB, Speculation};

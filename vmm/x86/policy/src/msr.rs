@@ -17,6 +17,10 @@ pub enum MsrKind {
     Pat,
     /// EFER.
     Efer,
+    /// SPEC_CTRL, if the guest has control over speculation.
+    SpeculationControl,
+    /// PRED_CMD, likewise.
+    PredictionCommand,
     /// A register of the Hyper-V interface.
     Hyperv,
     /// A register of KVM's clock, which belongs to the Hyper-V interface.
@@ -71,6 +75,8 @@ pub fn classify(number: u32) -> MsrKind {
         0xfe | 0x200..=0x20f | 0x250 | 0x258 | 0x259 | 0x268..=0x26f | 0x2ff => MsrKind::Mtrr,
         0x277 => MsrKind::Pat,
         0xc000_0080 => MsrKind::Efer,
+        0x48 => MsrKind::SpeculationControl,
+        0x49 => MsrKind::PredictionCommand,
         0x4000_0000..=0x4000_0fff => MsrKind::Hyperv,
         0x4b56_4d00..=0x4b56_4dff => MsrKind::KvmClock,
         _ => classify_fixed(number),

@@ -89,11 +89,39 @@ fn svm_msrs_do_not_exist() {
 
 #[test]
 fn no_feature_is_offered_whose_msr_is_absent() {
-    // IBPB and its kin, with PRED_CMD and SPEC_CTRL; TSC_ADJUST.
+    // TSC_ADJUST; VIRT_SSBD.
     let [_, extended, ..] = table(true).look_up(0x8000_0008, 0, 0, false, 1);
-    assert_eq!(extended & (1 << 12 | 1 << 14 | 1 << 15 | 1 << 24), 0);
-    for number in [0x48, 0x49, 0x3b] {
+    assert_eq!(extended & 1 << 25, 0);
+    for number in [0x3b, 0xc001_011f] {
         assert_eq!(classify(number), MsrKind::Absent);
+    }
+}
+
+#[test]
+fn the_guest_controls_speculation_as_far_as_the_cpu_lets_it() {
+    // Leaf 8000_0008h EBX below, what SPEC_CTRL has, whether PRED_CMD exists.
+    let cases = [
+        (0, 0, false),
+        (1 << 12, 0, true),
+        (1 << 14, 0b1, false),
+        (1 << 15, 0b10, false),
+        (1 << 24, 0b100, false),
+        (1 << 28, 1 << 7, false),
+        (u32::MAX, 0b1000_0111, true),
+    ];
+    for (ebx, control, has_barrier) in cases {
+        let below = |leaf, _| if leaf == 0x8000_0008 { [0, ebx, 0, 0] } else { [0; 4] };
+        let table = CpuidTable::new(Topology { vps: 1, hypervisor: true }, below);
+        let speculation = table.speculation();
+        assert_eq!(speculation, Speculation { control, has_barrier }, "{ebx:#x}");
+        let shown = table.look_up(0x8000_0008, 0, 0, false, 1)[1] & 0x1100_d000;
+        assert_eq!(shown, ebx & 0x1100_d000, "what is told is what there is");
+        for value in [0, 1, 2, 4, 8, 1 << 7, 1 << 63] {
+            let valid = control != 0 && value & !control == 0;
+            assert_eq!(speculation.control_is_valid(value), valid, "{ebx:#x} {value:#x}");
+        }
+        let commands = [0, 1, 2].map(|value| speculation.command_is_valid(value));
+        assert_eq!(commands, [has_barrier, has_barrier, false]);
     }
 }
 
