@@ -39,6 +39,31 @@ pub fn wait_until(millis: u64, condition: impl Fn() -> bool) -> bool {
     condition()
 }
 
+/// The ACPI timer and `clock` at the same moment, as near as the best of some attempts comes: the host
+/// may hold the VP up between two reads.
+pub fn together(clock: impl Fn() -> u64) -> (u32, u64) {
+    const ATTEMPTS: u32 = 16;
+    let mut best = (0, 0);
+    let mut narrowest = u64::MAX;
+    for _ in 0..ATTEMPTS {
+        let (before, timer, after) = (clock(), pm_timer(), clock());
+        let width = after.wrapping_sub(before);
+        if width < narrowest {
+            narrowest = width;
+            best = (timer, before.wrapping_add(width / 2));
+        }
+    }
+    best
+}
+
+/// How far the ACPI timer and `clock` get in `millis` or more.
+pub fn progress(millis: u64, clock: impl Fn() -> u64) -> (u64, u64) {
+    let (start, first) = together(&clock);
+    while pm_since(start) < PM_HZ * millis / 1000 {}
+    let (end, last) = together(&clock);
+    (u64::from(end.wrapping_sub(start) & 0xff_ffff), last.wrapping_sub(first))
+}
+
 /// TSC ticks per second, measured once over 20 ms.
 pub fn tsc_hz() -> u64 {
     use core::sync::atomic::{AtomicU64, Ordering};
@@ -47,10 +72,8 @@ pub fn tsc_hz() -> u64 {
     if known != 0 {
         return known;
     }
-    let (start, tsc) = (pm_timer(), cpu::rdtsc());
-    while pm_since(start) < PM_HZ / 50 {}
-    let ticks = cpu::rdtsc() - tsc;
-    let hz = ticks * PM_HZ / pm_since(start);
+    let (elapsed, ticks) = progress(20, cpu::rdtsc);
+    let hz = ticks * PM_HZ / elapsed;
     HZ.store(hz, Ordering::Relaxed);
     hz
 }

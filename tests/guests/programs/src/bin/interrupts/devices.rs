@@ -83,7 +83,7 @@ fn pit_by_pic(apic: Apic) -> Result<(), Failure> {
     }));
     start_pit(2);
     cpu::out8(0x21, 0xfe);
-    let came = wait_for(0x20, 20, 1_000);
+    let came = wait_for(0x20, 20);
     cpu::out8(0x21, 0xff);
     stop_pit();
     set_hook(None);
@@ -103,7 +103,7 @@ fn pit_by_ioapic() -> Result<(), Failure> {
         set_pin(PIT_PIN, VECTOR.into(), 0);
         let start = time::pm_timer();
         start_pit(mode);
-        let came = wait_for(VECTOR, 20, 1_000);
+        let came = wait_for(VECTOR, 20);
         let elapsed = time::pm_since(start);
         stop_pit();
         set_pin(PIT_PIN, MASKED, 0);
@@ -130,7 +130,7 @@ fn read_status_c(vector: u8) {
 }
 
 /// Uses the RTC's interrupt of register B bit `enable` until it has come `times` times.
-fn rtc(enable: u8, times: u32, millis: u64) -> bool {
+fn rtc(enable: u8, times: u32) -> bool {
     clear();
     set_hook(Some(read_status_c));
     let old = cmos(0x0b);
@@ -138,7 +138,7 @@ fn rtc(enable: u8, times: u32, millis: u64) -> bool {
     set_pin(RTC_PIN, VECTOR.into(), 0);
     // Last: an edge that came while the pin was masked is lost, and the line stays high until this.
     cmos(0x0c);
-    let came = wait_for(VECTOR, times, millis);
+    let came = wait_for(VECTOR, times);
     set_cmos(0x0b, old & 0x8f);
     cmos(0x0c);
     set_pin(RTC_PIN, MASKED, 0);
@@ -150,7 +150,7 @@ fn rtc_periodic() -> Result<(), Failure> {
     // 256 Hz.
     set_cmos(0x0a, 0x28);
     let start = time::pm_timer();
-    let came = rtc(1 << 6, 20, 1_000);
+    let came = rtc(1 << 6, 20);
     let elapsed = time::pm_since(start);
     set_cmos(0x0a, 0x26);
     ensure!(came, "only {} interrupts", count(0, VECTOR));
@@ -160,11 +160,11 @@ fn rtc_periodic() -> Result<(), Failure> {
 
 /// The end of an update, and an alarm for every second.
 fn rtc_update() -> Result<(), Failure> {
-    ensure!(rtc(1 << 4, 1, 1_500), "no interrupt at the end of an update");
+    ensure!(rtc(1 << 4, 1), "no interrupt at the end of an update");
     for alarm in [1, 3, 5] {
         set_cmos(alarm, 0xff);
     }
-    ensure!(rtc(1 << 5, 1, 1_500), "no alarm");
+    ensure!(rtc(1 << 5, 1), "no alarm");
     Ok(())
 }
 
@@ -181,7 +181,7 @@ fn level() -> Result<(), Failure> {
     // The transmitter is empty: the interrupt is there as soon as it is enabled.
     cpu::out8(COM2 + 1, 2);
     ensure_eq!(register(0x10 + COM2_PIN * 2) & REMOTE_IRR, REMOTE_IRR, "remote IRR");
-    let came = wait_for(VECTOR, 5, 500);
+    let came = wait_for(VECTOR, 5);
     cpu::enable_interrupts();
     time::wait_micros(2_000);
     cpu::disable_interrupts();
@@ -204,7 +204,7 @@ fn logical(apic: Apic) -> Result<(), Failure> {
     set_pin(COM2_PIN, LOGICAL | u32::from(VECTOR), 1);
     cpu::out8(COM2 + 4, 8);
     cpu::out8(COM2 + 1, 2);
-    let came = wait_for(VECTOR, 1, 500);
+    let came = wait_for(VECTOR, 1);
     cpu::out8(COM2 + 1, 0);
     set_pin(COM2_PIN, MASKED, 0);
     ensure!(came, "no interrupt");
@@ -216,7 +216,7 @@ fn pm_timer() -> Result<(), Failure> {
     let mut last = time::pm_timer();
     for _ in 0..2_000 {
         let now = time::pm_timer();
-        ensure!(now.wrapping_sub(last) < 1 << 20, "{last:#x}, then {now:#x}");
+        ensure!(now.wrapping_sub(last) < 1 << 31, "{last:#x}, then {now:#x}");
         last = now;
     }
     ensure_eq!(cpu::in16(0x604) & 1, 1, "SCI_EN");

@@ -4,12 +4,11 @@ use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use guest::{Apic, Failure, Report, cpu, ensure, ensure_eq, icr, processor, smp, time};
 
-use crate::recorder::{apic, clear, count};
+use crate::recorder::{PATIENCE, apic, clear, count};
 
 const VECTOR: u8 = 0x61;
 /// Time for an interrupt that must not come.
 const QUIET_MICROS: u64 = 3_000;
-const PATIENCE: u64 = 1_000;
 
 static LISTENING: AtomicU32 = AtomicU32::new(0);
 static CLUSTERS: AtomicBool = AtomicBool::new(false);

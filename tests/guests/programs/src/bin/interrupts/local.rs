@@ -174,16 +174,17 @@ fn halt_wakes(apic: Apic) -> Result<(), Failure> {
     clear();
     apic.write(Apic::DIVIDE, 0b1011);
     apic.write(Apic::TIMER, u32::from(MIDDLE));
-    let start = time::pm_timer();
     for round in 0..200u32 {
         // From "at once" to a tenth of a millisecond.
+        let start = time::pm_timer();
         apic.write(Apic::INITIAL, 1 + round * 500);
         while count(0, MIDDLE) <= round {
             cpu::wait_for_interrupt();
         }
+        // One that is lost comes with the next interrupt of the host, seconds later.
+        ensure!(time::pm_since(start) < 3 * time::PM_HZ, "round {round} took seconds");
     }
     apic.write(Apic::TIMER, Apic::MASKED);
-    ensure!(time::pm_since(start) < 4 * time::PM_HZ, "200 wake-ups took seconds");
     Ok(())
 }
 

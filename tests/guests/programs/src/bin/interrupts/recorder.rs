@@ -4,6 +4,9 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering
 
 use guest::{Apic, Frame, MAX_PROCESSORS, cpu, processor, set_handler, time};
 
+/// How many milliseconds of its own a VP waits for what must come.
+pub const PATIENCE: u64 = 10_000;
+
 const LOG: usize = 16;
 const NONE: u64 = 0;
 
@@ -87,9 +90,9 @@ pub fn order() -> [u8; 4] {
 }
 
 /// Waits with interrupts open until `vector` has come to VP 0 `times` times.
-pub fn wait_for(vector: u8, times: u32, millis: u64) -> bool {
+pub fn wait_for(vector: u8, times: u32) -> bool {
     cpu::enable_interrupts();
-    let done = time::wait_until(millis, || count(0, vector) >= times);
+    let done = time::wait_until(PATIENCE, || count(0, vector) >= times);
     cpu::disable_interrupts();
     done
 }

@@ -27,31 +27,28 @@ fn rate(apic: Apic) -> u32 {
     apic.write(Apic::DIVIDE, BY_ONE);
     apic.write(Apic::TIMER, Apic::MASKED);
     apic.write(Apic::INITIAL, u32::MAX);
-    let start = time::pm_timer();
-    while time::pm_since(start) < 10 * MILLISECOND {}
-    let ticks = u32::MAX - apic.read(Apic::CURRENT);
-    let elapsed = time::pm_since(start);
+    let (elapsed, ticks) = time::progress(10, || u64::from(u32::MAX - apic.read(Apic::CURRENT)));
     apic.write(Apic::INITIAL, 0);
-    (u64::from(ticks) * MILLISECOND / elapsed) as u32
+    (ticks * MILLISECOND / elapsed) as u32
 }
 
 fn one_shot(apic: Apic) -> Result<(), Failure> {
     let rate = rate(apic);
     for (divider, factor) in [(BY_ONE, 1), (BY_16, 16)] {
-        clear();
         apic.write(Apic::DIVIDE, divider);
         apic.write(Apic::TIMER, VECTOR.into());
-        let start = time::pm_timer();
-        apic.write(Apic::INITIAL, 20 * rate / factor);
-        ensure!(apic.read(Apic::CURRENT) > 0, "the count is over at once");
-        ensure!(wait_for(VECTOR, 1, 1_000), "no interrupt, divided by {factor}");
-        let elapsed = time::pm_since(start);
-        ensure!(
-            elapsed > 19 * MILLISECOND,
-            "after {elapsed} PM ticks, {} too early",
-            20 * MILLISECOND
-        );
-        ensure!(elapsed < 200 * MILLISECOND, "after {elapsed} PM ticks");
+        in_time(200, || {
+            clear();
+            let start = time::pm_timer();
+            apic.write(Apic::INITIAL, 20 * rate / factor);
+            let left = apic.read(Apic::CURRENT);
+            let so_far = time::pm_since(start);
+            ensure!(left > 0 || so_far > 19 * MILLISECOND, "the count is over at once");
+            ensure!(wait_for(VECTOR, 1), "no interrupt, divided by {factor}");
+            let elapsed = time::pm_since(start);
+            ensure!(elapsed > 19 * MILLISECOND, "20 ms are over after {elapsed} PM ticks");
+            Ok(elapsed)
+        })?;
         ensure_eq!(apic.read(Apic::CURRENT), 0, "the count afterwards");
         time::wait_micros(1_000);
         ensure_eq!(count(0, VECTOR), 1, "interrupts");
@@ -61,22 +58,40 @@ fn one_shot(apic: Apic) -> Result<(), Failure> {
 
 fn periodic(apic: Apic) -> Result<(), Failure> {
     let rate = rate(apic);
-    clear();
     apic.write(Apic::DIVIDE, BY_ONE);
     apic.write(Apic::TIMER, Apic::PERIODIC | u32::from(VECTOR));
-    let start = time::pm_timer();
-    apic.write(Apic::INITIAL, 5 * rate);
-    ensure!(wait_for(VECTOR, 20, 2_000), "only {} interrupts", count(0, VECTOR));
-    let elapsed = time::pm_since(start);
-    apic.write(Apic::INITIAL, 0);
-    ensure!(elapsed > 94 * MILLISECOND, "20 periods of 5 ms in {elapsed} PM ticks");
-    ensure!(elapsed < 500 * MILLISECOND, "20 periods of 5 ms in {elapsed} PM ticks");
+    in_time(500, || {
+        clear();
+        let start = time::pm_timer();
+        apic.write(Apic::INITIAL, 5 * rate);
+        ensure!(wait_for(VECTOR, 20), "only {} interrupts", count(0, VECTOR));
+        let elapsed = time::pm_since(start);
+        apic.write(Apic::INITIAL, 0);
+        ensure!(elapsed > 94 * MILLISECOND, "20 periods of 5 ms in {elapsed} PM ticks");
+        cpu::open_interrupts_briefly();
+        Ok(elapsed)
+    })?;
     cpu::open_interrupts_briefly();
     clear();
     cpu::enable_interrupts();
     time::wait_micros(20_000);
     cpu::disable_interrupts();
     ensure_eq!(count(0, VECTOR), 0, "interrupts after count 0");
+    Ok(())
+}
+
+/// Does `what`, which says how long it took, until it was quick enough: the host may hold the VM up at
+/// any time, but not each time.
+fn in_time(millis: u64, what: impl Fn() -> Result<u64, Failure>) -> Result<(), Failure> {
+    const ATTEMPTS: u32 = 20;
+    let mut elapsed = 0;
+    for _ in 0..ATTEMPTS {
+        elapsed = what()?;
+        if elapsed < millis * MILLISECOND {
+            return Ok(());
+        }
+    }
+    ensure!(false, "{elapsed} PM ticks, and as late each time before");
     Ok(())
 }
 
@@ -98,18 +113,17 @@ fn deadline(apic: Apic) -> Result<(), Failure> {
     clear();
     let end = cpu::rdtsc() + 10 * millisecond;
     cpu::wrmsr(TSC_DEADLINE, end);
-    ensure_eq!(cpu::rdmsr(TSC_DEADLINE), end, "the deadline");
-    cpu::enable_interrupts();
-    while count(0, VECTOR) == 0 && cpu::rdtsc() < end + 500 * millisecond {}
+    let armed = cpu::rdmsr(TSC_DEADLINE);
+    ensure!(armed == end || cpu::rdtsc() >= end, "the deadline: {armed:#x}, not {end:#x}");
+    ensure!(wait_for(VECTOR, 1), "no interrupt");
     let now = cpu::rdtsc();
-    cpu::disable_interrupts();
     ensure_eq!(count(0, VECTOR), 1, "interrupts");
     ensure!(now >= end, "{} TSC ticks too early", end - now);
     ensure_eq!(cpu::rdmsr(TSC_DEADLINE), 0, "the deadline afterwards");
     clear();
     // In the past: at once. Zero: never.
     cpu::wrmsr(TSC_DEADLINE, 1);
-    ensure!(wait_for(VECTOR, 1, 100), "a deadline in the past");
+    ensure!(wait_for(VECTOR, 1), "a deadline in the past");
     // A host that is slow may let the deadline pass before it is taken back: then try again.
     loop {
         let end = cpu::rdtsc() + 5 * millisecond;
@@ -133,6 +147,7 @@ fn deadline(apic: Apic) -> Result<(), Failure> {
 /// The host's interrupts for the deadlines arrive while the guest exits over and over: none is lost.
 fn among_exits(apic: Apic) -> Result<(), Failure> {
     const DEADLINES: u32 = 2_000;
+    const ENOUGH: u32 = 1_000_000;
     let millisecond = time::tsc_hz() / 1000;
     apic.write(Apic::TIMER, Apic::DEADLINE | u32::from(VECTOR));
     clear();
@@ -141,10 +156,14 @@ fn among_exits(apic: Apic) -> Result<(), Failure> {
         // From 1 to 128 microseconds, so that they meet every part of an exit.
         let end = cpu::rdtsc() + millisecond / 1000 * (1 + u64::from(number % 128));
         cpu::wrmsr(TSC_DEADLINE, end);
-        while count(0, VECTOR) < number {
-            let late = cpu::rdtsc().saturating_sub(end);
-            ensure!(late < 2_000 * millisecond, "deadline {number} passed without an interrupt");
+        let came = || {
             cpu::cpuid(0, 0);
+            count(0, VECTOR) >= number
+        };
+        let mut exits = 0;
+        while !came() {
+            exits += 1;
+            ensure!(exits < ENOUGH, "deadline {number} passed without an interrupt");
         }
     }
     cpu::disable_interrupts();
