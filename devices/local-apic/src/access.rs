@@ -2,7 +2,7 @@
 
 use crate::registers::*;
 use crate::{Effect, GeneralProtection, LocalApic, Mode};
-use device::Instant;
+use device::{GuestTsc, Instant};
 
 impl LocalApic {
     /// Reads 32 bits of the xAPIC page at byte `offset` (SDM 11.4.1).
@@ -10,7 +10,7 @@ impl LocalApic {
     /// Registers stand at multiples of 16. An access to the bytes between them is undefined
     /// (SDM 11.4.1); here, one that starts inside a register reads its upper bytes, any other
     /// reads zero. Outside xAPIC mode nothing decodes the page: it reads all ones.
-    pub fn read_xapic(&mut self, offset: u16, now: Instant, tsc: u64) -> u32 {
+    pub fn read_xapic(&mut self, offset: u16, now: Instant, tsc: GuestTsc) -> u32 {
         if self.mode != Mode::XApic {
             return u32::MAX;
         }
@@ -37,7 +37,7 @@ impl LocalApic {
         offset: u16,
         value: u32,
         now: Instant,
-        tsc: u64,
+        tsc: GuestTsc,
     ) -> Option<Effect> {
         if self.mode != Mode::XApic {
             return None;
@@ -71,7 +71,12 @@ impl LocalApic {
     ///
     /// The APIC is not in x2APIC mode, or the register does not exist there or is write-only
     /// (SDM 11.12.1.3, table 11-6).
-    pub fn read_msr(&mut self, msr: u32, now: Instant, tsc: u64) -> Result<u64, GeneralProtection> {
+    pub fn read_msr(
+        &mut self,
+        msr: u32,
+        now: Instant,
+        tsc: GuestTsc,
+    ) -> Result<u64, GeneralProtection> {
         let register = self.x2apic_register(msr, X2APIC_READABLE)?;
         Ok(match register {
             ID => u64::from(self.config.apic_id),
@@ -93,7 +98,7 @@ impl LocalApic {
         msr: u32,
         value: u64,
         now: Instant,
-        tsc: u64,
+        tsc: GuestTsc,
     ) -> Result<Option<Effect>, GeneralProtection> {
         let register = self.x2apic_register(msr, X2APIC_WRITABLE)?;
         if value & !x2apic_bits(register) != 0 {
@@ -123,7 +128,7 @@ impl LocalApic {
         None
     }
 
-    fn read_common(&mut self, register: u8, now: Instant, tsc: u64) -> u32 {
+    fn read_common(&mut self, register: u8, now: Instant, tsc: GuestTsc) -> u32 {
         match register {
             VERSION => VERSION_VALUE,
             TPR => u32::from(self.registers.tpr),
@@ -149,7 +154,13 @@ impl LocalApic {
     }
 
     #[inline]
-    fn write_common(&mut self, register: u8, value: u32, now: Instant, tsc: u64) -> Option<Effect> {
+    fn write_common(
+        &mut self,
+        register: u8,
+        value: u32,
+        now: Instant,
+        tsc: GuestTsc,
+    ) -> Option<Effect> {
         match register {
             EOI => return self.end_of_interrupt(),
             INITIAL_COUNT => {

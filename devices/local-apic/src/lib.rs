@@ -44,7 +44,7 @@ pub use local::{LintPin, LocalDelivery};
 pub use state::{SAVED_VERSION, Saved};
 pub use timer::{TIMER_INPUT_HZ, TimerDeadline};
 
-use device::{Device, Inspect, Instant, RestoreError};
+use device::{Device, GuestTsc, Inspect, Instant, RestoreError};
 use registers::{
     DFR_FLAT, ErrorStatus, FIRST_LEGAL_VECTOR, LVT_COUNT, LVT_MASKED, SVR_ENABLE, SVR_RESET,
 };
@@ -321,7 +321,7 @@ impl Device for LocalApic {
     }
 
     fn advance(&mut self, now: Instant) {
-        self.advance_timer(now, 0);
+        self.advance_timer(now, GuestTsc(0));
     }
 
     fn save(&self) -> Saved {

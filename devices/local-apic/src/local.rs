@@ -5,7 +5,7 @@ use crate::registers::{
     LVT_LINT1, LVT_MASKED, LVT_POLARITY, LVT_REMOTE_IRR, LVT_TIMER, SVR_BITS,
 };
 use crate::{Effect, LocalApic, Mode};
-use device::Instant;
+use device::{GuestTsc, Instant};
 
 /// A local interrupt pin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,7 +133,7 @@ impl LocalApic {
         entry: usize,
         value: u32,
         now: Instant,
-        tsc: u64,
+        tsc: GuestTsc,
     ) -> Option<Effect> {
         let mut new = value & LVT_BITS.get(entry)?;
         if !self.software_enabled() {
@@ -157,7 +157,7 @@ impl LocalApic {
     }
 
     /// Writes the SVR. A software disable masks the whole table (SDM 11.4.7.2).
-    pub(crate) fn write_svr(&mut self, value: u32, now: Instant, tsc: u64) -> Option<Effect> {
+    pub(crate) fn write_svr(&mut self, value: u32, now: Instant, tsc: GuestTsc) -> Option<Effect> {
         let was_enabled = self.software_enabled();
         if was_enabled {
             // What expired before the mask falls still counts.

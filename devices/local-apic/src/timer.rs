@@ -6,7 +6,7 @@
 
 use crate::LocalApic;
 use crate::registers::{DIVIDE_BITS, LVT_MASKED, LVT_TIMER, LVT_TIMER_MODE_SHIFT};
-use device::Instant;
+use device::{GuestTsc, Instant};
 
 /// Frequency of the timer's input clock, in Hz.
 pub const TIMER_INPUT_HZ: u64 = 1_000_000_000;
@@ -17,7 +17,7 @@ pub enum TimerDeadline {
     /// At this time.
     At(Instant),
     /// When the guest's TSC reaches this value.
-    Tsc(u64),
+    Tsc(GuestTsc),
 }
 
 /// The mode in bits 18:17 of the LVT timer entry (SDM figure 11-8).
@@ -99,7 +99,7 @@ impl LocalApic {
         }
         let timer = &self.registers.timer;
         if timer.tsc_deadline != 0 {
-            return Some(TimerDeadline::Tsc(timer.tsc_deadline));
+            return Some(TimerDeadline::Tsc(GuestTsc(timer.tsc_deadline)));
         }
         let expiry = timer.expiry?;
         Some(TimerDeadline::At(expiry.max(timer.not_before)))
@@ -112,11 +112,11 @@ impl LocalApic {
     /// can not take the CPU from others; one-shot and TSC-deadline timers cost the guest an exit
     /// for each interrupt and need no such bound.
     #[inline]
-    pub fn advance_timer(&mut self, now: Instant, tsc: u64) {
+    pub fn advance_timer(&mut self, now: Instant, tsc: GuestTsc) {
         let now = self.at(now);
         let timer = &mut self.registers.timer;
         if timer.tsc_deadline != 0 {
-            if tsc >= timer.tsc_deadline {
+            if tsc >= GuestTsc(timer.tsc_deadline) {
                 timer.tsc_deadline = 0;
                 self.signal_local(LVT_TIMER);
             }
@@ -142,7 +142,7 @@ impl LocalApic {
         self.signal_local(LVT_TIMER);
     }
 
-    pub(crate) fn current_count(&mut self, now: Instant, tsc: u64) -> u32 {
+    pub(crate) fn current_count(&mut self, now: Instant, tsc: GuestTsc) -> u32 {
         self.advance_timer(now, tsc);
         self.registers.timer.current(self.latest)
     }
@@ -164,7 +164,7 @@ impl LocalApic {
     }
 
     /// Changes the rate of the running count, which itself stays (SDM 11.5.4).
-    pub(crate) fn write_divide(&mut self, value: u32, now: Instant, tsc: u64) {
+    pub(crate) fn write_divide(&mut self, value: u32, now: Instant, tsc: GuestTsc) {
         let count = self.current_count(now, tsc);
         let now = self.latest;
         let timer = &mut self.registers.timer;
@@ -176,7 +176,7 @@ impl LocalApic {
 
     /// Replaces the LVT timer entry. What expired under the old entry is settled first; entering
     /// or leaving TSC-deadline mode disarms the timer (SDM 11.5.4.1).
-    pub(crate) fn write_lvt_timer(&mut self, value: u32, now: Instant, tsc: u64) {
+    pub(crate) fn write_lvt_timer(&mut self, value: u32, now: Instant, tsc: GuestTsc) {
         self.advance_timer(now, tsc);
         let (old, new) = (self.timer_mode(), TimerMode::of(value));
         self.registers.lvt[LVT_TIMER] = value;
@@ -195,7 +195,7 @@ impl LocalApic {
     /// at once; outside TSC-deadline mode the write is ignored (SDM 11.5.4.1). The caller asks
     /// for [`LocalApic::timer_deadline`] afterwards.
     #[inline]
-    pub fn set_tsc_deadline(&mut self, value: u64, now: Instant, tsc: u64) {
+    pub fn set_tsc_deadline(&mut self, value: u64, now: Instant, tsc: GuestTsc) {
         if self.timer_mode() == TimerMode::TscDeadline {
             self.registers.timer.tsc_deadline = value;
             self.advance_timer(now, tsc);

@@ -1,7 +1,7 @@
 //! Every device model under any sequence of accesses, with time that jumps.
 
 use acpi_pm::AcpiPm;
-use device::{Device, Instant};
+use device::{Device, GuestTsc, Instant};
 use hyperv::Partition;
 use ioapic::IoApic;
 use local_apic::{LintPin, LocalApic};
@@ -31,7 +31,7 @@ pub fn apic(bytes: &[u8]) {
     let mut now = Instant::START;
     while !input.is_empty() {
         let (what, value) = (input.u8(), input.u64());
-        let tsc = now.as_nanos().wrapping_mul(3);
+        let tsc = GuestTsc(now.as_nanos().wrapping_mul(3));
         match what % 11 {
             0 => forget(apic.write_msr(0x800 + (value >> 32 & 0xff) as u32, value, now, tsc)),
             1 => forget(apic.read_msr(0x800 + (value & 0xff) as u32, now, tsc)),
@@ -45,7 +45,7 @@ pub fn apic(bytes: &[u8]) {
             9 => apic.init(),
             _ => now = step(&mut input, now),
         }
-        apic.advance_timer(now, now.as_nanos().wrapping_mul(3));
+        apic.advance_timer(now, GuestTsc(now.as_nanos().wrapping_mul(3)));
         let mut copy = apic.clone();
         copy.restore(&apic.save()).expect("its own state");
         assert_eq!(copy, apic);
@@ -120,7 +120,8 @@ impl Board {
             7 => forget(self.pci.read_port(0xcf8 | at & 7, 1 << (at >> 8 & 1), &mut ())),
             8 => forget(self.mtrrs.read(0x200 + u32::from(at & 0x1ff))),
             _ => {
-                forget(self.partition.read(0x4000_0000 + u32::from(at & 0x1ff), 0, now.as_nanos()))
+                let tsc = GuestTsc(now.as_nanos());
+                forget(self.partition.read(0x4000_0000 + u32::from(at & 0x1ff), 0, tsc));
             }
         }
     }

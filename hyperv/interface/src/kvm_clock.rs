@@ -5,6 +5,8 @@
 //! them below Hyper-V's leaves too, so such a guest runs there. Sources: Linux,
 //! Documentation/virt/kvm/x86/cpuid.rst, msr.rst.
 
+use device::GuestTsc;
+
 /// MSR_KVM_WALL_CLOCK_NEW: where to write the wall-clock time of the start.
 pub const WALL_CLOCK: u32 = 0x4b56_4d00;
 /// MSR_KVM_SYSTEM_TIME_NEW: where the VP's clock is to be, and whether it is on.
@@ -82,7 +84,7 @@ impl KvmClock {
     /// since by `shift` to the left, multiplies, and drops 32 bits.
     pub fn system_time_record(
         &mut self,
-        tsc: u64,
+        tsc: GuestTsc,
         nanoseconds: u64,
         frequency: u64,
     ) -> Option<Record<32>> {
@@ -93,7 +95,7 @@ impl KvmClock {
         let (multiplier, shift) = scale(frequency);
         let mut bytes = [0; 32];
         let fields = u64::from(self.version).to_le_bytes().into_iter();
-        let fields = fields.chain(tsc.to_le_bytes()).chain(nanoseconds.to_le_bytes());
+        let fields = fields.chain(tsc.0.to_le_bytes()).chain(nanoseconds.to_le_bytes());
         let fields = fields.chain(multiplier.to_le_bytes());
         let fields = fields.chain(shift.to_le_bytes()).chain([TSC_STABLE]);
         for (to, from) in bytes.iter_mut().zip(fields) {
@@ -146,7 +148,7 @@ mod tests {
     fn tells_time(frequency: u64) {
         let mut clock = KvmClock::default();
         assert!(clock.write(SYSTEM_TIME, 0x5001));
-        let record = clock.system_time_record(1_000, 77, frequency).unwrap();
+        let record = clock.system_time_record(GuestTsc(1_000), 77, frequency).unwrap();
         assert_eq!(record.gpa, 0x5000);
         for seconds in [0, 1, 100_000] {
             let expected = 77 + seconds * NANOSECONDS;
@@ -160,13 +162,13 @@ mod tests {
     #[test]
     fn each_record_has_an_even_version_of_its_own() {
         let mut clock = KvmClock::default();
-        assert_eq!(clock.system_time_record(0, 0, 1), None, "off");
+        assert_eq!(clock.system_time_record(GuestTsc(0), 0, 1), None, "off");
         assert!(clock.write(SYSTEM_TIME, 0x5001));
         let versions =
-            [0; 2].map(|_| clock.system_time_record(0, 0, NANOSECONDS).unwrap().bytes[0]);
+            [0; 2].map(|_| clock.system_time_record(GuestTsc(0), 0, NANOSECONDS).unwrap().bytes[0]);
         assert_eq!(versions, [2, 4]);
         assert!(clock.write(SYSTEM_TIME, 0x5000));
-        assert_eq!(clock.system_time_record(0, 0, 1), None, "off again");
+        assert_eq!(clock.system_time_record(GuestTsc(0), 0, 1), None, "off again");
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! The registers that all VPs of the guest share.
 
-use device::Inspect;
-use device::Value;
+use device::{GuestTsc, Inspect, Value};
 
 use crate::reference_tsc::{reference_tsc_page, scale};
 use crate::{INVALID_HYPERCALL_CODE, msr};
@@ -98,7 +97,7 @@ impl Partition {
     }
 
     /// Reads an MSR for the VP with number `vp`, whose TSC is at `tsc`.
-    pub fn read(&self, number: u32, vp: u32, tsc: u64) -> Result<u64, GeneralProtection> {
+    pub fn read(&self, number: u32, vp: u32, tsc: GuestTsc) -> Result<u64, GeneralProtection> {
         Ok(match number {
             msr::GUEST_OS_ID => self.guest_os_id,
             msr::HYPERCALL => self.hypercall,
@@ -134,8 +133,8 @@ impl Partition {
     }
 
     /// Reference time in units of 100 ns when the guest's TSC is `tsc` (TLFS 12.4).
-    fn reference_time(&self, tsc: u64) -> u64 {
-        let ticks = tsc.wrapping_sub(self.clock.tsc_at_zero);
+    fn reference_time(&self, tsc: GuestTsc) -> u64 {
+        let ticks = tsc.0.wrapping_sub(self.clock.tsc_at_zero);
         ((u128::from(ticks) * u128::from(scale(self.clock.tsc_frequency))) >> 64) as u64
     }
 

@@ -1,6 +1,6 @@
 //! What a guest sees of the interface.
 
-use device::RestoreError;
+use device::{GuestTsc, RestoreError};
 
 use crate::*;
 
@@ -23,16 +23,16 @@ fn linux_finds_the_interface_and_its_clocks() {
     }
     assert_ne!(features & 1 << 8, 0);
     assert_eq!(leaf(0x4000_0007, 4), None);
-    assert_eq!(partition().read(msr::TSC_FREQUENCY, 0, 0), Ok(2_500_000_000));
-    assert_eq!(partition().read(msr::APIC_FREQUENCY, 0, 0), Ok(1_000_000_000));
-    assert_eq!(partition().read(msr::VP_INDEX, 3, 0), Ok(3));
+    assert_eq!(partition().read(msr::TSC_FREQUENCY, 0, GuestTsc(0)), Ok(2_500_000_000));
+    assert_eq!(partition().read(msr::APIC_FREQUENCY, 0, GuestTsc(0)), Ok(1_000_000_000));
+    assert_eq!(partition().read(msr::VP_INDEX, 3, GuestTsc(0)), Ok(3));
 }
 
 #[test]
 fn no_privilege_is_offered_without_its_register() {
     // SynIC, synthetic timers, APIC MSRs, reset, statistics, guest idle: not offered, so #GP.
     for number in [0x4000_0003, 0x4000_0070, 0x4000_0080, 0x4000_00b0, 0x4000_00f0] {
-        assert_eq!(partition().read(number, 0, 0), Err(GeneralProtection));
+        assert_eq!(partition().read(number, 0, GuestTsc(0)), Err(GeneralProtection));
         assert_eq!(partition().write(number, 0), Err(GeneralProtection));
     }
     for read_only in [msr::VP_INDEX, msr::TIME_REF_COUNT, msr::TSC_FREQUENCY] {
@@ -68,7 +68,7 @@ fn a_locked_hypercall_page_stays() {
     p.write(msr::GUEST_OS_ID, 1).unwrap();
     assert!(p.write(msr::HYPERCALL, 0x5003).unwrap().is_some());
     assert_eq!(p.write(msr::HYPERCALL, 0x9001), Ok(None));
-    assert_eq!(p.read(msr::HYPERCALL, 0, 0), Ok(0x5003));
+    assert_eq!(p.read(msr::HYPERCALL, 0, GuestTsc(0)), Ok(0x5003));
 }
 
 #[test]
@@ -81,7 +81,7 @@ fn the_page_and_the_counter_tell_the_same_time() {
         let tsc = CLOCK.tsc_at_zero + seconds * CLOCK.tsc_frequency;
         let by_page = ((u128::from(tsc) * u128::from(word(8))) >> 64) as u64;
         let by_page = by_page.wrapping_add(word(16));
-        let counter = p.read(msr::TIME_REF_COUNT, 0, tsc).unwrap();
+        let counter = p.read(msr::TIME_REF_COUNT, 0, GuestTsc(tsc)).unwrap();
         assert!(by_page.abs_diff(counter) <= 1, "{by_page} {counter}");
         assert!(counter.abs_diff(seconds * 10_000_000) <= 1, "{counter}");
     }

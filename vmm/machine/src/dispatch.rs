@@ -179,7 +179,8 @@ impl<P: Platform> VirtualProcessor<P> {
     /// Looks up where the page of RIP is now.
     fn find_code_page(&mut self) {
         let start = device::Instant::START;
-        let mut bus = Bus::new(self.machine, &mut self.apic, self.index, start, 0);
+        let mut bus =
+            Bus::new(self.machine, &mut self.apic, self.index, start, device::GuestTsc(0));
         let found = code_address(&Registers(&mut self.cpu), &mut bus);
         self.code_page = match found {
             Some(gpa) => {
@@ -206,7 +207,8 @@ impl<P: Platform> VirtualProcessor<P> {
     /// The length of the instruction at RIP, if it is one of `opcode`.
     fn length_of(&mut self, opcode: Opcode) -> Result<u8, LengthError> {
         let start = device::Instant::START;
-        let mut bus = Bus::new(self.machine, &mut self.apic, self.index, start, 0);
+        let mut bus =
+            Bus::new(self.machine, &mut self.apic, self.index, start, device::GuestTsc(0));
         instruction_length(&Registers(&mut self.cpu), &mut bus, self.limits, opcode)
     }
 
@@ -350,8 +352,7 @@ impl<P: Platform> VirtualProcessor<P> {
         let Some(code) = self.known_code(0xff0) else { return false };
         let mut window = [0; 16];
         let tsc = self.machine.host().tsc();
-        let (now, guest_tsc) =
-            (self.machine.clock.at(tsc), tsc.wrapping_add(self.cpu.tsc_offset()));
+        let (now, guest_tsc) = (self.machine.clock.at(tsc), self.guest_tsc(tsc));
         let mut bus = Bus::new(self.machine, &mut self.apic, self.index, now, guest_tsc);
         if bus.fetch(code, &mut window).is_err() {
             return false;
@@ -404,7 +405,7 @@ impl<P: Platform> VirtualProcessor<P> {
     ) {
         let tsc = self.machine.host().tsc();
         let now = self.machine.clock.at(tsc);
-        let guest_tsc = tsc.wrapping_add(self.cpu.tsc_offset());
+        let guest_tsc = self.guest_tsc(tsc);
         let mut bus = Bus::new(self.machine, &mut self.apic, self.index, now, guest_tsc);
         let outcome = run(&mut Registers(&mut self.cpu), &mut bus, self.limits);
         let Bus { apic_changed, service_wanted, .. } = bus;

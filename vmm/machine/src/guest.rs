@@ -250,7 +250,7 @@ impl<P: Platform> VirtualProcessor<P> {
         const NMI: u32 = 0x400;
         let now = self.machine.now();
         for (offset, value) in [(SPURIOUS, ENABLE), (LINT0, EXT_INT), (LINT1, NMI)] {
-            let effect = self.apic.write_xapic(offset, value, now, 0);
+            let effect = self.apic.write_xapic(offset, value, now, device::GuestTsc(0));
             self.apply(effect);
         }
     }

@@ -1,6 +1,6 @@
 //! Guest-physical addresses as an emulated instruction meets them: RAM, a device, or nothing.
 
-use device::Instant;
+use device::{GuestTsc, Instant};
 use emulator::{BusError, PhysicalMemory, Ports};
 use local_apic::LocalApic;
 use memory::{Gpa, GuestMemory};
@@ -23,7 +23,7 @@ pub(crate) struct Bus<'a, P: Platform> {
     apic: &'a mut LocalApic,
     vp: u32,
     now: Instant,
-    tsc: u64,
+    tsc: GuestTsc,
     /// Set when the local APIC's timer or identity changed.
     pub(crate) apic_changed: bool,
     /// Set when a TPM command was started.
@@ -49,7 +49,7 @@ impl<'a, P: Platform> Bus<'a, P> {
         apic: &'a mut LocalApic,
         vp: u32,
         now: Instant,
-        tsc: u64,
+        tsc: GuestTsc,
     ) -> Self {
         Self { machine, apic, vp, now, tsc, apic_changed: false, service_wanted: false }
     }

@@ -1,5 +1,6 @@
 //! RDMSR and WRMSR.
 
+use device::{GuestTsc, TscOffset};
 use emulator::Opcode;
 use hyperv::kvm_clock;
 use local_apic::Mode;
@@ -73,7 +74,7 @@ impl<P: Platform> VirtualProcessor<P> {
     fn write_x2apic(&mut self, number: u32, value: u64) -> Result<(), Refused> {
         let tsc = self.machine.host().tsc();
         let now = self.machine.clock.at(tsc);
-        let guest_tsc = tsc.wrapping_add(self.cpu.tsc_offset());
+        let guest_tsc = self.guest_tsc(tsc);
         let effect = self.apic.write_msr(number, value, now, guest_tsc).map_err(|_| Refused)?;
         self.apply(effect);
         Ok(())
@@ -81,9 +82,9 @@ impl<P: Platform> VirtualProcessor<P> {
 
     fn msr(&mut self, number: u32) -> Result<u64, Refused> {
         let tsc = self.machine.host().tsc();
-        let guest_tsc = tsc.wrapping_add(self.cpu.tsc_offset());
+        let guest_tsc = self.guest_tsc(tsc);
         Ok(match classify(number) {
-            MsrKind::Tsc => guest_tsc,
+            MsrKind::Tsc => guest_tsc.0,
             MsrKind::ApicBase => self.apic.apic_base(),
             MsrKind::TscDeadline => self.apic.tsc_deadline(),
             MsrKind::X2Apic => {
@@ -121,7 +122,8 @@ impl<P: Platform> VirtualProcessor<P> {
         match classify(number) {
             MsrKind::Tsc => {
                 let tsc = self.machine.host().tsc();
-                self.cpu.set_tsc_offset(value.wrapping_sub(tsc));
+                let offset = TscOffset::between(GuestTsc(value), tsc);
+                self.cpu.set_tsc_offset(offset.0);
                 self.timer_changed = true;
                 self.show_kvm_clock();
             }
@@ -134,7 +136,7 @@ impl<P: Platform> VirtualProcessor<P> {
             MsrKind::TscDeadline => {
                 let tsc = self.machine.host().tsc();
                 let now = self.machine.clock.at(tsc);
-                let guest_tsc = tsc.wrapping_add(self.cpu.tsc_offset());
+                let guest_tsc = self.guest_tsc(tsc);
                 self.apic.set_tsc_deadline(value, now, guest_tsc);
                 self.timer_changed = true;
             }
@@ -202,7 +204,7 @@ impl<P: Platform> VirtualProcessor<P> {
     /// Shows the guest its KVM clock, if it has turned that on.
     fn show_kvm_clock(&mut self) {
         let tsc = self.machine.host().tsc();
-        let guest_tsc = tsc.wrapping_add(self.cpu.tsc_offset());
+        let guest_tsc = self.guest_tsc(tsc);
         let nanoseconds = self.machine.uptime(tsc).as_nanos() as u64;
         let frequency = self.machine.clock.frequency();
         if let Some(record) = self.kvm_clock.system_time_record(guest_tsc, nanoseconds, frequency) {

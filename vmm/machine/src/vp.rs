@@ -144,6 +144,12 @@ impl<P: Platform> VirtualProcessor<P> {
         self.cpu.set_tsc_offset(offset);
     }
 
+    /// What the guest reads as its TSC on this VP while the host's is `tsc`.
+    #[inline]
+    pub(crate) fn guest_tsc(&self, tsc: u64) -> GuestTsc {
+        TscOffset(self.cpu.tsc_offset()).guest(tsc)
+    }
+
     #[inline]
     pub(crate) const fn mailbox(&self) -> &'static Mailbox {
         self.mailbox
@@ -434,7 +440,7 @@ impl<P: Platform> VirtualProcessor<P> {
         let tsc = self.machine.host().tsc();
         let own = self.apic.timer_deadline().map(|deadline| match deadline {
             TimerDeadline::At(at) => self.machine.clock.tsc_at(at),
-            TimerDeadline::Tsc(at) => TscOffset(self.cpu.tsc_offset()).host_at(GuestTsc(at), tsc),
+            TimerDeadline::Tsc(at) => TscOffset(self.cpu.tsc_offset()).host_at(at, tsc),
         });
         let devices = (devices != u64::MAX)
             .then(|| self.machine.clock.tsc_at(device::Instant::from_nanos(devices)));
@@ -452,7 +458,7 @@ impl<P: Platform> VirtualProcessor<P> {
             self.timer_changed = true;
         }
         let now = self.machine.clock.at(tsc);
-        self.apic.advance_timer(now, tsc.wrapping_add(self.cpu.tsc_offset()));
+        self.apic.advance_timer(now, self.guest_tsc(tsc));
         let access = self.machine.access(now, self.index);
         if self.is_watcher() && now.as_nanos() >= self.machine.chipset.deadline() {
             self.machine.chipset.advance(&access);

@@ -85,9 +85,9 @@ fn disabling_loses_state_and_enabling_x2apic_loses_addressing_only() {
     apic.accept(0x41, false);
     apic.set_apic_base(DEFAULT_PAGE | BASE_EN | BASE_EXTD).unwrap();
     assert_eq!(apic.pending(), Some(0x41));
-    assert_eq!(apic.read_msr(0x830, T0, 0), Ok(0));
-    assert_eq!(apic.read_msr(0x80D, T0, 0), Ok(1 << 3));
-    assert_eq!(apic.read_xapic(ID, T0, 0), u32::MAX);
+    assert_eq!(apic.read_msr(0x830, T0, TSC0), Ok(0));
+    assert_eq!(apic.read_msr(0x80D, T0, TSC0), Ok(1 << 3));
+    assert_eq!(apic.read_xapic(ID, T0, TSC0), u32::MAX);
     apic.set_apic_base(DEFAULT_PAGE).unwrap();
     assert_eq!(apic.pending(), None);
     assert!(!apic.accept(0x41, false));
@@ -111,12 +111,12 @@ fn x2apic_registers_fault_exactly_as_table_11_6_says() {
     let mut apic = x2apic(5);
     for msr in 0x7F0..0x910 {
         let can_read = readable.contains(&msr) || (0x810..=0x827).contains(&msr);
-        assert_eq!(apic.read_msr(msr, T0, 0).is_ok(), can_read, "{msr:#x}");
-        assert_eq!(apic.write_msr(msr, 0, T0, 0).is_ok(), writable.contains(&msr), "{msr:#x}");
+        assert_eq!(apic.read_msr(msr, T0, TSC0).is_ok(), can_read, "{msr:#x}");
+        assert_eq!(apic.write_msr(msr, 0, T0, TSC0).is_ok(), writable.contains(&msr), "{msr:#x}");
     }
     let mut other = xapic();
-    assert_eq!(other.read_msr(0x802, T0, 0), Err(GeneralProtection));
-    assert_eq!(other.write_msr(0x80B, 0, T0, 0), Err(GeneralProtection));
+    assert_eq!(other.read_msr(0x802, T0, TSC0), Err(GeneralProtection));
+    assert_eq!(other.write_msr(0x80B, 0, T0, TSC0), Err(GeneralProtection));
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn x2apic_reserved_bits_fault() {
     for (msr, bits) in table {
         for bit in 0..64 {
             let mut apic = x2apic(5);
-            let outcome = apic.write_msr(msr, 1 << bit, T0, 0);
+            let outcome = apic.write_msr(msr, 1 << bit, T0, TSC0);
             assert_eq!(outcome.is_ok(), bits >> bit & 1 != 0, "{msr:#x} bit {bit}");
         }
     }
@@ -146,8 +146,8 @@ fn x2apic_reserved_bits_fault() {
 #[test]
 fn logical_x2apic_id_is_derived() {
     for (id, ldr) in [(0, 1), (5, 0x20), (0x1F, 0x1_8000), (0x123, 0x12_0008)] {
-        assert_eq!(x2apic(id).read_msr(0x80D, T0, 0), Ok(ldr));
-        assert_eq!(x2apic(id).read_msr(0x802, T0, 0), Ok(u64::from(id)));
+        assert_eq!(x2apic(id).read_msr(0x80D, T0, TSC0), Ok(ldr));
+        assert_eq!(x2apic(id).read_msr(0x802, T0, TSC0), Ok(u64::from(id)));
     }
 }
 
@@ -275,23 +275,23 @@ fn icr_sends_each_delivery_mode() {
 #[test]
 fn icr_in_x2apic_mode_is_one_write() {
     let mut apic = x2apic(0);
-    let effect = apic.write_msr(0x830, 0x0001_0002_0000_0831, T0, 0);
+    let effect = apic.write_msr(0x830, 0x0001_0002_0000_0831, T0, TSC0);
     let destination = Destination::Logical(0x1_0002);
     let ipi = Ipi { destination, delivery: Delivery::Fixed, vector: 0x31 };
     assert_eq!(effect, Ok(Some(Effect::Ipi(ipi))));
-    assert_eq!(apic.read_msr(0x830, T0, 0), Ok(0x0001_0002_0000_0831));
-    let _ = apic.write_msr(0x830, 0xFF_0000_1031, T0, 0);
-    assert_eq!(apic.read_msr(0x830, T0, 0), Ok(0xFF_0000_0031), "delivery status reads idle");
+    assert_eq!(apic.read_msr(0x830, T0, TSC0), Ok(0x0001_0002_0000_0831));
+    let _ = apic.write_msr(0x830, 0xFF_0000_1031, T0, TSC0);
+    assert_eq!(apic.read_msr(0x830, T0, TSC0), Ok(0xFF_0000_0031), "delivery status reads idle");
 }
 
 #[test]
 fn self_ipis_stay_inside() {
     let mut apic = x2apic(0);
-    assert_eq!(apic.write_msr(0x83F, 0x55, T0, 0), Ok(None));
+    assert_eq!(apic.write_msr(0x83F, 0x55, T0, TSC0), Ok(None));
     assert_eq!(take(&mut apic), Some(0x55));
-    assert_eq!(apic.write_msr(0x830, 0x4_0066, T0, 0), Ok(None));
+    assert_eq!(apic.write_msr(0x830, 0x4_0066, T0, TSC0), Ok(None));
     assert_eq!(take(&mut apic), Some(0x66));
-    assert_eq!(apic.write_msr(0x830, 0x4_0466, T0, 0), Ok(None), "NMI to self is invalid");
+    assert_eq!(apic.write_msr(0x830, 0x4_0466, T0, TSC0), Ok(None), "NMI to self is invalid");
 }
 
 #[test]
@@ -301,7 +301,7 @@ fn init_keeps_the_mode_and_power_on_does_not() {
     apic.init();
     assert_eq!(apic.mode(), Mode::X2Apic);
     assert_eq!(apic.pending(), None);
-    assert_eq!(apic.read_msr(0x80F, T0, 0), Ok(0xFF));
+    assert_eq!(apic.read_msr(0x80F, T0, TSC0), Ok(0xFF));
     apic.reset(T0);
     assert_eq!(apic, fresh(9));
 }

@@ -48,12 +48,12 @@ fn each_word_of_the_sets_works_at_its_edges() {
         let mut apic = x2apic(0);
         apic.accept(vector, true);
         let (index, bit) = (u32::from(vector >> 5), 1 << (vector & 31));
-        assert_eq!(apic.read_msr(0x820 + index, T0, 0), Ok(bit));
-        assert_eq!(apic.read_msr(0x818 + index, T0, 0), Ok(bit));
+        assert_eq!(apic.read_msr(0x820 + index, T0, TSC0), Ok(bit));
+        assert_eq!(apic.read_msr(0x818 + index, T0, TSC0), Ok(bit));
         assert_eq!(take(&mut apic), Some(vector));
-        assert_eq!(apic.read_msr(0x820 + index, T0, 0), Ok(0));
-        assert_eq!(apic.read_msr(0x810 + index, T0, 0), Ok(bit));
-        let ended = apic.write_msr(0x80B, 0, T0, 0);
+        assert_eq!(apic.read_msr(0x820 + index, T0, TSC0), Ok(0));
+        assert_eq!(apic.read_msr(0x810 + index, T0, TSC0), Ok(bit));
+        let ended = apic.write_msr(0x80B, 0, T0, TSC0);
         assert_eq!(ended, Ok(Some(Effect::EndOfInterrupt { vector })));
     }
 }
@@ -94,11 +94,11 @@ fn errors_are_latched_by_a_write() {
 #[test]
 fn an_error_interrupt_with_an_illegal_vector_is_only_logged() {
     let mut apic = x2apic(0);
-    let _ = apic.write_msr(0x837, 3, T0, 0);
-    let _ = apic.write_msr(0x83F, 3, T0, 0);
+    let _ = apic.write_msr(0x837, 3, T0, TSC0);
+    let _ = apic.write_msr(0x83F, 3, T0, TSC0);
     assert_eq!(apic.pending(), None);
-    let _ = apic.write_msr(0x828, 0, T0, 0);
-    assert_eq!(apic.read_msr(0x828, T0, 0), Ok(0x60));
+    let _ = apic.write_msr(0x828, 0, T0, TSC0);
+    assert_eq!(apic.read_msr(0x828, T0, TSC0), Ok(0x60));
 }
 
 #[test]

@@ -7,10 +7,11 @@ mod timing;
 
 use crate::registers::{BASE_BSP, BASE_EN, BASE_EXTD, DEFAULT_PAGE};
 use crate::{Effect, LocalApic};
-use device::Instant;
+use device::{GuestTsc, Instant};
 
 const MINIMUM: u64 = 20_000;
 const T0: Instant = Instant::START;
+const TSC0: GuestTsc = GuestTsc(0);
 
 const ID: u16 = 0x20;
 const VERSION: u16 = 0x30;
@@ -53,16 +54,16 @@ fn xapic() -> LocalApic {
 fn x2apic(id: u32) -> LocalApic {
     let mut apic = fresh(id);
     apic.set_apic_base(DEFAULT_PAGE | BASE_EN | BASE_EXTD | BASE_BSP).unwrap();
-    assert_eq!(apic.write_msr(0x80F, 0x1FF, T0, 0), Ok(Some(Effect::IdentityChanged)));
+    assert_eq!(apic.write_msr(0x80F, 0x1FF, T0, TSC0), Ok(Some(Effect::IdentityChanged)));
     apic
 }
 
 fn read(apic: &mut LocalApic, offset: u16) -> u32 {
-    apic.read_xapic(offset, T0, 0)
+    apic.read_xapic(offset, T0, TSC0)
 }
 
 fn write(apic: &mut LocalApic, offset: u16, value: u32) -> Option<Effect> {
-    apic.write_xapic(offset, value, T0, 0)
+    apic.write_xapic(offset, value, T0, TSC0)
 }
 
 /// Lets the CPU take the pending interrupt.

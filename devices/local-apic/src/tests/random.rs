@@ -52,7 +52,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn run(apic: &mut LocalApic, step: &Step, now: Instant, tsc: u64) {
+fn run(apic: &mut LocalApic, step: &Step, now: Instant, tsc: GuestTsc) {
     match *step {
         Step::Read(offset) => drop(apic.read_xapic(offset, now, tsc)),
         Step::Write(offset, value) => drop(apic.write_xapic(offset, value, now, tsc)),
@@ -96,7 +96,7 @@ proptest! {
         let mut apic = fresh(7);
         for (step, jump, shift) in &steps {
             let now = apic.save().latest.saturating_add(jump >> shift);
-            run(&mut apic, step, now, now.as_nanos() / 2);
+            run(&mut apic, step, now, GuestTsc(now.as_nanos() / 2));
             let bits = apic.identity().to_bits();
             prop_assert_eq!(Identity::from_bits(bits), apic.identity());
             prop_assert!(apic.pending().is_none_or(|vector| vector >= 16));

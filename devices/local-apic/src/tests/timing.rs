@@ -19,7 +19,7 @@ fn timer(lvt: u32, initial: u32) -> LocalApic {
 
 /// Advances, then counts and ends the timer's interrupt if there is one.
 fn fires(apic: &mut LocalApic, nanos: u64) -> bool {
-    apic.advance_timer(at(nanos), 0);
+    apic.advance_timer(at(nanos), GuestTsc(0));
     let fired = take(apic) == Some(VECTOR as u8);
     let _ = write(apic, EOI, 0);
     fired
@@ -33,7 +33,7 @@ fn each_divisor_counts() {
         let _ = write(&mut apic, DIVIDE, code);
         let _ = write(&mut apic, LVT_TIMER, VECTOR);
         let _ = write(&mut apic, INITIAL, 1000);
-        assert_eq!(apic.read_xapic(CURRENT, at(400 * divisor), 0), 600);
+        assert_eq!(apic.read_xapic(CURRENT, at(400 * divisor), TSC0), 600);
         assert_eq!(apic.timer_deadline(), Some(TimerDeadline::At(at(1000 * divisor))));
     }
 }
@@ -42,9 +42,9 @@ fn each_divisor_counts() {
 fn one_shot_fires_once() {
     let mut apic = timer(VECTOR, 1000);
     assert!(!fires(&mut apic, 999));
-    assert_eq!(apic.read_xapic(CURRENT, at(999), 0), 1);
+    assert_eq!(apic.read_xapic(CURRENT, at(999), TSC0), 1);
     assert!(fires(&mut apic, 1000));
-    assert_eq!(apic.read_xapic(CURRENT, at(1000), 0), 0);
+    assert_eq!(apic.read_xapic(CURRENT, at(1000), TSC0), 0);
     assert_eq!((apic.timer_deadline(), read(&mut apic, INITIAL)), (None, 1000));
     assert!(!fires(&mut apic, 1_000_000));
 }
@@ -52,9 +52,9 @@ fn one_shot_fires_once() {
 #[test]
 fn reading_the_expired_count_delivers() {
     let mut apic = timer(VECTOR, 1000);
-    assert_eq!(apic.read_xapic(IRR + 0x20, at(1000), 0), 1);
+    assert_eq!(apic.read_xapic(IRR + 0x20, at(1000), TSC0), 1);
     let mut apic = timer(VECTOR, 1000);
-    assert_eq!(apic.read_xapic(CURRENT, at(1001), 0), 0);
+    assert_eq!(apic.read_xapic(CURRENT, at(1001), TSC0), 0);
     assert_eq!(apic.pending(), Some(0x40));
 }
 
@@ -63,7 +63,7 @@ fn periodic_keeps_its_phase_and_coalesces() {
     let mut apic = timer(VECTOR | PERIODIC, 100_000);
     assert!(fires(&mut apic, 130_000));
     assert_eq!(apic.timer_deadline(), Some(TimerDeadline::At(at(200_000))));
-    assert_eq!(apic.read_xapic(CURRENT, at(130_000), 0), 70_000);
+    assert_eq!(apic.read_xapic(CURRENT, at(130_000), TSC0), 70_000);
     assert!(fires(&mut apic, 10_050_000));
     assert!(!fires(&mut apic, 10_050_000), "a hundred missed periods are one interrupt");
     assert_eq!(apic.timer_deadline(), Some(TimerDeadline::At(at(10_100_000))));
@@ -78,14 +78,14 @@ fn a_count_of_one_can_not_starve_others() {
     }
     assert_eq!(fired, 1_000_000 / MINIMUM);
     assert!(fires(&mut apic, u64::MAX / 2), "an absence of 292 years is computed, not looped over");
-    assert_eq!(apic.read_xapic(CURRENT, at(u64::MAX / 2), 0), 1);
+    assert_eq!(apic.read_xapic(CURRENT, at(u64::MAX / 2), TSC0), 1);
 }
 
 #[test]
 fn a_period_just_below_the_minimum_still_counts_exactly() {
     let mut apic = timer(VECTOR | PERIODIC, 15_000);
     assert!(!fires(&mut apic, 19_000));
-    assert_eq!(apic.read_xapic(CURRENT, at(19_000), 0), 11_000);
+    assert_eq!(apic.read_xapic(CURRENT, at(19_000), TSC0), 11_000);
     assert!(fires(&mut apic, 20_000));
     assert_eq!(apic.timer_deadline(), Some(TimerDeadline::At(at(40_000))));
 }
@@ -94,8 +94,8 @@ fn a_period_just_below_the_minimum_still_counts_exactly() {
 fn masked_timers_count_silently() {
     let mut apic = timer(VECTOR | MASKED | PERIODIC, 100_000);
     assert_eq!(apic.timer_deadline(), None);
-    assert_eq!(apic.read_xapic(CURRENT, at(250_000), 0), 50_000);
-    let _ = apic.write_xapic(LVT_TIMER, VECTOR | PERIODIC, at(450_000), 0);
+    assert_eq!(apic.read_xapic(CURRENT, at(250_000), TSC0), 50_000);
+    let _ = apic.write_xapic(LVT_TIMER, VECTOR | PERIODIC, at(450_000), TSC0);
     assert!(!fires(&mut apic, 450_000), "what expired under the mask is lost");
     assert!(fires(&mut apic, 500_000));
 }
@@ -103,7 +103,7 @@ fn masked_timers_count_silently() {
 #[test]
 fn an_initial_count_of_zero_stops() {
     let mut apic = timer(VECTOR | PERIODIC, 100_000);
-    let _ = apic.write_xapic(INITIAL, 0, at(50), 0);
+    let _ = apic.write_xapic(INITIAL, 0, at(50), TSC0);
     assert_eq!(apic.timer_deadline(), None);
     assert!(!fires(&mut apic, 200_000));
 }
@@ -111,8 +111,8 @@ fn an_initial_count_of_zero_stops() {
 #[test]
 fn changing_the_divisor_keeps_the_count() {
     let mut apic = timer(VECTOR, 1000);
-    let _ = apic.write_xapic(DIVIDE, 0, at(600), 0);
-    assert_eq!(apic.read_xapic(CURRENT, at(600), 0), 400);
+    let _ = apic.write_xapic(DIVIDE, 0, at(600), TSC0);
+    assert_eq!(apic.read_xapic(CURRENT, at(600), TSC0), 400);
     assert_eq!(apic.timer_deadline(), Some(TimerDeadline::At(at(1400))));
 }
 
@@ -120,27 +120,27 @@ fn changing_the_divisor_keeps_the_count() {
 fn tsc_deadline_fires_and_clears() {
     let mut apic = timer(VECTOR | TSC_DEADLINE, 1000);
     assert_eq!((read(&mut apic, INITIAL), read(&mut apic, CURRENT)), (0, 0));
-    apic.set_tsc_deadline(5000, T0, 100);
-    assert_eq!(apic.timer_deadline(), Some(TimerDeadline::Tsc(5000)));
-    apic.advance_timer(T0, 4999);
+    apic.set_tsc_deadline(5000, T0, GuestTsc(100));
+    assert_eq!(apic.timer_deadline(), Some(TimerDeadline::Tsc(GuestTsc(5000))));
+    apic.advance_timer(T0, GuestTsc(4999));
     assert_eq!((apic.pending(), apic.tsc_deadline()), (None, 5000));
-    apic.advance_timer(T0, 5000);
+    apic.advance_timer(T0, GuestTsc(5000));
     assert_eq!((apic.pending(), apic.tsc_deadline()), (Some(0x40), 0));
     let _ = (take(&mut apic), write(&mut apic, EOI, 0));
-    apic.set_tsc_deadline(5000, T0, 6000);
+    apic.set_tsc_deadline(5000, T0, GuestTsc(6000));
     assert_eq!(take(&mut apic), Some(0x40), "a deadline in the past fires at once");
-    apic.set_tsc_deadline(9000, T0, 6000);
-    apic.set_tsc_deadline(0, T0, 6000);
+    apic.set_tsc_deadline(9000, T0, GuestTsc(6000));
+    apic.set_tsc_deadline(0, T0, GuestTsc(6000));
     assert_eq!(apic.timer_deadline(), None);
 }
 
 #[test]
 fn leaving_tsc_deadline_mode_disarms() {
     let mut apic = timer(VECTOR | TSC_DEADLINE, 0);
-    apic.set_tsc_deadline(5000, T0, 100);
+    apic.set_tsc_deadline(5000, T0, GuestTsc(100));
     let _ = write(&mut apic, LVT_TIMER, VECTOR);
     assert_eq!((apic.tsc_deadline(), apic.timer_deadline()), (0, None));
-    apic.set_tsc_deadline(5000, T0, 100);
+    apic.set_tsc_deadline(5000, T0, GuestTsc(100));
     assert_eq!(apic.tsc_deadline(), 0, "ignored in the other modes");
     let _ = write(&mut apic, INITIAL, 100);
     let _ = write(&mut apic, LVT_TIMER, VECTOR | TSC_DEADLINE);
@@ -151,7 +151,7 @@ fn leaving_tsc_deadline_mode_disarms() {
 fn an_illegal_timer_vector_is_an_error() {
     let mut apic = timer(3, 100);
     let _ = write(&mut apic, LVT_ERROR, 0x50);
-    apic.advance_timer(at(100), 0);
+    apic.advance_timer(at(100), GuestTsc(0));
     assert_eq!(apic.pending(), Some(0x50));
     let _ = write(&mut apic, ESR, 0);
     assert_eq!(read(&mut apic, ESR), 0x40);
@@ -160,6 +160,6 @@ fn an_illegal_timer_vector_is_an_error() {
 #[test]
 fn time_never_runs_backwards() {
     let mut apic = timer(VECTOR, 1000);
-    assert_eq!(apic.read_xapic(CURRENT, at(600), 0), 400);
-    assert_eq!(apic.read_xapic(CURRENT, at(100), 0), 400);
+    assert_eq!(apic.read_xapic(CURRENT, at(600), TSC0), 400);
+    assert_eq!(apic.read_xapic(CURRENT, at(100), TSC0), 400);
 }

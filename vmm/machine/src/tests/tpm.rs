@@ -204,7 +204,7 @@ fn a_timer_that_fires_while_an_idle_guest_is_served_wakes_it() {
     // The guest's one-shot timer, due in a millisecond.
     for (register, value) in [(0x3e0, 0xb), (0x320, 0x40), (0x380, 1_000_000)] {
         let now = vp.machine.now();
-        let effect = vp.apic.write_xapic(register, value, now, 0);
+        let effect = vp.apic.write_xapic(register, value, now, device::GuestTsc(0));
         vp.apply(effect);
     }
     service(&vp).held_back = 1;
