@@ -5,6 +5,7 @@
 //! Only the soft-off state S5 exists. The reset register is in the crate `reset-control`.
 #![no_std]
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), deny(clippy::wildcard_enum_match_arm))]
 
 #[cfg(test)]
 extern crate std;

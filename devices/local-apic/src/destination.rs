@@ -124,7 +124,7 @@ impl Identity {
     fn physical_id(self) -> u32 {
         match self.mode {
             Mode::X2Apic => self.x2apic_id,
-            _ => u32::from(self.xapic_id()),
+            Mode::Disabled | Mode::XApic => u32::from(self.xapic_id()),
         }
     }
 

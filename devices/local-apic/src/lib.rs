@@ -21,6 +21,7 @@
 //! them before each entry. A register access returns an [`Effect`] when more must happen.
 #![no_std]
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), deny(clippy::wildcard_enum_match_arm))]
 
 #[cfg(test)]
 extern crate std;

@@ -155,7 +155,7 @@ impl LocalApic {
         // The bound holds for the first period too, or rewriting the count would evade it.
         let not_before = match self.timer_mode() {
             TimerMode::Periodic => now.saturating_add(self.config.minimum_period),
-            _ => Instant::START,
+            TimerMode::OneShot | TimerMode::TscDeadline | TimerMode::Reserved => Instant::START,
         };
         let timer = &mut self.registers.timer;
         timer.initial = value;

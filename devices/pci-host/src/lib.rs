@@ -11,6 +11,7 @@
 //! accesses to it there. This model claims CF8h to CFBh for double words only.
 #![no_std]
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), deny(clippy::wildcard_enum_match_arm))]
 
 #[cfg(test)]
 extern crate std;

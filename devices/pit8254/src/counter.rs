@@ -242,7 +242,7 @@ impl Counter {
         let elapsed = match self.run {
             Run::Counting(start) if tick >= start => tick.saturating_sub(start),
             Run::Stopped(elapsed) => elapsed,
-            _ => return self.active,
+            Run::Idle | Run::Armed | Run::Counting(_) => return self.active,
         };
         let ticks = self.ticks(self.active);
         let value = match self.mode() {

@@ -9,6 +9,7 @@
 //! count of one can not starve the machine. Each output's exact level is in [`Pit::output`].
 #![no_std]
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), deny(clippy::wildcard_enum_match_arm))]
 
 #[cfg(test)]
 extern crate std;

@@ -6,6 +6,7 @@
 //! is a register only. The source is Intel's ICH9 data sheet.
 #![no_std]
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), deny(clippy::wildcard_enum_match_arm))]
 
 #[cfg(test)]
 extern crate std;

@@ -14,6 +14,7 @@
 //!   so each costs the guest an exit and needs no further bound.
 #![no_std]
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), deny(clippy::wildcard_enum_match_arm))]
 
 #[cfg(test)]
 extern crate std;

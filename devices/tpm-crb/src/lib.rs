@@ -15,6 +15,7 @@
 //!   locality's only.
 #![no_std]
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), deny(clippy::wildcard_enum_match_arm))]
 
 #[cfg(test)]
 extern crate std;
@@ -260,7 +261,7 @@ impl TpmCrb {
                 *wanted = false;
                 Some(Effect::Cancel)
             }
-            phase => {
+            phase @ (Phase::Idle | Phase::Ready | Phase::Completion) => {
                 *phase = Phase::Idle;
                 None
             }
@@ -311,7 +312,7 @@ impl TpmCrb {
                 self.phase = Phase::Idle;
                 false
             }
-            _ => false,
+            Phase::Idle | Phase::Ready | Phase::Completion => false,
         }
     }
 

@@ -14,6 +14,7 @@
 //! PC; loopback mode switches the OUT2 pin off and with it the line.
 #![no_std]
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), deny(clippy::wildcard_enum_match_arm))]
 
 #[cfg(test)]
 extern crate std;

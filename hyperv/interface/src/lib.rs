@@ -6,6 +6,7 @@
 //! hypercall does anything, and CPUID says so.
 #![no_std]
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), deny(clippy::wildcard_enum_match_arm))]
 
 mod cpuid;
 pub mod kvm_clock;

@@ -5,6 +5,7 @@
 //! a write outside of the RAM that the memory map offers.
 #![no_std]
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), deny(clippy::wildcard_enum_match_arm))]
 
 extern crate alloc;
 

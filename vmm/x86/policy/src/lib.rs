@@ -4,6 +4,7 @@
 //! for the guest, whatever the CPU below offers.
 #![no_std]
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), deny(clippy::wildcard_enum_match_arm))]
 
 mod cpuid;
 pub mod msr;
