@@ -7,7 +7,7 @@ pub(crate) const INTERCEPT_1: &[(u32, &str)] = &[
     (1, "NMI: the host's way to ask for a dump"),
     (2, "SMI: the host's"),
     (3, "INIT: would reset the CPU below the guest"),
-    (4, "VINTR: a virtual interrupt is never delivered, it asks for a window"),
+    (4, "VINTR: a virtual interrupt asks for a window; open only while one is to be taken"),
     (15, "RDPMC: the counters are the host's"),
     (18, "CPUID: the guest sees our table"),
     (22, "INVD: would drop others' dirty cache lines"),
@@ -38,6 +38,8 @@ pub(crate) const INTERCEPT_2: &[(u32, &str)] = &[
 
 /// IRET, while an NMI is in service: bit of [`INTERCEPT_1`]'s word.
 pub(crate) const IRET: u32 = 1 << 20;
+/// The virtual interrupt: bit of [`INTERCEPT_1`]'s word.
+pub(crate) const VIRTUAL_INTERRUPT: u32 = 1 << 4;
 
 /// Exceptions that exit: delivery of #DB or #AC can cause itself again, for ever and without an
 /// instruction boundary (CVE-2015-8104, CVE-2015-5307); #MC is the machine's.

@@ -20,6 +20,7 @@ mod fw_cfg;
 mod host;
 mod instructions;
 mod intercepts;
+mod interrupts;
 mod nested_paging;
 mod nmi;
 mod pci;

@@ -53,6 +53,8 @@ pub(crate) mod virtual_interrupt {
     pub(crate) const PENDING: u32 = 1 << 8;
     pub(crate) const IGNORE_TPR: u32 = 1 << 20;
     pub(crate) const MASKING: u32 = 1 << 24;
+    /// It is to be taken whatever the task priority.
+    pub(crate) const READY: u32 = PENDING | IGNORE_TPR;
 }
 
 /// Event types in EVENTINJ (section 15.20).

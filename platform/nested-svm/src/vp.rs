@@ -12,6 +12,7 @@ use crate::events::{self, Combined, combine};
 use crate::exits::{self, EXIT_KINDS};
 use crate::instructions::{self, FxArea};
 use crate::intercepts;
+use crate::interrupts::Waiting;
 use crate::nmi::NmiMask;
 use crate::vmcb::{Vmcb, control, event, exit, save, virtual_interrupt};
 
@@ -30,13 +31,12 @@ pub struct SvmVp {
     registers: Registers,
     pub(crate) vmcb: Vmcb,
     host_page: u64,
-    features: CpuFeatures,
+    pub(crate) features: CpuFeatures,
     pub(crate) nmi: NmiMask,
-    /// The interrupt that the CPU was given since the machine last asked.
-    taken: Option<u8>,
-    window_wanted: bool,
+    /// What V_IRQ is there for.
+    pub(crate) waiting: Waiting,
     /// The machine wants to see writes of CR8.
-    watches_task_priority: bool,
+    pub(crate) watches_task_priority: bool,
     /// An interrupt or NMI whose delivery an exception cut short: it comes after the exception.
     displaced: Option<Event>,
     shut_down: bool,
@@ -80,8 +80,7 @@ impl SvmVp {
             host_page: pages.host,
             features,
             nmi: NmiMask::Open,
-            taken: None,
-            window_wanted: false,
+            waiting: Waiting::Nothing,
             watches_task_priority: false,
             displaced: None,
             shut_down: false,
@@ -116,7 +115,7 @@ impl SvmVp {
         let mut vmcb = self.vmcb;
         vmcb.write_u8(control::TLB_CONTROL, 0);
         let cut_short = vmcb.read_u64(control::EXIT_INTERRUPT_INFO);
-        let again = if cut_short & event::VALID == 0 { 0 } else { put_back(cut_short) };
+        let again = if cut_short & event::VALID == 0 { 0 } else { self.put_back(cut_short) };
         vmcb.write_u64(control::EVENT_INJECTION, again);
         let code = vmcb.read_u64(control::EXIT_CODE);
         if let Some(count) = self.counts.get_mut(exits::kind(code)) {
@@ -184,7 +183,7 @@ impl SvmVp {
             // STGI has let the firmware's interrupt through, or the INIT, which we do not answer.
             exit::NMI | exit::SMI | exit::INIT => Exit::HostInterrupt,
             exit::VIRTUAL_INTERRUPT => {
-                self.close_window();
+                self.withdraw();
                 Exit::InterruptWindow
             }
             exit::EXCEPTION..=exit::EXCEPTION_LAST => {
@@ -212,22 +211,6 @@ impl SvmVp {
         })
     }
 
-    #[cold]
-    fn close_window(&mut self) {
-        self.window_wanted = false;
-        self.intercept_task_priority();
-        let old = self.vmcb.read_u32(control::VIRTUAL_INTERRUPT);
-        self.vmcb.write_u32(control::VIRTUAL_INTERRUPT, old & !virtual_interrupt::PENDING);
-    }
-
-    /// Has writes of CR8 exit, if the machine wants to see them, or if a virtual interrupt waits and
-    /// the CPU is QEMU's, which would abort (7.2 does).
-    fn intercept_task_priority(&mut self) {
-        let must = self.window_wanted && self.features.is_software;
-        let on = self.watches_task_priority || must;
-        self.vmcb.write_u16(control::INTERCEPT_CR_WRITES, u16::from(on) << 8);
-    }
-
     /// Has what was displaced by an exception delivered, once the guest can take it.
     #[cold]
     fn deliver_displaced(&mut self) {
@@ -237,12 +220,13 @@ impl SvmVp {
             None => false,
         };
         if ready && let Some(event) = self.displaced.take() {
-            self.vmcb.write_u64(control::EVENT_INJECTION, events::encode(&event));
+            self.inject_now(&event);
         }
     }
 
     fn has_injection(&self) -> bool {
         self.vmcb.read_u64(control::EVENT_INJECTION) & event::VALID != 0
+            || matches!(self.waiting, Waiting::Injected(_))
     }
 
     fn reset_fpu(&mut self) {
@@ -255,12 +239,6 @@ impl SvmVp {
             unsafe { instructions::xsetbv(1) };
         }
     }
-}
-
-/// The event injection that repeats a delivery cut short.
-#[cold]
-fn put_back(info: u64) -> u64 {
-    events::decode(info).map_or(0, |event| events::encode(&event))
 }
 
 impl GuestVp for SvmVp {
@@ -319,8 +297,9 @@ impl GuestVp for SvmVp {
         self.vmcb.write_u32(control::VIRTUAL_INTERRUPT, virtual_interrupt::MASKING);
         self.vmcb.write_u8(control::TLB_CONTROL, TLB_FLUSH_ALL);
         self.intercept(intercepts::IRET, false);
-        (self.nmi, self.taken, self.displaced) = (NmiMask::Open, None, None);
-        (self.shut_down, self.window_wanted) = (false, false);
+        self.intercept(intercepts::VIRTUAL_INTERRUPT, true);
+        (self.nmi, self.waiting, self.displaced) = (NmiMask::Open, Waiting::Nothing, None);
+        self.shut_down = false;
         self.speculation_control = 0;
         self.watch_task_priority(false);
         instructions::reset_breakpoints();
@@ -543,27 +522,12 @@ impl GuestVp for SvmVp {
             self.nmi = NmiMask::InService;
             self.intercept(intercepts::IRET, true);
         }
-        self.vmcb.write_u64(control::EVENT_INJECTION, events::encode(&event));
+        self.inject_now(&event);
     }
 
-    /// Injects it, if the guest can take it now; else asks for a window.
     #[inline]
     fn offer_interrupt(&mut self, vector: Option<u8>) {
-        if vector.is_some() && vector == self.taken {
-            return;
-        }
-        match vector {
-            Some(_) if !self.can_take_interrupt() => return self.request_interrupt_window(),
-            Some(number) => {
-                let event = events::encode(&Event::Interrupt(number));
-                self.vmcb.write_u64(control::EVENT_INJECTION, event);
-                self.taken = vector;
-            }
-            None => {}
-        }
-        if self.window_wanted {
-            self.close_window();
-        }
+        self.offer(vector);
     }
 
     #[inline]
@@ -578,20 +542,11 @@ impl GuestVp for SvmVp {
 
     #[inline]
     fn taken_interrupt(&mut self) -> Option<u8> {
-        self.taken?;
-        self.taken.take()
+        self.taken()
     }
 
-    #[cold]
     fn request_interrupt_window(&mut self) {
-        if self.window_wanted {
-            return;
-        }
-        self.window_wanted = true;
-        self.intercept_task_priority();
-        let old = self.vmcb.read_u32(control::VIRTUAL_INTERRUPT);
-        let wanted = virtual_interrupt::PENDING | virtual_interrupt::IGNORE_TPR;
-        self.vmcb.write_u32(control::VIRTUAL_INTERRUPT, old | wanted);
+        self.request_window();
     }
 
     fn exit_names() -> &'static [&'static str] {
