@@ -93,8 +93,11 @@ pub enum AccelChoice {
     Auto,
     /// KVM.
     Kvm,
-    /// QEMU's software CPU.
+    /// QEMU's software CPU, in one thread, whatever the number of CPUs.
     Tcg,
+    /// QEMU's software CPU with a thread for each CPU: faster where several work at once, but QEMU has
+    /// races there that now and then break a guest while it boots.
+    TcgThreads,
 }
 
 /// What stands below the options in the help.

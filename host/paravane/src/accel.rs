@@ -9,8 +9,10 @@ use command_line::AccelChoice;
 pub enum Accel {
     /// KVM.
     Kvm,
-    /// QEMU's software CPU.
+    /// QEMU's software CPU, all of them in one thread.
     Tcg,
+    /// QEMU's software CPU with a thread for each CPU.
+    TcgThreads,
 }
 
 impl Accel {
@@ -19,6 +21,7 @@ impl Accel {
         match self {
             Self::Kvm => "kvm",
             Self::Tcg => "tcg",
+            Self::TcgThreads => "tcg-threads",
         }
     }
 }
@@ -71,6 +74,10 @@ fn decide(choice: AccelChoice, obstacle: Option<&str>) -> (Accel, String) {
             (Accel::Kvm, format!("KVM, as asked; it will hardly do: {why}"))
         }
         (AccelChoice::Tcg, _) => (Accel::Tcg, "QEMU's software CPU (TCG), as asked".to_owned()),
+        (AccelChoice::TcgThreads, _) => {
+            let why = "QEMU's software CPU (TCG) with a thread for each CPU, as asked";
+            (Accel::TcgThreads, why.to_owned())
+        }
     }
 }
 
@@ -98,6 +105,7 @@ mod tests {
         assert_eq!(decide(AccelChoice::Auto, None).0, Accel::Kvm);
         assert_eq!(decide(AccelChoice::Auto, Some("no")).0, Accel::Tcg);
         assert_eq!(decide(AccelChoice::Tcg, None).0, Accel::Tcg);
+        assert_eq!(decide(AccelChoice::TcgThreads, None).0, Accel::TcgThreads);
         let (accel, why) = decide(AccelChoice::Kvm, Some("no svm"));
         assert!(accel == Accel::Kvm && why.contains("no svm"));
     }

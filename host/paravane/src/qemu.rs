@@ -53,7 +53,10 @@ pub fn command(
     command.args(["-display", "none", "-vga", "none", "-machine", "q35,smm=off"]);
     match accel {
         Accel::Kvm => command.args(["-accel", "kvm", "-cpu", "host"]),
-        Accel::Tcg => command.args(["-accel", "tcg", "-cpu", TCG_CPU]),
+        // With a thread for each CPU, code that one CPU changes may still be run by another, as it
+        // was (QEMU before 8.1): Linux changes its code all the time while it boots.
+        Accel::Tcg => command.args(["-accel", "tcg,thread=single", "-cpu", TCG_CPU]),
+        Accel::TcgThreads => command.args(["-accel", "tcg,thread=multi", "-cpu", TCG_CPU]),
     };
     command.arg("-m").arg(format!("{}k", options.memory >> 10));
     command.arg("-smp").arg(cpus(options, accel).to_string());
@@ -93,7 +96,7 @@ pub fn command(
 /// CPUs of the VM. Of several, the paravisor leaves the first one of QEMU's software CPU alone: it
 /// can not run a guest safely while others run theirs.
 pub fn cpus(options: &RunOptions, accel: Accel) -> u32 {
-    let spare = accel == Accel::Tcg && options.cpus > 1 && !options.direct;
+    let spare = accel != Accel::Kvm && options.cpus > 1 && !options.direct;
     options.cpus + u32::from(spare)
 }
 

@@ -43,8 +43,17 @@ pub struct Run {
 impl Vm {
     /// On QEMU's software CPU, which every machine has.
     pub fn new(environment: &Environment) -> Self {
+        Self::on(environment, "tcg")
+    }
+
+    /// The same with a thread for each CPU, so that two of them do work at once.
+    pub fn with_threads(environment: &Environment) -> Self {
+        Self::on(environment, "tcg-threads")
+    }
+
+    fn on(environment: &Environment, accel: &str) -> Self {
         let mut command = Command::new(&environment.paravane);
-        command.args(["run", "--accel", "tcg"]);
+        command.args(["run", "--accel", accel]);
         command.env("PARAVANE_IMAGE", &environment.image).env("PARAVANE_AGENT", &environment.agent);
         Self { command, has_summary: true }
     }
