@@ -204,13 +204,10 @@ pub(crate) fn nv_certify(tpm: &mut Tpm, env: Env<'_>, call: &mut Call) -> Result
         return tpm.attest(env, call, signer, st::ATTEST_NV_DIGEST, (&extra, &attested));
     }
     let (from, count) = (usize::from(offset), usize::from(size));
+    let data = index.data.get(from..from + count).ok_or(Rc::NV_RANGE)?;
     if count > crate::nv_index::MAX_NV_BUFFER {
         return Err(Rc::VALUE.param(3));
     }
-    if from > index.data.len() {
-        return Err(Rc::VALUE.param(4));
-    }
-    let data = index.data.get(from..from + count).ok_or(Rc::NV_RANGE)?;
     let attested = built(|out| {
         out.put_sized(&name).put_u16(offset).put_sized(data);
     });

@@ -107,7 +107,7 @@ fn check_form(
         || (uses & (sa::DECRYPT | sa::ENCRYPT) != 0 && session.symmetric.is_null())
         || (!this.has(sa::AUDIT) && audit_only != 0)
         || (this.has(sa::AUDIT) && session.kind != SessionKind::Hmac)
-        || (this.entity.is_some() && session.kind == SessionKind::Trial);
+        || session.kind == SessionKind::Trial;
     if wrong { fail(Rc::ATTRIBUTES) } else { Ok(()) }
 }
 
@@ -149,9 +149,11 @@ impl Tpm {
         let Some(auth) = call.sessions.get(index) else { return Ok(()) };
         let number = index + 1;
         let Some((entity, role)) = auth.entity.zip(role) else {
+            let (protected, lockout) = self.bound_protection(auth);
+            self.check_lockouts(protected, lockout)?;
             let expected = self.hmac(call, index, &cp_hash(self, call, self.alg_of(auth)), None);
             let fits = self.is_hmac_right(auth, None, expected.as_deref());
-            return if fits { Ok(()) } else { Err(Rc::AUTH_FAIL.session(number)) };
+            return if fits { Ok(()) } else { self.failed(env, None, protected, lockout, number) };
         };
         let policy = rh::kind(auth.handle) == rh::HT_POLICY;
         self.check_availability(entity, role, policy)?;
@@ -166,34 +168,45 @@ impl Tpm {
         }
         let by_value = !policy
             || self.session(auth.handle).is_some_and(|s| s.policy.auth_value || s.policy.password);
-        let bound = self.session(auth.handle).filter(|_| !policy);
-        let protected = by_value && self.is_protected(entity) && entity != rh::LOCKOUT
-            || bound.is_some_and(|s| s.bound_protected && !s.bound_lockout);
-        let lockout = by_value && entity == rh::LOCKOUT || bound.is_some_and(|s| s.bound_lockout);
-        if lockout {
-            self.check_lockout(rh::LOCKOUT)?;
-        }
-        if protected {
-            self.check_lockout(rh::NULL)?;
-        }
+        let bound = self.bound_protection(auth);
+        let protected = by_value && self.is_protected(entity) && entity != rh::LOCKOUT || bound.0;
+        let lockout = by_value && entity == rh::LOCKOUT || bound.1;
+        self.check_lockouts(protected, lockout)?;
         let fits = self.check_value(call, index, entity, policy);
         if fits && by_value {
             return self.pin_succeeded(env, entity);
         }
-        if fits { Ok(()) } else { self.failed(env, entity, protected, lockout, number) }
+        if fits { Ok(()) } else { self.failed(env, Some(entity), protected, lockout, number) }
+    }
+
+    /// Whether the entity that an HMAC session is bound to is protected against dictionary attacks,
+    /// and whether it is lockoutAuth's.
+    fn bound_protection(&self, auth: &Authorization) -> (bool, bool) {
+        let session = self.session(auth.handle).filter(|s| s.kind == SessionKind::Hmac);
+        session.map_or((false, false), |s| (s.bound_protected && !s.bound_lockout, s.bound_lockout))
+    }
+
+    /// What forbids to try a value that is protected, or lockoutAuth.
+    fn check_lockouts(&self, protected: bool, lockout: bool) -> Result<()> {
+        if lockout {
+            self.check_lockout(rh::LOCKOUT)?;
+        }
+        if protected { self.check_lockout(rh::NULL) } else { Ok(()) }
     }
 
     /// Counts a wrong authorization, durably, before anybody learns that it was wrong.
     fn failed(
         &mut self,
         env: Env<'_>,
-        entity: u32,
+        entity: Option<u32>,
         protected: bool,
         lockout: bool,
         number: usize,
     ) -> Result<()> {
         let healing = self.v.healing.clone();
-        self.pin_failed(entity);
+        if let Some(entity) = entity {
+            self.pin_failed(entity);
+        }
         if lockout {
             self.count_failure(rh::LOCKOUT);
         }

@@ -105,7 +105,7 @@ pub(crate) fn commit(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Result<()> {
         return Err(Rc::SCHEME.handle(1));
     }
     if s2.is_empty() != y2.is_empty() {
-        return Err(Rc::SIZE.param(if s2.is_empty() { 2 } else { 3 }));
+        return Err(Rc::SIZE.param(3));
     }
     let private = keys::ecc_private(&key)?;
     let curve = private.curve();

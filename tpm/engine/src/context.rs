@@ -164,20 +164,23 @@ pub(crate) fn load(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Result<()> {
             tpm.add_slot(slot)?
         }
         Content::Session(session) => {
-            tpm.check_session_memory()?;
-            let oldest = tpm.oldest_saved();
-            let place =
-                tpm.v.sessions.get_mut(slot_of(header.handle)).ok_or(Rc::HANDLE.param(1))?;
-            if !matches!(place, SessionSlot::Saved(number, _) if *number == header.sequence) {
+            let place = tpm.v.sessions.get(slot_of(header.handle));
+            let saved =
+                matches!(place, Some(SessionSlot::Saved(number, _)) if *number == header.sequence);
+            if !saved {
                 return Err(Rc::HANDLE.param(1));
             }
+            tpm.check_session_memory()?;
+            let oldest = tpm.oldest_saved();
             // Only the oldest may come back when the next context would be too far from it.
             let full = oldest
                 .is_some_and(|o| o != header.sequence && tpm.v.reset.context_counter - o >= GAP);
             if full {
                 return Err(Rc::CONTEXT_GAP);
             }
-            *place = SessionSlot::Loaded(session.into());
+            if let Some(place) = tpm.v.sessions.get_mut(slot_of(header.handle)) {
+                *place = SessionSlot::Loaded(session.into());
+            }
             header.handle
         }
     };

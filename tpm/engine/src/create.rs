@@ -51,6 +51,12 @@ fn parse(call: &mut Call) -> Result<Creation> {
     Ok(Creation { sensitive, public, outside_info, pcrs })
 }
 
+/// An authorization value is at most as long as the digest that the object's name has.
+fn check_auth(sensitive: &SensitiveCreate, public: &Public) -> Result<()> {
+    let fits = sensitive.auth.len() <= crypto::digest_size(public.name_alg);
+    if fits { Ok(()) } else { Err(Rc::SIZE.param(1)) }
+}
+
 /// The generator of a primary object: seed, template and data decide over all that it gives, for
 /// ever (Part 1, section 27.6.4). Changing a byte here changes every EK and SRK in the world.
 fn primary_generator(seed: &[u8], template: &[u8], data: &[u8]) -> Drbg {
@@ -163,6 +169,7 @@ pub(crate) fn create_primary(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Resu
     let hierarchy = call.handle(0);
     template::check(&public, None, false).map_err(|rc| rc.param(2))?;
     template::check_creation(&public, &sensitive.data).map_err(|rc| rc.param(2))?;
+    check_auth(&sensitive, &public)?;
     tpm.check_object_memory()?;
     let mut random = primary_generator(tpm.seed(hierarchy), &public.bytes(), &sensitive.data);
     let sensitive = tpm.make(call, &mut public, sensitive, &mut random)?;
@@ -189,6 +196,7 @@ pub(crate) fn create(tpm: &mut Tpm, env: Env<'_>, call: &mut Call) -> Result<()>
     let parent = tpm.storage_parent(call.handle(0), 1)?;
     template::check(&public, Some(&parent), false).map_err(|rc| rc.param(2))?;
     template::check_creation(&public, &sensitive.data).map_err(|rc| rc.param(2))?;
+    check_auth(&sensitive, &public)?;
     let mut random = tpm.fresh_generator(&mut *env)?;
     let sensitive = tpm.make(call, &mut public, sensitive, &mut random)?;
     let private = tpm.private(&mut *env, &parent, &public, &sensitive)?;
@@ -237,6 +245,7 @@ pub(crate) fn create_loaded(tpm: &mut Tpm, env: Env<'_>, call: &mut Call) -> Res
     let (mut public, context) = parsed.map_err(in_param)?;
     tpm.check_object_memory()?;
     template::check(&public, parent.as_deref(), false).map_err(in_param)?;
+    check_auth(&sensitive, &public)?;
     let (mut random, from) = match &parent {
         Some(key) if derived => {
             // Label and context of the sensitive data stand in for those of the template.

@@ -155,7 +155,7 @@ impl Tpm {
         for (number, &handle) in (1..).zip(handles) {
             let empty_context = call.code == FLUSH_CONTEXT;
             if handle != rh::NULL && !empty_context {
-                self.check_present(handle, number)?;
+                self.check_present(call.code, handle, number)?;
             }
         }
         if tag == st::SESSIONS {

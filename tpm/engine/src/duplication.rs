@@ -148,6 +148,9 @@ pub(crate) fn import(tpm: &mut Tpm, env: Env<'_>, call: &mut Call) -> Result<()>
     if public.is(attr::ENCRYPTED_DUPLICATION) && (symmetric.is_null() || secret.is_empty()) {
         return Err(Rc::ATTRIBUTES.param(if symmetric.is_null() { 1 } else { 4 }));
     }
+    if public.name_alg == alg::NULL {
+        return Err(Rc::HASH.param(2));
+    }
     let name = public.name();
     let mut blob: Secret = duplicate.into();
     if !secret.is_empty() {
@@ -160,9 +163,6 @@ pub(crate) fn import(tpm: &mut Tpm, env: Env<'_>, call: &mut Call) -> Result<()>
     }
     let sensitive = parse_sensitive(&blob, &public).map_err(|rc| rc.param(3))?;
     template::check(&public, Some(&parent), false).map_err(|rc| rc.param(2))?;
-    if public.name_alg == alg::NULL {
-        return Err(Rc::HASH.param(2));
-    }
     check_binding(&public, &sensitive).map_err(|rc| rc.param(3))?;
     let private = tpm.private(env, &parent, &public, &sensitive)?;
     call.out.put_sized(&private);

@@ -127,12 +127,17 @@ impl Tpm {
     /// Whether a persistent object may be used: the owner's or the platform's hierarchy keeps it
     /// and its own is enabled.
     pub(crate) fn is_persistent_visible(&self, handle: u32, object: &Object) -> bool {
+        self.keeps(handle) && self.is_enabled(object.hierarchy)
+    }
+
+    /// Whether the hierarchy is enabled that keeps what has a persistent handle.
+    fn keeps(&self, handle: u32) -> bool {
         let keeper = if handle >= rh::PLATFORM_PERSISTENT { rh::PLATFORM } else { rh::OWNER };
-        self.is_enabled(keeper) && self.is_enabled(object.hierarchy)
+        self.is_enabled(keeper)
     }
 
     /// Checks that what a handle refers to is there (Part 3, section 5.4).
-    pub(crate) fn check_present(&self, handle: u32, number: usize) -> Result<()> {
+    pub(crate) fn check_present(&self, code: u32, handle: u32, number: usize) -> Result<()> {
         let index = number - 1;
         match rh::kind(handle) {
             rh::HT_TRANSIENT if self.slot(handle).is_none() => Err(Rc::REFERENCE_H0.plus(index)),
@@ -141,6 +146,8 @@ impl Tpm {
             }
             rh::HT_PERSISTENT => match self.store.object(handle) {
                 Some(object) if self.is_persistent_visible(handle, object) => Ok(()),
+                // One of a disabled hierarchy can be removed by who keeps it.
+                Some(_) if code == EVICT_CONTROL && self.keeps(handle) => Ok(()),
                 _ => Err(Rc::HANDLE.handle(number)),
             },
             rh::HT_NV => match self.store.index(handle) {
@@ -174,6 +181,9 @@ impl Tpm {
         }
     }
 }
+
+/// TPM_CC_EvictControl.
+const EVICT_CONTROL: u32 = 0x120;
 
 /// Whether a policy can be used at all.
 pub(crate) fn is_set(policy: &Policy) -> bool {

@@ -48,11 +48,13 @@ pub(crate) fn control(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Result<()> 
     call.end()?;
     let auth = call.handle(0);
     let allowed = match enable {
-        // Only the platform may enable, only it may speak for itself and its NV.
-        rh::OWNER | rh::ENDORSEMENT => auth == rh::PLATFORM || (auth == enable && !state),
+        // Only the platform may enable what is disabled, only it may speak for itself and its NV.
+        rh::OWNER | rh::ENDORSEMENT => {
+            auth == rh::PLATFORM || auth == enable && (!state || tpm.is_enabled(enable))
+        }
         _ => auth == rh::PLATFORM,
     };
-    if !allowed || (enable == rh::PLATFORM && state) {
+    if !allowed {
         return Err(Rc::AUTH_TYPE);
     }
     if tpm.is_enabled(enable) == state {

@@ -198,30 +198,27 @@ pub(crate) fn evict(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Result<()> {
     let (auth, handle) = (call.handle(0), call.handle(1));
     let object = tpm.object(handle).map_err(|_| Rc::TYPE.handle(2))?;
     let by_platform = auth == rh::PLATFORM;
-    let is_transient = rh::kind(handle) == rh::HT_TRANSIENT;
-    if is_transient {
-        let forbidden = object.external || object.sensitive.is_none() || object.st_clear;
-        if forbidden {
-            return Err(Rc::ATTRIBUTES.handle(2));
+    let of_platform = object.hierarchy == rh::PLATFORM;
+    if rh::kind(handle) == rh::HT_PERSISTENT {
+        if persistent != handle {
+            return Err(Rc::HANDLE.handle(2));
         }
+        // The platform may remove any, the owner all but the platform's.
+        if of_platform && !by_platform {
+            return Err(Rc::HIERARCHY.handle(2));
+        }
+        tpm.store.set_object(handle, None);
+        return Ok(());
     }
-    let fits = match object.hierarchy {
-        rh::PLATFORM => by_platform,
-        rh::OWNER | rh::ENDORSEMENT => !by_platform,
-        _ => false,
-    };
-    if !fits {
+    let temporary = object.external || object.st_clear || object.hierarchy == rh::NULL;
+    if temporary || object.sensitive.is_none() {
+        return Err(Rc::ATTRIBUTES.handle(2));
+    }
+    if of_platform != by_platform {
         return Err(Rc::HIERARCHY.handle(2));
     }
     if (persistent >= rh::PLATFORM_PERSISTENT) != by_platform {
         return Err(Rc::RANGE.param(1));
-    }
-    if !is_transient {
-        if persistent != handle {
-            return Err(Rc::HANDLE.param(1));
-        }
-        tpm.store.set_object(handle, None);
-        return Ok(());
     }
     if tpm.store.object(persistent).is_some() {
         return Err(Rc::NV_DEFINED);

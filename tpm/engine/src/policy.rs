@@ -204,13 +204,15 @@ pub(crate) fn counter_timer(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Resul
     let (operand, offset, operation, arguments) = comparison(call)?;
     let info = tpm.time_info();
     let session = tpm.policy_session(call, 0)?;
-    let start = usize::from(offset);
-    if start > info.len() {
-        return Err(Rc::VALUE.param(2));
-    }
-    let data = info.get(start..start + operand.len()).ok_or(Rc::RANGE)?;
-    if !session.is_trial() && !compare(data, &operand, operation)? {
-        return Err(POLICY);
+    if !session.is_trial() {
+        let start = usize::from(offset);
+        if start > info.len() {
+            return Err(Rc::VALUE.param(2));
+        }
+        let data = info.get(start..start + operand.len()).ok_or(Rc::RANGE)?;
+        if !compare(data, &operand, operation)? {
+            return Err(POLICY);
+        }
     }
     let arguments = crypto::hash(session.alg, &[&arguments]);
     session.extend(call.code, &[&arguments]);
@@ -277,11 +279,11 @@ pub(crate) fn duplication_select(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> 
     let include = call.read(|r| r.yes_no())?;
     call.end()?;
     let session = tpm.policy_session(call, 0)?;
-    if session.policy.command.is_some_and(|code| code != DUPLICATE) {
-        return Err(Rc::VALUE.param(3));
-    }
     if session.policy.hash != BoundHash::None {
         return Err(Rc::CPHASH);
+    }
+    if session.policy.command.is_some() {
+        return Err(Rc::COMMAND_CODE);
     }
     let names = crypto::hash(session.alg, &[&object, &parent]);
     session.bind_hash(BoundHash::Names(names))?;

@@ -45,7 +45,8 @@ impl Tpm {
         if !assertion.nonce.is_empty() && assertion.nonce != session.nonce {
             return Err(Rc::NONCE.param(1));
         }
-        let from = if assertion.nonce.is_empty() { 0 } else { session.start };
+        // Without a nonce the seconds are those of the TPM's time; the one that runs counts whole.
+        let from = if assertion.nonce.is_empty() { now % 1000 } else { session.start };
         let seconds = u64::from(assertion.expiration.unsigned_abs());
         let timeout = (seconds != 0).then(|| from.saturating_add(seconds * 1000));
         if timeout.is_some_and(|timeout| timeout < now) {
@@ -70,7 +71,12 @@ impl Tpm {
         let session = self.session_mut(handle).ok_or(Rc::HANDLE)?;
         session.update(code, name, policy_ref);
         if !cp_hash.is_empty() {
-            session.bind_hash(BoundHash::Parameters(cp_hash.into()))?;
+            let bound = BoundHash::Parameters(cp_hash.into());
+            if session.is_trial() {
+                session.policy.hash = bound;
+            } else {
+                session.bind_hash(bound)?;
+            }
         }
         if let Some(timeout) = timeout {
             let earlier = session.policy.timeout.unwrap_or(u64::MAX);
@@ -202,7 +208,7 @@ pub(crate) fn ticket(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Result<()> {
     if session.is_trial() {
         return Err(Rc::ATTRIBUTES.handle(1));
     }
-    let timeout: [u8; 8] = timeout.try_into().map_err(|_| Rc::VALUE.param(1))?;
+    let timeout: [u8; 8] = timeout.try_into().map_err(|_| Rc::SIZE.param(1))?;
     let timeout = u64::from_be_bytes(timeout);
     if !cp_hash.is_empty() && cp_hash.len() != crypto::digest_size(session.alg) {
         return Err(Rc::SIZE.param(2));
@@ -229,7 +235,7 @@ pub(crate) fn authorize(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Result<()
     call.end()?;
     let alg = match key.get(..2) {
         Some(&[high, low]) => u16::from_be_bytes([high, low]),
-        _ => return Err(Rc::INSUFFICIENT.param(3)),
+        _ => return Err(Rc::HASH.param(3)),
     };
     if !crate::structures::is_hash(alg) {
         return Err(Rc::HASH.param(3));

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::Tpm;
 use crate::call::{Call, Env};
 use crate::codec::Put;
-use crate::constants::{alg, rh};
+use crate::constants::{alg, attr, nv, rh};
 use crate::crypto;
 use crate::rc::{Rc, Result};
 use crate::secret::Secret;
@@ -147,6 +147,12 @@ impl Tpm {
     }
 }
 
+/// Parameters are encrypted by AES in CFB mode only.
+fn check_mode(symmetric: Symmetric) -> Result<()> {
+    let fits = symmetric.alg != alg::AES || symmetric.mode == alg::CFB;
+    if fits { Ok(()) } else { Err(Rc::MODE.param(4)) }
+}
+
 /// TPM2_StartAuthSession.
 pub(crate) fn start(tpm: &mut Tpm, env: Env<'_>, call: &mut Call) -> Result<()> {
     let caller = call.sized(MAX_DIGEST)?;
@@ -162,9 +168,6 @@ pub(crate) fn start(tpm: &mut Tpm, env: Env<'_>, call: &mut Call) -> Result<()> 
     call.end()?;
     let (key_handle, bind) = (call.handle(0), call.handle(1));
     let size = crypto::digest_size(hash_alg);
-    if symmetric.alg == alg::AES && symmetric.mode != alg::CFB {
-        return Err(Rc::MODE.param(4));
-    }
     if caller.len() < 16 || caller.len() > size {
         return Err(Rc::SIZE.param(1));
     }
@@ -176,6 +179,10 @@ pub(crate) fn start(tpm: &mut Tpm, env: Env<'_>, call: &mut Call) -> Result<()> 
     } else {
         tpm.salt(&mut *env, key_handle, &secret, hash_alg)?
     };
+    if !tpm.can_bind(bind) {
+        return Err(Rc::HANDLE.handle(2));
+    }
+    check_mode(symmetric)?;
     tpm.check_session_memory()?;
     let slot = tpm
         .v
@@ -219,19 +226,39 @@ pub(crate) fn start(tpm: &mut Tpm, env: Env<'_>, call: &mut Call) -> Result<()> 
 }
 
 impl Tpm {
+    /// Whether a session can be bound to an entity, or to none: it has a name and a value that stays until it is
+    /// changed. A PIN index counts its uses, which a bound session would pass by.
+    fn can_bind(&self, handle: u32) -> bool {
+        match rh::kind(handle) {
+            rh::HT_TRANSIENT | rh::HT_PERSISTENT => self
+                .object(handle)
+                .is_ok_and(|o| o.sensitive.is_some() && o.public.name_alg != alg::NULL),
+            rh::HT_NV => self
+                .store
+                .index(handle)
+                .is_some_and(|index| !matches!(index.kind(), nv::PIN_PASS | nv::PIN_FAIL)),
+            _ => true,
+        }
+    }
+
     /// Decrypts the salt of StartAuthSession with `handle`.
     fn salt(&mut self, env: Env<'_>, handle: u32, secret: &[u8], hash_alg: u16) -> Result<Secret> {
-        let key = self.object(handle)?;
-        let fits = matches!(key.public.kind(), alg::RSA | alg::ECC)
-            && key.public.is(crate::constants::attr::DECRYPT);
-        if !fits {
+        let key = self.object(handle).map_err(|_| Rc::KEY.handle(1))?;
+        if !matches!(key.public.kind(), alg::RSA | alg::ECC) {
             return Err(Rc::KEY.handle(1));
+        }
+        if secret.is_empty() {
+            return Err(Rc::VALUE.param(2));
         }
         if key.sensitive.is_none() {
             return Err(Rc::HANDLE.handle(1));
         }
+        if !key.public.is(attr::DECRYPT) {
+            return Err(Rc::ATTRIBUTES.handle(1));
+        }
+        // That this TPM has no entropy is not the caller's fault.
         let salt = crate::secret_share::decrypt(self, env, &key, "SECRET", secret)
-            .map_err(|rc| rc.param(2))?;
+            .map_err(|rc| if rc == Rc::FAILURE { rc } else { Rc::VALUE.param(2) })?;
         if salt.len() > crypto::digest_size(key.public.name_alg).max(crypto::digest_size(hash_alg))
         {
             return Err(Rc::VALUE.param(2));

@@ -73,7 +73,7 @@ impl Signature {
         let public = &key.public;
         let own = public.scheme();
         if !own.is_null() && own.alg != self.alg && public.kind() != alg::KEYEDHASH {
-            return Err(Rc::SIGNATURE);
+            return Err(Rc::SCHEME);
         }
         match (public.kind(), self.alg) {
             (alg::RSA, alg::RSASSA | alg::RSAPSS) => {
@@ -86,12 +86,12 @@ impl Signature {
                 let point = keys::ecc_public(public)?;
                 ecdsa_verify(&point, digest, &self.first, &self.second).map_err(|_| Rc::SIGNATURE)
             }
-            (alg::ECC, _) => Err(Rc::SCHEME),
             (alg::KEYEDHASH, alg::HMAC) => {
-                let hmac = crypto::hmac(self.hash, &key.secret()?.private, &[digest]);
+                let secret = key.secret().map_err(|_| Rc::HANDLE)?;
+                let hmac = crypto::hmac(self.hash, &secret.private, &[digest]);
                 if same(&hmac, &self.first) { Ok(()) } else { Err(Rc::SIGNATURE) }
             }
-            _ => Err(Rc::SIGNATURE),
+            _ => Err(Rc::SCHEME),
         }
     }
 }
@@ -194,14 +194,15 @@ pub(crate) fn sign(tpm: &mut Tpm, env: Env<'_>, call: &mut Call) -> Result<()> {
         return Err(Rc::ATTRIBUTES.handle(1));
     }
     let scheme = select(&key, given).map_err(|rc| rc.param(2))?;
-    if digest.len() != crypto::digest_size(scheme.hash) {
-        return Err(Rc::SIZE.param(1));
-    }
-    if key.public.is(attr::RESTRICTED) {
+    // A restricted key wants a ticket; one that is given must be right in any case.
+    if key.public.is(attr::RESTRICTED) || !ticket.digest.is_empty() {
         let expected = tpm.hash_ticket(ticket.hierarchy, scheme.hash, &digest);
         if ticket.digest.is_empty() || !same(&expected, &ticket.digest) {
             return Err(Rc::TICKET.param(3));
         }
+    }
+    if digest.len() != crypto::digest_size(scheme.hash) {
+        return Err(Rc::SIZE.param(1));
     }
     let signature = tpm.sign(env, &key, scheme, &digest)?;
     signature.put(&mut call.out);

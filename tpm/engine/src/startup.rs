@@ -72,6 +72,10 @@ pub(crate) fn startup(tpm: &mut Tpm, env: Env<'_>, call: &mut Call) -> Result<()
 pub(crate) fn shutdown(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Result<()> {
     let state = call.read(startup_type)?;
     call.end()?;
+    // The PCRs of one allocation say nothing under another.
+    if state && tpm.v.pcrs.allocated != tpm.store.global().pcr_allocated {
+        return Err(Rc::TYPE.param(1));
+    }
     let preserved = state.then(|| {
         Box::new(Preserved {
             clear: tpm.v.clear.clone(),

@@ -131,7 +131,10 @@ pub(crate) fn check_creation(public: &Public, data: &[u8]) -> Result<()> {
             if long { Err(Rc::SIZE) } else { Ok(()) }
         }
         Parameters::SymCipher(symmetric) => {
-            if origin != data.is_empty() {
+            // A parent that stays where it is has a key that nobody else knows.
+            let stays = public.is(attr::FIXED_TPM) || public.is(attr::FIXED_PARENT);
+            let given_parent = public.is(attr::RESTRICTED) && stays && !origin;
+            if given_parent || origin != data.is_empty() {
                 return Err(Rc::ATTRIBUTES);
             }
             let fits = data.is_empty() || data.len() == symmetric.key_size();

@@ -114,7 +114,6 @@ const STEPS: &[(&str, Step)] = &[
         platform(w, 0x121, b().u32(ENDORSEMENT).u8(0))
     }),
     ("physical presence", |w| platform(w, 0x12d, b().u32(1).u32(0x126).u32(1).u32(0x126))),
-    ("allocate PCRs", |w| platform(w, 0x12b, b().u32(1).u16(0x0c).u8(3).raw(&[0, 0, 0]))),
     ("lock-out parameters", |w| w.client.pw(0x13a, &[LOCKOUT], b().u32(5).u32(9).u32(9)).rc),
     ("lock-out reset", |w| w.client.pw(0x139, &[LOCKOUT], b()).rc),
     ("owner's policy", |w| w.client.pw(0x12e, &[OWNER], b().sized(&[1; 32]).u16(0x0b)).rc),
@@ -145,6 +144,7 @@ const STEPS: &[(&str, Step)] = &[
     ("extend after a shutdown", |w| {
         w.client.pw(0x182, &[3], b().u32(1).u16(0x0b).raw(&[7; 32])).rc
     }),
+    ("allocate PCRs", |w| platform(w, 0x12b, b().u32(1).u16(0x0c).u8(3).raw(&[0, 0, 0]))),
     ("shut down", |w| w.client.run(0x145, &[], b().u16(0)).rc),
     ("GetRandom's session after a shutdown", |w| {
         let parameters = b().sized(&[1; 16]).u16(0).u8(0).u16(0x10).u16(0x0b);

@@ -9,4 +9,5 @@ mod mutation;
 mod nv;
 mod objects;
 mod policies;
+mod refusals;
 mod robustness;

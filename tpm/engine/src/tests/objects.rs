@@ -164,7 +164,7 @@ fn a_persistent_object_survives_and_goes_with_clear() {
     client.power_cycle();
     client.startup(0);
     client.run(0x173, &[0x8100_0001], b()).ok();
-    assert_eq!(client.pw(0x120, &[OWNER, 0x8100_0001], b().u32(0x8100_0002)).rc, 0x1cb);
+    assert_eq!(client.pw(0x120, &[OWNER, 0x8100_0001], b().u32(0x8100_0002)).rc, 0x28b);
     client.pw(0x126, &[LOCKOUT], b()).ok();
     assert_eq!(client.run(0x173, &[0x8100_0001], b()).rc, 0x18b);
 }

@@ -135,7 +135,7 @@ fn policy_signed_gives_a_ticket_that_expires() {
     assert_eq!(present(&mut client, other.handle, &timeout, &damaged), 0x5e0);
     let longer = 99_999u64.to_be_bytes();
     assert_eq!(present(&mut client, other.handle, &longer, &ticket), 0x5e0);
-    assert_eq!(present(&mut client, other.handle, &timeout[..7], &ticket), 0x1c4);
+    assert_eq!(present(&mut client, other.handle, &timeout[..7], &ticket), 0x1d5);
     let trial = client.session(3);
     assert_eq!(present(&mut client, trial.handle, &timeout, &ticket), 0x182);
     assert_eq!(present(&mut client, other.handle, &timeout, &ticket), 0);
