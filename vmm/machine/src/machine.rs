@@ -22,6 +22,7 @@ use crate::identity::Identity;
 use crate::lifecycle::Lifecycle;
 use crate::mailbox::Mailbox;
 use crate::tpm::{Area, VirtualTpm};
+use crate::vp::local_apic;
 
 /// Lines of the log that a guest may cause: after so many it gets none, as it could fill the host's
 /// disk with them.
@@ -69,8 +70,9 @@ impl<P: Platform> Machine<P> {
         let vps = platform.cpus();
         let clock = Clock::new(host.tsc(), host.tsc_frequency());
         let topology = Topology { vps, hypervisor: config.hyperv };
-        let mut mailboxes = Vec::new();
-        mailboxes.resize_with(vps as usize, Mailbox::default);
+        // Their owners are not made yet. The guest may address them before that.
+        let identity = |index| local_apic(index, platform.physical_bits()).identity();
+        let mailboxes = (0..vps).map(|index| Mailbox::new(identity(index))).collect();
         let machine = Self {
             platform,
             clock,

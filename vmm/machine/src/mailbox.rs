@@ -96,6 +96,11 @@ impl Mail {
 }
 
 impl Mailbox {
+    /// The empty mailbox of a VP whose APIC has this identity.
+    pub fn new(identity: Identity) -> Self {
+        Self { identity: AtomicU64::new(identity.to_bits()), ..Self::default() }
+    }
+
     /// Posts a vector. True if the VP's CPU must be kicked.
     #[must_use]
     pub fn post_vector(&self, vector: u8, level_triggered: bool) -> bool {

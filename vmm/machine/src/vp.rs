@@ -82,11 +82,16 @@ pub struct VirtualProcessor<P: Platform> {
     pub(crate) next_slice: u64,
 }
 
+/// The local APIC of VP `index` after power-on.
+pub(crate) fn local_apic(index: u32, physical_bits: u8) -> LocalApic {
+    LocalApic::new(index, index == 0, physical_bits, MINIMUM_TIMER_PERIOD)
+}
+
 impl<P: Platform> VirtualProcessor<P> {
     /// Makes VP `index` of `machine`, on its CPU.
     pub fn new(machine: &'static Machine<P>, index: u32, cpu: P::Vp) -> Self {
         let bits = machine.platform.physical_bits();
-        let apic = LocalApic::new(index, index == 0, bits, MINIMUM_TIMER_PERIOD);
+        let apic = local_apic(index, bits);
         let limits = Limits {
             iterations: STRING_ITERATIONS,
             physical_address_bits: bits,
@@ -133,8 +138,8 @@ impl<P: Platform> VirtualProcessor<P> {
         self.timer_changed = true;
         self.offer_due = true;
         self.code_page = CodePage::UNKNOWN;
+        // What has been posted stays: VP 0 may run the guest, or have ended it, before this VP is made.
         self.open();
-        let _ = self.mailbox().drain();
         self.publish_identity();
     }
 

@@ -3,10 +3,31 @@
 use std::sync::atomic::Ordering;
 
 use memory::{Gpa, GuestMemory};
-use platform_api::{Event, Exit, Platform, SegmentRegister, gpr};
+use platform_api::{Event, Exit, Platform, SegmentRegister, VpState, gpr};
 
-use super::{exit, machine, memory_fault, one, write_msr, x2apic_on};
-use crate::vp::Activity;
+use super::fake::FakeVp;
+use super::{exit, machine, memory_fault, new_machine, one, write_msr, x2apic_on};
+use crate::lifecycle::Gathering;
+use crate::mailbox::Order;
+use crate::vp::{Activity, VirtualProcessor};
+
+#[test]
+fn what_comes_before_a_vp_is_made_waits_for_it() {
+    // A guest may run on the first VP while the CPUs of the others are still on their way.
+    let machine = new_machine(2);
+    let mut first = VirtualProcessor::new(machine, 0, FakeVp::default());
+    first.power_on(&VpState::init(0), Activity::Running);
+    x2apic_on(&mut first);
+    for icr in [0x4500, 0x4610] {
+        write_msr(&mut first, 0x830, 1 << 32 | icr);
+    }
+    let mut second = VirtualProcessor::new(machine, 1, FakeVp::default());
+    second.turn();
+    assert_eq!(second.activity, Activity::Running, "INIT and SIPI were lost");
+    machine.ask_to_gather(Gathering::PowerOff);
+    let second = VirtualProcessor::new(machine, 1, FakeVp::default());
+    assert!(second.mailbox().drain().has(Order::Gather), "the VM would never end");
+}
 
 #[test]
 fn an_nmi_older_than_init_is_forgotten() {

@@ -29,11 +29,16 @@ use fake::{Fake, FakeVp};
 
 const GENERAL_PROTECTION: Event = Event::Exception { vector: 13, error_code: Some(0) };
 
-/// VPs of a machine whose first one runs in 16-bit mode at address 1000h.
-fn machine(cpus: u32) -> vec::Vec<VirtualProcessor<Fake>> {
+/// A machine that has no VPs yet.
+fn new_machine(cpus: u32) -> &'static Machine<Fake> {
     let platform = Fake::new(cpus);
     let files = GuestFiles::find(platform.host());
-    let machine = Box::leak(Box::new(Machine::new(platform, Config::default(), files)));
+    Box::leak(Box::new(Machine::new(platform, Config::default(), files)))
+}
+
+/// VPs of a machine whose first one runs in 16-bit mode at address 1000h.
+fn machine(cpus: u32) -> vec::Vec<VirtualProcessor<Fake>> {
+    let machine = new_machine(cpus);
     let mut vps: vec::Vec<_> =
         (0..cpus).map(|index| VirtualProcessor::new(machine, index, FakeVp::default())).collect();
     let mut state = VpState::init(0);
