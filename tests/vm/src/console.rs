@@ -139,14 +139,20 @@ impl Console {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.output.recv_timeout(left) {
                 Ok(piece) => self.unread.extend(piece),
-                Err(_) => {
-                    let start = self.unread.len().saturating_sub(TAIL);
-                    let seen = self.unread.get(start..).unwrap_or_default();
-                    let seen = String::from_utf8_lossy(seen);
-                    anyhow::bail!("`{text}` did not come; what came last:\n{seen}");
-                }
+                Err(_) => return Err(self.did_not_come(text)),
             }
         }
+    }
+
+    /// Ends the VM, and tells what both it and paravane said last.
+    fn did_not_come(&mut self, text: &str) -> anyhow::Error {
+        let start = self.unread.len().saturating_sub(TAIL);
+        let seen = String::from_utf8_lossy(self.unread.get(start..).unwrap_or_default());
+        // The pipe of its errors ends with it.
+        let _ = self.child.kill();
+        let errors = self.errors.take().and_then(|errors| errors.join().ok()).unwrap_or_default();
+        let errors = String::from_utf8_lossy(&errors);
+        anyhow::anyhow!("`{text}` did not come; what came last:\n{seen}\n{errors}")
     }
 
     /// Waits for the end; answers the summary.

@@ -35,11 +35,12 @@ pub fn tests(environment: &Environment) -> Vec<Test> {
     let own = ("own_suite".to_owned(), Ok(environment.kernel.clone()));
     for (suite, kernel) in [own].iter().chain(&environment.other_kernels) {
         let [first, second, third] = [kernel.clone(), kernel.clone(), kernel.clone()];
+        let races = suite == "bullseye";
         tests.push(test(format!("kernels::{suite}_takes_cpus_off_and_on"), move |all| {
             offline(all, available(&first)?)
         }));
         tests.push(test(format!("kernels::{suite}_starts_itself_by_kexec"), move |all| {
-            kexec(all, available(&second)?)
+            kexec(all, available(&second)?, races)
         }));
         tests.push(test(format!("kernels::{suite}_reboots_and_powers_off"), move |all| {
             reboot(all, available(&third)?)
@@ -105,7 +106,12 @@ fn offline(environment: &Environment, kernel: &Path) -> Outcome {
 }
 
 /// A running kernel loads itself again and starts that, with no reset between.
-fn kexec(environment: &Environment, kernel: &Path) -> Outcome {
+///
+/// A kernel that `races` starts the next one while its other CPUs are still on their way to a halt,
+/// and these may execute what overwrites them. Linux 5.10 does that: it counts a CPU as stopped
+/// before the CPU has stopped. A direct boot with all CPUs in one thread of QEMU fails by it, too. So
+/// such a kernel takes its other CPUs off first.
+fn kexec(environment: &Environment, kernel: &Path, races: bool) -> Outcome {
     let folder = tempfile::tempdir()?;
     let mut archive = Archive::new();
     archive.file("init", 0o755, &fs::read(&environment.agent)?);
@@ -119,6 +125,11 @@ fn kexec(environment: &Environment, kernel: &Path) -> Outcome {
         let vm = Vm::new(environment).args(["-c", cpus, "--kernel"]).arg(kernel);
         let (mut console, _folder) = Console::start_vm(vm.args(["--initrd"]).arg(&path))?;
         console.wait_for(PROMPT)?;
+        if races {
+            console
+                .say("for cpu in /sys/devices/system/cpu/cpu*/online; do echo 0 > $cpu; done\n")?;
+            console.wait_for(PROMPT)?;
+        }
         let command = "kexec -l /boot/kernel --initrd=/boot/initrd --reuse-cmdline && kexec -e\n";
         console.say(command)?;
         // The second kernel's agent greets again.
