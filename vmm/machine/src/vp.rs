@@ -441,16 +441,21 @@ impl<P: Platform> VirtualProcessor<P> {
 
     /// The TSC of the guest's first deadline, if that is known: its own timer's, or a device's.
     pub(crate) fn first_deadline(&self) -> Option<u64> {
-        let devices = if self.is_watcher() { self.machine.chipset.deadline() } else { u64::MAX };
+        const NEVER: u64 = u64::MAX;
+        let clock = &self.machine.clock;
         let tsc = self.machine.host().tsc();
-        let own = self.apic.timer_deadline().map(|deadline| match deadline {
-            TimerDeadline::At(at) => self.machine.clock.tsc_at(at),
-            TimerDeadline::Tsc(at) => TscOffset(self.cpu.tsc_offset()).host_at(at, tsc),
-        });
-        let devices = (devices != u64::MAX)
-            .then(|| self.machine.clock.tsc_at(device::Instant::from_nanos(devices)));
-        let furthest = tsc.saturating_add(FURTHEST_DEADLINE * self.machine.clock.frequency());
-        own.into_iter().chain(devices).min().map(|first| first.min(furthest))
+        let own = match self.apic.timer_deadline() {
+            Some(TimerDeadline::Tsc(at)) => TscOffset(self.cpu.tsc_offset()).host_at(at, tsc),
+            Some(TimerDeadline::At(at)) => clock.tsc_at(at),
+            None => NEVER,
+        };
+        let devices = if self.is_watcher() { self.machine.chipset.deadline() } else { NEVER };
+        let first = match devices {
+            NEVER => own,
+            at => own.min(clock.tsc_at(device::Instant::from_nanos(at))),
+        };
+        let furthest = tsc.saturating_add(FURTHEST_DEADLINE * clock.frequency());
+        (first != NEVER).then(|| first.min(furthest))
     }
 
     /// Looks at everything that an interrupt of the host can have been about.
