@@ -135,6 +135,8 @@ impl Totals {
 pub fn run(environment: &Environment, filter: Option<&str>, workers: usize) -> Totals {
     let cases = Arc::new(Mutex::new(Totals::default()));
     let lists = [
+        // The longest first, so that it has company.
+        soak::tests(environment),
         guests::tests(&cases, environment.long),
         command::tests(),
         bad_input::tests(),
@@ -152,7 +154,6 @@ pub fn run(environment: &Environment, filter: Option<&str>, workers: usize) -> T
         kernels::tests(environment),
         tpm::tests(environment),
         tpm_state::tests(),
-        soak::tests(environment),
         budgets::tests(),
     ];
     let wanted = |test: &Test| filter.is_none_or(|filter| test.name.contains(filter));
