@@ -73,7 +73,7 @@ pub fn command(
         command.args(["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]);
         paravisor_boot(&mut command, options, files);
         if let Some(state) = state {
-            state_disk(&mut command, state);
+            state_disk(&mut command, state)?;
         }
     }
     if options.exec.is_some() {
@@ -129,19 +129,21 @@ fn give_file(command: &mut Command, name: &str, path: &Path) {
 /// The disk of the paravisor's state, which it knows by its serial number, and its key. A flush of
 /// the disk is one of the file; nothing guesses a format from what the file holds, nor a protocol
 /// from its name; an error goes to the paravisor, and does not stop the VM.
-fn state_disk(command: &mut Command, state: &State) {
+fn state_disk(command: &mut Command, state: &State) -> Result<()> {
+    let (file, key) = state.pass()?;
     let mut value = OsString::from(
         "driver=raw,node-name=paravane-state,cache.direct=off,cache.no-flush=off,\
          file.driver=file,file.filename=",
     );
-    value.push(escape(&state.file));
+    value.push(file);
     command.arg("-blockdev").arg(value);
     command.args([
         "-device",
         "virtio-blk-pci,drive=paravane-state,serial=paravane-state,disable-legacy=on,\
          num-queues=1,write-cache=on,werror=report,rerror=report",
     ]);
-    give_file(command, file::STATE_KEY, &state.key);
+    give_file(command, file::STATE_KEY, &key);
+    Ok(())
 }
 
 fn direct_boot(command: &mut Command, options: &RunOptions, files: &Files) {
@@ -185,21 +187,25 @@ mod tests {
     }
 
     #[test]
-    fn a_state_goes_to_qemu_by_names_alone() {
+    fn a_state_goes_to_qemu_as_open_files() {
         let folder = tempfile::tempdir().unwrap();
-        let state = State::prepare(&folder.path().join("a,b"), None, None).unwrap();
+        let [file, key] = ["a,b", "a,b.key"].map(|name| folder.path().join(name));
+        let state = State::prepare(&file, None, None).unwrap();
         let mut command = Command::new("qemu");
-        state_disk(&mut command, &state);
+        state_disk(&mut command, &state).unwrap();
         let words: Vec<_> = command.get_args().map(|word| word.to_str().unwrap()).collect();
-        let path = folder.path().canonicalize().unwrap();
-        let path = path.to_str().unwrap();
         assert_eq!(words.len(), 6);
         assert!(words[1].starts_with("driver=raw,"), "{words:?}");
-        assert!(words[1].ends_with(&format!(",file.driver=file,file.filename={path}/a,,b")));
         assert!(words[3].contains(",serial=paravane-state,disable-legacy=on,"));
-        let key = format!("name=opt/org.paravane/state-key,file={path}/a,,b.key");
-        assert_eq!(words[4..], ["-fw_cfg", &key]);
-        let bytes = std::fs::read(&state.key).unwrap();
+        let (_, disk) = words[1].split_once(",file.driver=file,file.filename=").unwrap();
+        let key_file = words[5].strip_prefix("name=opt/org.paravane/state-key,file=").unwrap();
+        // Another file by the name does not matter.
+        let bytes = std::fs::read(&key).unwrap();
+        std::fs::rename(&file, folder.path().join("moved")).unwrap();
+        std::fs::write(&file, "other").unwrap();
+        std::fs::remove_file(&key).unwrap();
+        assert_eq!(std::fs::read(disk).unwrap().len(), 1 << 20);
+        assert_eq!(std::fs::read(key_file).unwrap(), bytes);
         let line = words.join(" ").into_bytes();
         assert!(!line.windows(8).any(|part| part == &bytes[..8]), "the key itself is not there");
     }

@@ -1,13 +1,15 @@
 //! The file of the paravisor's state, and its key's, before the VM has them.
 //!
-//! Both are the user's, so they are checked, made where they are missing, and locked, before QEMU
-//! opens them by their names.
+//! Both are the user's, so they are checked, made where they are missing, and locked. QEMU then gets
+//! what was checked, whatever has its name by then.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::Read;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use rustix::io::{FdFlags, fcntl_setfd};
 use zeroize::Zeroizing;
 
 use crate::manufacture::{self, Authority};
@@ -21,10 +23,11 @@ const KEY_SIZE: usize = 32;
 /// A state that is this process's own.
 #[derive(Debug)]
 pub struct State {
-    /// The file, by a name that no change of directory spoils.
-    pub file: PathBuf,
+    /// The file once more, without the lock: QEMU would hold that for a moment longer than this
+    /// process lives.
+    file: File,
     /// Its key's.
-    pub key: PathBuf,
+    key: File,
     /// Held for as long as the VM may write.
     _lock: File,
 }
@@ -46,7 +49,7 @@ impl State {
                 manufacture::fill_random(&mut *bytes).with_context(|| named(&beside))?;
                 make(&beside, &*bytes)?;
             }
-            let key = check_key(key_file)?;
+            let (_, key) = open_key(key_file)?;
             let authority = authority.map_or_else(|| Ok(Authority::test()), Authority::read)?;
             make(file, &manufacture::seal(&manufacture::manufacture(&authority)?, &key)?)?;
         } else if authority.is_some() {
@@ -57,11 +60,27 @@ impl State {
             );
         }
         let lock = open_state(file)?;
-        check_key(key_file)?;
-        let absolute =
-            |path: &Path| fs::canonicalize(path).with_context(|| path.display().to_string());
-        Ok(Self { file: absolute(file)?, key: absolute(key_file)?, _lock: lock })
+        let file = File::open(own_name(&lock)).with_context(|| named(file))?;
+        let (key, _) = open_key(key_file)?;
+        Ok(Self { file, key, _lock: lock })
     }
+
+    /// Lets the program that is started next inherit both files; answers the names by which that
+    /// program opens the state and the key.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn pass(&self) -> Result<(PathBuf, PathBuf)> {
+        for file in [&self.file, &self.key] {
+            fcntl_setfd(file, FdFlags::empty()).context("the state's files")?;
+        }
+        Ok((own_name(&self.file), own_name(&self.key)))
+    }
+}
+
+/// The name of an open file for the process that has it open.
+fn own_name(file: &File) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }
 
 /// `FILE.key`.
@@ -89,17 +108,17 @@ pub fn check_size(file: &File, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The key.
-fn check_key(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
+/// The key's file, and the key.
+fn open_key(path: &Path) -> Result<(File, Zeroizing<Vec<u8>>)> {
     if !exists(path)? {
         bail!("the state's key {} is not there", path.display());
     }
     let file = plain::open(path, false)?;
     // One byte more tells a longer one.
     let mut bytes = Zeroizing::new(Vec::with_capacity(KEY_SIZE + 1));
-    file.take(KEY_SIZE as u64 + 1).read_to_end(&mut bytes).with_context(|| named(path))?;
+    (&file).take(KEY_SIZE as u64 + 1).read_to_end(&mut bytes).with_context(|| named(path))?;
     match bytes.len() {
-        KEY_SIZE => Ok(bytes),
+        KEY_SIZE => Ok((file, bytes)),
         length if length < KEY_SIZE => {
             bail!("the key {} has {length} bytes, not {KEY_SIZE}", path.display())
         }

@@ -54,12 +54,39 @@ pub fn tests() -> Vec<Test> {
             }
             Ok(())
         }),
+        test("state::a_file_that_gets_its_name_late_is_left_alone", replaced),
         test("state::another_disk_with_the_serial_number_must_keep_what_it_is_given", read_only),
     ]
 }
 
 fn with_state(environment: &Environment, state: &Path, command: &str) -> anyhow::Result<Run> {
     Vm::exec(environment, command).args(["--state".as_ref(), state.as_os_str()]).run()
+}
+
+/// Another file takes the state's name after paravane has checked and locked the state, and before
+/// QEMU opens it.
+fn replaced(environment: &Environment) -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let (state, moved) = (folder.path().join("state"), folder.path().join("moved"));
+    let qemu = folder.path().join("qemu-system-x86_64");
+    let script = "#!/bin/sh
+        [ -e \"$STATE\" ] && mv \"$STATE\" \"$MOVED\" && printf other > \"$STATE\"
+        PATH=${PATH#*:} exec qemu-system-x86_64 \"$@\"\n";
+    fs::write(&qemu, script)?;
+    fs::set_permissions(&qemu, fs::Permissions::from_mode(0o755))?;
+    let mut path = folder.path().as_os_str().to_owned();
+    path.push(":");
+    path.push(std::env::var_os("PATH").unwrap_or_default());
+    let command = "tpm=/sys/class/tpm/tpm0; cat $tpm/tpm_version_major";
+    let vm = Vm::exec(environment, command).args(["--state".as_ref(), state.as_os_str()]);
+    let run = vm.env("PATH", path).env("STATE", &state).env("MOVED", &moved).run()?;
+    ensure!(run.code == Some(0) && run.output == b"2\n" && run.errors.is_empty(), "{run:?}");
+    ensure!(fs::read(&state)? == b"other", "it was written");
+    let run = Vm::exec(environment, command).args(["--state".as_ref(), moved.as_os_str()]);
+    let run = run.args(["--state-key".as_ref(), folder.path().join("state.key").as_os_str()]);
+    let run = run.run()?;
+    ensure!(run.code == Some(0) && run.errors.is_empty(), "{run:?}");
+    Ok(())
 }
 
 /// The paravisor names a disk that it can not write, finds it behind one of another serial number,
