@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use rustix::fs::{CWD, FileType, Mode, mknodat};
+use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::machine::{Run, Vm};
 use crate::{Environment, Outcome, Stop, Test, ensure, test};
@@ -219,10 +220,9 @@ fn ignored(environment: &Environment) -> Outcome {
     output.read_exact(&mut seen)?;
     ensure!(&seen == b"up\n", "{seen:?}");
     // `setsid --wait` has the new session in a child of its own, or is it.
-    let group = session_of(child.id()).ok_or("no session")?;
-    for signal in ["-HUP", "-INT", "-TERM"] {
-        let status = Command::new("kill").args([signal, "--", &format!("-{group}")]).status()?;
-        ensure!(status.success(), "kill {signal}");
+    let group = session_of(child.id()).and_then(|group| Pid::from_raw(group.cast_signed()));
+    for signal in [Signal::HUP, Signal::INT, Signal::TERM] {
+        kill_process_group(group.ok_or("no session")?, signal)?;
     }
     let mut rest = String::new();
     output.read_to_string(&mut rest)?;
