@@ -8,10 +8,8 @@
 
 mod exit;
 mod host;
-mod registers;
 mod vp;
 
 pub use exit::{Exit, MemoryFault, PortAccess};
 pub use host::{ExitStatus, Host, HostFile, Received, StateDiskError, Transfer, Width};
-pub use registers::{Control, Segment, SegmentRegister, VpState, gpr};
 pub use vp::{Arrival, Event, GuestVp, Platform};

@@ -1,8 +1,9 @@
 //! A virtual processor on the CPU that it is bound to.
 
 use memory::{GpaRange, GuestMemory, RamMap};
+use x86::{SystemRegisters, VpState};
 
-use crate::{Exit, Host, Segment, SegmentRegister, VpState};
+use crate::{Exit, Host};
 
 /// An event to deliver to the guest at the next entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +23,9 @@ pub enum Event {
 
 /// One virtual processor. All calls come from the CPU that it is bound to.
 pub trait GuestVp {
+    /// What stores its registers.
+    type Registers: SystemRegisters;
+
     /// Runs the guest until it exits. Host interrupts are taken before this returns.
     fn run(&mut self) -> Exit;
 
@@ -29,54 +33,10 @@ pub trait GuestVp {
     /// `power_on` also resets what INIT leaves alone: the FPU, MSRs and the TSC.
     fn reset(&mut self, state: &VpState, power_on: bool);
 
-    /// A general-purpose register, by its number.
-    fn gpr(&self, number: u8) -> u64;
-    /// Sets a general-purpose register.
-    fn set_gpr(&mut self, number: u8, value: u64);
-    /// RIP.
-    fn rip(&self) -> u64;
-    /// Sets RIP. An interrupt shadow ends.
-    fn set_rip(&mut self, rip: u64);
-    /// RFLAGS.
-    fn rflags(&self) -> u64;
-    /// Sets RFLAGS.
-    fn set_rflags(&mut self, rflags: u64);
-    /// A segment register.
-    fn segment(&self, register: SegmentRegister) -> Segment;
-    /// CR0.
-    fn cr0(&self) -> u64;
-    /// CR3.
-    fn cr3(&self) -> u64;
-    /// CR4.
-    fn cr4(&self) -> u64;
-    /// EFER as the guest sees it.
-    fn efer(&self) -> u64;
-    /// Sets EFER as the guest sees it; the caller has checked it.
-    fn set_efer(&mut self, efer: u64);
-    /// The privilege level.
-    fn cpl(&self) -> u8;
-    /// DR6 and DR7.
-    fn debug_registers(&self) -> (u64, u64);
-    /// Sets DR6, as a #DB that is given on needs.
-    fn set_dr6(&mut self, dr6: u64);
-    /// CR2.
-    fn set_cr2(&mut self, cr2: u64);
-    /// CR8, the task priority class that the guest sees.
-    fn cr8(&self) -> u8;
-    /// Sets CR8.
-    fn set_cr8(&mut self, class: u8);
-    /// PAT.
-    fn pat(&self) -> u64;
-    /// Sets PAT; the caller has checked it.
-    fn set_pat(&mut self, pat: u64);
-    /// An XMM register.
-    fn xmm(&self, number: u8) -> u128;
-    /// Sets an XMM register.
-    fn set_xmm(&mut self, number: u8, value: u128);
-    /// XCR0.
-    fn xcr0(&self) -> u64;
-    /// Sets XCR0; the caller has checked it.
-    fn set_xcr0(&mut self, xcr0: u64);
+    /// The registers, while the VP is not in guest.
+    fn registers(&self) -> &Self::Registers;
+    /// The registers, to be changed.
+    fn registers_mut(&mut self) -> &mut Self::Registers;
     /// SPEC_CTRL, which holds while the guest runs (AMD64 APM vol. 2, section 3.2.9).
     fn speculation_control(&self) -> u64;
     /// Sets SPEC_CTRL; the caller has checked it.

@@ -1,10 +1,11 @@
 //! The instruction emulator, on any bytes and any state of the VP.
 
 use emulator::{
-    BusError, CodeSize, Cpu, DecodeError, Limits, PhysicalMemory, Register, Segment,
-    SegmentRegister, decode as decode_one, emulate as emulate_one,
+    BusError, CodeSize, DecodeError, Limits, PhysicalMemory, decode as decode_one,
+    emulate as emulate_one,
 };
 use iced_x86::{Decoder, DecoderOptions};
+use x86::{Attributes, Register, Registers, Segment, SegmentRegister};
 
 use crate::input::Input;
 
@@ -38,7 +39,7 @@ struct Vp {
     segments: [Segment; 6],
 }
 
-impl Cpu for Vp {
+impl Registers for Vp {
     fn gpr(&self, register: Register) -> u64 {
         self.gpr[register as usize]
     }
@@ -73,7 +74,7 @@ impl Cpu for Vp {
         self.control[3]
     }
     fn cpl(&self) -> u8 {
-        (self.segments[2].attributes >> 5 & 3) as u8
+        self.segments[2].attributes.privilege()
     }
     fn xmm(&self, number: u8) -> u128 {
         u128::from(number)
@@ -135,7 +136,7 @@ pub fn emulate(bytes: &[u8]) {
         control: core::array::from_fn(|_| input.u64()),
         segments: core::array::from_fn(|_| Segment {
             selector: input.u16(),
-            attributes: input.u16() & 0xfff,
+            attributes: Attributes::from_bits(input.u16() & 0xfff),
             limit: input.u32(),
             base: input.u64(),
         }),

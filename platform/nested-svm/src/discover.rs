@@ -3,9 +3,10 @@
 use core::fmt;
 
 use memory::{GpaRange, MapError, PAGE_SIZE, RamMap};
+use pc::{DevicePages, MAX_CANDIDATES, MAX_VPS};
+use svm::{Features, Unusable};
 
-use crate::apic::MAX_VPS;
-use crate::{fw_cfg, instructions, state_disk};
+use crate::PC;
 
 /// The hole that PCs have below 1 MiB: video memory, option ROMs, firmware.
 pub(crate) const LEGACY_HOLE: GpaRange = GpaRange::new(0xa_0000, 0x10_0000).unwrap();
@@ -28,17 +29,17 @@ const HEAP_PER_CPU: u64 = 4 << 10;
 pub(crate) const SERVICE_STACK_PAGES: u64 = 16;
 /// Pages for page tables of both kinds, permission maps, video memory, the service's stack with
 /// the hole below it, and the state's disk.
-const FIXED_PAGES: u64 = 24 + 5 + 32 + 1 + SERVICE_STACK_PAGES + state_disk::PAGES;
+const FIXED_PAGES: u64 = 24 + 5 + 32 + 1 + SERVICE_STACK_PAGES + STATE_DISK_PAGES;
+/// Page tables for the registers of a candidate for the state's disk: one of each level below the
+/// root, at the most.
+const TABLES_PER_CANDIDATE: u64 = 3;
+const STATE_DISK_PAGES: u64 = TABLES_PER_CANDIDATE * MAX_CANDIDATES as u64 + DevicePages::COUNT;
 
 /// Why the VM can not be used. The host's fault, or that of who configured it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StartError {
-    /// The CPU has no SVM.
-    NoSvm,
-    /// SVM is switched off (VM_CR.SVMDIS).
-    SvmDisabled,
-    /// SVM has no nested paging.
-    NoNestedPaging,
+    /// The CPU can run no guest.
+    Cpu(Unusable),
     /// No fw_cfg device with DMA.
     NoFwCfg,
     /// The memory map is missing or can not be read.
@@ -58,14 +59,7 @@ pub enum StartError {
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoSvm => f.write_str(
-                "the VM's CPU has no AMD-V (SVM): start QEMU with `-cpu EPYC,+svm,+npt`, or turn \
-                 nested virtualisation on for KVM",
-            ),
-            Self::SvmDisabled => f.write_str("AMD-V is switched off (VM_CR.SVMDIS) in the VM"),
-            Self::NoNestedPaging => f.write_str(
-                "the VM's AMD-V has no nested paging: start QEMU with `-cpu EPYC,+svm,+npt`",
-            ),
+            Self::Cpu(reason) => write!(f, "{reason}"),
             Self::NoFwCfg => f.write_str("the host offers no fw_cfg device with DMA"),
             Self::NoMemoryMap => f.write_str("the host gives no memory map (fw_cfg etc/e820)"),
             Self::BadMemoryMap(error) => write!(f, "the host's memory map is wrong: {error}"),
@@ -91,19 +85,6 @@ impl fmt::Display for StartError {
 
 impl core::error::Error for StartError {}
 
-/// What the CPU offers beyond the base of SVM.
-#[derive(Clone, Copy, Debug)]
-pub struct CpuFeatures {
-    /// The exit tells where the next instruction starts.
-    pub next_rip: bool,
-    /// XSAVE exists.
-    pub xsave: bool,
-    /// RDTSCP exists, with its MSR.
-    pub rdtscp: bool,
-    /// It is QEMU's software CPU.
-    pub is_software: bool,
-}
-
 /// What the host has given this VM.
 #[derive(Clone, Copy, Debug)]
 pub struct Discovered {
@@ -116,21 +97,19 @@ pub struct Discovered {
     /// Our own range, at the top of low RAM.
     pub own: GpaRange,
     /// What this CPU offers.
-    pub features: CpuFeatures,
-    /// Whether pages of 1 GiB exist.
-    pub gigabyte_pages: bool,
+    pub features: Features,
     /// Bits of a physical address.
     pub physical_bits: u8,
 }
 
 /// Asks the CPU and the host; `image_size` is what our own code and data take.
 pub fn discover(image_size: u64) -> Result<Discovered, StartError> {
-    let features = check_cpu()?;
-    if !fw_cfg::is_present() {
+    let features = Features::find().map_err(StartError::Cpu)?;
+    if !PC.has_fw_cfg() {
         return Err(StartError::NoFwCfg);
     }
-    let cpus = fw_cfg::cpu_count();
-    let spare_cpus = spare_cpus(cpus, features.is_software);
+    let cpus = PC.cpu_count();
+    let spare_cpus = svm::spare_cpus(cpus, features);
     if cpus == 0 || (cpus - spare_cpus) as usize > MAX_VPS {
         return Err(StartError::CpuCount(cpus));
     }
@@ -139,64 +118,17 @@ pub fn discover(image_size: u64) -> Result<Discovered, StartError> {
     for taken in [own, LEGACY_HOLE] {
         ram.remove(taken).map_err(StartError::BadMemoryMap)?;
     }
-    let gigabyte_pages = instructions::cpuid(0x8000_0001, 0)[3] & 1 << 26 != 0;
     let physical_bits = instructions::cpuid(0x8000_0008, 0)[0] as u8;
-    Ok(Discovered { cpus, spare_cpus, ram, own, features, gigabyte_pages, physical_bits })
-}
-
-/// Checks for SVM with nested paging (AMD64 APM vol. 2, section 15.4).
-fn check_cpu() -> Result<CpuFeatures, StartError> {
-    const VM_CR: u32 = 0xc001_0114;
-    const VM_CR_SVMDIS: u64 = 1 << 4;
-    let extended = instructions::cpuid(0x8000_0001, 0);
-    if extended[2] & 1 << 2 == 0 || instructions::cpuid(0x8000_0000, 0)[0] < 0x8000_000a {
-        return Err(StartError::NoSvm);
-    }
-    // SAFETY: a CPU with SVM has the register.
-    if unsafe { instructions::rdmsr(VM_CR) } & VM_CR_SVMDIS != 0 {
-        return Err(StartError::SvmDisabled);
-    }
-    let svm = instructions::cpuid(0x8000_000a, 0)[3];
-    if svm & 1 == 0 {
-        return Err(StartError::NoNestedPaging);
-    }
-    Ok(CpuFeatures {
-        next_rip: svm & 1 << 3 != 0,
-        xsave: instructions::cpuid(1, 0)[2] & 1 << 26 != 0,
-        rdtscp: extended[3] & 1 << 27 != 0,
-        is_software: is_software_cpu(),
-    })
-}
-
-/// How many of `cpus` carry no VP: the first one of several on QEMU's software CPU.
-///
-/// There, FRSTOR, FXRSTOR and XRSTOR on any CPU change the flag word of the *first* CPU without a
-/// lock (QEMU's `cpu_clear_ignne`). The same word says whether that CPU is in a nested guest, whether
-/// nested paging is on, and GIF. A VMRUN or an exit at the same moment loses its own change: the
-/// guest then runs without nested paging, or the CPU goes on after the exit as if it were still in
-/// the guest. Seen with QEMU 7.2 and 10.0. On a CPU that never runs a guest that word never changes.
-fn spare_cpus(cpus: u32, is_software: bool) -> u32 {
-    u32::from(is_software && cpus > 1)
-}
-
-/// Whether the host says that this is QEMU's software CPU.
-fn is_software_cpu() -> bool {
-    let [_, b, c, d] = instructions::cpuid(0x4000_0000, 0);
-    [b, c, d]
-        == [
-            u32::from_le_bytes(*b"TCGT"),
-            u32::from_le_bytes(*b"CGTC"),
-            u32::from_le_bytes(*b"GTCG"),
-        ]
+    Ok(Discovered { cpus, spare_cpus, ram, own, features, physical_bits })
 }
 
 /// Reads QEMU's `etc/e820`.
 fn read_memory_map() -> Result<RamMap, StartError> {
-    let file = fw_cfg::find("etc/e820").ok_or(StartError::NoMemoryMap)?;
+    let file = PC.find_file("etc/e820").ok_or(StartError::NoMemoryMap)?;
     let mut map = RamMap::new();
     for index in 0..(file.length / E820_ENTRY as u32).min(MAX_E820_ENTRIES) {
         let mut entry = [0; E820_ENTRY];
-        fw_cfg::read(file, index * E820_ENTRY as u32, &mut entry)
+        PC.read_file(file, index * E820_ENTRY as u32, &mut entry)
             .map_err(|_| StartError::NoMemoryMap)?;
         let (words, kind) = entry.split_at(16);
         if kind != TYPE_RAM.to_le_bytes() {

@@ -1,24 +1,15 @@
 //! The host, which is a stock QEMU, seen from a CPU of the VM.
 
-use core::fmt::{Arguments, Write};
+use core::fmt::Arguments;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use log::Level;
 use memory::RamRange;
-use platform_api::{ExitStatus, Host, HostFile, Received, StateDiskError, Transfer, Width};
-use spin::Mutex;
+use pc::{Frequencies, StateDisk};
+use platform_api::{ExitStatus, Host, HostFile, Received, StateDiskError, Transfer};
 
-use crate::clock::Frequencies;
-use crate::state_disk::StateDisk;
-use crate::{apic, entropy, fw_cfg, instructions, power, rtc, serial};
-
-/// QEMU's `isa-debugcon`: takes text for whoever watches.
-const REPORT_PORT: u16 = 0xe9;
-/// QEMU's `isa-debug-exit`: ends the VM with a status.
-const EXIT_PORT: u16 = 0xf4;
-
-/// Makes lines from several CPUs come out whole.
-static REPORT: Mutex<()> = Mutex::new(());
+use crate::PC;
+use crate::direct::Direct;
 
 /// Outside of the VM.
 #[derive(Debug)]
@@ -26,7 +17,7 @@ pub struct SvmHost {
     /// It is QEMU's software CPU.
     is_software: bool,
     tsc_frequency: AtomicU64,
-    state_disk: Option<StateDisk>,
+    state_disk: Option<StateDisk<Direct>>,
 }
 
 impl SvmHost {
@@ -34,54 +25,33 @@ impl SvmHost {
         Self { is_software, tsc_frequency: AtomicU64::new(1_000_000_000), state_disk: None }
     }
 
-    pub(crate) fn set_state_disk(&mut self, disk: Option<StateDisk>) {
+    pub(crate) fn set_state_disk(&mut self, disk: Option<StateDisk<Direct>>) {
         self.state_disk = disk;
     }
 
-    fn state_disk(&self) -> Result<&StateDisk, StateDiskError> {
+    fn state_disk(&self) -> Result<&StateDisk<Direct>, StateDiskError> {
         self.state_disk.as_ref().ok_or(StateDiskError::Absent)
     }
 
     pub(crate) fn set_frequencies(&self, found: Frequencies) {
         self.tsc_frequency.store(found.tsc.max(1), Ordering::Release);
-        apic::set_timer_ratio(found.apic, found.tsc);
-    }
-}
-
-/// Writes to the report port, or to the console of a VM that has none.
-struct ReportPort;
-
-impl Write for ReportPort {
-    fn write_str(&mut self, text: &str) -> core::fmt::Result {
-        let watched = instructions::port_read(REPORT_PORT, Width::Byte) == u32::from(REPORT_PORT);
-        for byte in text.bytes() {
-            if watched {
-                instructions::port_write(REPORT_PORT, Width::Byte, byte.into());
-            } else {
-                // Without a report port this is the only way out; bytes that do not fit are lost.
-                serial::send(0, byte);
-            }
-        }
-        Ok(())
+        PC.set_timer_ratio(found.apic, found.tsc);
     }
 }
 
 /// The way out for crash records.
 pub fn write_report(text: &str) {
-    let _ = ReportPort.write_str(text);
+    PC.write_report(text);
 }
 
 /// The way out for log lines.
 pub fn log_line(level: Level, line: Arguments<'_>) {
-    let _guard = REPORT.lock();
-    let _ = writeln!(ReportPort, "log {level} {line}");
+    PC.report_line(format_args!("log {level} {line}"));
 }
 
 /// Ends the VM.
 pub fn end(status: u8) -> ! {
-    instructions::port_write(EXIT_PORT, Width::Byte, status.into());
-    // For a VM that was started without the exit device.
-    power::off();
+    PC.end(status);
     instructions::stop()
 }
 
@@ -100,11 +70,11 @@ impl Host for SvmHost {
     }
 
     fn set_timer(&self, deadline: Option<u64>) {
-        apic::set_deadline(deadline);
+        PC.set_deadline(deadline);
     }
 
     fn kick(&self, index: u32) {
-        apic::kick(index);
+        PC.kick(index);
     }
 
     fn idle(&self) {
@@ -112,30 +82,30 @@ impl Host for SvmHost {
             // There, a VMRUN with a virtual interrupt changes the CPU's interrupt flags without a
             // lock, and can lose an interrupt that arrives at the same moment: the APIC has it,
             // and the CPU would sleep on it.
-            apic::offer_again();
+            PC.offer_again();
         }
         instructions::sleep();
     }
 
     #[inline]
     fn device_event(&self) -> bool {
-        serial::take_event()
+        PC.take_serial_event()
     }
 
     fn serial_read(&self, channel: usize) -> Option<Received> {
-        serial::receive(channel)
+        PC.receive(channel)
     }
 
     fn serial_ready(&self, channel: usize) -> bool {
-        serial::is_ready(channel)
+        PC.is_ready(channel)
     }
 
     fn serial_write(&self, channel: usize, byte: u8) {
-        serial::send(channel, byte);
+        PC.send(channel, byte);
     }
 
     fn power_button(&self) -> bool {
-        power::take_press()
+        PC.take_power_press()
     }
 
     fn take_nmi(&self) -> bool {
@@ -143,25 +113,25 @@ impl Host for SvmHost {
     }
 
     fn file(&self, name: &str) -> Option<HostFile> {
-        fw_cfg::find(name)
+        PC.find_file(name)
     }
 
     fn uuid(&self) -> Option<[u8; 16]> {
-        fw_cfg::uuid()
+        PC.uuid()
     }
 
     fn read_file(&self, file: HostFile, offset: u32, to: &mut [u8]) -> Result<(), Transfer> {
-        fw_cfg::read(file, offset, to)
+        PC.read_file(file, offset, to)
     }
 
     fn load_file(&self, file: HostFile, offset: u32, to: RamRange) -> Result<(), Transfer> {
         let length = u32::try_from(to.length()).map_err(|_| Transfer::PastEnd)?;
         // SAFETY: the range is guest RAM by its type, and no Rust reference covers any of that.
-        unsafe { fw_cfg::read_to(file, offset, to.start().0, length) }
+        unsafe { PC.load_file(file, offset, to.start().0, length) }
     }
 
     fn entropy(&self, to: &mut [u8]) -> bool {
-        entropy::fill(to)
+        instructions::entropy::fill(to)
     }
 
     fn run_service(&self) -> bool {
@@ -189,12 +159,11 @@ impl Host for SvmHost {
     }
 
     fn wall_clock(&self) -> u64 {
-        rtc::seconds()
+        PC.wall_clock()
     }
 
     fn report(&self, line: Arguments<'_>) {
-        let _guard = REPORT.lock();
-        let _ = writeln!(ReportPort, "{line}");
+        PC.report_line(line);
     }
 
     fn exit(&self, status: ExitStatus) -> ! {

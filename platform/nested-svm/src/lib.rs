@@ -8,30 +8,10 @@
 
 extern crate alloc;
 
-mod apic;
-mod clock;
+mod direct;
 mod discover;
-mod enable;
-mod entropy;
-mod entry;
-mod events;
-mod exits;
-mod fw_cfg;
 mod host;
-mod instructions;
-mod intercepts;
-mod interrupts;
-mod nested_paging;
-mod nmi;
-mod pci;
-mod power;
-mod rtc;
-mod serial;
 mod start_info;
-mod state_disk;
-mod virtio_block;
-mod virtio_pci;
-mod vmcb;
 mod vp;
 
 use alloc::boxed::Box;
@@ -42,16 +22,17 @@ use kernel::cpu::Place;
 use kernel::paging::{Access, GUEST_BASE, PageTables};
 use kernel::{Region, trampoline};
 use memory::{GpaRange, MappedMemory, PAGE_SIZE, RamMap};
-use platform_api::{Arrival, Platform, Width};
+use pc::{Candidates, DevicePages, Frequencies, Pc, Sample};
+use platform_api::{Arrival, Platform};
+use svm::{NestedTables, Pages, Vcpu};
 
-pub use apic::MAX_VPS;
+use direct::Direct;
+
 pub use discover::{Discovered, StartError, discover};
 pub use host::{SvmHost, end, log_line, write_report};
+pub use pc::MAX_VPS;
 pub use start_info::note_firmware;
 pub use vp::SvmVp;
-
-use nested_paging::NestedTables;
-use vp::Pages;
 
 /// Pages of CPU 0's stack, which the image is moved onto; a hole lies below.
 const FIRST_STACK_PAGES: u64 = 4;
@@ -59,6 +40,10 @@ const FIRST_STACK_PAGES: u64 = 4;
 const LOW_MEMORY_END: u64 = 0xa_0000;
 /// Option ROMs start here.
 const ROM_START: u64 = 0xc_0000;
+
+/// The host's devices.
+// SAFETY: nothing of an APIC is used before `build` has mapped the two pages.
+static PC: Pc<Direct> = unsafe { Pc::new(Direct) };
 
 /// What one CPU works with.
 #[derive(Debug)]
@@ -76,8 +61,8 @@ pub struct NestedSvm {
     memory: MappedMemory,
     found: Discovered,
     image: GpaRange,
-    first_sample: clock::Sample,
-    coarse: clock::Frequencies,
+    first_sample: Sample,
+    coarse: Frequencies,
     /// TSC ticks that the first measurement took.
     waited: u64,
     tables_root: u64,
@@ -122,7 +107,7 @@ impl NestedSvm {
         let mut region = unsafe { zeroed_region(free) };
         let region = &mut region;
         let mut tables = map_everything(region, &found);
-        let disks = state_disk::map_candidates(region, &mut tables, &found);
+        let disks = map_disk_candidates(region, &mut tables, &found);
         tables.make_hole(region, stack_hole);
         // SAFETY: the tables map the image, this stack, and all of RAM at their addresses.
         unsafe { tables.activate() };
@@ -137,24 +122,19 @@ impl NestedSvm {
             // SAFETY: this is CPU 0, with the final tables active.
             unsafe { first.place.enter() };
         }
-        mask_legacy_interrupts();
-        apic::enable(vp_of_cpu(&found, 0));
+        PC.start_devices();
+        PC.enable_apic(vp_of_cpu(&found, 0));
         // The APIC timer keeps counting until `refine_clocks`, four seconds at the most.
         let before = instructions::rdtsc();
-        let (first_sample, coarse) = clock::measure_coarse();
+        let (first_sample, coarse) = PC.measure_clocks();
         let waited = instructions::rdtsc().wrapping_sub(before);
         let mut host = SvmHost::new(found.features.is_software);
         host.set_frequencies(coarse);
+        // SAFETY: fresh pages of the region, which are mapped at their physical addresses.
+        let pages = unsafe { DevicePages::new(region.take(DevicePages::COUNT)) };
         // SAFETY: the candidates' registers are mapped in the tables that are active.
-        host.set_state_disk(unsafe { state_disk::find(&disks, region, coarse.tsc) });
-        let video = region.take(LOW_VIDEO.length() / PAGE_SIZE);
-        let pages = GpaRange::from_length(video, LOW_VIDEO.length()).unwrap_or_default();
-        // The paravisor finds the guest's video memory at the guest's address, too.
-        tables.map(region, pages, GUEST_BASE + LOW_VIDEO.start() - video, Access::Data);
-        let mut nested = NestedTables::new(region, &found.ram, found.gigabyte_pages);
-        nested.map(region, LOW_VIDEO, video);
-        open_firmware_area();
-        nested.map(region, FIRMWARE_AREA, FIRMWARE_AREA.start());
+        host.set_state_disk(unsafe { PC.find_state_disk(&disks, pages, coarse.tsc) });
+        let nested_root = map_guest(region, &mut tables, &found);
         RUNNING.store(1, Ordering::Release);
         // SAFETY: all of it is mapped at `GUEST_BASE` for ever, and the paravisor keeps no
         // reference into it.
@@ -164,6 +144,10 @@ impl NestedSvm {
         let service_stack =
             kernel::cpu::take_stack(region, &mut tables, discover::SERVICE_STACK_PAGES);
         let stacks = cpus.iter().map(|cpu| cpu.place.stack_top).collect();
+        let (port_map, msr_map) =
+            (region.take(svm::PORT_MAP_PAGES), region.take(svm::MSR_MAP_PAGES));
+        // SAFETY: fresh pages of the region.
+        unsafe { svm::fill_permission_maps(port_map, msr_map) };
         Self {
             host,
             memory,
@@ -173,35 +157,13 @@ impl NestedSvm {
             coarse,
             waited,
             tables_root: tables.root(),
-            nested_root: nested.root(),
-            port_map: region.take(3),
-            msr_map: region.take(2),
+            nested_root,
+            port_map,
+            msr_map,
             cpus,
             stacks,
             service_stack,
         }
-        .with_permission_maps()
-    }
-
-    /// Fills the permission maps: no port passes, and of the MSRs only those of the table.
-    fn with_permission_maps(self) -> Self {
-        // SAFETY: three pages of ours that no reference covers.
-        unsafe {
-            core::ptr::write_bytes(self.port_map as *mut u8, 0xff, intercepts::PORT_MAP_SIZE)
-        };
-        let mut map = [0xffu8; intercepts::MSR_MAP_SIZE];
-        for (msr, _) in intercepts::OPEN_MSRS {
-            if let Some((byte, shift)) = intercepts::msr_map_place(*msr)
-                && let Some(byte) = map.get_mut(byte)
-            {
-                *byte &= !(0b11 << shift);
-            }
-        }
-        // SAFETY: two pages of ours that no reference covers.
-        unsafe {
-            core::ptr::copy_nonoverlapping(map.as_ptr(), self.msr_map as *mut u8, map.len());
-        }
-        self
     }
 
     /// Starts the other CPUs; each calls `main`. Waits until all of them run.
@@ -228,7 +190,7 @@ impl NestedSvm {
                 core::hint::spin_loop();
             }
         };
-        apic::start_others(trampoline::PAGE, wait);
+        PC.start_others(trampoline::PAGE, wait);
         for _ in 0..10_000 {
             if RUNNING.load(Ordering::Acquire) == self.found.cpus {
                 break;
@@ -272,8 +234,8 @@ impl NestedSvm {
 
     /// Measures the clocks once more, over all the time since the start.
     pub fn refine_clocks(&self) {
-        self.host.set_frequencies(clock::refine(&self.first_sample, self.coarse));
-        apic::set_timer(0);
+        self.host.set_frequencies(PC.refine_clocks(&self.first_sample, self.coarse));
+        PC.set_timer(0);
     }
 
     /// The number of the VP that the running CPU carries, if it carries one.
@@ -295,13 +257,12 @@ impl NestedSvm {
     pub unsafe fn vp(&self) -> Option<SvmVp> {
         let cpu = self.cpus.get(kernel::cpu::index() as usize)?;
         if self.vp_index() == Some(0) {
-            serial::route();
-            power::route();
+            PC.route_devices();
         }
         // SAFETY: the page was taken for this, and the CPU has SVM.
-        unsafe { enable::enable(cpu.host_save, self.found.features.xsave) };
+        unsafe { svm::enable(cpu.host_save, self.found.features.xsave) };
         // SAFETY: as above.
-        unsafe { instructions::vmsave(cpu.host) };
+        unsafe { svm::vmsave(cpu.host) };
         let pages = Pages {
             vmcb: cpu.vmcb,
             host: cpu.host,
@@ -310,7 +271,7 @@ impl NestedSvm {
             nested_root: self.nested_root,
         };
         // SAFETY: the pages were taken for this CPU's VP.
-        Some(unsafe { SvmVp::new(pages, self.found.features) })
+        Some(SvmVp(unsafe { Vcpu::new(pages, self.found.features) }))
     }
 }
 
@@ -364,17 +325,11 @@ pub fn first_stack_top(found: &Discovered) -> u64 {
 }
 
 fn on_interrupt(vector: u8) {
-    match vector {
+    if vector == kernel::interrupts::NMI {
         // An interrupt of our own follows, so that the VP loop looks for the NMI wherever it was.
-        kernel::interrupts::NMI => return apic::kick_self(),
-        apic::SERIAL_VECTOR => serial::note_event(),
-        apic::SCI_VECTOR => {
-            power::note_event();
-            serial::note_event();
-        }
-        _ => {}
+        return PC.kick_self();
     }
-    apic::end_of_interrupt(vector);
+    PC.interrupt(vector);
 }
 
 /// The first Rust code of each further CPU.
@@ -389,7 +344,7 @@ extern "C" fn cpu_entry(index: u32) -> ! {
         // SAFETY: tickets are unique, and the trampoline has switched to the final tables.
         unsafe { cpu.place.enter() };
     }
-    apic::enable(vp_of_cpu(&platform.found, index));
+    PC.enable_apic(vp_of_cpu(&platform.found, index));
     RUNNING.fetch_add(1, Ordering::AcqRel);
     // SAFETY: `start_other_cpus` stored a function of this type before it woke us.
     let main = unsafe {
@@ -447,7 +402,7 @@ fn take_cpu(
 /// Our page tables: the image by its sections, the rest of our range, the guest's RAM, and the
 /// pages of our APICs.
 fn map_everything(region: &mut Region, found: &Discovered) -> PageTables {
-    let mut tables = PageTables::new(region, found.gigabyte_pages);
+    let mut tables = PageTables::new(region, found.features.gigabyte_pages);
     let layout = kernel::relocate::layout();
     let parts = [
         (layout.start, layout.text_end, Access::Code),
@@ -461,41 +416,45 @@ fn map_everything(region: &mut Region, found: &Discovered) -> PageTables {
         tables.map(region, *range, GUEST_BASE, Access::Data);
     }
     tables.map(region, FIRMWARE_AREA, GUEST_BASE, Access::Data);
-    for page in [apic::LOCAL_APIC_PAGE, apic::IO_APIC_PAGE] {
+    for page in [pc::LOCAL_APIC_PAGE, pc::IO_APIC_PAGE] {
         let range = GpaRange::from_length(page, PAGE_SIZE).unwrap_or_default();
         tables.map(region, range, 0, Access::Device);
     }
     tables
 }
 
-/// The host's 8259s stay silent: its IOAPIC brings what we want.
-fn mask_legacy_interrupts() {
-    for port in [0x21, 0xa1] {
-        instructions::port_write(port, Width::Byte, 0xff);
+/// The guest's nested page tables: its RAM, with plain RAM where a PC has video memory and firmware.
+/// Answers their root.
+fn map_guest(region: &mut Region, tables: &mut PageTables, found: &Discovered) -> u64 {
+    let video = region.take(LOW_VIDEO.length() / PAGE_SIZE);
+    let pages = GpaRange::from_length(video, LOW_VIDEO.length()).unwrap_or_default();
+    // The paravisor finds the guest's video memory at the guest's address, too.
+    tables.map(region, pages, GUEST_BASE + LOW_VIDEO.start() - video, Access::Data);
+    let mut nested = NestedTables::new(region, &found.ram, found.features.gigabyte_pages);
+    nested.map(region, LOW_VIDEO, video);
+    if let Err(unknown) = PC.open_firmware_area() {
+        log::warn!("{unknown}");
     }
-    serial::start();
-    power::start();
+    nested.map(region, FIRMWARE_AREA, FIRMWARE_AREA.start());
+    nested.root()
 }
 
-/// Makes C0000h–FFFFFh plain RAM, by the PAM registers of the host's bridge (Intel 440FX, section
-/// 3.2.13; Q35 has the same registers at another place).
-fn open_firmware_area() {
-    const CONFIG_ADDRESS: u16 = 0xcf8;
-    const CONFIG_DATA: u16 = 0xcfc;
-    let select = |register: u32| {
-        instructions::port_write(CONFIG_ADDRESS, Width::Dword, 1 << 31 | register & !3);
-        CONFIG_DATA + (register & 3) as u16
-    };
-    let identity = instructions::port_read(select(0), Width::Dword);
-    let first = match identity {
-        0x1237_8086 => 0x59,
-        0x29c0_8086 => 0x90,
-        other => {
-            log::warn!("unknown host bridge {other:#x}: the firmware area may stay read-only");
-            return;
+/// Looks for block devices that may hold our state, and maps their registers.
+fn map_disk_candidates(
+    region: &mut Region,
+    tables: &mut PageTables,
+    found: &Discovered,
+) -> Candidates {
+    let limit = 1_u64.checked_shl(found.physical_bits.into()).unwrap_or(0).min(GUEST_BASE);
+    let mut candidates: Candidates = PC.virtio_blocks();
+    for candidate in &mut candidates {
+        let Some(registers) = candidate else { continue };
+        if pc::may_map(registers.pages, &found.ram, found.own, limit) {
+            tables.map(region, registers.pages, 0, Access::Device);
+        } else {
+            log::warn!("a block device's registers at {} are not where they may", registers.pages);
+            *candidate = None;
         }
-    };
-    for register in first..first + 7 {
-        instructions::port_write(select(register), Width::Byte, 0x33);
     }
+    candidates
 }

@@ -4,8 +4,6 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use memory::GpaRange;
 
-use crate::instructions;
-
 const MAGIC: u32 = 0x336e_c578;
 /// Offsets in the structure.
 const VERSION: u64 = 4;

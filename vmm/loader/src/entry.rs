@@ -3,30 +3,8 @@
 use crate::Loading;
 use crate::error::LoadError;
 use alloc::vec::Vec;
-
-/// A segment register or the task register.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Descriptor {
-    /// Visible selector, an index into the GDT.
-    pub selector: u16,
-    /// Attributes as in a VMCB (APM vol. 2, appendix B).
-    pub attributes: u16,
-    /// Last valid offset in bytes.
-    pub limit: u32,
-}
-
-impl Descriptor {
-    /// Its eight bytes in the GDT, with base zero (APM vol. 2, 4.8).
-    const fn bytes(&self) -> u64 {
-        let granular = self.attributes & (1 << 11) != 0;
-        let limit = if granular { self.limit >> 12 } else { self.limit } as u64;
-        let attributes = self.attributes as u64;
-        (limit & 0xFFFF)
-            | ((limit >> 16) & 0xF) << 48
-            | (attributes & 0xFF) << 40
-            | ((attributes >> 8) & 0xF) << 52
-    }
-}
+use x86::page_table::entry;
+use x86::{Attributes, Segment};
 
 /// CPU mode at entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,11 +32,11 @@ pub struct Entry {
     /// RSI: address of Linux' boot parameters, else zero.
     pub rsi: u64,
     /// CS; base zero.
-    pub code: Descriptor,
+    pub code: Segment,
     /// DS, ES, SS, FS and GS; base zero.
-    pub data: Descriptor,
+    pub data: Segment,
     /// TR; base zero, as PVH wants it. The LDT is null.
-    pub task: Descriptor,
+    pub task: Segment,
     /// Guest-physical address of the GDT.
     pub gdt: u64,
     /// Limit of the GDT in bytes.
@@ -70,10 +48,15 @@ const CODE: u16 = 0x10;
 const DATA: u16 = 0x18;
 const TASK: u16 = 0x20;
 
-const CODE_32: Descriptor = Descriptor { selector: CODE, attributes: 0xC9B, limit: u32::MAX };
-const CODE_64: Descriptor = Descriptor { selector: CODE, attributes: 0xA9B, limit: u32::MAX };
-const FLAT_DATA: Descriptor = Descriptor { selector: DATA, attributes: 0xC93, limit: u32::MAX };
-const BUSY_TASK: Descriptor = Descriptor { selector: TASK, attributes: 0x8B, limit: 0x67 };
+/// A segment with base zero.
+const fn flat(selector: u16, attributes: u16, limit: u32) -> Segment {
+    Segment { selector, attributes: Attributes::from_bits(attributes), limit, base: 0 }
+}
+
+const CODE_32: Segment = flat(CODE, 0xC9B, u32::MAX);
+const CODE_64: Segment = flat(CODE, 0xA9B, u32::MAX);
+const FLAT_DATA: Segment = flat(DATA, 0xC93, u32::MAX);
+const BUSY_TASK: Segment = flat(TASK, 0x8B, 0x67);
 
 impl Entry {
     /// A 32-bit entry at `rip`.
@@ -91,9 +74,9 @@ impl Entry {
         loading: &mut Loading<'_>,
         rip: u64,
         mode: Mode,
-        code: Descriptor,
+        code: Segment,
     ) -> Result<Self, LoadError> {
-        let table = [0, 0, code.bytes(), FLAT_DATA.bytes(), BUSY_TASK.bytes()];
+        let table = [0, 0, code.descriptor(), FLAT_DATA.descriptor(), BUSY_TASK.descriptor()];
         let bytes: Vec<u8> = table.iter().flat_map(|entry| entry.to_le_bytes()).collect();
         let gdt_limit = bytes.len() as u16 - 1;
         let gdt = loading.place(&bytes)?;
@@ -104,8 +87,7 @@ impl Entry {
 
 /// Maps the first 4 GiB to themselves with 2 MiB pages: six tables (APM vol. 2, 5.3).
 fn identity_map(loading: &mut Loading<'_>) -> Result<u64, LoadError> {
-    const PRESENT_WRITABLE: u64 = 0b11;
-    const LARGE: u64 = 1 << 7;
+    const PRESENT_WRITABLE: u64 = entry::PRESENT | entry::WRITABLE;
     const TABLE: u64 = 4096;
     let root = loading.layout.structure(6 * TABLE)?;
     let table = |number: u64| (root + number * TABLE) | PRESENT_WRITABLE;
@@ -114,7 +96,7 @@ fn identity_map(loading: &mut Loading<'_>) -> Result<u64, LoadError> {
     entries.resize(512, 0);
     entries.extend((2..6).map(table));
     entries.resize(1024, 0);
-    entries.extend((0..4 * 512).map(|number| (number << 21) | LARGE | PRESENT_WRITABLE));
+    entries.extend((0..4 * 512).map(|number| (number << 21) | entry::LARGE | PRESENT_WRITABLE));
     let bytes: Vec<u8> = entries.iter().flat_map(|entry| entry.to_le_bytes()).collect();
     loading.memory.write(root, &bytes)?;
     Ok(root)

@@ -19,7 +19,7 @@ mod linux;
 mod multiboot;
 mod pvh;
 
-pub use entry::{Descriptor, Entry, Mode};
+pub use entry::{Entry, Mode};
 pub use error::LoadError;
 pub use io::{GuestMemory, Source, TransferError};
 pub use layout::{MapEntry, RangeKind};

@@ -5,36 +5,25 @@ use emulator::{
     emulate_port_string, instruction_length, quick_move,
 };
 use local_apic::Mode;
-use platform_api::{
-    Event, Exit, GuestVp, Host, MemoryFault, Platform, PortAccess, SegmentRegister, gpr,
-};
+use platform_api::{Event, Exit, GuestVp, Host, MemoryFault, Platform, PortAccess};
 use policy::xcr0_is_valid;
+use x86::{Register, Registers, SegmentRegister, SystemRegisters, cr4, dr6, efer, rflags, vector};
 
 use crate::chipset::Request;
-use crate::cpu::Registers;
 use crate::lifecycle::Gathering;
 use crate::memory::{Bus, PortBus, fetch_4};
 use crate::vp::{Activity, CodePage, VirtualProcessor};
 
 /// INT1, also called ICEBP.
 const INT1: Opcode = Opcode::fixed(0xf1, 1);
-const INVALID_OPCODE: Event = Event::Exception { vector: 6, error_code: None };
-pub(crate) const GENERAL_PROTECTION: Event = Event::Exception { vector: 13, error_code: Some(0) };
-const DEBUG: Event = Event::Exception { vector: 1, error_code: None };
-const RFLAGS_TF: u64 = 1 << 8;
-const RFLAGS_RF: u64 = 1 << 16;
-/// DR6: single step.
-const DR6_BS: u64 = 1 << 14;
+const INVALID_OPCODE: Event = Event::Exception { vector: vector::UD, error_code: None };
+pub(crate) const GENERAL_PROTECTION: Event =
+    Event::Exception { vector: vector::GP, error_code: Some(0) };
+const DEBUG: Event = Event::Exception { vector: vector::DB, error_code: None };
 /// The CPUID leaf that depends on XCR0.
 const XSAVE_LEAF: u32 = 0xd;
-/// #MC.
-const MACHINE_CHECK: u8 = 18;
-/// CR4.MCE: without it, a machine check is a shutdown.
-const CR4_MCE: u64 = 1 << 6;
 /// CPUID function 1, EDX: the local APIC.
 const CPUID_APIC: u32 = 1 << 9;
-/// CR4.OSXSAVE.
-const OSXSAVE: u64 = 1 << 18;
 
 impl<P: Platform> VirtualProcessor<P> {
     /// Handles an exit.
@@ -78,7 +67,7 @@ impl<P: Platform> VirtualProcessor<P> {
                 let flushes = self.length_of(Opcode::INVD).is_ok();
                 let _ = self.advance(if flushes { Opcode::INVD } else { Opcode::WBINVD });
             }
-            Exit::Exception { vector: MACHINE_CHECK, .. } => self.machine_check(),
+            Exit::Exception { vector: vector::MC, .. } => self.machine_check(),
             Exit::Exception { vector, error_code } => {
                 self.cpu.inject(Event::Exception { vector, error_code });
             }
@@ -115,10 +104,10 @@ impl<P: Platform> VirtualProcessor<P> {
     #[cold]
     fn machine_check(&mut self) {
         log::error!("VP {}: the machine reports a hardware error", self.index);
-        if self.cpu.cr4() & CR4_MCE == 0 {
+        if self.cpu.registers().cr4() & cr4::MCE == 0 {
             return self.machine.ask_to_gather(Gathering::TripleFault);
         }
-        self.cpu.inject(Event::Exception { vector: MACHINE_CHECK, error_code: None });
+        self.cpu.inject(Event::Exception { vector: vector::MC, error_code: None });
     }
 
     /// An event could not be delivered, because its table or stack is where no RAM is. What a CPU
@@ -149,7 +138,7 @@ impl<P: Platform> VirtualProcessor<P> {
                 None => self.decode_length(opcode)?,
             },
         };
-        Some(self.cpu.rip().wrapping_add(u64::from(length)))
+        Some(self.cpu.registers().rip().wrapping_add(u64::from(length)))
     }
 
     /// The length of an exiting instruction by the last translation of its page.
@@ -165,12 +154,12 @@ impl<P: Platform> VirtualProcessor<P> {
 
     /// The register that a MOV to CR8 in 64-bit mode at RIP reads: REX.R, 0F 22, a ModRM byte with
     /// CR0's number, which REX.R makes CR8's (AMD64 APM vol. 3, MOV CRn).
-    pub(crate) fn task_priority_operand(&mut self) -> Option<u8> {
+    pub(crate) fn task_priority_operand(&mut self) -> Option<Register> {
         self.find_code_page();
         let code = fetch_4(self.machine.platform.memory(), self.known_code(0xffc)?)?;
         match code.to_le_bytes() {
             [rex @ 0x44..=0x4f, 0x0f, 0x22, modrm @ 0xc0..=0xc7] if rex & 4 != 0 => {
-                Some(modrm & 7 | (rex & 1) << 3)
+                Some(Register::from_number(modrm & 7 | (rex & 1) << 3))
             }
             _ => None,
         }
@@ -181,11 +170,13 @@ impl<P: Platform> VirtualProcessor<P> {
         let start = device::Instant::START;
         let mut bus =
             Bus::new(self.machine, &mut self.apic, self.index, start, device::GuestTsc(0));
-        let found = code_address(&Registers(&mut self.cpu), &mut bus);
+        let found = code_address(self.cpu.registers(), &mut bus);
         self.code_page = match found {
-            Some(gpa) => {
-                CodePage { linear: self.cpu.rip() & !0xfff, cr3: self.cpu.cr3(), gpa: gpa & !0xfff }
-            }
+            Some(gpa) => CodePage {
+                linear: self.cpu.registers().rip() & !0xfff,
+                cr3: self.cpu.registers().cr3(),
+                gpa: gpa & !0xfff,
+            },
             None => CodePage::UNKNOWN,
         };
     }
@@ -209,17 +200,17 @@ impl<P: Platform> VirtualProcessor<P> {
         let start = device::Instant::START;
         let mut bus =
             Bus::new(self.machine, &mut self.apic, self.index, start, device::GuestTsc(0));
-        instruction_length(&Registers(&mut self.cpu), &mut bus, self.limits, opcode)
+        instruction_length(self.cpu.registers(), &mut bus, self.limits, opcode)
     }
 
     /// Completes an instruction whose successor is at `rip`.
     #[inline]
     pub(crate) fn advance_to(&mut self, rip: u64) {
-        self.cpu.set_rip(rip);
-        let rflags = self.cpu.rflags();
-        if rflags & (RFLAGS_TF | RFLAGS_RF) != 0 {
-            self.cpu.set_rflags(rflags & !RFLAGS_RF);
-            if rflags & RFLAGS_TF != 0 {
+        self.cpu.registers_mut().set_rip(rip);
+        let rflags = self.cpu.registers().rflags();
+        if rflags & (rflags::TF | rflags::RF) != 0 {
+            self.cpu.registers_mut().set_rflags(rflags & !rflags::RF);
+            if rflags & rflags::TF != 0 {
                 self.single_step();
             }
         }
@@ -227,15 +218,15 @@ impl<P: Platform> VirtualProcessor<P> {
 
     #[cold]
     fn single_step(&mut self) {
-        let (dr6, _) = self.cpu.debug_registers();
-        self.cpu.set_dr6(dr6 | DR6_BS);
+        let (dr6, _) = self.cpu.registers().debug_registers();
+        self.cpu.registers_mut().set_dr6(dr6 | dr6::BS);
         self.cpu.inject(DEBUG);
     }
 
     #[cold]
     fn raise(&mut self, exception: Exception) {
         if let Some(cr2) = exception.cr2 {
-            self.cpu.set_cr2(cr2);
+            self.cpu.registers_mut().set_cr2(cr2);
         }
         let Exception { vector, error_code, .. } = exception;
         self.cpu.inject(Event::Exception { vector, error_code });
@@ -246,13 +237,13 @@ impl<P: Platform> VirtualProcessor<P> {
         if !self.advance(Opcode::CPUID) {
             return;
         }
-        let leaf = self.cpu.gpr(gpr::RAX) as u32;
-        let subleaf = self.cpu.gpr(gpr::RCX) as u32;
+        let leaf = self.cpu.registers().gpr(Register::Rax) as u32;
+        let subleaf = self.cpu.registers().gpr(Register::Rcx) as u32;
         let [a, b, c, d] = self.cpuid_leaf(leaf, subleaf);
-        self.cpu.set_gpr(gpr::RAX, a.into());
-        self.cpu.set_gpr(gpr::RBX, b.into());
-        self.cpu.set_gpr(gpr::RCX, c.into());
-        self.cpu.set_gpr(gpr::RDX, d.into());
+        self.cpu.registers_mut().set_gpr(Register::Rax, a.into());
+        self.cpu.registers_mut().set_gpr(Register::Rbx, b.into());
+        self.cpu.registers_mut().set_gpr(Register::Rcx, c.into());
+        self.cpu.registers_mut().set_gpr(Register::Rdx, d.into());
     }
 
     #[inline]
@@ -260,9 +251,9 @@ impl<P: Platform> VirtualProcessor<P> {
         if leaf >> 8 == 0x40_0000 && self.machine.config.hyperv {
             return hyperv::leaf(leaf, self.machine.vps()).unwrap_or([0; 4]);
         }
-        let osxsave = self.cpu.cr4() & OSXSAVE != 0;
+        let osxsave = self.cpu.registers().cr4() & cr4::OSXSAVE != 0;
         // Asked of the CPU, as QEMU's software CPU does not intercept XSETBV.
-        let xcr0 = if leaf == XSAVE_LEAF { self.cpu.xcr0() } else { 1 };
+        let xcr0 = if leaf == XSAVE_LEAF { self.cpu.registers().xcr0() } else { 1 };
         let mut values = self.machine.cpuid.look_up(leaf, subleaf, self.index, osxsave, xcr0);
         // An APIC that is globally disabled is told as absent (AMD64 APM vol. 2, section 16.3.1).
         if leaf == 1 && self.apic.mode() == Mode::Disabled {
@@ -287,7 +278,7 @@ impl<P: Platform> VirtualProcessor<P> {
         // between STI and HLT, and the HLT then sleep on it. Executing the HLT here is the same to
         // the guest, and right on every CPU.
         // The CPU has not looked at the instruction yet: HLT is for level 0 alone.
-        let may_halt = self.cpu.cpl() == 0;
+        let may_halt = self.cpu.registers().cpl() == 0;
         if may_halt && self.cpu.interrupt_shadow() && self.length_of(Opcode::HLT).is_ok() {
             self.handle(Exit::Halt);
         }
@@ -301,13 +292,13 @@ impl<P: Platform> VirtualProcessor<P> {
         if access.is_input {
             let value = chipset.read_port(access.port, access.width, &on);
             let mask = u64::from(access.width.mask());
-            let old = self.cpu.gpr(gpr::RAX);
+            let old = self.cpu.registers().gpr(Register::Rax);
             // A 32-bit result clears the upper half, like every 32-bit result.
             let kept = if mask == 0xffff_ffff { 0 } else { old & !mask };
-            self.cpu.set_gpr(gpr::RAX, kept | u64::from(value) & mask);
+            self.cpu.registers_mut().set_gpr(Register::Rax, kept | u64::from(value) & mask);
             self.advance_to(access.next_rip);
         } else {
-            let value = self.cpu.gpr(gpr::RAX) as u32 & access.width.mask();
+            let value = self.cpu.registers().gpr(Register::Rax) as u32 & access.width.mask();
             let request = chipset.write_port(access.port, access.width, value, &on);
             self.advance_to(access.next_rip);
             self.request(request);
@@ -343,10 +334,8 @@ impl<P: Platform> VirtualProcessor<P> {
     /// then nothing has changed.
     #[inline]
     fn quick_memory(&mut self, gpa: u64, is_write: bool) -> bool {
-        const LMA: u64 = 1 << 10;
-        const CS_LONG: u16 = 1 << 9;
-        let code = self.cpu.segment(SegmentRegister::Cs).attributes;
-        if code & CS_LONG == 0 || self.cpu.efer() & LMA == 0 {
+        let code = self.cpu.registers().segment(SegmentRegister::Cs).attributes;
+        if !code.is_long() || self.cpu.registers().efer() & efer::LMA == 0 {
             return false;
         }
         let Some(code) = self.known_code(0xff0) else { return false };
@@ -357,8 +346,9 @@ impl<P: Platform> VirtualProcessor<P> {
         if bus.fetch(code, &mut window).is_err() {
             return false;
         }
-        let registers = Registers(&mut self.cpu);
-        let Some((what, length)) = quick_move(&registers, u128::from_le_bytes(window), gpa) else {
+        let Some((what, length)) =
+            quick_move(self.cpu.registers(), u128::from_le_bytes(window), gpa)
+        else {
             return false;
         };
         // Another VP may have changed the instruction since it faulted: the CPU has checked the
@@ -370,14 +360,14 @@ impl<P: Platform> VirtualProcessor<P> {
             Move::Load(register) => {
                 let mut value = [0; 4];
                 bus.read_device(gpa, &mut value);
-                self.cpu.set_gpr(register as u8, u32::from_le_bytes(value).into());
+                self.cpu.registers_mut().set_gpr(register, u32::from_le_bytes(value).into());
             }
             Move::Store(value) => bus.write_device(gpa, &value.to_le_bytes()),
         }
         let Bus { apic_changed, service_wanted, .. } = bus;
         self.timer_changed |= apic_changed;
         self.show_task_priority();
-        self.advance_to(self.cpu.rip().wrapping_add(length.into()));
+        self.advance_to(self.cpu.registers().rip().wrapping_add(length.into()));
         if service_wanted {
             self.take_on_service();
         }
@@ -388,8 +378,9 @@ impl<P: Platform> VirtualProcessor<P> {
     /// `furthest` bytes into the page.
     #[inline]
     fn known_code(&self, furthest: u64) -> Option<u64> {
-        let rip = self.cpu.rip();
-        let same = rip & !0xfff == self.code_page.linear && self.cpu.cr3() == self.code_page.cr3;
+        let rip = self.cpu.registers().rip();
+        let same = rip & !0xfff == self.code_page.linear
+            && self.cpu.registers().cr3() == self.code_page.cr3;
         (same && rip & 0xfff <= furthest).then_some(self.code_page.gpa | rip & 0xfff)
     }
 
@@ -401,13 +392,17 @@ impl<P: Platform> VirtualProcessor<P> {
 
     fn emulate_with(
         &mut self,
-        run: impl FnOnce(&mut Registers<'_, P::Vp>, &mut Bus<'_, P>, emulator::Limits) -> Outcome,
+        run: impl FnOnce(
+            &mut <P::Vp as GuestVp>::Registers,
+            &mut Bus<'_, P>,
+            emulator::Limits,
+        ) -> Outcome,
     ) {
         let tsc = self.machine.host().tsc();
         let now = self.machine.clock.at(tsc);
         let guest_tsc = self.guest_tsc(tsc);
         let mut bus = Bus::new(self.machine, &mut self.apic, self.index, now, guest_tsc);
-        let outcome = run(&mut Registers(&mut self.cpu), &mut bus, self.limits);
+        let outcome = run(self.cpu.registers_mut(), &mut bus, self.limits);
         let Bus { apic_changed, service_wanted, .. } = bus;
         self.timer_changed |= apic_changed;
         self.show_task_priority();
@@ -421,7 +416,7 @@ impl<P: Platform> VirtualProcessor<P> {
             Outcome::Bus(_) => self.cpu.inject(GENERAL_PROTECTION),
             Outcome::Unsupported { bytes, length } => {
                 let bytes = bytes.get(..usize::from(length)).unwrap_or(&bytes);
-                let rip = self.cpu.rip();
+                let rip = self.cpu.registers().rip();
                 if self.machine.may_log() {
                     log::warn!("VP {}: can not emulate {bytes:02x?} at {rip:#x}", self.index);
                 }
@@ -433,9 +428,9 @@ impl<P: Platform> VirtualProcessor<P> {
     fn hypercall(&mut self) {
         let answer = self.machine.hyperv.as_ref().and_then(|p| p.lock().hypercall());
         match answer {
-            Some(status) if self.cpu.cpl() == 0 => {
+            Some(status) if self.cpu.registers().cpl() == 0 => {
                 if self.advance(Opcode::VMMCALL) {
-                    self.cpu.set_gpr(gpr::RAX, status);
+                    self.cpu.registers_mut().set_gpr(Register::Rax, status);
                 }
             }
             _ => self.cpu.inject(INVALID_OPCODE),
@@ -443,14 +438,15 @@ impl<P: Platform> VirtualProcessor<P> {
     }
 
     fn xsetbv(&mut self) {
-        let value = self.cpu.gpr(gpr::RDX) << 32 | self.cpu.gpr(gpr::RAX) & 0xffff_ffff;
-        let register = self.cpu.gpr(gpr::RCX) as u32;
+        let value = self.cpu.registers().gpr(Register::Rdx) << 32
+            | self.cpu.registers().gpr(Register::Rax) & 0xffff_ffff;
+        let register = self.cpu.registers().gpr(Register::Rcx) as u32;
         let valid = xcr0_is_valid(value, self.machine.cpuid.components());
-        if register != 0 || !valid || self.cpu.cpl() != 0 {
+        if register != 0 || !valid || self.cpu.registers().cpl() != 0 {
             return self.cpu.inject(GENERAL_PROTECTION);
         }
         if self.advance(Opcode::XSETBV) {
-            self.cpu.set_xcr0(value);
+            self.cpu.registers_mut().set_xcr0(value);
         }
     }
 }

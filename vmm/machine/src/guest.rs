@@ -5,9 +5,10 @@ use core::fmt;
 
 use loader::{Entry, GuestMemory as LoaderMemory, LoadError, Mode, Module, Request, TransferError};
 use memory::{Gpa, GuestMemory, NotRam, RamMap};
-use platform_api::{Control, Host, Platform, Segment, SegmentRegister, VpState, gpr};
+use platform_api::{Host, Platform};
 use tables::{BuildError, MachineDescription, Pci, PowerPorts, Range, SerialPort};
 use wire::Status;
+use x86::{Control, Register, Segment, SegmentRegister, VpState, cr0, cr4, efer, rflags};
 
 use crate::chipset::{BIOS_CALL_PORT, ECAM_BASE, PM_BASE};
 use crate::files::FileSource;
@@ -194,37 +195,33 @@ impl<P: Platform> Machine<P> {
 
 /// The registers that an entry asks for.
 fn start_state(entry: &Entry) -> VpState {
-    const PROTECTED: u64 = 0x11;
-    const PAGING: u64 = 1 << 31;
-    const PAE: u64 = 1 << 5;
-    const LME_LMA: u64 = 1 << 8 | 1 << 10;
-    let mut state = VpState { rip: entry.rip, rflags: 2, ..VpState::init(0) };
+    const PROTECTED: u64 = cr0::PE | cr0::ET;
+    let mut state = VpState { rip: entry.rip, rflags: rflags::FIXED, ..VpState::init(0) };
     state.gpr = [0; 16];
-    for (register, value) in [(gpr::RAX, entry.rax), (gpr::RBX, entry.rbx), (gpr::RSI, entry.rsi)] {
-        if let Some(slot) = state.gpr.get_mut(usize::from(register)) {
+    for (register, value) in
+        [(Register::Rax, entry.rax), (Register::Rbx, entry.rbx), (Register::Rsi, entry.rsi)]
+    {
+        if let Some(slot) = state.gpr.get_mut(register as usize) {
             *slot = value;
         }
     }
     state.control = match entry.mode {
         Mode::Protected32 => Control { cr0: PROTECTED, ..Control::default() },
-        Mode::Long64 { page_tables } => {
-            Control { cr0: PROTECTED | PAGING, cr3: page_tables, cr4: PAE, efer: LME_LMA }
-        }
-    };
-    let segment = |descriptor: &loader::Descriptor| Segment {
-        selector: descriptor.selector,
-        attributes: descriptor.attributes,
-        limit: descriptor.limit,
-        base: 0,
+        Mode::Long64 { page_tables } => Control {
+            cr0: PROTECTED | cr0::PG,
+            cr3: page_tables,
+            cr4: cr4::PAE,
+            efer: efer::LME | efer::LMA,
+        },
     };
     for (index, slot) in state.segments.iter_mut().enumerate() {
         const CS: usize = SegmentRegister::Cs as usize;
         const TR: usize = SegmentRegister::Tr as usize;
         const GDTR: usize = SegmentRegister::Gdtr as usize;
         match index {
-            CS => *slot = segment(&entry.code),
-            0..=5 => *slot = segment(&entry.data),
-            TR => *slot = segment(&entry.task),
+            CS => *slot = entry.code,
+            0..=5 => *slot = entry.data,
+            TR => *slot = entry.task,
             GDTR => {
                 *slot = Segment {
                     base: entry.gdt,

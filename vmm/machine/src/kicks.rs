@@ -6,9 +6,10 @@
 //! Vectors do not kick a VP at all that shuts interrupts out for longer: it exits when it opens.
 
 use platform_api::{GuestVp, Platform};
+use x86::{Registers, rflags};
 
 use crate::mailbox::Away;
-use crate::vp::{INTERRUPT_FLAG, VirtualProcessor};
+use crate::vp::VirtualProcessor;
 
 /// A kick may come each so many times the length of an exit with its entry. On QEMU's software CPU,
 /// whose translations a kick throws away, that leaves the target 84 to 87 % of its progress.
@@ -22,7 +23,7 @@ impl<P: Platform> VirtualProcessor<P> {
     /// Nothing that is posted to it can be taken before it opens, and each kick would cost it an
     /// exit; asking for one exit when it opens costs less.
     pub(crate) fn note_kick(&mut self) {
-        if self.cpu.rflags() & INTERRUPT_FLAG != 0 || !self.mailbox().is_pending() {
+        if self.cpu.registers().rflags() & rflags::IF != 0 || !self.mailbox().is_pending() {
             self.fruitless_kicks = 0;
         } else if self.fruitless_kicks < FRUITLESS_KICKS {
             self.fruitless_kicks += 1;

@@ -14,7 +14,6 @@ extern crate std;
 
 pub mod chipset;
 mod clock;
-mod cpu;
 mod deliver;
 mod dispatch;
 mod files;

@@ -5,17 +5,13 @@ use emulator::Opcode;
 use hyperv::kvm_clock;
 use local_apic::Mode;
 use memory::{Gpa, GuestMemory};
-use platform_api::{GuestVp, Host, Platform, gpr};
+use platform_api::{GuestVp, Host, Platform};
 use policy::msr::{classify, pat_is_valid, write_efer};
 use policy::{IBPB, MsrKind};
+use x86::{Register, Registers, SystemRegisters, cr0, msr};
 
 use crate::dispatch::GENERAL_PROTECTION;
 use crate::vp::VirtualProcessor;
-
-/// The end-of-interrupt register of the x2APIC.
-const X2APIC_EOI: u32 = 0x80b;
-/// CR0.PG.
-const PAGING: u64 = 1 << 31;
 
 /// The access raises #GP(0): the guest's fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,12 +21,12 @@ impl<P: Platform> VirtualProcessor<P> {
     /// RDMSR.
     #[inline(never)]
     pub(crate) fn read_msr(&mut self) {
-        let number = self.cpu.gpr(gpr::RCX) as u32;
+        let number = self.cpu.registers().gpr(Register::Rcx) as u32;
         match self.msr(number) {
             Ok(value) => {
                 if self.advance(Opcode::RDMSR) {
-                    self.cpu.set_gpr(gpr::RAX, value & 0xffff_ffff);
-                    self.cpu.set_gpr(gpr::RDX, value >> 32);
+                    self.cpu.registers_mut().set_gpr(Register::Rax, value & 0xffff_ffff);
+                    self.cpu.registers_mut().set_gpr(Register::Rdx, value >> 32);
                 }
             }
             Err(Refused) => self.refuse(number, None),
@@ -40,10 +36,11 @@ impl<P: Platform> VirtualProcessor<P> {
     /// WRMSR.
     #[inline]
     pub(crate) fn write_msr(&mut self) {
-        let number = self.cpu.gpr(gpr::RCX) as u32;
-        let value = self.cpu.gpr(gpr::RDX) << 32 | self.cpu.gpr(gpr::RAX) & 0xffff_ffff;
+        let number = self.cpu.registers().gpr(Register::Rcx) as u32;
+        let value = self.cpu.registers().gpr(Register::Rdx) << 32
+            | self.cpu.registers().gpr(Register::Rax) & 0xffff_ffff;
         let Some(next) = self.next_rip(Opcode::WRMSR) else { return };
-        if number == X2APIC_EOI && value == 0 && self.apic.mode() == Mode::X2Apic {
+        if number == msr::X2APIC_EOI && value == 0 && self.apic.mode() == Mode::X2Apic {
             // By far the most frequent: without the clock, which nothing of it needs.
             let effect = self.apic.end_of_interrupt();
             if effect.is_some() {
@@ -92,8 +89,8 @@ impl<P: Platform> VirtualProcessor<P> {
                 return self.apic.read_msr(number, now, guest_tsc).map_err(|_| Refused);
             }
             MsrKind::Mtrr => return self.mtrrs.read(number).ok_or(Refused),
-            MsrKind::Pat => self.cpu.pat(),
-            MsrKind::Efer => self.cpu.efer(),
+            MsrKind::Pat => self.cpu.registers().pat(),
+            MsrKind::Efer => self.cpu.registers().efer(),
             MsrKind::SpeculationControl if self.machine.cpuid.speculation().control != 0 => {
                 self.cpu.speculation_control()
             }
@@ -142,11 +139,11 @@ impl<P: Platform> VirtualProcessor<P> {
             }
             MsrKind::X2Apic => return self.write_x2apic(number, value),
             MsrKind::Mtrr => self.mtrrs.write(number, value).ok_or(Refused)?,
-            MsrKind::Pat if pat_is_valid(value) => self.cpu.set_pat(value),
+            MsrKind::Pat if pat_is_valid(value) => self.cpu.registers_mut().set_pat(value),
             MsrKind::Efer => {
-                let paging = self.cpu.cr0() & PAGING != 0;
-                let efer = write_efer(self.cpu.efer(), value, paging).ok_or(Refused)?;
-                self.cpu.set_efer(efer);
+                let paging = self.cpu.registers().cr0() & cr0::PG != 0;
+                let efer = write_efer(self.cpu.registers().efer(), value, paging).ok_or(Refused)?;
+                self.cpu.registers_mut().set_efer(efer);
             }
             MsrKind::SpeculationControl
                 if self.machine.cpuid.speculation().control_is_valid(value) =>

@@ -2,8 +2,9 @@
 
 use core::sync::atomic::Ordering;
 
-use platform_api::{ExitStatus, GuestVp, Host, Platform, VpState};
+use platform_api::{ExitStatus, GuestVp, Host, Platform};
 use wire::Status;
+use x86::{Registers, VpState, cr0};
 
 use crate::chipset::BiosCall;
 use crate::guest::Loaded;
@@ -102,8 +103,7 @@ impl<P: Platform> VirtualProcessor<P> {
     /// in real mode the port is nobody's: an emulator in the guest may run that code, too.
     #[cold]
     pub(crate) fn end_at_bios_call(&mut self, call: BiosCall) {
-        const CR0_PE: u64 = 1;
-        if self.cpu.cr0() & CR0_PE != 0 {
+        if self.cpu.registers().cr0() & cr0::PE != 0 {
             return;
         }
         let BiosCall { vector, function } = call;

@@ -7,8 +7,9 @@ use emulator::Limits;
 use hyperv::VpRegisters;
 use hyperv::kvm_clock::KvmClock;
 use local_apic::{Effect, LintPin, LocalApic, LocalDelivery, TimerDeadline};
-use platform_api::{Event, Exit, GuestVp, Host, Platform, VpState};
+use platform_api::{Event, Exit, GuestVp, Host, Platform};
 use policy::Mtrrs;
+use x86::{Registers, SystemRegisters, VpState, rflags};
 
 use crate::chipset::MINIMUM_TIMER_PERIOD;
 use crate::dispatch::GENERAL_PROTECTION;
@@ -18,8 +19,6 @@ use crate::mailbox::{Away, Mail, Mailbox, Order};
 
 /// Iterations of a repeated string instruction that are emulated before interrupts are looked at.
 const STRING_ITERATIONS: u32 = 256;
-/// RFLAGS.IF.
-pub(crate) const INTERRUPT_FLAG: u64 = 1 << 9;
 /// The furthest deadline that the host's timer is asked for, in seconds: its counter is short.
 const FURTHEST_DEADLINE: u64 = 4;
 
@@ -277,7 +276,7 @@ impl<P: Platform> VirtualProcessor<P> {
         if self.activity == Activity::WaitingForStartup {
             return false;
         }
-        let open = self.cpu.rflags() & INTERRUPT_FLAG != 0;
+        let open = self.cpu.registers().rflags() & rflags::IF != 0;
         let asked = self.apic.pending().is_some() || self.ext_int_waits();
         // A masked NMI wakes nobody: it waits for the IRET of the handler in which the VP halted.
         let nmi = self.nmis_pending != 0 && !self.cpu.nmi_is_masked();
@@ -313,7 +312,7 @@ impl<P: Platform> VirtualProcessor<P> {
         match self.activity {
             Activity::Running => false,
             Activity::Halted => {
-                let closed = self.cpu.rflags() & INTERRUPT_FLAG == 0;
+                let closed = self.cpu.registers().rflags() & rflags::IF == 0;
                 closed
                     && !self.apic.lint0_is_for_the_cpu()
                     && !self.machine.chipset.lines.reach_cpus()
@@ -335,7 +334,7 @@ impl<P: Platform> VirtualProcessor<P> {
             self.offer_nmi();
         }
         if self.departure == Away::ClosedGuest {
-            if self.cpu.rflags() & INTERRUPT_FLAG == 0 {
+            if self.cpu.registers().rflags() & rflags::IF == 0 {
                 return self.cpu.request_interrupt_window();
             }
             self.open();
@@ -373,11 +372,11 @@ impl<P: Platform> VirtualProcessor<P> {
     #[cold]
     pub(crate) fn write_task_priority(&mut self) {
         match self.task_priority_operand() {
-            Some(register) => match u8::try_from(self.cpu.gpr(register)) {
+            Some(register) => match u8::try_from(self.cpu.registers().gpr(register)) {
                 Ok(class @ 0..16) => {
                     self.apic.set_task_priority_class(class);
-                    self.cpu.set_cr8(class);
-                    self.advance_to(self.cpu.rip().wrapping_add(4));
+                    self.cpu.registers_mut().set_cr8(class);
+                    self.advance_to(self.cpu.registers().rip().wrapping_add(4));
                 }
                 _ => self.cpu.inject(GENERAL_PROTECTION),
             },
@@ -411,7 +410,7 @@ impl<P: Platform> VirtualProcessor<P> {
             self.apic.acknowledge(vector);
             self.offer_due = true;
         }
-        let class = self.cpu.cr8();
+        let class = self.cpu.registers().cr8();
         if class != self.apic.task_priority_class() {
             self.apic.set_task_priority_class(class);
             self.offer_due = true;
@@ -503,8 +502,8 @@ impl<P: Platform> VirtualProcessor<P> {
     /// Shows CR8 the task priority that was written through the APIC.
     pub(crate) fn show_task_priority(&mut self) {
         let class = self.apic.task_priority_class();
-        if self.cpu.cr8() != class {
-            self.cpu.set_cr8(class);
+        if self.cpu.registers().cr8() != class {
+            self.cpu.registers_mut().set_cr8(class);
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Instructions that reach the host stand in `platform/` and `kernel/` only: a later platform
-//! reaches it through calls.
+//! Instructions that reach the host stand in `hardware/` and `kernel/` only: platforms reach it
+//! through calls.
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +12,7 @@ use super::image::{Function, Image};
 use crate::place;
 
 /// Where they may stand.
-const ROOMS: [&str; 2] = ["kernel", "platform"];
+const ROOMS: [&str; 2] = ["kernel", "hardware"];
 
 /// Checks every instruction of the image.
 pub fn check(image: &Image) -> Result<Findings> {
@@ -54,7 +54,7 @@ fn own_file<'a>(files: &'a [String], root: &Path) -> Option<&'a str> {
 /// Names of the crates of the two rooms, as symbols have them.
 fn crate_names(root: &Path) -> Result<Vec<String>> {
     let mut names = vec!["kernel".to_owned()];
-    for entry in fs::read_dir(root.join("platform"))? {
+    for entry in fs::read_dir(root.join("hardware"))? {
         names.push(entry?.file_name().to_string_lossy().replace('-', "_"));
     }
     Ok(names)

@@ -6,7 +6,7 @@ use super::Findings;
 use super::metadata::Metadata;
 
 /// Each room, and the rooms that it may use. Peers are rooms of one layer without edges between.
-const ROOMS: [(&str, &[&str]); 14] = [
+const ROOMS: [(&str, &[&str]); 15] = [
     ("base", &["base"]),
     // A device knows no other device: what joins them is the VMM's.
     ("devices", &["base"]),
@@ -15,7 +15,9 @@ const ROOMS: [(&str, &[&str]); 14] = [
     ("storage", &["base", "storage"]),
     ("vmm", &["base", "devices", "tpm", "hyperv", "storage", "vmm"]),
     ("kernel", &["base"]),
-    ("platform", &["base", "kernel"]),
+    // AMD-V itself, the PC that a stock QEMU is: each for more than one platform.
+    ("hardware", &["base", "kernel", "hardware"]),
+    ("platform", &["base", "kernel", "hardware"]),
     ("images", &["base", "vmm", "kernel", "platform"]),
     // `paravane vtpm` serves the TPM engine to this machine's tools, and a new state is made here,
     // with a TPM in a store; nothing else of the image's inside is a host program's to use.
@@ -73,6 +75,12 @@ mod tests {
             ("vmm/a", "platform/x", false),
             ("vmm/x86/a", "vmm/x", true),
             ("platform/a", "kernel", true),
+            ("platform/a", "hardware/x", true),
+            ("platform/a", "platform/x", false),
+            ("hardware/a", "platform/x", false),
+            ("hardware/a", "vmm/x", false),
+            ("vmm/a", "hardware/x", false),
+            ("kernel", "hardware/x", false),
             ("kernel", "vmm/x", false),
             ("images/a", "platform/x", true),
             ("host/a", "vmm/x", false),

@@ -3,7 +3,8 @@
 use std::sync::atomic::Ordering;
 
 use memory::{Gpa, GuestMemory};
-use platform_api::{Event, Exit, Platform, SegmentRegister, VpState, gpr};
+use platform_api::{Event, Exit, Platform};
+use x86::{Attributes, Register, SegmentRegister, VpState};
 
 use super::fake::FakeVp;
 use super::{exit, machine, memory_fault, new_machine, one, write_msr, x2apic_on};
@@ -130,7 +131,7 @@ fn init_leaves_the_cpus_signature_and_forgets_what_cr8_held_back() {
     }
     vps[0].cpu.gpr[0] = 1;
     exit(&mut vps[0], Exit::Cpuid);
-    assert_eq!(vps[1].cpu.state.gpr[usize::from(gpr::RDX)], vps[0].cpu.gpr[0]);
+    assert_eq!(vps[1].cpu.state.gpr[Register::Rdx as usize], vps[0].cpu.gpr[0]);
 }
 
 #[test]
@@ -165,9 +166,8 @@ fn an_instruction_that_another_vp_has_changed_does_not_what_the_cpu_has_not_chec
     for (table, next) in [(0x2000, 0x3003), (0x3000, 0x83)] {
         memory.write_u64(Gpa(table), next).unwrap();
     }
-    vp.cpu.state.control =
-        platform_api::Control { cr0: 1 << 31, cr3: 0x2000, cr4: 0, efer: 1 << 10 };
-    vp.cpu.state.segments[SegmentRegister::Cs as usize].attributes = 0xa9b;
+    vp.cpu.state.control = x86::Control { cr0: 1 << 31, cr3: 0x2000, cr4: 0, efer: 1 << 10 };
+    vp.cpu.state.segments[SegmentRegister::Cs as usize].attributes = Attributes::from_bits(0xa9b);
     (vp.cpu.gpr[0], vp.cpu.gpr[1]) = (IO_APIC, 0x20);
     // The page of the code is known from here on.
     let _ = vp.task_priority_operand();
@@ -186,7 +186,7 @@ fn page_tables_in_a_devices_registers_change_nothing_there() {
         memory.write(Gpa(0x1000), &[0x8a, 0x07]).unwrap();
         vp.machine.chipset.lines.write_ioapic(0, 1, |_, _| {});
         vp.cpu.state.control =
-            platform_api::Control { cr0: 1 << 31 | 1, cr3: IO_APIC, cr4: paging, efer: 0 };
+            x86::Control { cr0: 1 << 31 | 1, cr3: IO_APIC, cr4: paging, efer: 0 };
         exit(&mut vp, Exit::Memory(memory_fault(IO_APIC, false)));
         assert_eq!(vp.machine.chipset.lines.read_ioapic(0), 1, "CR4 {paging:#x}");
     }

@@ -10,6 +10,7 @@ use std::vec::Vec;
 
 use memory::{GpaRange, GuestMemory, MappedMemory, RamMap, RamRange};
 use platform_api::*;
+use x86::{Register, Registers, Segment, SegmentRegister, SystemRegisters, VpState};
 
 use crate::mailbox::Mailbox;
 
@@ -246,23 +247,12 @@ pub(crate) struct FakeVp {
     pub(crate) barriers: u32,
 }
 
-impl GuestVp for FakeVp {
-    fn run(&mut self) -> Exit {
-        self.entries += 1;
-        if let Some((mailbox, vector)) = self.posts.pop_front() {
-            self.kicked.push(mailbox.post_vector(vector, false));
-        }
-        self.exits.pop_front().unwrap_or(Exit::HostInterrupt)
+impl Registers for FakeVp {
+    fn gpr(&self, register: Register) -> u64 {
+        self.gpr[register as usize]
     }
-    fn reset(&mut self, state: &VpState, _: bool) {
-        (self.gpr, self.rip, self.rflags) = (state.gpr, state.rip, state.rflags);
-        (self.state, self.injected, self.offered) = (*state, vec![], None);
-    }
-    fn gpr(&self, number: u8) -> u64 {
-        self.gpr[usize::from(number)]
-    }
-    fn set_gpr(&mut self, number: u8, value: u64) {
-        self.gpr[usize::from(number)] = value;
+    fn set_gpr(&mut self, register: Register, value: u64) {
+        self.gpr[register as usize] = value;
     }
     fn rip(&self) -> u64 {
         self.rip
@@ -291,11 +281,18 @@ impl GuestVp for FakeVp {
     fn efer(&self) -> u64 {
         self.state.control.efer
     }
-    fn set_efer(&mut self, efer: u64) {
-        self.state.control.efer = efer;
-    }
     fn cpl(&self) -> u8 {
         self.cpl
+    }
+    fn xmm(&self, _: u8) -> u128 {
+        0
+    }
+    fn set_xmm(&mut self, _: u8, _: u128) {}
+}
+
+impl SystemRegisters for FakeVp {
+    fn set_efer(&mut self, efer: u64) {
+        self.state.control.efer = efer;
     }
     fn debug_registers(&self) -> (u64, u64) {
         (0xffff_0ff0, 0x400)
@@ -312,14 +309,32 @@ impl GuestVp for FakeVp {
         0
     }
     fn set_pat(&mut self, _: u64) {}
-    fn xmm(&self, _: u8) -> u128 {
-        0
-    }
-    fn set_xmm(&mut self, _: u8, _: u128) {}
     fn xcr0(&self) -> u64 {
         1
     }
     fn set_xcr0(&mut self, _: u64) {}
+}
+
+impl GuestVp for FakeVp {
+    type Registers = Self;
+
+    fn registers(&self) -> &Self {
+        self
+    }
+    fn registers_mut(&mut self) -> &mut Self {
+        self
+    }
+    fn run(&mut self) -> Exit {
+        self.entries += 1;
+        if let Some((mailbox, vector)) = self.posts.pop_front() {
+            self.kicked.push(mailbox.post_vector(vector, false));
+        }
+        self.exits.pop_front().unwrap_or(Exit::HostInterrupt)
+    }
+    fn reset(&mut self, state: &VpState, _: bool) {
+        (self.gpr, self.rip, self.rflags) = (state.gpr, state.rip, state.rflags);
+        (self.state, self.injected, self.offered) = (*state, vec![], None);
+    }
     fn tsc_offset(&self) -> u64 {
         self.tsc_offset
     }

@@ -13,11 +13,9 @@ use std::sync::atomic::Ordering;
 use std::vec;
 
 use memory::{Gpa, GuestMemory};
-use platform_api::{
-    Event, Exit, GuestVp, MemoryFault, Platform, PortAccess, Received, SegmentRegister, VpState,
-    Width, gpr,
-};
+use platform_api::{Event, Exit, MemoryFault, Platform, PortAccess, Received, Width};
 use wire::Config;
+use x86::{Attributes, Register, Registers, SegmentRegister, VpState};
 
 use crate::files::GuestFiles;
 use crate::lifecycle::Gathering;
@@ -61,14 +59,14 @@ fn exit(vp: &mut VirtualProcessor<Fake>, exit: Exit) {
 }
 
 fn write_msr(vp: &mut VirtualProcessor<Fake>, number: u32, value: u64) {
-    vp.cpu.gpr[usize::from(gpr::RCX)] = number.into();
-    vp.cpu.gpr[usize::from(gpr::RAX)] = value & 0xffff_ffff;
-    vp.cpu.gpr[usize::from(gpr::RDX)] = value >> 32;
+    vp.cpu.gpr[Register::Rcx as usize] = number.into();
+    vp.cpu.gpr[Register::Rax as usize] = value & 0xffff_ffff;
+    vp.cpu.gpr[Register::Rdx as usize] = value >> 32;
     exit(vp, Exit::WriteMsr);
 }
 
 fn read_msr(vp: &mut VirtualProcessor<Fake>, number: u32) -> u64 {
-    vp.cpu.gpr[usize::from(gpr::RCX)] = number.into();
+    vp.cpu.gpr[Register::Rcx as usize] = number.into();
     exit(vp, Exit::ReadMsr);
     vp.cpu.gpr[0] | vp.cpu.gpr[2] << 32
 }
@@ -114,16 +112,16 @@ fn the_guest_controls_its_own_speculation() {
     write_msr(&mut vp, 0x49, 0);
     assert_eq!((vp.cpu.speculation_control, vp.cpu.barriers), (0b100, 1));
     assert_eq!(vp.cpu.injected, []);
-    vp.cpu.gpr[usize::from(gpr::RCX)] = 0x48;
+    vp.cpu.gpr[Register::Rcx as usize] = 0x48;
     exit(&mut vp, Exit::ReadMsr);
-    assert_eq!(vp.cpu.gpr[usize::from(gpr::RAX)], 0b100);
+    assert_eq!(vp.cpu.gpr[Register::Rax as usize], 0b100);
     for (number, value) in [(0x48, 0b001), (0x49, 0b10)] {
         vp.cpu.injected.clear();
         write_msr(&mut vp, number, value);
         assert_eq!(vp.cpu.injected, [GENERAL_PROTECTION], "{number:#x}");
     }
     vp.cpu.injected.clear();
-    vp.cpu.gpr[usize::from(gpr::RCX)] = 0x49;
+    vp.cpu.gpr[Register::Rcx as usize] = 0x49;
     exit(&mut vp, Exit::ReadMsr);
     assert_eq!(vp.cpu.injected, [GENERAL_PROTECTION], "PRED_CMD can not be read");
     assert_eq!((vp.cpu.speculation_control, vp.cpu.barriers), (0b100, 1));
@@ -263,9 +261,9 @@ fn an_interrupt_below_the_task_priority_waits_where_the_cpu_does_not_compare() {
     for (table, next) in [(0x2000, 0x3003), (0x3000, 0x83)] {
         memory.write_u64(Gpa(table), next).unwrap();
     }
-    let control = platform_api::Control { cr0: 1 << 31, cr3: 0x2000, cr4: 0, efer: 1 << 10 };
+    let control = x86::Control { cr0: 1 << 31, cr3: 0x2000, cr4: 0, efer: 1 << 10 };
     vp.cpu.state.control = control;
-    vp.cpu.state.segments[SegmentRegister::Cs as usize].attributes = 0xa9b;
+    vp.cpu.state.segments[SegmentRegister::Cs as usize].attributes = Attributes::from_bits(0xa9b);
     (vp.cpu.rip, vp.cpu.gpr[9]) = (0x1000, 3);
     exit(&mut vp, Exit::TaskPriority);
     assert_eq!((vp.cpu.rip, vp.cpu.cr8), (0x1004, 3));

@@ -1,12 +1,14 @@
 //! Access to memory operands by linear address.
 
-use crate::cpu::{CodeSize, Cpu, SegmentRegister, Size, cr0, rflags};
+use x86::{Registers, SegmentRegister, cr0, rflags};
+
 use crate::decode::{Base, Instruction, MemoryOperand};
 use crate::exception::Exception;
 use crate::machine::{Machine, Stop};
 use crate::memory::{BusError, PhysicalMemory};
 use crate::paging::Access;
 use crate::segmentation;
+use crate::size::{CodeSize, Size};
 
 /// How often a contended atomic operation is tried before the guest runs it again.
 const EXCHANGE_ATTEMPTS: u32 = 16;
@@ -44,7 +46,7 @@ impl Span {
     }
 }
 
-impl<C: Cpu, M: PhysicalMemory> Machine<'_, C, M> {
+impl<C: Registers, M: PhysicalMemory> Machine<'_, C, M> {
     /// Offset of a memory operand in its segment (APM vol. 1, 2.2.2).
     pub(crate) fn effective_address(&self, i: &Instruction, operand: &MemoryOperand) -> u64 {
         let base = match operand.base {

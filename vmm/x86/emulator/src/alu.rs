@@ -4,8 +4,10 @@
 //! form and the status flags; flags that the manual leaves undefined are zero, or as before where
 //! an operation is by a count (APM vol. 3, per instruction).
 
-use crate::cpu::{Size, rflags};
+use x86::rflags;
+
 use crate::forms::{Arithmetic, Shift};
+use crate::size::Size;
 
 const fn flag(condition: bool, bit: u64) -> u64 {
     if condition { bit } else { 0 }

@@ -2,11 +2,13 @@
 //!
 //! A pure function of bytes and mode; wrong for no input, at most `Unsupported`.
 
-use crate::cpu::{CodeSize, Register, SegmentRegister, Size};
+use x86::{Register, SegmentRegister};
+
 use crate::fetch::LONGEST;
 use crate::forms::{
     self, Form, Immediate, Mandatory, NoForm, Operands, Operation, StringOperation, Width,
 };
+use crate::size::{CodeSize, Size};
 
 /// An operand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

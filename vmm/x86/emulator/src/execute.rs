@@ -2,13 +2,15 @@
 
 use crate::access::Span;
 use crate::alu;
-use crate::cpu::{Cpu, Register, Size, cr0, cr4, rflags};
+use x86::{Register, Registers, cr0, cr4, rflags};
+
 use crate::decode::{Instruction, Place};
 use crate::exception::Exception;
 use crate::forms::{Arithmetic, BitChange, Operation};
 use crate::machine::{Machine, Progress, Stop};
 use crate::memory::PhysicalMemory;
 use crate::paging::Access;
+use crate::size::Size;
 
 /// A destination that is ready to be changed.
 #[derive(Clone, Copy)]
@@ -17,7 +19,7 @@ enum Target {
     Place(Place),
 }
 
-impl<C: Cpu, M: PhysicalMemory> Machine<'_, C, M> {
+impl<C: Registers, M: PhysicalMemory> Machine<'_, C, M> {
     /// Executes `i`; registers change only when nothing can stop it any more.
     pub(crate) fn execute(&mut self, i: &Instruction) -> Result<Progress, Stop> {
         match i.operation {

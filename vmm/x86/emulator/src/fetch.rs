@@ -1,11 +1,13 @@
 //! Reading of the instruction's bytes, each of them once.
 
-use crate::cpu::{CodeSize, Cpu, SegmentRegister};
+use x86::{Registers, SegmentRegister};
+
 use crate::decode::{DecodeError, Instruction, decode};
 use crate::exception::Exception;
 use crate::machine::{Machine, Stop};
 use crate::memory::PhysicalMemory;
 use crate::paging::Access;
+use crate::size::CodeSize;
 
 /// Longest instruction in bytes (APM vol. 3, 1.1).
 pub(crate) const LONGEST: usize = 15;
@@ -22,7 +24,7 @@ pub(crate) struct Fetched {
 ///
 /// The second page is looked at only if the instruction reaches into it, so that code which ends
 /// at a page's end raises no fault for the next page.
-pub(crate) fn fetch<C: Cpu, M: PhysicalMemory>(
+pub(crate) fn fetch<C: Registers, M: PhysicalMemory>(
     machine: &mut Machine<'_, C, M>,
 ) -> Result<Fetched, Stop> {
     let mut bytes = [0; LONGEST];
@@ -47,7 +49,7 @@ pub(crate) fn fetch<C: Cpu, M: PhysicalMemory>(
 }
 
 /// How many bytes from RIP on lie inside CS, 15 at most; #GP(0) if none.
-fn within_limit(cpu: &impl Cpu, code_size: CodeSize) -> Result<usize, Stop> {
+fn within_limit(cpu: &impl Registers, code_size: CodeSize) -> Result<usize, Stop> {
     if code_size == CodeSize::Bits64 {
         return Ok(LONGEST);
     }
@@ -59,7 +61,7 @@ fn within_limit(cpu: &impl Cpu, code_size: CodeSize) -> Result<usize, Stop> {
 }
 
 /// Fetches what of `bytes` lies in one page, `done` bytes behind RIP; gives the count.
-fn fetch_part<C: Cpu, M: PhysicalMemory>(
+fn fetch_part<C: Registers, M: PhysicalMemory>(
     machine: &mut Machine<'_, C, M>,
     bytes: &mut [u8],
     done: usize,

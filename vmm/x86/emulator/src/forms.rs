@@ -1,6 +1,6 @@
 //! Opcode tables (APM vol. 3, appendix A): which operation and operands an opcode stands for.
 
-use crate::cpu::Size;
+use crate::size::Size;
 
 /// What an instruction does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

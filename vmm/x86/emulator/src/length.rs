@@ -3,11 +3,14 @@
 //! On CPUs without next-RIP save this runs on each CPUID, MSR and HLT exit, so the usual case
 //! (64-bit mode, 4-level tables, no prefix, within one page) has a path of its own.
 
-use crate::cpu::{CodeSize, Cpu, SegmentRegister, cr0, cr4, efer};
+use x86::page_table::entry;
+use x86::{Registers, SegmentRegister, cr0, cr4, efer};
+
 use crate::exception::Exception;
 use crate::machine::{Limits, Stop};
 use crate::memory::{BusError, PhysicalMemory};
 use crate::paging::{Access, Paging};
+use crate::size::CodeSize;
 
 /// An opcode without ModRM, or with a fixed one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,7 +97,7 @@ pub enum LengthError {
 /// # Errors
 /// [`LengthError`], only if the guest changes code or tables from another VP.
 #[inline]
-pub fn instruction_length<C: Cpu, M: PhysicalMemory>(
+pub fn instruction_length<C: Registers, M: PhysicalMemory>(
     cpu: &C,
     memory: &mut M,
     limits: Limits,
@@ -112,12 +115,12 @@ pub fn instruction_length<C: Cpu, M: PhysicalMemory>(
 ///
 /// Compatibility mode has other linear addresses, so it takes the slow path.
 #[inline]
-pub fn code_address<C: Cpu, M: PhysicalMemory>(cpu: &C, memory: &mut M) -> Option<u64> {
+pub fn code_address<C: Registers, M: PhysicalMemory>(cpu: &C, memory: &mut M) -> Option<u64> {
     let rip = cpu.rip();
     let four_levels = cpu.efer() & efer::LMA != 0
         && cpu.cr0() & cr0::PG != 0
         && cpu.cr4() & cr4::LA57 == 0
-        && cpu.segment(SegmentRegister::Cs).is_long();
+        && cpu.segment(SegmentRegister::Cs).attributes.is_long();
     if !four_levels || rip & 0xFFF > 0xFFC {
         return None;
     }
@@ -127,27 +130,24 @@ pub fn code_address<C: Cpu, M: PhysicalMemory>(cpu: &C, memory: &mut M) -> Optio
 /// A 4-level walk that looks at nothing but presence and page size (APM vol. 2, 5.3).
 #[inline]
 fn quick_walk<M: PhysicalMemory>(memory: &mut M, cr3: u64, linear: u64) -> Option<u64> {
-    const ADDRESS: u64 = 0x000F_FFFF_FFFF_F000;
-    const PRESENT: u64 = 1 << 0;
-    const LARGE: u64 = 1 << 7;
     let mut entry = cr3;
     for shift in [39_u32, 30, 21, 12] {
-        entry = memory.read_entry((entry & ADDRESS) | ((linear >> shift) & 0x1FF) << 3);
-        if entry & PRESENT == 0 {
+        entry = memory.read_entry((entry & entry::ADDRESS) | ((linear >> shift) & 0x1FF) << 3);
+        if entry & entry::PRESENT == 0 {
             return None;
         }
-        if entry & LARGE != 0 && (shift == 30 || shift == 21) {
+        if entry & entry::LARGE != 0 && (shift == 30 || shift == 21) {
             let offset = (1_u64 << shift) - 1;
-            return Some((entry & ADDRESS & !offset) | (linear & offset));
+            return Some((entry & entry::ADDRESS & !offset) | (linear & offset));
         }
     }
-    Some((entry & ADDRESS) | (linear & 0xFFF))
+    Some((entry & entry::ADDRESS) | (linear & 0xFFF))
 }
 
 /// The general way: any mode, with prefixes, across pages.
 #[cold]
 #[inline(never)]
-fn with_prefixes<C: Cpu, M: PhysicalMemory>(
+fn with_prefixes<C: Registers, M: PhysicalMemory>(
     cpu: &C,
     memory: &mut M,
     limits: Limits,
@@ -188,7 +188,7 @@ struct Code<'a, C, M> {
     page: Option<(u64, u64)>,
 }
 
-impl<C: Cpu, M: PhysicalMemory> Code<'_, C, M> {
+impl<C: Registers, M: PhysicalMemory> Code<'_, C, M> {
     fn byte(&mut self, index: u8) -> Result<u8, LengthError> {
         let rip = self.cpu.rip().wrapping_add(u64::from(index));
         let linear = if self.code_size == CodeSize::Bits64 {

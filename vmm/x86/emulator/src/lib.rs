@@ -15,7 +15,6 @@
 
 mod access;
 mod alu;
-mod cpu;
 mod decode;
 mod exception;
 mod execute;
@@ -27,10 +26,10 @@ mod memory;
 mod paging;
 mod quick;
 mod segmentation;
+mod size;
 mod stack;
 mod string;
 
-pub use cpu::{CodeSize, Cpu, Register, Segment, SegmentRegister, Size, cr0, cr4, efer, rflags};
 pub use decode::{Base, DecodeError, Instruction, MemoryOperand, Place, Repeat, decode};
 pub use exception::Exception;
 pub use forms::{Arithmetic, BitChange, Operation, Shift, StringOperation};
@@ -39,3 +38,4 @@ pub use machine::{Limits, Outcome, emulate, emulate_port_string};
 pub use memory::{BusError, PhysicalMemory, Ports};
 pub use paging::{Access, Paging, WalkError};
 pub use quick::{Move, quick_move};
+pub use size::{CodeSize, Size};

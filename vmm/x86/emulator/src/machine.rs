@@ -1,7 +1,7 @@
 //! Entry points of the emulation.
 
-use crate::cpu::SegmentRegister;
-use crate::cpu::{CodeSize, Cpu, rflags};
+use x86::{Registers, SegmentRegister, rflags};
+
 use crate::decode::Instruction;
 use crate::exception::Exception;
 use crate::fetch::{Fetched, fetch};
@@ -9,6 +9,7 @@ use crate::forms::{Operation, StringOperation};
 use crate::memory::{BusError, PhysicalMemory, Ports};
 use crate::paging::{Paging, WalkError};
 use crate::segmentation::refusal;
+use crate::size::CodeSize;
 
 /// Bounds and CPU features that the registers do not tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,7 +101,7 @@ pub(crate) struct Machine<'a, C, M> {
     pub(crate) limits: Limits,
 }
 
-impl<'a, C: Cpu, M: PhysicalMemory> Machine<'a, C, M> {
+impl<'a, C: Registers, M: PhysicalMemory> Machine<'a, C, M> {
     fn new(cpu: &'a mut C, memory: &'a mut M, limits: Limits) -> Self {
         let paging = Paging::of(cpu, limits);
         let code_size = CodeSize::of(cpu);
@@ -150,7 +151,11 @@ impl<'a, C: Cpu, M: PhysicalMemory> Machine<'a, C, M> {
 /// Intended for those with a memory operand; some that work on registers alone are done too. INS
 /// and OUTS are [`emulate_port_string`]'s. The interrupt shadow is the caller's to clear when the
 /// outcome is `Done`.
-pub fn emulate<C: Cpu, M: PhysicalMemory>(cpu: &mut C, memory: &mut M, limits: Limits) -> Outcome {
+pub fn emulate<C: Registers, M: PhysicalMemory>(
+    cpu: &mut C,
+    memory: &mut M,
+    limits: Limits,
+) -> Outcome {
     Machine::new(cpu, memory, limits).run(|machine, i| machine.execute(i))
 }
 
@@ -158,7 +163,7 @@ pub fn emulate<C: Cpu, M: PhysicalMemory>(cpu: &mut C, memory: &mut M, limits: L
 ///
 /// The caller has checked that the guest may use the port in DX; on AMD-V the CPU has done so
 /// before the exit (APM vol. 2, 15.10.2).
-pub fn emulate_port_string<C: Cpu, M: PhysicalMemory, P: Ports>(
+pub fn emulate_port_string<C: Registers, M: PhysicalMemory, P: Ports>(
     cpu: &mut C,
     memory: &mut M,
     ports: &mut P,

@@ -1,6 +1,8 @@
 //! Translation of linear to guest-physical addresses through the guest's page tables.
 
-use crate::cpu::{Cpu, cr0, cr4, efer, rflags};
+use x86::page_table::{entry, fault};
+use x86::{Registers, cr0, cr4, efer, rflags};
+
 use crate::machine::Limits;
 use crate::memory::PhysicalMemory;
 
@@ -31,28 +33,6 @@ pub enum WalkError {
     Contended,
 }
 
-/// Error-code bits of #PF (APM vol. 2, 8.4.2).
-mod code {
-    pub(super) const PRESENT: u32 = 1 << 0;
-    pub(super) const WRITE: u32 = 1 << 1;
-    pub(super) const USER: u32 = 1 << 2;
-    pub(super) const RESERVED: u32 = 1 << 3;
-    pub(super) const FETCH: u32 = 1 << 4;
-}
-
-/// Page-table entry bits (APM vol. 2, 5.4).
-mod entry {
-    pub(super) const PRESENT: u64 = 1 << 0;
-    pub(super) const WRITE: u64 = 1 << 1;
-    pub(super) const USER: u64 = 1 << 2;
-    pub(super) const ACCESSED: u64 = 1 << 5;
-    pub(super) const DIRTY: u64 = 1 << 6;
-    pub(super) const LARGE: u64 = 1 << 7;
-    pub(super) const NO_EXECUTE: u64 = 1 << 63;
-}
-
-/// Bits 51–12: the physical address in a 64-bit entry.
-const ADDRESS: u64 = 0x000F_FFFF_FFFF_F000;
 const PAGE: u64 = 0xFFF;
 const ATTEMPTS: u32 = 4;
 const DEEPEST: usize = 5;
@@ -111,7 +91,7 @@ impl Walk {
 
 impl Paging {
     /// Takes the paging state of `cpu` for accesses with its current privilege.
-    pub fn of(cpu: &impl Cpu, limits: Limits) -> Self {
+    pub fn of(cpu: &impl Registers, limits: Limits) -> Self {
         let user = cpu.cpl() == 3;
         Self {
             cr0: cpu.cr0(),
@@ -164,14 +144,15 @@ impl Paging {
             return None;
         }
         let reserved = self.reserved_64(1, false);
-        let (mut permissions, mut table) = (u64::MAX, self.cr3 & ADDRESS & self.physical_mask());
+        let (mut permissions, mut table) =
+            (u64::MAX, self.cr3 & entry::ADDRESS & self.physical_mask());
         for shift in [39_u32, 30, 21, 12] {
             let value = memory.read_entry(table | ((linear >> shift) & 0x1FF) << 3);
             permissions &= value ^ entry::NO_EXECUTE;
             if value & (NEEDED | reserved) != NEEDED {
                 return None;
             }
-            table = value & ADDRESS;
+            table = value & entry::ADDRESS;
             let large = value & entry::LARGE != 0;
             if shift != 12 && !large {
                 continue;
@@ -230,7 +211,7 @@ impl Paging {
             Format::Legacy => self.walk_legacy(memory, linear, access),
             Format::Pae => self.walk_pae(memory, linear, access),
             Format::Long { levels } => {
-                let root = self.cr3 & ADDRESS & self.physical_mask();
+                let root = self.cr3 & entry::ADDRESS & self.physical_mask();
                 self.walk_64(memory, linear, access, root, levels)
             }
         }
@@ -251,7 +232,7 @@ impl Paging {
             let high = (directory >> 13) & 0xFF;
             let reserved = (high << 32) & !self.physical_mask() != 0 || directory & (1 << 21) != 0;
             if reserved {
-                return Err(self.fault(linear, access, code::PRESENT | code::RESERVED));
+                return Err(self.fault(linear, access, fault::PRESENT | fault::RESERVED));
             }
             walk.gpa = (high << 32) | (directory & 0xFFC0_0000) | (linear & 0x3F_FFFF);
         } else {
@@ -297,10 +278,10 @@ impl Paging {
         if pointer & entry::PRESENT == 0 {
             return Err(self.fault(linear, access, 0));
         }
-        if pointer & (MUST_BE_ZERO | (ADDRESS & !self.physical_mask())) != 0 {
-            return Err(self.fault(linear, access, code::PRESENT | code::RESERVED));
+        if pointer & (MUST_BE_ZERO | (entry::ADDRESS & !self.physical_mask())) != 0 {
+            return Err(self.fault(linear, access, fault::PRESENT | fault::RESERVED));
         }
-        self.walk_64(memory, linear, access, pointer & ADDRESS, 2)
+        self.walk_64(memory, linear, access, pointer & entry::ADDRESS, 2)
     }
 
     /// The lowest `levels` levels of 64-bit entries, from the table at `table`.
@@ -323,11 +304,11 @@ impl Paging {
             }
             let large = value & entry::LARGE != 0 && level != 1;
             if value & self.reserved_64(level, large) != 0 {
-                return Err(self.fault(linear, access, code::PRESENT | code::RESERVED));
+                return Err(self.fault(linear, access, fault::PRESENT | fault::RESERVED));
             }
             walk.visit(gpa, value);
             walk.permissions &= value ^ entry::NO_EXECUTE;
-            table = value & ADDRESS;
+            table = value & entry::ADDRESS;
             if large || level == 1 {
                 let offset = (1_u64 << shift) - 1;
                 walk.gpa = (table & !offset) | (linear & offset);
@@ -343,7 +324,7 @@ impl Paging {
     /// Bit 8 of higher levels is reserved on AMD only and ignored here, so that no fault is
     /// invented on other CPUs.
     fn reserved_64(&self, level: u8, large: bool) -> u64 {
-        let mut reserved = ADDRESS & !self.physical_mask();
+        let mut reserved = entry::ADDRESS & !self.physical_mask();
         if self.efer & efer::NXE == 0 {
             reserved |= entry::NO_EXECUTE;
         }
@@ -364,7 +345,7 @@ impl Paging {
         if self.allows(walk.permissions, access) {
             Ok(())
         } else {
-            Err(self.fault(linear, access, code::PRESENT))
+            Err(self.fault(linear, access, fault::PRESENT))
         }
     }
 
@@ -373,7 +354,8 @@ impl Paging {
     fn allows(&self, permissions: u64, access: Access) -> bool {
         let user_page = permissions & entry::USER != 0;
         let executable = permissions & entry::NO_EXECUTE != 0;
-        let writable = permissions & entry::WRITE != 0 || (!self.user && self.cr0 & cr0::WP == 0);
+        let writable =
+            permissions & entry::WRITABLE != 0 || (!self.user && self.cr0 & cr0::WP == 0);
         let privilege = if self.user {
             user_page
         } else if access == Access::Execute {
@@ -409,16 +391,16 @@ impl Paging {
     fn fault(&self, linear: u64, access: Access, cause: u32) -> WalkError {
         let mut error_code = cause;
         if self.user {
-            error_code |= code::USER;
+            error_code |= fault::USER;
         }
         match access {
             Access::Read => {}
-            Access::Write => error_code |= code::WRITE,
+            Access::Write => error_code |= fault::WRITE,
             Access::Execute => {
                 let pae = self.format() != Format::Legacy;
                 let no_execute = pae && self.efer & efer::NXE != 0;
                 if no_execute || self.cr4 & cr4::SMEP != 0 {
-                    error_code |= code::FETCH;
+                    error_code |= fault::FETCH;
                 }
             }
         }

@@ -5,7 +5,7 @@
 //! it suffices that the operand's address agrees with it inside the page. Everything else, and
 //! every doubt, is left to [`crate::emulate`].
 
-use crate::cpu::{Cpu, Register};
+use x86::{Register, Registers};
 
 /// A move of 32 bits between the CPU and the address of the exit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +46,7 @@ impl Window {
 /// The caller has checked that the VP runs in 64-bit mode and that all 16 bytes of the window lie
 /// in the page of RIP.
 #[inline]
-pub fn quick_move(cpu: &impl Cpu, window: u128, gpa: u64) -> Option<(Move, u8)> {
+pub fn quick_move(cpu: &impl Registers, window: u128, gpa: u64) -> Option<(Move, u8)> {
     let mut window = Window { bytes: window, length: 0 };
     let mut opcode = window.byte();
     let mut rex = 0;
@@ -81,7 +81,7 @@ pub fn quick_move(cpu: &impl Cpu, window: u128, gpa: u64) -> Option<(Move, u8)> 
 /// The operand's address, and whether it counts from the next instruction; none for a register.
 #[inline]
 fn effective_address(
-    cpu: &impl Cpu,
+    cpu: &impl Registers,
     window: &mut Window,
     modrm: u8,
     rex: u8,

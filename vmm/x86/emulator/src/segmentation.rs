@@ -1,15 +1,17 @@
 //! Translation of segment and offset to a linear address.
 
-use crate::cpu::{CodeSize, Cpu, SegmentRegister, cr0, rflags};
+use x86::{Registers, SegmentRegister, cr0, rflags};
+
 use crate::exception::Exception;
 use crate::paging::Access;
+use crate::size::CodeSize;
 
 /// Linear address of `length` bytes at `offset`, checked as the CPU does (APM vol. 2, 4.7 to 4.12).
 ///
 /// Privilege was checked when the selector was loaded, and is not part of an access. Canonical
 /// form is checked by the page walk, as only it knows the width of linear addresses.
 pub(crate) fn linear(
-    cpu: &impl Cpu,
+    cpu: &impl Registers,
     code_size: CodeSize,
     register: SegmentRegister,
     offset: u64,
@@ -24,14 +26,14 @@ pub(crate) fn linear(
     // Real and virtual-8086 mode know limits but no types.
     let typed = cpu.cr0() & cr0::PE != 0 && cpu.rflags() & rflags::VM == 0;
     let allowed = match access {
-        Access::Read => segment.is_present() && segment.is_readable(),
-        Access::Write => segment.is_present() && segment.is_writable(),
+        Access::Read => segment.attributes.is_present() && segment.is_readable(),
+        Access::Write => segment.attributes.is_present() && segment.is_writable(),
         Access::Execute => true,
     };
     let limit = u64::from(segment.limit);
     let last = offset.saturating_add(u64::from(length.max(1)) - 1);
     let inside = if typed && segment.is_expand_down() {
-        let top = if segment.is_big() { 0xFFFF_FFFF } else { 0xFFFF };
+        let top = if segment.attributes.is_big() { 0xFFFF_FFFF } else { 0xFFFF };
         offset > limit && last <= top
     } else {
         last <= limit

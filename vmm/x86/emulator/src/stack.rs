@@ -1,20 +1,22 @@
 //! Instructions that use the stack or jump through memory.
 
-use crate::cpu::{CodeSize, Cpu, Register, SegmentRegister, Size};
+use x86::{Register, Registers, SegmentRegister};
+
 use crate::decode::{Base, Instruction, Place};
 use crate::exception::Exception;
 use crate::machine::{Machine, Progress, Stop};
 use crate::memory::PhysicalMemory;
 use crate::paging::Access;
+use crate::size::{CodeSize, Size};
 
 const STACK_POINTER: Place = Place::Register(Register::Rsp);
 
-impl<C: Cpu, M: PhysicalMemory> Machine<'_, C, M> {
+impl<C: Registers, M: PhysicalMemory> Machine<'_, C, M> {
     /// Size of the stack pointer (APM vol. 2, 4.7.3).
     fn stack_size(&self) -> Size {
         if self.code_size == CodeSize::Bits64 {
             Size::Quadword
-        } else if self.cpu.segment(SegmentRegister::Ss).is_big() {
+        } else if self.cpu.segment(SegmentRegister::Ss).attributes.is_big() {
             Size::Doubleword
         } else {
             Size::Word

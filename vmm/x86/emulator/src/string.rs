@@ -2,18 +2,20 @@
 
 use crate::access::Span;
 use crate::alu;
-use crate::cpu::{Cpu, Register, SegmentRegister, Size, rflags};
+use x86::{Register, Registers, SegmentRegister, rflags};
+
 use crate::decode::{Instruction, Place, Repeat};
 use crate::forms::{Arithmetic, StringOperation};
 use crate::machine::{Machine, Progress, Stop};
 use crate::memory::{PhysicalMemory, Ports};
 use crate::paging::Access;
+use crate::size::Size;
 
 const COUNT: Place = Place::Register(Register::Rcx);
 const SOURCE: Place = Place::Register(Register::Rsi);
 const DESTINATION: Place = Place::Register(Register::Rdi);
 
-impl<C: Cpu, M: PhysicalMemory> Machine<'_, C, M> {
+impl<C: Registers, M: PhysicalMemory> Machine<'_, C, M> {
     pub(crate) fn string(
         &mut self,
         i: &Instruction,

@@ -1,10 +1,9 @@
 //! The decoder against iced-x86: what we accept, iced decodes to the same.
 
-use emulator::{
-    Base, CodeSize, DecodeError, Instruction, Operation, Place, Register, SegmentRegister, decode,
-};
+use emulator::{Base, CodeSize, DecodeError, Instruction, Operation, Place, decode};
 use iced_x86::{Code, Decoder, DecoderOptions, OpKind, Register as R};
 use proptest::prelude::*;
+use x86::{Register, SegmentRegister};
 
 fn bits(code_size: CodeSize) -> u32 {
     match code_size {

@@ -4,6 +4,7 @@ mod common;
 use common::{CODE_AT, DEVICE, DONE, Event, Memory, Vp, exception, run};
 use emulator::Outcome;
 use proptest::prelude::*;
+use x86::Attributes;
 
 const CS: usize = 1;
 const SS: usize = 2;
@@ -33,7 +34,7 @@ fn real_mode_addresses_and_limits() {
     assert_eq!(run(&mut vp, &mut memory, &[0x89, 0x46, 0x00]), exception(12, Some(0)));
     // CS override may write in real mode.
     vp.gprs[RSI] = 0x10;
-    vp.segments[CS].attributes = 0x99;
+    vp.segments[CS].attributes = Attributes::from_bits(0x99);
     assert_eq!(run(&mut vp, &mut memory, &[0x2E, 0x88, 0x00]), DONE);
     assert_eq!(memory.ram[0], 0x5A);
 }
@@ -55,7 +56,7 @@ fn virtual_8086_mode_knows_no_types() {
     vp.cr0 = 1;
     vp.cpl = 3;
     vp.rflags |= 1 << 17;
-    vp.segments[CS].attributes = 0x4FB;
+    vp.segments[CS].attributes = Attributes::from_bits(0x4FB);
     let mut memory = Memory::new();
     // D of CS must not count.
     assert_eq!(run(&mut vp, &mut memory, &[0x2E, 0xC7, 0x06, 0x00, 0x40, 0x34, 0x12]), DONE);
@@ -76,7 +77,7 @@ fn protected_mode_types() {
         for (code, allowed) in [([0x8A, 0x03], reads), ([0x88, 0x03], writes)] {
             let mut vp = Vp::protected();
             let mut memory = Memory::new();
-            vp.segments[DS].attributes = attributes;
+            vp.segments[DS].attributes = Attributes::from_bits(attributes);
             vp.gprs[RBX] = 0x4000;
             let expected = if allowed { DONE } else { exception(13, Some(0)) };
             assert_eq!(run(&mut vp, &mut memory, &code), expected, "{attributes:X} {code:X?}");
@@ -98,7 +99,7 @@ fn protected_mode_limits() {
     ] {
         let mut vp = Vp::protected();
         let mut memory = Memory::new();
-        vp.segments[DS].attributes = attributes;
+        vp.segments[DS].attributes = Attributes::from_bits(attributes);
         vp.segments[DS].limit = limit;
         vp.gprs[RBX] = offset;
         let expected = if allowed { DONE } else { exception(13, Some(0)) };
@@ -227,7 +228,7 @@ proptest! {
             vp.cr3 &= 0xFF000;
             (vp.rflags, vp.cpl) = (rflags, cpl);
             for (n, segment) in vp.segments.iter_mut().enumerate() {
-                (segment.attributes, segment.limit, segment.base) = (attributes[n], limits[n], bases[n]);
+                (segment.attributes, segment.limit, segment.base) = (Attributes::from_bits(attributes[n]), limits[n], bases[n]);
             }
         }
         let mut memory = Memory::new();

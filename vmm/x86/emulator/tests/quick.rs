@@ -2,10 +2,9 @@
 mod common;
 
 use common::Vp;
-use emulator::{
-    Base, CodeSize, Cpu, Instruction, Move, Operation, Place, Size, decode, quick_move,
-};
+use emulator::{Base, CodeSize, Instruction, Move, Operation, Place, Size, decode, quick_move};
 use proptest::prelude::*;
+use x86::Registers;
 
 /// The operand's address by the whole decoder.
 fn address(vp: &Vp, i: &Instruction) -> Option<u64> {

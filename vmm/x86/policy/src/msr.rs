@@ -1,5 +1,7 @@
 //! The MSRs that exist for the guest.
 
+use x86::{efer, msr};
+
 /// What an MSR is, for those that exit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MsrKind {
@@ -69,14 +71,14 @@ const FIXED: &[Row] = &[
 pub fn classify(number: u32) -> MsrKind {
     match number {
         0x800..=0x8ff => MsrKind::X2Apic,
-        0x6e0 => MsrKind::TscDeadline,
-        0x10 => MsrKind::Tsc,
-        0x1b => MsrKind::ApicBase,
+        msr::TSC_DEADLINE => MsrKind::TscDeadline,
+        msr::TSC => MsrKind::Tsc,
+        msr::APIC_BASE => MsrKind::ApicBase,
         0xfe | 0x200..=0x20f | 0x250 | 0x258 | 0x259 | 0x268..=0x26f | 0x2ff => MsrKind::Mtrr,
-        0x277 => MsrKind::Pat,
-        0xc000_0080 => MsrKind::Efer,
-        0x48 => MsrKind::SpeculationControl,
-        0x49 => MsrKind::PredictionCommand,
+        msr::PAT => MsrKind::Pat,
+        msr::EFER => MsrKind::Efer,
+        msr::SPEC_CTRL => MsrKind::SpeculationControl,
+        msr::PRED_CMD => MsrKind::PredictionCommand,
         0x4000_0000..=0x4000_0fff => MsrKind::Hyperv,
         0x4b56_4d00..=0x4b56_4dff => MsrKind::KvmClock,
         _ => classify_fixed(number),
@@ -90,15 +92,6 @@ fn classify_fixed(number: u32) -> MsrKind {
         value: *value,
         writable: *writable,
     })
-}
-
-/// EFER bits (AMD64 APM vol. 2, section 3.1.7).
-mod efer {
-    pub(super) const SCE: u64 = 1 << 0;
-    pub(super) const LME: u64 = 1 << 8;
-    pub(super) const LMA: u64 = 1 << 10;
-    pub(super) const NXE: u64 = 1 << 11;
-    pub(super) const FFXSR: u64 = 1 << 14;
 }
 
 /// The value that EFER gets when the guest writes `new`; none for #GP(0).

@@ -1,9 +1,8 @@
 //! A VP and a hostile memory for tests: each broken promise of the emulator is a panic.
 #![allow(dead_code, unreachable_pub, clippy::allow_attributes, reason = "each test uses a part")]
 
-use emulator::{
-    BusError, Cpu, Limits, Outcome, PhysicalMemory, Register, Segment, SegmentRegister, emulate,
-};
+use emulator::{BusError, Limits, Outcome, PhysicalMemory, emulate};
+use x86::{Attributes, Register, Registers, Segment, SegmentRegister};
 
 pub const LIMITS: Limits =
     Limits { iterations: 16, physical_address_bits: 48, gigabyte_pages: true };
@@ -145,8 +144,13 @@ pub const CODE_AT: u64 = 0x8000;
 
 impl Vp {
     fn flat(code: u16) -> Self {
-        let data = Segment { selector: 0x10, attributes: DATA, limit: u32::MAX, base: 0 };
-        let code = Segment { selector: 8, attributes: code, ..data };
+        let data = Segment {
+            selector: 0x10,
+            attributes: Attributes::from_bits(DATA),
+            limit: u32::MAX,
+            base: 0,
+        };
+        let code = Segment { selector: 8, attributes: Attributes::from_bits(code), ..data };
         Self {
             gprs: [0; 16],
             rip: CODE_AT,
@@ -173,13 +177,18 @@ impl Vp {
     pub fn real() -> Self {
         let mut vp = Self::flat(0x9B);
         for segment in &mut vp.segments {
-            *segment = Segment { selector: 0, attributes: 0x93, limit: 0xFFFF, base: 0 };
+            *segment = Segment {
+                selector: 0,
+                attributes: Attributes::from_bits(0x93),
+                limit: 0xFFFF,
+                base: 0,
+            };
         }
         Self { cr0: 0, ..vp }
     }
 }
 
-impl Cpu for Vp {
+impl Registers for Vp {
     fn gpr(&self, register: Register) -> u64 {
         self.gprs[register as usize]
     }

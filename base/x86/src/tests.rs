@@ -1,0 +1,220 @@
+extern crate std;
+
+use std::collections::HashMap;
+use std::vec::Vec;
+
+use proptest::prelude::*;
+
+use crate::page_table::{ENTRIES, Format, PageTables, TableMemory, Translation, entry};
+use crate::{Attributes, Register, Segment, SegmentRegister, VpState, vector};
+
+/// Memory whose tables are taken from 1 MiB on.
+#[derive(Default)]
+struct Tables(HashMap<u64, [u64; ENTRIES]>);
+
+impl TableMemory for Tables {
+    fn read(&self, table: u64, index: usize) -> u64 {
+        self.0[&table][index]
+    }
+    fn write(&mut self, table: u64, index: usize, entry: u64) {
+        self.0.get_mut(&table).unwrap()[index] = entry;
+    }
+    fn take(&mut self) -> u64 {
+        let table = 0x10_0000 + self.0.len() as u64 * 0x1000;
+        self.0.insert(table, [0; ENTRIES]);
+        table
+    }
+}
+
+const PAGE: u64 = 0x1000;
+const DIRECTORY: u64 = entry::PRESENT | entry::WRITABLE | entry::USER;
+const DATA: u64 = entry::PRESENT | entry::WRITABLE;
+
+fn tables(has_gigabyte_pages: bool) -> (Tables, PageTables) {
+    let mut memory = Tables::default();
+    let format = Format { directory: DIRECTORY, has_gigabyte_pages };
+    let tables = PageTables::new(&mut memory, format);
+    (memory, tables)
+}
+
+#[test]
+fn a_range_is_mapped_by_the_largest_pages_that_fit() {
+    // Linear and physical start, length, whether the CPU has 1 GiB pages; at an address: the size.
+    let cases: &[(u64, u64, u64, bool, u64, u64)] = &[
+        (0, 0, 0x1000, true, 0, 1 << 12),
+        (0, 0, 0x20_0000, true, 0x1f_f000, 1 << 21),
+        (0, 0, 0x4000_0000, true, 0x3fff_f000, 1 << 30),
+        (0, 0, 0x4000_0000, false, 0x3fff_f000, 1 << 21),
+        (0x1000, 0x1000, 0x40_0000, true, 0x1f_f000, 1 << 12),
+        (0x1000, 0x1000, 0x40_0000, true, 0x20_0000, 1 << 21),
+        (0x1000, 0x1000, 0x40_0000, true, 0x40_0000, 1 << 12),
+        // The physical address does not allow a large page.
+        (0, 0x1000, 0x40_0000, true, 0x20_0000, 1 << 12),
+        (1 << 46, 0, 0x4000_0000, true, (1 << 46) + 5, 1 << 30),
+    ];
+    for (linear, physical, length, gigabyte, at, size) in cases {
+        let (mut memory, mut tables) = tables(*gigabyte);
+        tables.map(&mut memory, *linear..linear + length, *physical, DATA);
+        let found = tables.translate(&memory, *at).unwrap();
+        assert_eq!((found.size, found.physical), (*size, physical + (at - linear)), "{at:#x}");
+        assert_eq!(found.bits & !entry::LARGE, DATA);
+        assert_eq!(tables.translate(&memory, linear + length), None, "the end of {length:#x}");
+        assert!(*linear == 0 || tables.translate(&memory, linear - 1).is_none());
+    }
+}
+
+#[test]
+fn small_pages_are_small_and_every_table_on_the_way_has_the_directory_s_bits() {
+    let (mut memory, mut tables) = tables(true);
+    tables.map_small(&mut memory, 0..0x20_0000, 0, DATA | entry::NO_EXECUTE);
+    let found = tables.translate(&memory, 0x1234).unwrap();
+    let bits = DATA | entry::NO_EXECUTE;
+    assert_eq!(found, Translation { physical: 0x1234, size: PAGE, bits });
+    let root = memory.read(tables.root(), 0);
+    assert_eq!(root & !entry::ADDRESS, DIRECTORY);
+    assert_eq!(memory.0.len(), 4, "root, two directories, one table");
+}
+
+#[test]
+fn a_hole_splits_the_pages_around_it_and_nothing_else_changes() {
+    for size in [1 << 21, 1 << 30] {
+        let (mut memory, mut tables) = tables(true);
+        tables.map(&mut memory, 0..2 * size, 0, DATA);
+        let hole = size / 2 + PAGE;
+        tables.unmap(&mut memory, hole..hole + 2 * PAGE);
+        for (at, there) in [
+            (hole - 1, true),
+            (hole, false),
+            (hole + 2 * PAGE - 1, false),
+            (hole + 2 * PAGE, true),
+            (0, true),
+            (size, true),
+        ] {
+            let found = tables.translate(&memory, at);
+            assert_eq!(found.map(|found| found.physical), there.then_some(at), "{at:#x}");
+            assert!(found.is_none_or(|found| found.bits & !entry::LARGE == DATA));
+        }
+        assert_eq!(tables.translate(&memory, size).unwrap().size, size, "the next page is whole");
+    }
+}
+
+#[test]
+fn a_whole_page_is_unmapped_without_a_split() {
+    let (mut memory, mut tables) = tables(true);
+    tables.map(&mut memory, 0..1 << 30, 0, DATA);
+    let before = memory.0.len();
+    // It starts and ends where nothing is mapped.
+    tables.unmap(&mut memory, 0..3 << 30);
+    assert_eq!(memory.0.len(), before);
+    assert_eq!(tables.translate(&memory, 0), None);
+    tables.unmap(&mut memory, 0..1 << 47);
+}
+
+proptest! {
+    /// Whatever is mapped and unmapped: each page has the translation that was given it last.
+    #[test]
+    fn tables_agree_with_a_plain_map(
+        steps in proptest::collection::vec((any::<bool>(), 0u64..1500, 1u64..1100, 0u64..3), 1..12),
+    ) {
+        let (mut memory, mut tables) = tables(true);
+        let mut plain: HashMap<u64, u64> = HashMap::new();
+        for (maps, first, count, shift) in steps {
+            let (start, end) = (first * PAGE, (first + count) * PAGE);
+            let target = start + shift * (1 << 21);
+            if maps {
+                tables.unmap(&mut memory, start..end);
+                tables.map(&mut memory, start..end, target, DATA);
+            } else {
+                tables.unmap(&mut memory, start..end);
+            }
+            for page in first..first + count {
+                plain.remove(&page);
+                if maps {
+                    plain.insert(page, target + (page - first) * PAGE);
+                }
+            }
+        }
+        for page in 0..2700 {
+            let found = tables.translate(&memory, page * PAGE).map(|found| found.physical);
+            prop_assert_eq!(found, plain.get(&page).copied());
+        }
+    }
+}
+
+#[test]
+fn attributes_have_two_forms_that_say_the_same() {
+    // AMD's bits, Intel's access rights: 64-bit code, data, a busy task, nothing.
+    for (bits, rights) in [(0xa9b, 0xa09b), (0xc93, 0xc093), (0x8b, 0x8b), (0, 1 << 16)] {
+        let attributes = Attributes::from_bits(bits);
+        assert_eq!(attributes.access_rights(), rights);
+        assert_eq!(Attributes::from_access_rights(rights), attributes);
+    }
+    let code = Attributes::from_bits(0xa9b);
+    let said = (code.is_long(), code.is_big(), code.is_granular(), code.is_present());
+    assert_eq!(said, (true, false, true, true));
+    assert_eq!((code.kind(), code.privilege(), code.is_code_or_data()), (0xb, 0, true));
+}
+
+#[test]
+fn a_segment_allows_what_its_type_says() {
+    // Type; readable, writable, expand-down.
+    let cases = [
+        (0x0, true, false, false),
+        (0x2, true, true, false),
+        (0x6, true, true, true),
+        (0x8, false, false, false),
+        (0xa, true, false, false),
+        // Conforming code is not expand-down.
+        (0xe, true, false, false),
+    ];
+    for (kind, readable, writable, expand_down) in cases {
+        let segment =
+            Segment { attributes: Attributes::new().with_kind(kind), ..Segment::default() };
+        let found = (segment.is_readable(), segment.is_writable(), segment.is_expand_down());
+        assert_eq!(found, (readable, writable, expand_down), "type {kind:#x}");
+    }
+}
+
+#[test]
+fn a_descriptor_has_its_fields_where_the_manual_has_them() {
+    let flat = Segment {
+        selector: 0x10,
+        attributes: Attributes::from_bits(0xc93),
+        limit: u32::MAX,
+        base: 0,
+    };
+    assert_eq!(flat.descriptor(), 0x00cf_9300_0000_ffff);
+    let code = Segment { attributes: Attributes::from_bits(0xa9b), ..flat };
+    assert_eq!(code.descriptor(), 0x00af_9b00_0000_ffff);
+    let based =
+        Segment { attributes: Attributes::from_bits(0x89), limit: 0x67, base: 0x1234_5678, ..flat };
+    assert_eq!(based.descriptor(), 0x1200_8934_5678_0067);
+}
+
+#[test]
+fn a_vp_starts_at_the_reset_vector_or_at_the_page_that_sipi_names() {
+    let state = VpState::init(0x80_0f12);
+    let code = state.segments[SegmentRegister::Cs as usize];
+    assert_eq!(code.base + state.rip, 0xffff_fff0);
+    assert_eq!((state.rflags, state.control.cr0), (2, 0x6000_0010));
+    assert_eq!(state.gpr[Register::Rdx as usize], 0x80_0f12);
+    let state = VpState::startup(0, 0x9a);
+    let code = state.segments[SegmentRegister::Cs as usize];
+    assert_eq!((code.selector, code.base, state.rip), (0x9a00, 0x9_a000, 0));
+}
+
+#[test]
+fn numbers_and_registers_agree() {
+    for number in 0..=255 {
+        assert_eq!(Register::from_number(number) as u8, number & 15);
+    }
+    for (number, register) in (0..).zip(SegmentRegister::ALL) {
+        assert_eq!(register as u8, number);
+    }
+}
+
+#[test]
+fn exceptions_with_an_error_code_are_those_of_the_manual() {
+    let with: Vec<u8> = (0..=255).filter(|number| vector::has_error_code(*number)).collect();
+    assert_eq!(with, [8, 10, 11, 12, 13, 14, 17, 21, 29, 30]);
+}
