@@ -32,6 +32,20 @@ static ASIDE: AtomicU64 = AtomicU64::new(0);
 /// Stack pointer of the code that entered the service.
 static CALLER: AtomicU64 = AtomicU64::new(0);
 
+/// The service, as the machine uses it.
+#[derive(Clone, Copy, Debug)]
+pub struct KernelService;
+
+impl platform_api::Service for KernelService {
+    fn run(&self) -> bool {
+        resume()
+    }
+
+    fn leave(&self) {
+        leave();
+    }
+}
+
 /// Makes the service: `body` will run on the stack that ends at `stack_top`, from the first
 /// [`resume`] on.
 ///

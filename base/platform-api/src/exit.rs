@@ -35,7 +35,10 @@ pub enum Exit {
         error_code: Option<u32>,
     },
     /// MOV to CR8, as [`crate::GuestVp::watch_task_priority`] asked for.
-    TaskPriority,
+    TaskPriority {
+        /// The CPU has completed the instruction: it can not be restarted.
+        is_done: bool,
+    },
     /// INT1: raises #DB behind itself.
     Int1,
     /// An instruction that the guest's CPU does not have.
@@ -48,8 +51,7 @@ pub enum Exit {
     HostNmi,
     /// A fault while a double fault was delivered: the CPU has shut down.
     Shutdown,
-    /// The guest has put its control registers into a state that no CPU runs in, and that a real
-    /// one would have refused with #GP: QEMU's software CPU does not check each of them.
+    /// The guest has put its control registers into a state that the CPU can not run in.
     InvalidState,
     /// The CPU left for a reason that we never asked for. Our fault, or the
     /// CPU's. The code is the platform's.

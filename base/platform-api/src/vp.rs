@@ -3,7 +3,7 @@
 use memory::{GpaRange, GuestMemory, RamMap};
 use x86::{SystemRegisters, VpState};
 
-use crate::{Exit, Host};
+use crate::{Confidential, Exit, Host, Service};
 
 /// An event to deliver to the guest at the next entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +19,21 @@ pub enum Event {
         /// The error code, for the vectors that push one.
         error_code: Option<u32>,
     },
+}
+
+/// What a platform's VPs can do. The machine has a fallback for everything that one can not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// [`GuestVp::request_interrupt_window`] makes the guest exit as soon as it can take an
+    /// interrupt. Without it the machine looks again after a while, and kicks for every vector.
+    pub interrupt_window: bool,
+    /// [`GuestVp::set_tsc_offset`] changes what the guest reads as its TSC. Without it the guest's
+    /// TSC is the host's: it can not be written, and goes on over a reset.
+    pub tsc_offset: bool,
+    /// The CPU holds an offered interrupt back as long as its class is not above the guest's CR8,
+    /// and delivers it when the guest lowers CR8. Without it the machine offers only what CR8
+    /// allows, and asks for exits at writes of CR8.
+    pub task_priority: bool,
 }
 
 /// One virtual processor. All calls come from the CPU that it is bound to.
@@ -45,7 +60,7 @@ pub trait GuestVp {
     fn forget_branches(&mut self);
     /// The guest's TSC minus the host's.
     fn tsc_offset(&self) -> u64;
-    /// Sets the guest's TSC minus the host's.
+    /// Sets the guest's TSC minus the host's, if the VP has [`Capabilities::tsc_offset`].
     fn set_tsc_offset(&mut self, offset: u64);
 
     /// The length of the exiting instruction, where the CPU tells it.
@@ -67,16 +82,13 @@ pub trait GuestVp {
     /// A CPU that can not hold an offer injects at once or exits with [`Exit::InterruptWindow`], and
     /// the offer is to be made again.
     fn offer_interrupt(&mut self, vector: Option<u8>);
-    /// Whether the CPU holds an offered interrupt back as long as its class is not above the
-    /// guest's CR8, and delivers it when the guest lowers CR8. Where it does not, only what CR8
-    /// allows may be offered.
-    fn compares_task_priority(&self) -> bool;
     /// Asks for [`Exit::TaskPriority`] at each write of CR8, or no longer. A CPU may exit so, too,
     /// while an interrupt is on offer or a window is asked for.
     fn watch_task_priority(&mut self, on: bool);
     /// The offered vector, if the guest has taken it since the last call.
     fn taken_interrupt(&mut self) -> Option<u8>;
-    /// Asks for [`Exit::InterruptWindow`] as soon as the guest can take an interrupt.
+    /// Asks for [`Exit::InterruptWindow`] as soon as the guest can take an interrupt, if the VP has
+    /// [`Capabilities::interrupt_window`].
     fn request_interrupt_window(&mut self);
     /// Names of the exit reasons that are counted, in the order of [`GuestVp::exit_counts`].
     fn exit_names() -> &'static [&'static str];
@@ -101,9 +113,19 @@ pub trait Platform: Sync + 'static {
     type Vp: GuestVp;
     /// The guest's memory.
     type Memory: GuestMemory + Sync;
+    /// The context for long work.
+    type Service: Service + Sync;
+    /// What the platform adds if it is confidential; else [`crate::NotConfidential`].
+    type Confidential: Confidential;
 
     /// The outside.
     fn host(&self) -> &Self::Host;
+    /// The context for long work.
+    fn service(&self) -> &Self::Service;
+    /// What the platform adds, if it is confidential.
+    fn confidential(&self) -> Option<&Self::Confidential>;
+    /// What the VPs can do.
+    fn capabilities(&self) -> Capabilities;
     /// CPUs of the VM that carry a VP each.
     fn cpus(&self) -> u32;
     /// The guest's memory, by copying.

@@ -14,7 +14,7 @@ use nested_svm::{
     Discovered, NestedSvm, StartError, discover, end, first_stack_top, log_line, note_firmware,
     write_report,
 };
-use platform_api::{Host, Platform};
+use platform_api::{Platform, Service, Time};
 use spin::Once;
 use vmm::{GuestFiles, Machine, VirtualProcessor, read_config};
 use wire::{Config, LogLevel, Status};
@@ -114,7 +114,7 @@ extern "C" fn service_main() -> ! {
     loop {
         if let Some(machine) = MACHINE.get() {
             machine.serve();
-            machine.platform().host().leave_service();
+            machine.platform().service().leave();
         }
     }
 }

@@ -5,8 +5,11 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use log::Level;
 use memory::RamRange;
-use pc::{Frequencies, StateDisk};
-use platform_api::{ExitStatus, Host, HostFile, Received, StateDiskError, Transfer};
+use pc::Frequencies;
+use platform_api::{
+    Console, Cpus, Ending, Entropy, ExitStatus, Files, HostFile, Received, StateDisk,
+    StateDiskError, Time, Transfer,
+};
 
 use crate::PC;
 use crate::direct::Direct;
@@ -17,7 +20,7 @@ pub struct SvmHost {
     /// It is QEMU's software CPU.
     is_software: bool,
     tsc_frequency: AtomicU64,
-    state_disk: Option<StateDisk<Direct>>,
+    state_disk: Option<pc::StateDisk<Direct>>,
 }
 
 impl SvmHost {
@@ -25,11 +28,11 @@ impl SvmHost {
         Self { is_software, tsc_frequency: AtomicU64::new(1_000_000_000), state_disk: None }
     }
 
-    pub(crate) fn set_state_disk(&mut self, disk: Option<StateDisk<Direct>>) {
+    pub(crate) fn set_state_disk(&mut self, disk: Option<pc::StateDisk<Direct>>) {
         self.state_disk = disk;
     }
 
-    fn state_disk(&self) -> Result<&StateDisk<Direct>, StateDiskError> {
+    fn state_disk(&self) -> Result<&pc::StateDisk<Direct>, StateDiskError> {
         self.state_disk.as_ref().ok_or(StateDiskError::Absent)
     }
 
@@ -55,11 +58,7 @@ pub fn end(status: u8) -> ! {
     instructions::stop()
 }
 
-impl Host for SvmHost {
-    fn cpuid(&self, leaf: u32, subleaf: u32) -> [u32; 4] {
-        instructions::cpuid(leaf, subleaf)
-    }
-
+impl Time for SvmHost {
     #[inline]
     fn tsc(&self) -> u64 {
         instructions::rdtsc()
@@ -71,6 +70,16 @@ impl Host for SvmHost {
 
     fn set_timer(&self, deadline: Option<u64>) {
         PC.set_deadline(deadline);
+    }
+
+    fn wall_clock(&self) -> u64 {
+        PC.wall_clock()
+    }
+}
+
+impl Cpus for SvmHost {
+    fn cpuid(&self, leaf: u32, subleaf: u32) -> [u32; 4] {
+        instructions::cpuid(leaf, subleaf)
     }
 
     fn kick(&self, index: u32) {
@@ -87,6 +96,12 @@ impl Host for SvmHost {
         instructions::sleep();
     }
 
+    fn take_nmi(&self) -> bool {
+        kernel::cpu::take_nmis() != 0
+    }
+}
+
+impl Console for SvmHost {
     #[inline]
     fn device_event(&self) -> bool {
         PC.take_serial_event()
@@ -108,10 +123,12 @@ impl Host for SvmHost {
         PC.take_power_press()
     }
 
-    fn take_nmi(&self) -> bool {
-        kernel::cpu::take_nmis() != 0
+    fn report(&self, line: Arguments<'_>) {
+        PC.report_line(line);
     }
+}
 
+impl Files for SvmHost {
     fn file(&self, name: &str) -> Option<HostFile> {
         PC.find_file(name)
     }
@@ -124,26 +141,16 @@ impl Host for SvmHost {
         PC.read_file(file, offset, to)
     }
 
-    fn load_file(&self, file: HostFile, offset: u32, to: RamRange) -> Result<(), Transfer> {
-        let length = u32::try_from(to.length()).map_err(|_| Transfer::PastEnd)?;
+    fn load_file(&self, file: HostFile, offset: u32, to: RamRange) -> Option<Result<(), Transfer>> {
+        let Ok(length) = u32::try_from(to.length()) else { return Some(Err(Transfer::PastEnd)) };
         // SAFETY: the range is guest RAM by its type, and no Rust reference covers any of that.
-        unsafe { PC.load_file(file, offset, to.start().0, length) }
+        Some(unsafe { PC.load_file(file, offset, to.start().0, length) })
     }
+}
 
-    fn entropy(&self, to: &mut [u8]) -> bool {
-        instructions::entropy::fill(to)
-    }
-
-    fn run_service(&self) -> bool {
-        kernel::service::resume()
-    }
-
-    fn leave_service(&self) {
-        kernel::service::leave();
-    }
-
+impl StateDisk for SvmHost {
     fn state_disk_sectors(&self) -> Option<u64> {
-        self.state_disk.as_ref().map(StateDisk::sectors)
+        self.state_disk.as_ref().map(pc::StateDisk::sectors)
     }
 
     fn read_state_disk(&self, sector: u64, to: &mut [u8]) -> Result<(), StateDiskError> {
@@ -157,15 +164,15 @@ impl Host for SvmHost {
     fn flush_state_disk(&self) -> Result<(), StateDiskError> {
         self.state_disk()?.flush()
     }
+}
 
-    fn wall_clock(&self) -> u64 {
-        PC.wall_clock()
+impl Entropy for SvmHost {
+    fn entropy(&self, to: &mut [u8]) -> bool {
+        instructions::entropy::fill(to)
     }
+}
 
-    fn report(&self, line: Arguments<'_>) {
-        PC.report_line(line);
-    }
-
+impl Ending for SvmHost {
     fn exit(&self, status: ExitStatus) -> ! {
         end(status.0)
     }

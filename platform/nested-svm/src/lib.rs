@@ -20,10 +20,11 @@ use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 
 use kernel::cpu::Place;
 use kernel::paging::{Access, GUEST_BASE, PageTables};
+use kernel::service::KernelService;
 use kernel::{Region, trampoline};
 use memory::{GpaRange, MappedMemory, PAGE_SIZE, RamMap};
 use pc::{Candidates, DevicePages, Frequencies, Pc, Sample};
-use platform_api::{Arrival, Platform};
+use platform_api::{Arrival, Capabilities, NotConfidential, Platform};
 use svm::{NestedTables, Pages, Vcpu};
 
 use direct::Direct;
@@ -279,9 +280,26 @@ impl Platform for NestedSvm {
     type Host = SvmHost;
     type Vp = SvmVp;
     type Memory = MappedMemory;
+    type Service = KernelService;
+    type Confidential = NotConfidential;
 
     fn host(&self) -> &SvmHost {
         &self.host
+    }
+
+    fn service(&self) -> &KernelService {
+        &KernelService
+    }
+
+    fn confidential(&self) -> Option<&NotConfidential> {
+        None
+    }
+
+    #[inline]
+    fn capabilities(&self) -> Capabilities {
+        // A V_IRQ that waits behind CR8 would be delivered without an exit, in which QEMU's software
+        // CPU can lose other interrupts.
+        Capabilities { interrupt_window: true, tsc_offset: true, task_priority: false }
     }
 
     fn cpus(&self) -> u32 {

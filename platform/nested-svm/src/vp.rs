@@ -40,7 +40,7 @@ impl SvmVp {
                 return None;
             }
             exit::RDPMC => Exit::Refused,
-            exit::WRITE_CR8 => Exit::TaskPriority,
+            exit::WRITE_CR8 => Exit::TaskPriority { is_done: false },
             exit::VMMCALL => Exit::Hypercall,
             exit::XSETBV => Exit::Xsetbv,
             exit::INVD | exit::WBINVD => Exit::CacheFlush,
@@ -160,11 +160,6 @@ impl GuestVp for SvmVp {
     #[inline]
     fn offer_interrupt(&mut self, vector: Option<u8>) {
         self.0.offer(vector);
-    }
-
-    #[inline]
-    fn compares_task_priority(&self) -> bool {
-        false
     }
 
     fn watch_task_priority(&mut self, on: bool) {

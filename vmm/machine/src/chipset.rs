@@ -11,7 +11,7 @@ use device::{Device, Instant};
 use local_apic::Ipi;
 use pci_host::PciHost;
 use pit8254::Pit;
-use platform_api::{Host, Received, Width};
+use platform_api::{Console, Received, Width};
 use reset_control::ResetControl;
 use rtc::Rtc;
 use spin::Mutex;
@@ -123,7 +123,7 @@ impl Chipset {
         &self,
         port: u16,
         width: Width,
-        on: &Access<'_, impl Host, impl Deliver>,
+        on: &Access<'_, impl Console, impl Deliver>,
     ) -> u32 {
         if let Some(offset) = pm_offset(port) {
             return self.with_pm(on, |pm| pm.read(offset, width.bytes(), on.now));
@@ -142,7 +142,7 @@ impl Chipset {
         u32::from_le_bytes(bytes) & width.mask()
     }
 
-    fn read_byte(&self, port: u16, on: &Access<'_, impl Host, impl Deliver>) -> u8 {
+    fn read_byte(&self, port: u16, on: &Access<'_, impl Console, impl Deliver>) -> u8 {
         let now = on.now;
         match port {
             0x20 | 0x21 | 0xa0 | 0xa1 | 0x4d0 | 0x4d1 => {
@@ -165,7 +165,7 @@ impl Chipset {
         port: u16,
         width: Width,
         value: u32,
-        on: &Access<'_, impl Host, impl Deliver>,
+        on: &Access<'_, impl Console, impl Deliver>,
     ) -> Option<Request> {
         if let Some(offset) = pm_offset(port) {
             let effect = self.with_pm(on, |pm| pm.write(offset, width.bytes(), value, on.now));
@@ -192,7 +192,7 @@ impl Chipset {
         &self,
         port: u16,
         value: u8,
-        on: &Access<'_, impl Host, impl Deliver>,
+        on: &Access<'_, impl Console, impl Deliver>,
     ) -> Option<Request> {
         let now = on.now;
         match port {
@@ -219,7 +219,7 @@ impl Chipset {
     /// Uses the PIT; its output 0 is an edge on IRQ 0.
     fn with_pit<T>(
         &self,
-        on: &Access<'_, impl Host, impl Deliver>,
+        on: &Access<'_, impl Console, impl Deliver>,
         use_it: impl FnOnce(&mut Pit) -> T,
     ) -> T {
         let mut pit = self.pit.lock();
@@ -259,7 +259,7 @@ impl Chipset {
     /// Uses the real-time clock.
     fn with_rtc<T>(
         &self,
-        on: &Access<'_, impl Host, impl Deliver>,
+        on: &Access<'_, impl Console, impl Deliver>,
         use_it: impl FnOnce(&mut Rtc) -> T,
     ) -> T {
         let mut rtc = self.rtc.lock();
@@ -275,7 +275,7 @@ impl Chipset {
     /// Uses the ACPI power management block.
     fn with_pm<T>(
         &self,
-        on: &Access<'_, impl Host, impl Deliver>,
+        on: &Access<'_, impl Console, impl Deliver>,
         use_it: impl FnOnce(&mut AcpiPm) -> T,
     ) -> T {
         let mut pm = self.pm.lock();
@@ -292,7 +292,7 @@ impl Chipset {
     fn with_uart<T>(
         &self,
         index: usize,
-        on: &Access<'_, impl Host, impl Deliver>,
+        on: &Access<'_, impl Console, impl Deliver>,
         use_it: impl FnOnce(&mut Uart) -> T,
     ) -> T {
         let [first, second] = &self.uarts;
@@ -314,7 +314,7 @@ impl Chipset {
         &self,
         index: usize,
         uart: &mut Uart,
-        on: &Access<'_, impl Host, impl Deliver>,
+        on: &Access<'_, impl Console, impl Deliver>,
     ) -> bool {
         while uart.has_output() {
             if !on.host.serial_ready(index) {
@@ -330,7 +330,7 @@ impl Chipset {
 
     /// Passes on what has come from outside: a press of the power button, and what came in on the
     /// serial channels.
-    pub fn take_input(&self, on: &Access<'_, impl Host, impl Deliver>) {
+    pub fn take_input(&self, on: &Access<'_, impl Console, impl Deliver>) {
         if on.host.power_button() {
             self.with_pm(on, |pm| pm.raise(FixedEvent::PowerButton));
         }
@@ -338,7 +338,7 @@ impl Chipset {
     }
 
     /// Passes bytes from the host's serial channels to the guest as far as there is room.
-    fn receive_serial(&self, on: &Access<'_, impl Host, impl Deliver>) {
+    fn receive_serial(&self, on: &Access<'_, impl Console, impl Deliver>) {
         let now = on.now;
         self.serial_stalled.store(false, Ordering::Release);
         for index in 0..self.uarts.len() {
@@ -375,7 +375,7 @@ impl Chipset {
     }
 
     /// Lets the events up to `now` happen.
-    pub fn advance(&self, on: &Access<'_, impl Host, impl Deliver>) {
+    pub fn advance(&self, on: &Access<'_, impl Console, impl Deliver>) {
         let now = on.now;
         self.deadline.store(u64::MAX, Ordering::Release);
         self.with_pit(on, |pit| pit.advance(now));
@@ -418,7 +418,7 @@ fn is_pci(port: u16, width: Width) -> bool {
     (0xcf8..=0xcff).contains(&port) && (port != 0xcf9 || width != Width::Byte)
 }
 
-fn tell(lowered: bool, on: &Access<'_, impl Host, impl Deliver>) {
+fn tell(lowered: bool, on: &Access<'_, impl Console, impl Deliver>) {
     if lowered {
         on.to.deadline_lowered(on.vp);
     }

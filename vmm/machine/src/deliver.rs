@@ -3,7 +3,7 @@
 use core::sync::atomic::Ordering;
 
 use local_apic::{Delivery, Destination, Ipi, lowest_priority};
-use platform_api::{Host, Platform};
+use platform_api::{Cpus, Platform, Time};
 
 use crate::chipset::Deliver;
 use crate::machine::Machine;

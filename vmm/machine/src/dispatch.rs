@@ -5,7 +5,7 @@ use emulator::{
     emulate_port_string, instruction_length, quick_move,
 };
 use local_apic::Mode;
-use platform_api::{Event, Exit, GuestVp, Host, MemoryFault, Platform, PortAccess};
+use platform_api::{Event, Exit, GuestVp, MemoryFault, Platform, PortAccess, Time};
 use policy::xcr0_is_valid;
 use x86::{Register, Registers, SegmentRegister, SystemRegisters, cr4, dr6, efer, rflags, vector};
 
@@ -44,7 +44,7 @@ impl<P: Platform> VirtualProcessor<P> {
             | Exit::CacheFlush
             | Exit::InterruptWindow
             | Exit::Exception { .. }
-            | Exit::TaskPriority
+            | Exit::TaskPriority { .. }
             | Exit::Int1
             | Exit::Undefined
             | Exit::Refused
@@ -76,7 +76,7 @@ impl<P: Platform> VirtualProcessor<P> {
                     self.cpu.inject(DEBUG);
                 }
             }
-            Exit::TaskPriority => self.write_task_priority(),
+            Exit::TaskPriority { is_done: false } => self.write_task_priority(),
             Exit::Undefined => self.cpu.inject(INVALID_OPCODE),
             Exit::Refused => self.cpu.inject(GENERAL_PROTECTION),
             Exit::HostNmi => self.host_nmi(),
@@ -87,7 +87,7 @@ impl<P: Platform> VirtualProcessor<P> {
             }
             Exit::Failed(code) => panic!("VP {}: unknown exit code {code:#x}", self.index),
             // The next turn offers what waits.
-            Exit::InterruptWindow | Exit::NmiUnmasked => {}
+            Exit::InterruptWindow | Exit::NmiUnmasked | Exit::TaskPriority { is_done: true } => {}
             // Handled before.
             Exit::HostInterrupt
             | Exit::Cpuid

@@ -6,7 +6,7 @@ use core::fmt;
 
 use loader::{Source, TransferError};
 use memory::{Gpa, GuestMemory};
-use platform_api::{Host, HostFile, Platform};
+use platform_api::{Files, HostFile, Platform};
 use wire::{Config, ConfigError, config, file};
 
 use crate::guest::GuestError;
@@ -29,7 +29,7 @@ pub struct GuestFiles {
 
 impl GuestFiles {
     /// Looks the files up.
-    pub fn find(host: &impl Host) -> Self {
+    pub fn find(host: &impl Files) -> Self {
         let mut modules = [None; file::MODULES.len()];
         for (module, name) in modules.iter_mut().zip(file::MODULES) {
             *module = host.file(name);
@@ -55,7 +55,7 @@ impl GuestFiles {
     }
 
     /// The name of the kernel's file.
-    pub(crate) fn kernel_name(&self, host: &impl Host) -> Result<Vec<u8>, GuestError> {
+    pub(crate) fn kernel_name(&self, host: &impl Files) -> Result<Vec<u8>, GuestError> {
         read_text(host, self.kernel_name)
     }
 
@@ -65,7 +65,7 @@ impl GuestFiles {
     }
 
     /// The command line.
-    pub(crate) fn command_line(&self, host: &impl Host) -> Result<Vec<u8>, GuestError> {
+    pub(crate) fn command_line(&self, host: &impl Files) -> Result<Vec<u8>, GuestError> {
         read_text(host, self.command_line)
     }
 
@@ -75,13 +75,13 @@ impl GuestFiles {
     }
 
     /// The texts of the modules, each with a zero behind it.
-    pub(crate) fn module_texts(&self, host: &impl Host) -> Result<Vec<u8>, GuestError> {
+    pub(crate) fn module_texts(&self, host: &impl Files) -> Result<Vec<u8>, GuestError> {
         read_text(host, self.module_texts)
     }
 }
 
 /// A short file as a whole; one that is missing is empty.
-fn read_text(host: &impl Host, file: Option<HostFile>) -> Result<Vec<u8>, GuestError> {
+fn read_text(host: &impl Files, file: Option<HostFile>) -> Result<Vec<u8>, GuestError> {
     let Some(file) = file else { return Ok(vec![]) };
     if file.length > MAX_TEXT {
         return Err(GuestError::Text { length: file.length, limit: MAX_TEXT });
@@ -112,7 +112,7 @@ impl fmt::Display for NoConfig {
 impl core::error::Error for NoConfig {}
 
 /// Reads the configuration; without the file, it is the default one.
-pub fn read_config(host: &impl Host) -> Result<Config, NoConfig> {
+pub fn read_config(host: &impl Files) -> Result<Config, NoConfig> {
     let Some(file) = host.file(file::CONFIG) else { return Ok(Config::default()) };
     if file.length as usize > config::MAX_LENGTH {
         return Err(NoConfig::Wrong(ConfigError::TooLong));
@@ -213,14 +213,34 @@ impl<'a, P: Platform> FileSource<'a, P> {
         self.platform.host().read_file(self.file, offset, to).map_err(|_| TransferError::Host)
     }
 
-    /// Has the host write a part of the file to guest memory.
+    /// Has the host write a part of the file to guest memory; where it must not, the part is copied
+    /// there.
     fn ask_for_guest(&mut self, at: u64, gpa: u64, length: u64) -> Result<(), TransferError> {
         let offset = u32::try_from(at).map_err(|_| TransferError::Host)?;
         let range = self.platform.memory().ram_range(Gpa(gpa), length);
         let range = range.map_err(|_| TransferError::Memory)?;
-        let loaded = self.platform.host().load_file(self.file, offset, range);
-        loaded.map_err(|_| TransferError::Host)?;
+        match self.platform.host().load_file(self.file, offset, range) {
+            Some(loaded) => loaded.map_err(|_| TransferError::Host)?,
+            None => self.copy_to_guest(at, gpa, length)?,
+        }
         self.parts.push(Part { offset: at, length, place: Place::Guest(gpa) });
+        Ok(())
+    }
+}
+
+impl<P: Platform> FileSource<'_, P> {
+    /// Copies a part of the file to guest memory through memory of ours.
+    fn copy_to_guest(&self, at: u64, gpa: u64, length: u64) -> Result<(), TransferError> {
+        let mut buffer = vec![0; CHUNK];
+        let mut done = 0;
+        while done < length {
+            let bytes = (length - done).min(CHUNK as u64);
+            let chunk = buffer.get_mut(..bytes as usize).ok_or(TransferError::Memory)?;
+            self.ask(at + done, chunk)?;
+            let to = Gpa(gpa.wrapping_add(done));
+            self.platform.memory().write(to, chunk).map_err(|_| TransferError::Memory)?;
+            done += bytes;
+        }
         Ok(())
     }
 }

@@ -5,7 +5,7 @@ use core::fmt;
 
 use loader::{Entry, GuestMemory as LoaderMemory, LoadError, Mode, Module, Request, TransferError};
 use memory::{Gpa, GuestMemory, NotRam, RamMap};
-use platform_api::{Host, Platform};
+use platform_api::{Platform, Time};
 use tables::{BuildError, MachineDescription, Pci, PowerPorts, Range, SerialPort};
 use wire::Status;
 use x86::{Control, Register, Segment, SegmentRegister, VpState, cr0, cr4, efer, rflags};

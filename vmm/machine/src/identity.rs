@@ -3,7 +3,7 @@
 //! The host may say it. Else it follows from the identity of the paravisor's state, so that it stays
 //! as long as the state does, and without a state it is a random one that stays as long as the VM.
 
-use platform_api::Host;
+use platform_api::{Entropy, Files, StateDisk, Time};
 use store::SECTOR;
 use tpm_crypto::hash::HashAlgorithm;
 
@@ -25,7 +25,7 @@ pub(crate) struct Identity {
 
 impl Identity {
     /// Of what the host gives.
-    pub(crate) fn new(host: &impl Host) -> Self {
+    pub(crate) fn new(host: &(impl Files + StateDisk + Entropy + Time)) -> Self {
         let mut sector = [0; SECTOR];
         let has_disk = host.state_disk_sectors().is_some();
         let is_read = has_disk && host.read_state_disk(0, &mut sector).is_ok();
@@ -45,7 +45,7 @@ fn derived(store: &[u8; 16]) -> [u8; 16] {
 
 /// Random bytes. Where the CPU has none, they only differ from machine to machine and from start to
 /// start, which a name needs and a key does not.
-fn random(host: &impl Host) -> [u8; 16] {
+fn random(host: &(impl Entropy + Time)) -> [u8; 16] {
     let mut bytes = [0; 16];
     if host.entropy(&mut bytes) {
         return bytes;

@@ -23,7 +23,9 @@ impl<P: Platform> VirtualProcessor<P> {
     /// Nothing that is posted to it can be taken before it opens, and each kick would cost it an
     /// exit; asking for one exit when it opens costs less.
     pub(crate) fn note_kick(&mut self) {
-        if self.cpu.registers().rflags() & rflags::IF != 0 || !self.mailbox().is_pending() {
+        let can_close = self.machine.platform.capabilities().interrupt_window;
+        let is_open = self.cpu.registers().rflags() & rflags::IF != 0;
+        if is_open || !can_close || !self.mailbox().is_pending() {
             self.fruitless_kicks = 0;
         } else if self.fruitless_kicks < FRUITLESS_KICKS {
             self.fruitless_kicks += 1;

@@ -6,6 +6,10 @@
 //! again. The platform is a type parameter, so nothing on that way is dynamic.
 #![no_std]
 #![forbid(unsafe_code)]
+#![cfg_attr(
+    test,
+    expect(clippy::duplicate_mod, reason = "the same tests run on two kinds of platform")
+)]
 #![cfg_attr(not(test), deny(clippy::wildcard_enum_match_arm))]
 
 extern crate alloc;
@@ -30,10 +34,16 @@ mod msr;
 mod report;
 mod restart;
 mod sync;
-#[cfg(test)]
-mod tests;
 mod tpm;
 mod vp;
+
+// The machine's tests, on both kinds of platform (`tests/fake`).
+#[cfg(test)]
+#[path = "tests/mod.rs"]
+mod confidential;
+#[cfg(test)]
+#[path = "tests/mod.rs"]
+mod open;
 
 pub use chipset::MINIMUM_TIMER_PERIOD;
 pub use clock::Clock;

@@ -5,11 +5,11 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use core::time::Duration;
 
-use device::Instant;
+use device::{Instant, TscOffset};
 use hyperv::Partition;
 use local_apic::TIMER_INPUT_HZ;
 use memory::RamMap;
-use platform_api::{GuestVp, Host, Platform};
+use platform_api::{Cpus, GuestVp, Platform, Time};
 use policy::{CpuidTable, Topology};
 use spin::Mutex;
 use wire::Config;
@@ -28,6 +28,10 @@ use crate::vp::local_apic;
 /// disk with them.
 const MAX_GUEST_LINES: u32 = 200;
 
+/// The clock of the Hyper-V interface before the machine has started.
+const NO_CLOCK: hyperv::Clock =
+    hyperv::Clock { tsc_frequency: 1, apic_frequency: TIMER_INPUT_HZ, tsc_at_zero: 0 };
+
 /// The machine, but for its VPs.
 #[derive(Debug)]
 pub struct Machine<P: Platform> {
@@ -41,8 +45,8 @@ pub struct Machine<P: Platform> {
     pub(crate) mailboxes: Vec<Mailbox>,
     pub(crate) hyperv: Option<Mutex<Partition>>,
     pub(crate) lifecycle: Lifecycle,
-    /// The guest's TSC minus the host's, after a start of the machine.
-    pub(crate) tsc_offset: AtomicU64,
+    /// The host's TSC at the last start of the machine.
+    pub(crate) start_tsc: AtomicU64,
     /// The VP that watches over the devices' deadlines: the one whose access set the first of them,
     /// so that a guest pays for a device's ticks on the VP that asked for them.
     pub(crate) watcher: AtomicU32,
@@ -82,9 +86,9 @@ impl<P: Platform> Machine<P> {
             cpuid: CpuidTable::new(topology, |leaf, subleaf| host.cpuid(leaf, subleaf)),
             chipset: Chipset::new(host.wall_clock(), clock.at(host.tsc())),
             mailboxes,
-            hyperv: config.hyperv.then(|| Mutex::new(Partition::new(hyperv_clock(&clock)))),
+            hyperv: config.hyperv.then(|| Mutex::new(Partition::new(NO_CLOCK))),
             lifecycle: Lifecycle::default(),
-            tsc_offset: AtomicU64::new(0),
+            start_tsc: AtomicU64::new(0),
             watcher: AtomicU32::new(0),
             counts: Mutex::new(vec![0; vps as usize * P::Vp::exit_names().len()]),
             guest_lines: AtomicU32::new(MAX_GUEST_LINES),
@@ -98,18 +102,33 @@ impl<P: Platform> Machine<P> {
         machine
     }
 
-    /// Starts the guest's time at zero: its TSC, its reference time.
+    /// Starts the guest's time at zero: its reference time, and its TSC where that can be offset.
     pub(crate) fn restart_clocks(&self) {
-        let tsc = self.platform.host().tsc();
-        self.tsc_offset.store(tsc.wrapping_neg(), Ordering::Release);
+        self.start_tsc.store(self.platform.host().tsc(), Ordering::Release);
         if let Some(partition) = &self.hyperv {
-            *partition.lock() = Partition::new(hyperv_clock(&self.clock));
+            *partition.lock() = Partition::new(self.hyperv_clock());
+        }
+    }
+
+    /// The guest's TSC minus the host's, as the machine's start sets it.
+    pub(crate) fn tsc_offset(&self) -> TscOffset {
+        let start = self.start_tsc.load(Ordering::Acquire);
+        let can = self.platform.capabilities().tsc_offset;
+        TscOffset(if can { start.wrapping_neg() } else { 0 })
+    }
+
+    fn hyperv_clock(&self) -> hyperv::Clock {
+        let start = self.start_tsc.load(Ordering::Acquire);
+        hyperv::Clock {
+            tsc_frequency: self.clock.frequency(),
+            apic_frequency: TIMER_INPUT_HZ,
+            tsc_at_zero: self.tsc_offset().guest(start).0,
         }
     }
 
     /// How long the guest's machine has run since its start, when the host's TSC is `tsc`.
     pub(crate) fn uptime(&self, tsc: u64) -> Duration {
-        let start = self.tsc_offset.load(Ordering::Acquire).wrapping_neg();
+        let start = self.start_tsc.load(Ordering::Acquire);
         let [now, start] = [tsc, start].map(|tsc| self.clock.at(tsc).as_nanos());
         Duration::from_nanos(now.saturating_sub(start))
     }
@@ -159,13 +178,5 @@ impl<P: Platform> Machine<P> {
     /// Number of VPs.
     pub(crate) fn vps(&self) -> u32 {
         self.mailboxes.len() as u32
-    }
-}
-
-fn hyperv_clock(clock: &Clock) -> hyperv::Clock {
-    hyperv::Clock {
-        tsc_frequency: clock.frequency(),
-        apic_frequency: TIMER_INPUT_HZ,
-        tsc_at_zero: 0,
     }
 }

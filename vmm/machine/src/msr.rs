@@ -5,7 +5,7 @@ use emulator::Opcode;
 use hyperv::kvm_clock;
 use local_apic::Mode;
 use memory::{Gpa, GuestMemory};
-use platform_api::{GuestVp, Host, Platform};
+use platform_api::{GuestVp, Platform, Time};
 use policy::msr::{classify, pat_is_valid, write_efer};
 use policy::{IBPB, MsrKind};
 use x86::{Register, Registers, SystemRegisters, cr0, msr};
@@ -118,11 +118,14 @@ impl<P: Platform> VirtualProcessor<P> {
     fn set_msr(&mut self, number: u32, value: u64) -> Result<(), Refused> {
         match classify(number) {
             MsrKind::Tsc => {
-                let tsc = self.machine.host().tsc();
-                let offset = TscOffset::between(GuestTsc(value), tsc);
-                self.cpu.set_tsc_offset(offset.0);
-                self.timer_changed = true;
-                self.show_kvm_clock();
+                // Where the TSC has no offset, a write is taken and has no effect.
+                if self.machine.platform.capabilities().tsc_offset {
+                    let tsc = self.machine.host().tsc();
+                    let offset = TscOffset::between(GuestTsc(value), tsc);
+                    self.cpu.set_tsc_offset(offset.0);
+                    self.timer_changed = true;
+                    self.show_kvm_clock();
+                }
             }
             MsrKind::ApicBase => {
                 self.apic.set_apic_base(value).map_err(|_| Refused)?;

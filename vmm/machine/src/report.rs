@@ -2,7 +2,7 @@
 
 use core::sync::atomic::Ordering;
 
-use platform_api::{GuestVp, Host, Platform};
+use platform_api::{Console, GuestVp, Platform};
 use wire::report::COUNT;
 
 use crate::machine::Machine;

@@ -2,7 +2,7 @@
 
 use core::sync::atomic::Ordering;
 
-use platform_api::{ExitStatus, GuestVp, Host, Platform};
+use platform_api::{Cpus, Ending, ExitStatus, GuestVp, Platform, Time};
 use wire::Status;
 use x86::{Registers, VpState, cr0};
 

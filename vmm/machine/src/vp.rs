@@ -7,7 +7,7 @@ use emulator::Limits;
 use hyperv::VpRegisters;
 use hyperv::kvm_clock::KvmClock;
 use local_apic::{Effect, LintPin, LocalApic, LocalDelivery, TimerDeadline};
-use platform_api::{Event, Exit, GuestVp, Host, Platform};
+use platform_api::{Console, Cpus, Event, Exit, GuestVp, Platform, Time};
 use policy::Mtrrs;
 use x86::{Registers, SystemRegisters, VpState, rflags};
 
@@ -19,6 +19,9 @@ use crate::mailbox::{Away, Mail, Mailbox, Order};
 
 /// Iterations of a repeated string instruction that are emulated before interrupts are looked at.
 const STRING_ITERATIONS: u32 = 256;
+/// How long a VP waits, on a CPU without interrupt windows, before it looks again whether the guest
+/// can take an interrupt.
+const LOOK_AGAIN_NANOS: u64 = 50_000;
 /// The furthest deadline that the host's timer is asked for, in seconds: its counter is short.
 const FURTHEST_DEADLINE: u64 = 4;
 
@@ -66,6 +69,8 @@ pub struct VirtualProcessor<P: Platform> {
     nmis_pending: u8,
     /// An interrupt waits for the guest to lower CR8, which is watched.
     held_back: bool,
+    /// An interrupt waits for a guest that can not take it yet, on a CPU that has no window.
+    looks_again: bool,
     /// Kicks in a row that brought vectors to a guest that shuts interrupts out.
     pub(crate) fruitless_kicks: u8,
     /// How the VP leaves for the guest: closed, if a window has been asked for and vectors may be
@@ -112,6 +117,7 @@ impl<P: Platform> VirtualProcessor<P> {
             offer_due: true,
             nmis_pending: 0,
             held_back: false,
+            looks_again: false,
             fruitless_kicks: 0,
             departure: Away::Guest,
             armed: None,
@@ -142,10 +148,11 @@ impl<P: Platform> VirtualProcessor<P> {
         self.publish_identity();
     }
 
-    /// The TSC starts at zero with the machine, on all VPs at once.
+    /// The TSC starts at zero with the machine, on all VPs at once, where it has an offset.
     pub(crate) fn use_machine_tsc(&mut self) {
-        let offset = self.machine.tsc_offset.load(core::sync::atomic::Ordering::Acquire);
-        self.cpu.set_tsc_offset(offset);
+        if self.machine.platform.capabilities().tsc_offset {
+            self.cpu.set_tsc_offset(self.machine.tsc_offset().0);
+        }
     }
 
     /// What the guest reads as its TSC on this VP while the host's is `tsc`.
@@ -335,27 +342,47 @@ impl<P: Platform> VirtualProcessor<P> {
         }
         if self.departure == Away::ClosedGuest {
             if self.cpu.registers().rflags() & rflags::IF == 0 {
-                return self.cpu.request_interrupt_window();
+                return self.request_window();
             }
             self.open();
         }
         if self.ext_int_waits() {
             if !self.cpu.can_take_interrupt() {
-                return self.cpu.request_interrupt_window();
+                return self.request_window();
             }
             if let Some(vector) = self.machine.chipset.lines.acknowledge_pic() {
                 self.cpu.inject(Event::Interrupt(vector));
             }
         }
         let vector = self.apic.pending_at_any_task_priority();
-        if vector.is_some() && !self.cpu.compares_task_priority() {
+        if vector.is_some() && !self.machine.platform.capabilities().task_priority {
             return self.offer_by_task_priority();
         }
         self.cpu.offer_interrupt(vector);
     }
 
-    /// Offers what the task priority allows now; should it hold something back, a write of CR8
-    /// exits.
+    /// Has the guest exit as soon as it can take an interrupt. Where the CPU can not do that, the
+    /// VP looks again after a while.
+    fn request_window(&mut self) {
+        if self.machine.platform.capabilities().interrupt_window {
+            return self.cpu.request_interrupt_window();
+        }
+        self.looks_again = true;
+        self.timer_changed = true;
+    }
+
+    /// When the VP is to look again whether the guest can take an interrupt.
+    fn next_look(&mut self) -> Option<u64> {
+        if self.machine.platform.capabilities().interrupt_window || !self.looks_again {
+            return None;
+        }
+        self.looks_again = false;
+        let pause = self.machine.clock.ticks(LOOK_AGAIN_NANOS);
+        Some(self.machine.host().tsc().saturating_add(pause))
+    }
+
+    /// Offers what the task priority allows now. While an interrupt is held back, writes of CR8
+    /// exit.
     fn offer_by_task_priority(&mut self) {
         let allowed = self.apic.pending();
         self.cpu.offer_interrupt(allowed);
@@ -431,7 +458,8 @@ impl<P: Platform> VirtualProcessor<P> {
     fn set_timer(&mut self) {
         self.timer_changed = false;
         let slice = self.serving.then_some(self.next_slice);
-        let wanted = self.first_deadline().into_iter().chain(slice).min();
+        let look = self.next_look();
+        let wanted = self.first_deadline().into_iter().chain(slice).chain(look).min();
         if wanted != self.armed {
             self.armed = wanted;
             self.machine.host().set_timer(wanted);

@@ -89,7 +89,7 @@ fn an_nmi_of_the_host_asks_the_lint1_of_each_vp() {
 }
 
 /// Initialises the 8259 pair with vectors 20h and 28h, and opens IRQ 4 alone.
-fn start_pic(vp: &mut VirtualProcessor<Fake>) {
+pub(super) fn start_pic(vp: &mut VirtualProcessor<Fake>) {
     for (base, vector, cascade) in [(0x20, 0x20, 4), (0xa0, 0x28, 2)] {
         for (at, value) in [(base, 0x11), (base + 1, vector), (base + 1, cascade), (base + 1, 1)] {
             port(vp, at, Width::Byte, Some(value));
@@ -100,7 +100,7 @@ fn start_pic(vp: &mut VirtualProcessor<Fake>) {
 }
 
 /// Has the first serial port interrupt, as somebody types.
-fn type_byte(vp: &mut VirtualProcessor<Fake>) {
+pub(super) fn type_byte(vp: &mut VirtualProcessor<Fake>) {
     port(vp, 0x3fc, Width::Byte, Some(0x0b));
     port(vp, 0x3f9, Width::Byte, Some(1));
     vp.machine.platform.host().typed[0].lock().unwrap().push_back(Received::Byte(b'a'));

@@ -115,7 +115,7 @@ fn init_leaves_the_cpus_signature_and_forgets_what_cr8_held_back() {
     x2apic_on(&mut vps[0]);
     let state = vps[0].cpu.state;
     vps[1].power_on(&state, Activity::Running);
-    vps[1].cpu.coarse = true;
+    vps[1].machine.platform.compares_task_priority.store(false, Ordering::SeqCst);
     for _ in 0..2 {
         vps[1].cpu.cr8 = 15;
         write_msr(&mut vps[1], 0x1b, 0xfee0_0800);

@@ -10,7 +10,7 @@ use tpm_crb::registers::{
     CTRL_CANCEL, CTRL_REQ, CTRL_START, CTRL_STS, LOC_CTRL, LOC_STATE, LOC_STS, Status,
 };
 
-use super::fake::{Fake, Service};
+use super::fake::{Fake, Work};
 use super::{exit, machine};
 use crate::mailbox::Order;
 use crate::tpm::TpmError;
@@ -33,13 +33,13 @@ fn started() -> VirtualProcessor<Fake> {
 fn with_service() -> VirtualProcessor<Fake> {
     let vp = machine(1).remove(0);
     let machine = vp.machine;
-    *machine.platform.host().service.lock().unwrap() =
-        Service { work: Some(std::boxed::Box::new(move || machine.serve())), ..Service::default() };
+    *machine.platform.service.0.lock().unwrap() =
+        Work { work: Some(std::boxed::Box::new(move || machine.serve())), ..Work::default() };
     vp
 }
 
-fn service(vp: &VirtualProcessor<Fake>) -> std::sync::MutexGuard<'static, Service> {
-    vp.machine.platform.host().service.lock().unwrap()
+fn service(vp: &VirtualProcessor<Fake>) -> std::sync::MutexGuard<'static, Work> {
+    vp.machine.platform.service.0.lock().unwrap()
 }
 
 /// Writes a register as the VP does.

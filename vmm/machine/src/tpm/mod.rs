@@ -22,7 +22,7 @@ use core::sync::atomic::Ordering;
 
 use loader::TransferError;
 use memory::{Gpa, GuestMemory};
-use platform_api::{Host, Platform};
+use platform_api::{Platform, Service, Time};
 use spin::Mutex;
 use tpm::MAX_COMMAND;
 use wire::Status;
@@ -208,7 +208,7 @@ impl<P: Platform> VirtualProcessor<P> {
         let end = self.first_deadline().map_or(end, |first| first.min(end));
         self.armed = Some(end);
         host.set_timer(self.armed);
-        let lives = host.run_service();
+        let lives = self.machine.platform.service().run();
         self.mailbox().come_back();
         self.serving = !tpm.finish(lives, self.machine.platform.memory());
         let pause = self.machine.clock.ticks(SLICE);

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use platform_api::{Host, Platform};
+use platform_api::{Entropy, Platform};
 use tpm::{Change, CommitError, Environment, OpenError, Progress, SEARCH_UNITS, Tpm};
 use zeroize::Zeroizing;
 

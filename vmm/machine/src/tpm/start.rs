@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
 
 use memory::{Gpa, GuestMemory};
-use platform_api::{Host, Platform};
+use platform_api::{Entropy, Platform, Service};
 use tpm_commands::{self as commands, Command};
 use zeroize::Zeroizing;
 
@@ -87,7 +87,7 @@ impl<P: Platform> Machine<P> {
             return Err(TpmError::Failed);
         }
         loop {
-            let lives = self.host().run_service();
+            let lives = self.platform.service().run();
             if let Some(outcome) = tpm.interface.exchange().collect(<[u8]>::to_vec) {
                 return outcome;
             }
@@ -118,7 +118,7 @@ impl<P: Platform> Machine<P> {
     fn end_command(&self, tpm: &VirtualTpm<P>) {
         tpm.interface.canceled().store(true, Ordering::Release);
         while tpm.interface.exchange().is_busy() {
-            let lives = self.host().run_service();
+            let lives = self.platform.service().run();
             if tpm.interface.exchange().collect(|_| ()).is_some() || !lives {
                 break;
             }

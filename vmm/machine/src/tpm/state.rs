@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use platform_api::{Host, Platform, StateDiskError};
+use platform_api::{Entropy as _, Files, Platform, StateDisk, StateDiskError};
 use store::{Disk, DiskError, Entropy, Key, KeyError, KeySource, SECTOR, Store, Tenant};
 use tpm::{Change, CommitError};
 use wire::file::STATE_KEY;
