@@ -4,6 +4,7 @@ use core::arch::asm;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use memory::PAGE_SIZE;
+use x86::vector;
 
 use crate::Region;
 use crate::interrupts;
@@ -11,8 +12,11 @@ use crate::paging::PageTables;
 
 /// Pages of the stack that the VP loop runs on.
 const STACK_PAGES: u64 = 4;
-/// Interrupt-stack-table slots: NMI, #DF and #MC have stacks of their own, as they come any time.
-const IST_STACKS: usize = 3;
+/// Vectors with a stack of their own on every CPU, as they come at any instruction, in the order of
+/// their slots in the interrupt stack table.
+const OWN_STACKS: [u8; 3] = [vector::NMI, vector::DF, vector::MC];
+/// Vectors with a stack of their own on a confidential platform.
+const CONFIDENTIAL_STACKS: [u8; 2] = [vector::HV, vector::VC];
 
 /// Selector of the code segment, the same as in the boot tables.
 const CODE: u16 = 0x08;
@@ -58,18 +62,20 @@ struct TablePointer {
 }
 
 /// Prepares the place of CPU `index`: every stack has a hole below it. A CPU that runs on a stack
-/// already gives its end as `stack_top`.
+/// already gives its end as `stack_top`. A confidential platform's #HV and #VC get stacks, too.
 pub fn prepare(
     region: &mut Region,
     tables: &mut PageTables,
     index: u32,
     stack_top: Option<u64>,
+    is_confidential: bool,
 ) -> Place {
     let stack_top = stack_top.unwrap_or_else(|| take_stack(region, tables, STACK_PAGES));
     let mut task_state =
         TaskState { io_map_base: size_of::<TaskState>() as u16, ..TaskState::default() };
     let mut ist = [0; 7];
-    for slot in ist.iter_mut().take(IST_STACKS) {
+    let confidential = if is_confidential { CONFIDENTIAL_STACKS.len() } else { 0 };
+    for slot in ist.iter_mut().take(OWN_STACKS.len() + confidential) {
         *slot = take_stack(region, tables, 1);
     }
     task_state.ist = ist;
@@ -81,6 +87,13 @@ pub fn prepare(
     // SAFETY: the page has just been taken, is mapped, zeroed, and large enough.
     unsafe { this.write(Context { this, index, nmis: AtomicU32::new(0), gdt, task_state }) };
     Place { context, stack_top }
+}
+
+/// The slot of `vector` in the interrupt stack table, from 1 on; 0 for one that stays on the stack
+/// of the interrupted code.
+pub(crate) fn stack_of(vector: u8) -> u64 {
+    let mut all = (1..).zip(OWN_STACKS.iter().chain(&CONFIDENTIAL_STACKS));
+    all.find(|(_, own)| **own == vector).map_or(0, |(slot, _)| slot)
 }
 
 /// Null, code, data, and the task state segment at `base` (AMD64 APM vol. 2, section 4.8).
@@ -182,4 +195,28 @@ pub fn take_nmis() -> u32 {
     let nmis = &current().nmis;
     // The common case writes nothing.
     if nmis.load(Ordering::Relaxed) == 0 { 0 } else { nmis.swap(0, Ordering::Relaxed) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_vector_that_comes_any_time_has_a_stack_of_its_own() {
+        let slots = [vector::NMI, vector::DF, vector::MC, vector::HV, vector::VC].map(stack_of);
+        assert_eq!(slots, [1, 2, 3, 4, 5]);
+        assert_eq!((stack_of(vector::PF), stack_of(0x40)), (0, 0));
+    }
+
+    #[test]
+    fn the_task_state_descriptor_leads_to_its_segment() {
+        let [null, code, data, low, high] = descriptors(0x1234_5678_9abc_def0);
+        assert_eq!(null, 0);
+        // 64-bit code and flat data, both of ring 0.
+        assert_eq!((code >> 40 & 0xff, code >> 53 & 1), (0x9b, 1));
+        assert_eq!(data >> 40 & 0xff, 0x93);
+        let base = low >> 16 & 0xff_ffff | (low >> 56) << 24 | high << 32;
+        assert_eq!(base, 0x1234_5678_9abc_def0);
+        assert_eq!((low & 0xffff, low >> 40 & 0xff), (103, 0x89), "available, 104 bytes");
+    }
 }

@@ -73,9 +73,7 @@ impl PageTables {
     /// Takes the page at `address` out of the map.
     pub fn make_hole(&mut self, region: &mut Region, address: u64) {
         self.0.unmap(region, address..address + PAGE_SIZE);
-        // SAFETY: the translation is gone from the table; this drops the CPU's copy. Other CPUs
-        // have never used the page.
-        unsafe { asm!("invlpg [{}]", in(reg) address, options(nostack)) };
+        drop_translation(address);
     }
 
     /// Makes this CPU use the tables.
@@ -85,5 +83,91 @@ impl PageTables {
     pub unsafe fn activate(&self) {
         // SAFETY: the caller vouches for the tables.
         unsafe { asm!("mov cr3, {}", in(reg) self.root(), options(nostack)) };
+    }
+}
+
+/// Has this CPU forget the translation of `address`. Other CPUs have never used the page.
+#[cfg(target_os = "none")]
+fn drop_translation(address: u64) {
+    // SAFETY: a CPU that forgets a translation walks the tables again.
+    unsafe { asm!("invlpg [{}]", in(reg) address, options(nostack)) };
+}
+
+/// Elsewhere than on the bare metal no CPU uses the tables.
+#[cfg(not(target_os = "none"))]
+const fn drop_translation(_: u64) {}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use std::alloc::{Layout, alloc_zeroed};
+
+    use super::*;
+
+    /// Sixteen pages that live as long as the process.
+    fn region() -> Region {
+        let size = 16 * PAGE_SIZE as usize;
+        let layout = Layout::from_size_align(size, PAGE_SIZE as usize).unwrap();
+        // SAFETY: the layout has a size.
+        let start = unsafe { alloc_zeroed(layout) } as u64;
+        // SAFETY: fresh zeroed pages, never freed. In a process, addresses count as physical.
+        unsafe { Region::new(GpaRange::from_length(start, size as u64).unwrap()) }
+    }
+
+    #[test]
+    fn pages_can_be_written_or_run_and_never_both() {
+        let mut region = region();
+        let mut tables = PageTables::new(&mut region, true);
+        let page = |number: u64| GpaRange::from_length(number * PAGE_SIZE, PAGE_SIZE).unwrap();
+        let all = [Access::Code, Access::Constant, Access::Data, Access::Device];
+        for (number, access) in (0..).zip(all) {
+            tables.map_small(&mut region, page(number), access);
+        }
+        for (number, writes, runs, cached) in [
+            (0, false, true, true),
+            (1, false, false, true),
+            (2, true, false, true),
+            (3, true, false, false),
+        ] {
+            let found = tables.0.translate(&region, number * PAGE_SIZE).unwrap();
+            assert_eq!(found.physical, number * PAGE_SIZE);
+            assert_eq!(found.bits & entry::WRITABLE != 0, writes, "page {number}");
+            assert_eq!(found.bits & entry::NO_EXECUTE == 0, runs, "page {number}");
+            assert_eq!(found.bits & entry::CACHE_DISABLE == 0, cached, "page {number}");
+            assert_eq!(found.bits & entry::USER, 0, "nothing is user's");
+        }
+        tables.make_hole(&mut region, 2 * PAGE_SIZE);
+        assert_eq!(tables.0.translate(&region, 2 * PAGE_SIZE), None);
+        assert!(tables.0.translate(&region, 3 * PAGE_SIZE).is_some());
+    }
+
+    #[test]
+    fn guest_memory_lies_far_above_its_address() {
+        let mut region = region();
+        let mut tables = PageTables::new(&mut region, true);
+        let ram = GpaRange::new(0, 1 << 30).unwrap();
+        tables.map(&mut region, ram, GUEST_BASE, Access::Data);
+        let found = tables.0.translate(&region, GUEST_BASE + 0x1234).unwrap();
+        assert_eq!((found.physical, found.size), (0x1234, 1 << 30));
+        assert_eq!(tables.0.translate(&region, 0x1234), None, "a stray pointer reaches nothing");
+        assert_eq!(tables.0.translate(&region, 0), None);
+    }
+
+    #[test]
+    #[should_panic(expected = "own memory is used up")]
+    fn a_region_gives_no_page_twice() {
+        let mut region = region();
+        let first = region.take(4);
+        assert_eq!(region.take(1), first + 4 * PAGE_SIZE);
+        region.take(12);
+    }
+
+    #[test]
+    #[should_panic(expected = "no page table")]
+    fn a_page_that_was_not_given_out_is_no_table() {
+        use x86::page_table::TableMemory;
+        let region = region();
+        region.read(region.left().start(), 0);
     }
 }

@@ -12,6 +12,7 @@ mod confidential;
 mod exit;
 mod host;
 mod service;
+mod start_up;
 mod vp;
 mod width;
 
@@ -25,5 +26,6 @@ pub use host::{
     StateDiskError, Time, Transfer,
 };
 pub use service::Service;
+pub use start_up::StartUp;
 pub use vp::{Arrival, Capabilities, Event, GuestVp, Platform};
 pub use width::Width;

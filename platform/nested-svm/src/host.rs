@@ -3,7 +3,6 @@
 use core::fmt::Arguments;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use log::Level;
 use memory::RamRange;
 use pc::Frequencies;
 use platform_api::{
@@ -45,11 +44,6 @@ impl SvmHost {
 /// The way out for crash records.
 pub fn write_report(text: &str) {
     PC.write_report(text);
-}
-
-/// The way out for log lines.
-pub fn log_line(level: Level, line: Arguments<'_>) {
-    PC.report_line(format_args!("log {level} {line}"));
 }
 
 /// Ends the VM.

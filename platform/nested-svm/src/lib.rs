@@ -1,8 +1,8 @@
 //! The platform on which the guest is a nested AMD-V guest of a stock QEMU.
 //!
 //! [`discover()`] asks what the VM has; [`NestedSvm::start`] builds the paravisor's home on CPU 0;
-//! [`NestedSvm::start_other_cpus`] brings the others in; [`NestedSvm::erase_leftovers`] makes sure
-//! that the guest finds nothing of the firmware; [`NestedSvm::vp`] makes each CPU's VP.
+//! the rest is that of any platform ([`StartUp`]). What AMD-V and the host's PC are stands in
+//! `hardware/`; this crate joins them to the traits.
 #![no_std]
 #![cfg_attr(not(test), deny(clippy::wildcard_enum_match_arm))]
 
@@ -16,21 +16,23 @@ mod vp;
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
+use core::fmt::Arguments;
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 
 use kernel::cpu::Place;
 use kernel::paging::{Access, GUEST_BASE, PageTables};
 use kernel::service::KernelService;
 use kernel::{Region, trampoline};
+use log::Level;
 use memory::{GpaRange, MappedMemory, PAGE_SIZE, RamMap};
 use pc::{Candidates, DevicePages, Frequencies, Pc, Sample};
-use platform_api::{Arrival, Capabilities, NotConfidential, Platform};
+use platform_api::{Arrival, Capabilities, NotConfidential, Platform, StartUp};
 use svm::{NestedTables, Pages, Vcpu};
 
 use direct::Direct;
 
 pub use discover::{Discovered, StartError, discover};
-pub use host::{SvmHost, end, log_line, write_report};
+pub use host::{SvmHost, end, write_report};
 pub use pc::MAX_VPS;
 pub use start_info::note_firmware;
 pub use vp::SvmVp;
@@ -53,6 +55,8 @@ struct CpuPages {
     vmcb: u64,
     host: u64,
     host_save: u64,
+    /// Its VP has been made.
+    has_vp: AtomicBool,
 }
 
 /// The platform.
@@ -73,6 +77,8 @@ pub struct NestedSvm {
     cpus: Vec<CpuPages>,
     stacks: Vec<u64>,
     service_stack: u64,
+    settled: AtomicBool,
+    has_service: AtomicBool,
 }
 
 /// Null until it stands; then there for ever.
@@ -164,49 +170,16 @@ impl NestedSvm {
             cpus,
             stacks,
             service_stack,
+            settled: AtomicBool::new(false),
+            has_service: AtomicBool::new(false),
         }
-    }
-
-    /// Starts the other CPUs; each calls `main`. Waits until all of them run.
-    ///
-    /// # Errors
-    /// How many run, if the host lost some.
-    pub fn start_other_cpus(&'static self, main: extern "C" fn() -> !) -> Result<(), u32> {
-        CPU_MAIN.store(main as usize, Ordering::Release);
-        if self.found.cpus == 1 {
-            return Ok(());
-        }
-        let start = trampoline::Start {
-            limit: self.found.cpus,
-            page_tables: self.tables_root,
-            stacks: self.stacks.as_ptr() as u64,
-            entry: cpu_entry,
-        };
-        // SAFETY: low memory is free until `erase_leftovers`; the early tables are still there.
-        unsafe { trampoline::install((GUEST_BASE + trampoline::PAGE) as *mut u8, &start) };
-        let wait = |microseconds: u64| {
-            let ticks = self.coarse.tsc / 1_000_000 * microseconds;
-            let begin = instructions::rdtsc();
-            while instructions::rdtsc().wrapping_sub(begin) < ticks {
-                core::hint::spin_loop();
-            }
-        };
-        PC.start_others(trampoline::PAGE, wait);
-        for _ in 0..10_000 {
-            if RUNNING.load(Ordering::Acquire) == self.found.cpus {
-                break;
-            }
-            wait(1_000);
-        }
-        let running = RUNNING.load(Ordering::Acquire);
-        if running == self.found.cpus { Ok(()) } else { Err(running) }
     }
 
     /// Erases what the firmware and the loader left in memory that becomes the guest's.
     ///
     /// # Safety
     /// All CPUs must have left the trampoline, and the image must run at its final place.
-    pub unsafe fn erase_leftovers(&self) {
+    unsafe fn erase_leftovers(&self) {
         let low = GpaRange::new(0, LOW_MEMORY_END).unwrap_or_default();
         for range in [low, FIRMWARE_AREA, self.image] {
             // SAFETY: mapped, and nobody's: guest RAM before the guest runs, or firmware's.
@@ -222,57 +195,6 @@ impl NestedSvm {
                 unsafe { fill_zero(GUEST_BASE + part.start(), part.length()) };
             }
         }
-    }
-
-    /// Makes the service, which runs `body` from the first time on that it is resumed.
-    ///
-    /// # Safety
-    /// Called once.
-    pub unsafe fn start_service(&self, body: extern "C" fn() -> !) {
-        // SAFETY: the stack was taken for this.
-        unsafe { kernel::service::start(self.service_stack, body) };
-    }
-
-    /// Measures the clocks once more, over all the time since the start.
-    pub fn refine_clocks(&self) {
-        self.host.set_frequencies(PC.refine_clocks(&self.first_sample, self.coarse));
-        PC.set_timer(0);
-    }
-
-    /// The number of the VP that the running CPU carries, if it carries one.
-    pub fn vp_index(&self) -> Option<u32> {
-        vp_of_cpu(&self.found, kernel::cpu::index())
-    }
-
-    /// Sleeps for ever, on a CPU that carries no VP.
-    pub fn rest(&self) -> ! {
-        loop {
-            instructions::sleep();
-        }
-    }
-
-    /// Makes the VP of the running CPU.
-    ///
-    /// # Safety
-    /// Called once on each CPU that carries a VP.
-    pub unsafe fn vp(&self) -> Option<SvmVp> {
-        let cpu = self.cpus.get(kernel::cpu::index() as usize)?;
-        if self.vp_index() == Some(0) {
-            PC.route_devices();
-        }
-        // SAFETY: the page was taken for this, and the CPU has SVM.
-        unsafe { svm::enable(cpu.host_save, self.found.features.xsave) };
-        // SAFETY: as above.
-        unsafe { svm::vmsave(cpu.host) };
-        let pages = Pages {
-            vmcb: cpu.vmcb,
-            host: cpu.host,
-            port_map: self.port_map,
-            msr_map: self.msr_map,
-            nested_root: self.nested_root,
-        };
-        // SAFETY: the pages were taken for this CPU's VP.
-        Some(SvmVp(unsafe { Vcpu::new(pages, self.found.features) }))
     }
 }
 
@@ -324,6 +246,95 @@ impl Platform for NestedSvm {
 
     fn arrival(&self) -> Arrival {
         Arrival { tsc: start_info::arrived(), waited: self.waited }
+    }
+}
+
+impl StartUp for NestedSvm {
+    fn log_line(level: Level, line: Arguments<'_>) {
+        PC.report_line(format_args!("log {level} {line}"));
+    }
+
+    fn start_other_cpus(&'static self, main: extern "C" fn() -> !) -> Result<(), u32> {
+        CPU_MAIN.store(main as usize, Ordering::Release);
+        if self.found.cpus == 1 {
+            return Ok(());
+        }
+        let start = trampoline::Start {
+            limit: self.found.cpus,
+            page_tables: self.tables_root,
+            stacks: self.stacks.as_ptr() as u64,
+            entry: cpu_entry,
+        };
+        // SAFETY: low memory is free until `erase_leftovers`; the early tables are still there.
+        unsafe { trampoline::install((GUEST_BASE + trampoline::PAGE) as *mut u8, &start) };
+        let wait = |microseconds: u64| {
+            let ticks = self.coarse.tsc / 1_000_000 * microseconds;
+            let begin = instructions::rdtsc();
+            while instructions::rdtsc().wrapping_sub(begin) < ticks {
+                core::hint::spin_loop();
+            }
+        };
+        PC.start_others(trampoline::PAGE, wait);
+        for _ in 0..10_000 {
+            if RUNNING.load(Ordering::Acquire) == self.found.cpus {
+                break;
+            }
+            wait(1_000);
+        }
+        let running = RUNNING.load(Ordering::Acquire);
+        if running == self.found.cpus { Ok(()) } else { Err(running) }
+    }
+
+    fn settle(&self) {
+        let all_run = RUNNING.load(Ordering::Acquire) == self.found.cpus;
+        if !all_run || self.settled.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        log::info!("the image was loaded at {}", self.image);
+        // SAFETY: all CPUs run our own code at its final place, and no guest does yet.
+        unsafe { self.erase_leftovers() };
+        self.host.set_frequencies(PC.refine_clocks(&self.first_sample, self.coarse));
+        PC.set_timer(0);
+    }
+
+    fn start_service(&self, body: extern "C" fn() -> !) {
+        if !self.has_service.swap(true, Ordering::AcqRel) {
+            // SAFETY: the first and only call; the stack was taken for this.
+            unsafe { kernel::service::start(self.service_stack, body) };
+        }
+    }
+
+    fn vp_index(&self) -> Option<u32> {
+        vp_of_cpu(&self.found, kernel::cpu::index())
+    }
+
+    fn vp(&self) -> Option<SvmVp> {
+        let cpu = self.cpus.get(kernel::cpu::index() as usize)?;
+        if self.vp_index().is_none() || cpu.has_vp.swap(true, Ordering::AcqRel) {
+            return None;
+        }
+        if self.vp_index() == Some(0) {
+            PC.route_devices();
+        }
+        // SAFETY: the page was taken for this, and the CPU has SVM.
+        unsafe { svm::enable(cpu.host_save, self.found.features.xsave) };
+        // SAFETY: as above.
+        unsafe { svm::vmsave(cpu.host) };
+        let pages = Pages {
+            vmcb: cpu.vmcb,
+            host: cpu.host,
+            port_map: self.port_map,
+            msr_map: self.msr_map,
+            nested_root: self.nested_root,
+        };
+        // SAFETY: the pages were taken for this CPU's VP.
+        Some(SvmVp(unsafe { Vcpu::new(pages, self.found.features) }))
+    }
+
+    fn rest(&self) -> ! {
+        loop {
+            instructions::sleep();
+        }
     }
 }
 
@@ -410,10 +421,11 @@ fn take_cpu(
 ) -> CpuPages {
     let stack = (index == 0).then(|| first_stack_top(found));
     CpuPages {
-        place: kernel::cpu::prepare(region, tables, index, stack),
+        place: kernel::cpu::prepare(region, tables, index, stack, false),
         vmcb: region.take(1),
         host: region.take(1),
         host_save: region.take(1),
+        has_vp: AtomicBool::new(false),
     }
 }
 
