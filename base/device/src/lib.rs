@@ -83,3 +83,66 @@ pub trait Device {
     /// Reports the current state for people (rule 7).
     fn inspect(&self, to: &mut dyn Inspect);
 }
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use std::format;
+
+    use super::*;
+
+    #[test]
+    fn a_refused_state_says_why() {
+        let version = RestoreError::Version { found: 7, supported: 3 };
+        assert_eq!(format!("{version}"), "saved state has version 7; this build reads up to 3");
+        let field = RestoreError::Field("divisor");
+        assert_eq!(format!("{field}"), "saved state has an impossible value in `divisor`");
+    }
+
+    /// A model without timed outputs says nothing about time.
+    struct Still;
+
+    impl Device for Still {
+        type Saved = ();
+
+        fn reset(&mut self, _: Instant) {}
+        fn save(&self) {}
+        fn restore(&mut self, (): &()) -> Result<(), RestoreError> {
+            Ok(())
+        }
+        fn inspect(&self, to: &mut dyn Inspect) {
+            to.begin("still");
+            to.field("key", Value::Secret);
+            to.end();
+        }
+    }
+
+    /// Notes what it is told.
+    #[derive(Default)]
+    struct Notes(std::string::String, usize);
+
+    impl Inspect for Notes {
+        fn field(&mut self, name: &str, value: Value<'_>) {
+            self.0 += &format!("{name}={value:?};");
+        }
+        fn begin(&mut self, name: &str) {
+            self.0 += name;
+            self.1 += 1;
+        }
+        fn end(&mut self) {
+            self.1 -= 1;
+        }
+    }
+
+    #[test]
+    fn a_model_without_time_has_no_deadline_and_shows_no_secret() {
+        let mut device = Still;
+        device.advance(Instant::from_nanos(5));
+        assert_eq!(device.deadline(), None);
+        assert_eq!(device.restore(&device.save()), Ok(()));
+        let mut notes = Notes::default();
+        device.inspect(&mut notes);
+        assert_eq!((notes.0.as_str(), notes.1), ("stillkey=Secret;", 0));
+    }
+}

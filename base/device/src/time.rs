@@ -91,4 +91,21 @@ mod tests {
         }
         assert_eq!(TscOffset::between(GuestTsc(3), 10).guest(10), GuestTsc(3));
     }
+
+    #[test]
+    fn time_saturates_where_it_would_wrap() {
+        let late = Instant::from_nanos(u64::MAX - 5);
+        assert_eq!(late.saturating_add(5).as_nanos(), u64::MAX);
+        assert_eq!(late.saturating_add(6).as_nanos(), u64::MAX);
+        assert_eq!(Instant::START.saturating_add(7).since(Instant::START), 7);
+        assert_eq!(Instant::START.since(late), 0, "a later time is not before an earlier one");
+        assert!(Instant::START < late);
+    }
+
+    #[test]
+    fn a_deadline_that_has_come_is_now() {
+        assert_eq!(GuestTsc(100).until(GuestTsc(160)), 60);
+        assert_eq!(GuestTsc(160).until(GuestTsc(100)), 0);
+        assert_eq!(GuestTsc(0).until(GuestTsc(u64::MAX)), u64::MAX);
+    }
 }

@@ -82,3 +82,51 @@ impl fmt::Display for GpaRange {
         write!(f, "{:#x}..{:#x}", self.start, self.end)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use std::format;
+
+    use super::*;
+
+    #[test]
+    fn no_range_wraps_or_runs_backwards() {
+        assert_eq!(GpaRange::new(2, 1), None);
+        assert_eq!(GpaRange::from_length(u64::MAX, 1), None);
+        assert_eq!(GpaRange::from_length(1, u64::MAX), None);
+        let last = GpaRange::from_length(u64::MAX - 4, 4).unwrap();
+        assert_eq!((last.start(), last.end(), last.length()), (u64::MAX - 4, u64::MAX, 4));
+        assert_eq!(Gpa(u64::MAX).checked_add(1), None);
+        assert_eq!(Gpa(5).checked_add(3), Some(Gpa(8)));
+    }
+
+    #[test]
+    fn ranges_touch_without_overlap() {
+        let range = |start, end| GpaRange::new(start, end).unwrap();
+        let middle = range(10, 20);
+        // The other range; whether it overlaps, whether it lies within.
+        for (other, overlaps, within) in [
+            (range(0, 10), false, false),
+            (range(20, 30), false, false),
+            (range(0, 11), true, false),
+            (range(19, 30), true, false),
+            (range(10, 20), true, true),
+            (range(12, 13), true, true),
+            (range(9, 20), true, false),
+            (range(0, 30), true, false),
+            // An empty range has no address that could be in another.
+            (range(10, 10), false, true),
+            (range(20, 20), false, true),
+        ] {
+            assert_eq!(middle.overlaps(&other), overlaps, "{other}");
+            assert_eq!(middle.contains(&other), within, "{other}");
+        }
+        assert!(range(7, 7).is_empty() && !middle.is_empty());
+        assert_eq!(
+            (format!("{middle}"), format!("{}", Gpa(255))),
+            ("0xa..0x14".into(), "0xff".into())
+        );
+    }
+}

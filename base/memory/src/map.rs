@@ -128,4 +128,37 @@ mod tests {
         assert!(matches!(map.add(range(0xfff, 0x1001)), Err(MapError::Overlap(..))));
         assert_eq!(map.ranges().len(), 16);
     }
+
+    #[test]
+    fn what_is_removed_may_lie_anywhere() {
+        // What is removed from 1000h..2000h and 3000h..4000h; what is left.
+        let cases: &[((u64, u64), &[(u64, u64)])] = &[
+            ((0, 0x1000), &[(0x1000, 0x2000), (0x3000, 0x4000)]),
+            ((0x2000, 0x3000), &[(0x1000, 0x2000), (0x3000, 0x4000)]),
+            ((0x1000, 0x2000), &[(0x3000, 0x4000)]),
+            ((0x1800, 0x3800), &[(0x1000, 0x1800), (0x3800, 0x4000)]),
+            ((0x1400, 0x1800), &[(0x1000, 0x1400), (0x1800, 0x2000), (0x3000, 0x4000)]),
+            ((0, u64::MAX), &[]),
+        ];
+        for ((start, end), left) in cases {
+            let mut map = RamMap::new();
+            // In any order.
+            map.add(range(0x3000, 0x4000)).unwrap();
+            map.add(range(0x1000, 0x2000)).unwrap();
+            map.add(range(5, 5)).unwrap();
+            map.remove(range(*start, *end)).unwrap();
+            let found = map.ranges().iter().map(|range| (range.start(), range.end()));
+            assert!(found.eq(left.iter().copied()), "{start:#x}..{end:#x}: {:?}", map.ranges());
+        }
+    }
+
+    #[test]
+    fn a_hole_too_many_is_refused_and_the_map_stays() {
+        let mut map = RamMap::new();
+        for i in 0..16 {
+            map.add(range(i * 0x4000, i * 0x4000 + 0x3000)).unwrap();
+        }
+        assert_eq!(map.remove(range(0x1000, 0x2000)), Err(MapError::TooMany));
+        assert!(map.contains(0x1000, 0x1000));
+    }
 }

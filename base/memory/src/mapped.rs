@@ -331,4 +331,46 @@ mod tests {
             assert_eq!(memory.ram_range(Gpa(gpa), length), Err(NotRam { gpa: Gpa(gpa), length }));
         }
     }
+
+    #[test]
+    fn zeroes_end_where_they_should() {
+        let mut backing = vec![u64::MAX; 512];
+        let memory = guest(&mut backing);
+        memory.zero(Gpa(0x1003), 18).unwrap();
+        let mut bytes = [0; 32];
+        memory.read(Gpa(0x1000), &mut bytes).unwrap();
+        let zero: Vec<usize> = (0..32).filter(|at| bytes[*at] == 0).collect();
+        assert_eq!(zero, (3..21).collect::<Vec<_>>());
+        memory.zero(Gpa(0x1ff8), 9).unwrap_err();
+        assert_eq!(memory.word(0x1000), Some(0x00ff_ffff), "the word that holds the address");
+        assert_eq!(memory.word(0x1007), memory.word(0x1000));
+        assert_eq!((memory.word(0xfff), memory.word(0x2000)), (None, None));
+    }
+
+    #[test]
+    fn an_exchange_of_any_size_leaves_its_neighbours_alone() {
+        for size in [1_u8, 2, 4, 8] {
+            let mut backing = vec![0u64; 512];
+            let memory = guest(&mut backing);
+            let mask = u64::MAX >> (64 - 8 * u32::from(size));
+            let at = Gpa(0x1010);
+            assert_eq!(memory.compare_exchange(at, size, 0, u64::MAX), Ok(0));
+            assert_eq!(memory.read_u64(at), Ok(mask), "size {size}");
+            assert_eq!(memory.compare_exchange(at, size, mask, 5), Ok(mask));
+            assert_eq!(memory.read_u64(Gpa(0x1008)), Ok(0));
+            assert_eq!(memory.read_u64(Gpa(0x1018)), Ok(0));
+            memory.write_u64(at, 0).unwrap();
+            assert_eq!(memory.compare_exchange(at, size, 1, 2), Ok(0), "another value: no write");
+            assert_eq!(memory.read_u64(at), Ok(0));
+        }
+    }
+
+    #[test]
+    fn memory_of_words_starts_at_zero_and_ends_with_them() {
+        let memory = MappedMemory::of_words(std::boxed::Box::leak(vec![0u64; 8].into()));
+        assert_eq!(memory.ram().total(), 64);
+        memory.write(Gpa(60), &[1, 2, 3, 4]).unwrap();
+        let refused = memory.write(Gpa(61), &[1, 2, 3, 4]).unwrap_err();
+        assert_eq!(std::format!("{refused}"), "4 bytes at 0x3d are not guest RAM");
+    }
 }

@@ -34,6 +34,9 @@ pub struct Capabilities {
     /// and delivers it when the guest lowers CR8. Without it the machine offers only what CR8
     /// allows, and asks for exits at writes of CR8.
     pub task_priority: bool,
+    /// An interrupt shadow outlives an exit for a host interrupt and the entry behind it. Without it
+    /// the machine executes the HLT of a guest that was interrupted between STI and HLT.
+    pub interrupt_shadow: bool,
 }
 
 /// One virtual processor. All calls come from the CPU that it is bound to.

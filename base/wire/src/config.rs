@@ -216,4 +216,49 @@ mod tests {
             assert_eq!(Config::parse(text), Err(error));
         }
     }
+
+    #[test]
+    fn each_key_sets_its_own_setting() {
+        let plain = Config::default();
+        let cases: [(&[u8], Config); 7] = [
+            (b"hyperv=off", Config { hyperv: false, ..plain }),
+            (b"tpm=off", Config { tpm: false, ..plain }),
+            (b"on-crash=end", Config { end_on_crash: true, ..plain }),
+            (b"on-reset=end", Config { end_on_reset: true, ..plain }),
+            (b"log=debug", Config { log: LogLevel::Debug, ..plain }),
+            (b" log = error \r\n\r\n", Config { log: LogLevel::Error, ..plain }),
+            (b"log=warn\nhyperv=on\ntpm=on\non-crash=restart\non-reset=restart", plain),
+        ];
+        for (text, config) in cases {
+            assert_eq!(Config::parse(text), Ok(config), "{:?}", core::str::from_utf8(text));
+        }
+    }
+
+    #[test]
+    fn values_are_taken_as_they_are_spelt() {
+        for text in ["log=Warn", "hyperv=1", "hyperv=", "tpm=yes", "on-crash=off", "log"] {
+            assert!(Config::parse(text.as_bytes()).is_err(), "{text}");
+        }
+        for text in ["HYPERV=on", "=on", "hyper v=on"] {
+            assert_eq!(Config::parse(text.as_bytes()), Err(ConfigError::UnknownKey(1)), "{text}");
+        }
+        assert_eq!(
+            (LogLevel::of_name("info"), LogLevel::of_name("")),
+            (Some(LogLevel::Info), None)
+        );
+    }
+
+    #[test]
+    fn an_error_names_its_line() {
+        for (error, text) in [
+            (ConfigError::NoValue(3), "line 3"),
+            (ConfigError::BadValue(14), "line 14"),
+            (ConfigError::UnknownKey(2), "line 2"),
+            (ConfigError::Repeated(9), "line 9"),
+            (ConfigError::TooLong, "4096 bytes"),
+            (ConfigError::NotText, "UTF-8"),
+        ] {
+            assert!(format!("{error}").contains(text), "{error}");
+        }
+    }
 }

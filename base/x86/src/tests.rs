@@ -218,3 +218,66 @@ fn exceptions_with_an_error_code_are_those_of_the_manual() {
     let with: Vec<u8> = (0..=255).filter(|number| vector::has_error_code(*number)).collect();
     assert_eq!(with, [8, 10, 11, 12, 13, 14, 17, 21, 29, 30]);
 }
+
+/// Values as operating systems leave them in the registers, read off by name.
+#[test]
+fn the_registers_of_a_running_linux_say_what_it_has_enabled() {
+    use crate::{cr0, cr4, dr6, dr7, efer, rflags};
+    let all = |value: u64, bits: &[u64]| bits.iter().all(|bit| value & bit != 0);
+    let none = |value: u64, bits: &[u64]| bits.iter().all(|bit| value & bit == 0);
+    const CR0: u64 = 0x8005_0033;
+    assert!(all(CR0, &[cr0::PE, cr0::ET, cr0::WP, cr0::AM, cr0::PG]));
+    assert!(none(CR0, &[cr0::EM, cr0::TS, cr0::NW, cr0::CD]));
+    assert_eq!(VpState::init(0).control.cr0, cr0::CD | cr0::NW | cr0::ET);
+    // 6.1 on a CPU with SMEP, SMAP and UMIP.
+    const CR4: u64 = 0x0035_0ef0;
+    assert!(all(CR4, &[cr4::PSE, cr4::PAE, cr4::MCE, cr4::OSFXSR, cr4::OSXMMEXCPT, cr4::UMIP]));
+    assert!(all(CR4, &[cr4::OSXSAVE, cr4::SMEP, cr4::SMAP]));
+    assert!(none(CR4, &[cr4::LA57]));
+    const EFER: u64 = 0xd01;
+    assert!(all(EFER, &[efer::SCE, efer::LME, efer::LMA, efer::NXE]));
+    assert!(none(EFER, &[efer::SVME, efer::FFXSR]));
+    assert_eq!(EFER | efer::SVME, 0x1d01, "as the CPU has it below us");
+    // After a comparison that was equal, with interrupts enabled.
+    const RFLAGS: u64 = 0x246;
+    assert!(all(RFLAGS, &[rflags::FIXED, rflags::PF, rflags::ZF, rflags::IF]));
+    let others = [rflags::CF, rflags::AF, rflags::SF, rflags::TF, rflags::DF, rflags::OF];
+    assert!(none(RFLAGS, &others));
+    assert!(none(RFLAGS, &[rflags::NT, rflags::RF, rflags::VM, rflags::AC]));
+    assert_eq!(rflags::STATUS, 0x8d5);
+    assert_eq!((dr6::RESET | dr6::BS, dr7::RESET), (0xffff_4ff0, 0x400));
+}
+
+#[test]
+fn every_register_has_a_number_of_its_own() {
+    use crate::msr;
+    let numbers = [
+        msr::APIC_BASE,
+        msr::TSC,
+        msr::SPEC_CTRL,
+        msr::PRED_CMD,
+        msr::SYSENTER_CS,
+        msr::SYSENTER_ESP,
+        msr::SYSENTER_EIP,
+        msr::PAT,
+        msr::TSC_DEADLINE,
+        msr::X2APIC,
+        msr::X2APIC_EOI,
+        msr::EFER,
+        msr::STAR,
+        msr::LSTAR,
+        msr::CSTAR,
+        msr::SFMASK,
+        msr::FS_BASE,
+        msr::GS_BASE,
+        msr::KERNEL_GS_BASE,
+        msr::TSC_AUX,
+        msr::VM_CR,
+        msr::VM_HSAVE_PA,
+    ];
+    let distinct: std::collections::HashSet<u32> = numbers.into_iter().collect();
+    assert_eq!(distinct.len(), numbers.len());
+    // Those of SYSCALL lie in a row, and the x2APIC's EOI where the page has it, over 16.
+    assert_eq!([msr::LSTAR, msr::CSTAR, msr::SFMASK], [1, 2, 3].map(|next| msr::STAR + next));
+    assert_eq!((msr::X2APIC_EOI - msr::X2APIC) * 16, 0xb0);
+}

@@ -221,7 +221,14 @@ impl Platform for NestedSvm {
     fn capabilities(&self) -> Capabilities {
         // A V_IRQ that waits behind CR8 would be delivered without an exit, in which QEMU's software
         // CPU can lose other interrupts.
-        Capabilities { interrupt_window: true, tsc_offset: true, task_priority: false }
+        // That CPU also forgets an interrupt shadow at VMRUN.
+        let interrupt_shadow = !self.found.features.is_software;
+        Capabilities {
+            interrupt_window: true,
+            tsc_offset: true,
+            task_priority: false,
+            interrupt_shadow,
+        }
     }
 
     fn cpus(&self) -> u32 {

@@ -1,6 +1,6 @@
 //! Loads a guest kernel into guest memory, ready to be entered.
 //!
-//! Understands what QEMU's `-kernel` takes: Linux bzImage, ELF with a PVH note, Multiboot 1.
+//! It knows the kernels that VMMs load directly: Linux bzImage, ELF with a PVH note, Multiboot 1.
 //! Files come from the host and may be hostile: no content causes a panic, an unbounded loop or
 //! a write outside of the RAM that the memory map offers.
 #![no_std]
@@ -174,7 +174,7 @@ impl Loading<'_> {
         Ok((gpa, length))
     }
 
-    /// Puts all modules where QEMU puts them for this boot protocol.
+    /// Puts all modules where VMMs put them for this boot protocol.
     fn place_modules(&mut self, place: ModulesPlace) -> Result<Vec<Placed>, LoadError> {
         if self.modules.is_empty() {
             return Ok(Vec::new());

@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 const HEADER_MAGIC: u32 = 0x1BAD_B002;
 const LOADER_MAGIC: u64 = 0x2BAD_B002;
 /// Flags 0 to 15 are demands; modules are aligned and memory is told anyway. Flag 2 asks for a
-/// video mode, and kernels work without one, as they must under QEMU too.
+/// video mode, and kernels work without one, as on every VMM that loads them directly.
 const KNOWN_DEMANDS: u32 = 0b111;
 const DEMANDS: u32 = 0xFFFF;
 const HAS_ADDRESSES: u32 = 1 << 16;

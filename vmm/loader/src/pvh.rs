@@ -8,7 +8,7 @@ use crate::layout::FOUR_GIBIBYTES;
 use crate::{Loading, ModulesPlace, Placed};
 use alloc::vec::Vec;
 
-/// The owner of the note. Another's is taken if there is none of this one, as QEMU does.
+/// The owner of the note. Another's is taken if there is none of this one, as other VMMs do.
 const NOTE_NAME: &[u8] = b"Xen\0";
 /// XEN_ELFNOTE_PHYS32_ENTRY.
 const NOTE_ENTRY: u32 = 18;

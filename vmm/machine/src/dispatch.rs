@@ -252,7 +252,7 @@ impl<P: Platform> VirtualProcessor<P> {
             return hyperv::leaf(leaf, self.machine.vps()).unwrap_or([0; 4]);
         }
         let osxsave = self.cpu.registers().cr4() & cr4::OSXSAVE != 0;
-        // Asked of the CPU, as QEMU's software CPU does not intercept XSETBV.
+        // The CPU is asked, as the guest may change XCR0 without an exit.
         let xcr0 = if leaf == XSAVE_LEAF { self.cpu.registers().xcr0() } else { 1 };
         let mut values = self.machine.cpuid.look_up(leaf, subleaf, self.index, osxsave, xcr0);
         // An APIC that is globally disabled is told as absent (AMD64 APM vol. 2, section 16.3.1).
@@ -274,10 +274,12 @@ impl<P: Platform> VirtualProcessor<P> {
         self.note_kick();
         self.check_timers();
         self.continue_service();
-        // QEMU's software CPU forgets an interrupt shadow at VMRUN: an interrupt would be taken
-        // between STI and HLT, and the HLT then sleep on it. Executing the HLT here is the same to
-        // the guest, and right on every CPU.
-        // The CPU has not looked at the instruction yet: HLT is for level 0 alone.
+        if self.machine.platform.capabilities().interrupt_shadow {
+            return;
+        }
+        // The entry would end the shadow: an interrupt would be taken between STI and HLT, and the
+        // HLT then sleep on it. Executing the HLT here is the same to the guest. The CPU has not
+        // looked at the instruction yet: HLT is for level 0 alone.
         let may_halt = self.cpu.registers().cpl() == 0;
         if may_halt && self.cpu.interrupt_shadow() && self.length_of(Opcode::HLT).is_ok() {
             self.handle(Exit::Halt);

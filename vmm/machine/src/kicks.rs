@@ -11,8 +11,9 @@ use x86::{Registers, rflags};
 use crate::mailbox::Away;
 use crate::vp::VirtualProcessor;
 
-/// A kick may come each so many times the length of an exit with its entry. On QEMU's software CPU,
-/// whose translations a kick throws away, that leaves the target 84 to 87 % of its progress.
+/// A kick may come each so many times the length of an exit with its entry. Where a kick costs most,
+/// on an emulated CPU that throws its translations away, that leaves the target 84 to 87 % of its
+/// progress.
 pub(crate) const SPACING: u64 = 40;
 /// Kicks that a guest with interrupts off bears in a row before vectors no longer kick it.
 const FRUITLESS_KICKS: u8 = 2;

@@ -16,8 +16,7 @@ use crate::vp::{Activity, VirtualProcessor};
 /// A guest that shuts down within this time of its start would do so again and again.
 const HOPELESS_NANOS: u64 = 1_000_000_000;
 
-/// A VP that does not come is called again after so many nanoseconds: QEMU's software CPU can lose a
-/// kick.
+/// A VP that does not come is kicked again after so many nanoseconds: a host can lose a kick.
 const CALL_AGAIN_NANOS: u64 = 10_000_000;
 
 /// Exits of which the shortest counts: the first ones also fill caches.

@@ -497,3 +497,17 @@ fn without_conventional_memory_there_is_no_data_for_it() {
     let firmware = build(&MachineDescription { ram: &ram, ..machine() }).unwrap();
     assert!(firmware.blobs.iter().all(|blob| blob.gpa >= 0xF_0000));
 }
+
+/// Whatever the version is, the identity and the number of CPUs change nothing but their own place.
+#[test]
+fn the_identity_is_where_the_guest_looks_for_it() {
+    let other = MachineDescription { uuid: [7; 16], ..machine() };
+    let (first, second) = (build(&machine()).unwrap(), build(&other).unwrap());
+    let differing: usize = first
+        .blobs
+        .iter()
+        .zip(&second.blobs)
+        .map(|(a, b)| a.bytes.iter().zip(&b.bytes).filter(|(a, b)| a != b).count())
+        .sum();
+    assert!((1..=17).contains(&differing), "{differing} bytes: the UUID, a checksum");
+}

@@ -7,7 +7,9 @@ mod layers;
 mod lengths;
 mod licences;
 mod metadata;
+mod ratio;
 mod unsafety;
+mod words;
 
 use std::process::ExitCode;
 
@@ -46,6 +48,8 @@ pub fn run() -> Result<ExitCode> {
     say("layers", Ok(layers::check(&metadata)));
     say("unsafe", unsafety::check(&metadata));
     say("lengths", lengths::check(&place::root()));
+    say("names", words::check(&place::root()));
+    say("tests to code", ratio::check(&metadata));
     say("licences and bans", licences::check(&metadata));
     say("lints on the host", clippy_host(&metadata).map(|()| vec![]));
     say("lints of the images", clippy_bare_metal(&metadata).map(|()| vec![]));

@@ -93,11 +93,11 @@ fn x2apic_on(vp: &mut VirtualProcessor<Fake>) {
 }
 
 #[test]
-fn cpuid_hides_svm_and_moves_on() {
+fn cpuid_hides_nested_virtualization_and_moves_on() {
     let mut vp = one();
     vp.cpu.gpr[0] = 0x8000_0001;
     exit(&mut vp, Exit::Cpuid);
-    assert_eq!(vp.cpu.gpr[1] & 1 << 2, 0, "SVM");
+    assert_eq!(vp.cpu.gpr[1] & 1 << 2, 0, "nested virtualization");
     assert_eq!(vp.cpu.rip, 0x1002);
     vp.cpu.gpr[0] = 0x4000_0000;
     exit(&mut vp, Exit::Cpuid);
@@ -412,7 +412,7 @@ fn a_guest_can_not_fill_the_log() {
 }
 
 #[test]
-fn instructions_of_svm_are_undefined() {
+fn instructions_of_nested_virtualization_are_undefined() {
     let mut vp = one();
     exit(&mut vp, Exit::Undefined);
     assert_eq!(vp.cpu.injected, [Event::Exception { vector: 6, error_code: None }]);

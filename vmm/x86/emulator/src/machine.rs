@@ -161,8 +161,7 @@ pub fn emulate<C: Registers, M: PhysicalMemory>(
 
 /// Emulates INS or OUTS at CS:RIP, also with REP.
 ///
-/// The caller has checked that the guest may use the port in DX; on AMD-V the CPU has done so
-/// before the exit (APM vol. 2, 15.10.2).
+/// The caller, or the CPU before it exited, has checked that the guest may use the port in DX.
 pub fn emulate_port_string<C: Registers, M: PhysicalMemory, P: Ports>(
     cpu: &mut C,
     memory: &mut M,

@@ -271,7 +271,7 @@ impl Paging {
         linear: u64,
         access: Access,
     ) -> Result<Walk, WalkError> {
-        // Bit 5 must be zero, too, but QEMU's software CPU sets it as an accessed bit.
+        // Bit 5 must be zero, too, but an emulated CPU may set it as an accessed bit.
         const MUST_BE_ZERO: u64 = (0b11 << 1) | (0b111 << 6) | (0xFFF << 52);
         let linear = linear & 0xFFFF_FFFF;
         let pointer = memory.read_entry((self.cr3 & 0xFFFF_FFE0) | ((linear >> 27) & 0x18));

@@ -256,7 +256,7 @@ fn pae_paging() {
     assert_eq!(walk(&vp, &mut memory), Ok(0x9678));
     assert_eq!(memory.u64_at(0x1038), 0x2001, "pointers have no accessed bit");
     memory.put(0x1038, &(0x2021_u64).to_le_bytes());
-    assert_eq!(walk(&vp, &mut memory), Ok(0x9678), "QEMU marks pointers as accessed");
+    assert_eq!(walk(&vp, &mut memory), Ok(0x9678), "emulated CPUs mark pointers as accessed");
     for bit in [1, 2, 6, 7, 8, 48, 52, 62, 63] {
         memory.put(0x1038, &(0x2001_u64 | 1 << bit).to_le_bytes());
         assert_eq!(

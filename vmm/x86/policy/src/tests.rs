@@ -139,3 +139,89 @@ fn memory_types_are_checked() {
     assert_eq!(mtrrs.write(0xfe, 0), None);
     assert_eq!(mtrrs.read(0x210), None);
 }
+
+#[test]
+fn a_cpu_without_features_gets_none_from_us() {
+    let table = CpuidTable::new(Topology { vps: 1, hypervisor: false }, |_, _| [0; 4]);
+    // x2APIC and the TSC deadline are the paravisor's own.
+    assert_eq!(table.look_up(1, 0, 0, false, 1)[2], 1 << 21 | 1 << 24);
+    assert_eq!(table.look_up(7, 0, 0, false, 1), [0; 4]);
+    assert_eq!((table.components(), table.has_gigabyte_pages()), (0, false));
+    for subleaf in 0..4 {
+        assert_eq!(table.look_up(0xd, subleaf, 0, true, 7), [0; 4], "no XSAVE: subleaf {subleaf}");
+    }
+    assert!(!xcr0_is_valid(1, table.components()), "XSETBV does not exist");
+}
+
+#[test]
+fn leaves_that_no_line_names_are_zero() {
+    let table = table(true);
+    let absent =
+        [2, 3, 4, 5, 6, 8, 9, 0xa, 0xe, 0x1f, 0x4000_0000, 0x8000_0009, 0x8fff_ffff, 0xc000_0000];
+    for leaf in absent {
+        assert_eq!(table.look_up(leaf, 0, 0, true, 7), [0; 4], "{leaf:#x}");
+    }
+    assert_eq!(table.look_up(7, 1, 0, false, 1), [0; 4], "subleaf 1");
+    assert_eq!(table.look_up(0xb, 2, 3, false, 1), [0, 0, 2, 3], "the level behind the last");
+    assert_eq!(table.look_up(0, 0, 0, false, 1)[0], 0xd);
+    assert_eq!(table.look_up(0x8000_0000, 0, 0, false, 1)[0], 0x8000_0008);
+}
+
+#[test]
+fn every_msr_is_of_the_kind_that_its_device_answers() {
+    let cases = [
+        (0x10, MsrKind::Tsc),
+        (0x1b, MsrKind::ApicBase),
+        (0x48, MsrKind::SpeculationControl),
+        (0x49, MsrKind::PredictionCommand),
+        (0x6e0, MsrKind::TscDeadline),
+        (0x7ff, MsrKind::Absent),
+        (0x800, MsrKind::X2Apic),
+        (0x8ff, MsrKind::X2Apic),
+        (0x900, MsrKind::Absent),
+        (0xfe, MsrKind::Mtrr),
+        (0x20f, MsrKind::Mtrr),
+        (0x210, MsrKind::Absent),
+        (0x26f, MsrKind::Mtrr),
+        (0x277, MsrKind::Pat),
+        (0xc000_0080, MsrKind::Efer),
+        (0x4000_0000, MsrKind::Hyperv),
+        (0x4000_1000, MsrKind::Absent),
+        (0x4b56_4d01, MsrKind::KvmClock),
+        (0x179, MsrKind::Fixed { value: 0, writable: 0 }),
+        // The guest switches these without an exit; one that exits does not exist.
+        (0xc000_0082, MsrKind::Absent),
+    ];
+    for (number, kind) in cases {
+        assert_eq!(classify(number), kind, "{number:#x}");
+    }
+}
+
+#[test]
+fn the_memory_type_ranges_start_as_firmware_leaves_them() {
+    for bits in [36, 40, 48, 52, 60] {
+        let mtrrs = Mtrrs::new(bits);
+        let width = bits.min(52);
+        let (base, mask) = (mtrrs.read(0x200).unwrap(), mtrrs.read(0x201).unwrap());
+        assert_eq!(base, 0xe000_0000, "the device hole is uncacheable");
+        assert_eq!(mask, ((1 << width) - 1) & !0x1fff_ffff | 1 << 11, "{bits} bits");
+        assert_eq!(mtrrs.read(0x2ff), Some(0xc06));
+        assert_eq!((mtrrs.read(0x259), mtrrs.read(0x268)), (Some(0), Some(0x0606_0606_0606_0606)));
+        assert!((0x202..0x210).all(|number| mtrrs.read(number) == Some(0)));
+    }
+    let mut mtrrs = Mtrrs::new(40);
+    for (number, value, taken) in [
+        (0x201, 1 << 10, false),
+        (0x201, 1 << 11, true),
+        (0x201, 1 << 40, false),
+        (0x20e, 0x1_0000_0005, true),
+        (0x20e, 0x1_0000_0002, false),
+        (0x26f, 0x0404_0404_0505_0101, true),
+        (0x26f, 0x0700_0000_0000_0000, false),
+        (0x2ff, 1 << 12, false),
+    ] {
+        let before = mtrrs.read(number);
+        assert_eq!(mtrrs.write(number, value).is_some(), taken, "{number:#x} {value:#x}");
+        assert_eq!(mtrrs.read(number), if taken { Some(value) } else { before });
+    }
+}

@@ -79,7 +79,12 @@ impl Platform for Fake {
     }
     fn capabilities(&self) -> Capabilities {
         let task_priority = self.compares_task_priority.load(Ordering::SeqCst);
-        Capabilities { interrupt_window: !CONFIDENTIAL, tsc_offset: !CONFIDENTIAL, task_priority }
+        Capabilities {
+            interrupt_window: !CONFIDENTIAL,
+            tsc_offset: !CONFIDENTIAL,
+            task_priority,
+            interrupt_shadow: false,
+        }
     }
     fn cpus(&self) -> u32 {
         self.cpus
