@@ -7,7 +7,6 @@ use memory::PAGE_SIZE;
 use x86::vector;
 
 use crate::Region;
-use crate::interrupts;
 use crate::paging::PageTables;
 
 /// Pages of the stack that the VP loop runs on.
@@ -124,7 +123,6 @@ impl Place {
         unsafe { load_descriptors(&pointer) };
         // SAFETY: GS base is this CPU's to set; `current` relies on the value.
         unsafe { write_gs_base(self.context) };
-        interrupts::load();
     }
 }
 

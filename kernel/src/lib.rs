@@ -33,6 +33,16 @@ pub mod trampoline;
 pub use heap::give_to_heap;
 pub use region::Region;
 
+/// Makes the running CPU use `place`, and the interrupt table.
+///
+/// # Safety
+/// As for [`cpu::Place::enter`]; [`interrupts::fill_table`] has been called.
+pub unsafe fn enter(place: &cpu::Place) {
+    // SAFETY: the caller vouches.
+    unsafe { place.enter() };
+    interrupts::load();
+}
+
 /// The exit status of a CPU without long mode, told by `boot.s`, which can not know `wire`'s names.
 pub const STATUS_NO_LONG_MODE: u8 = 17;
 

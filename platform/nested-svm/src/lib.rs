@@ -127,7 +127,7 @@ impl NestedSvm {
         };
         if let Some(first) = cpus.first() {
             // SAFETY: this is CPU 0, with the final tables active.
-            unsafe { first.place.enter() };
+            unsafe { kernel::enter(&first.place) };
         }
         PC.start_devices();
         PC.enable_apic(vp_of_cpu(&found, 0));
@@ -378,7 +378,7 @@ extern "C" fn cpu_entry(index: u32) -> ! {
     };
     if let Some(cpu) = platform.cpus.get(index as usize) {
         // SAFETY: tickets are unique, and the trampoline has switched to the final tables.
-        unsafe { cpu.place.enter() };
+        unsafe { kernel::enter(&cpu.place) };
     }
     PC.enable_apic(vp_of_cpu(&platform.found, index));
     RUNNING.fetch_add(1, Ordering::AcqRel);

@@ -10,16 +10,13 @@ use policy::xcr0_is_valid;
 use x86::{Register, Registers, SegmentRegister, SystemRegisters, cr4, dr6, efer, rflags, vector};
 
 use crate::chipset::Request;
-use crate::lifecycle::Gathering;
+use crate::events::{DEBUG, GENERAL_PROTECTION, INVALID_OPCODE};
+use crate::lifecycle::Rendezvous;
 use crate::memory::{Bus, PortBus, fetch_4};
 use crate::vp::{Activity, CodePage, VirtualProcessor};
 
 /// INT1, also called ICEBP.
 const INT1: Opcode = Opcode::fixed(0xf1, 1);
-const INVALID_OPCODE: Event = Event::Exception { vector: vector::UD, error_code: None };
-pub(crate) const GENERAL_PROTECTION: Event =
-    Event::Exception { vector: vector::GP, error_code: Some(0) };
-const DEBUG: Event = Event::Exception { vector: vector::DB, error_code: None };
 /// The CPUID leaf that depends on XCR0.
 const XSAVE_LEAF: u32 = 0xd;
 /// CPUID function 1, EDX: the local APIC.
@@ -80,10 +77,10 @@ impl<P: Platform> VirtualProcessor<P> {
             Exit::Undefined => self.cpu.inject(INVALID_OPCODE),
             Exit::Refused => self.cpu.inject(GENERAL_PROTECTION),
             Exit::HostNmi => self.host_nmi(),
-            Exit::Shutdown => self.machine.ask_to_gather(Gathering::TripleFault),
+            Exit::Shutdown => self.machine.ask_for_rendezvous(Rendezvous::TripleFault),
             Exit::InvalidState => {
                 log::warn!("VP {}: the guest's control registers are invalid", self.index);
-                self.machine.ask_to_gather(Gathering::TripleFault);
+                self.machine.ask_for_rendezvous(Rendezvous::TripleFault);
             }
             Exit::Failed(code) => panic!("VP {}: unknown exit code {code:#x}", self.index),
             // The next turn offers what waits.
@@ -105,7 +102,7 @@ impl<P: Platform> VirtualProcessor<P> {
     fn machine_check(&mut self) {
         log::error!("VP {}: the machine reports a hardware error", self.index);
         if self.cpu.registers().cr4() & cr4::MCE == 0 {
-            return self.machine.ask_to_gather(Gathering::TripleFault);
+            return self.machine.ask_for_rendezvous(Rendezvous::TripleFault);
         }
         self.cpu.inject(Event::Exception { vector: vector::MC, error_code: None });
     }
@@ -310,9 +307,9 @@ impl<P: Platform> VirtualProcessor<P> {
     fn request(&mut self, request: Option<Request>) {
         match request {
             None => {}
-            Some(Request::Reset) => self.machine.ask_to_gather(Gathering::Reset),
+            Some(Request::Reset) => self.machine.ask_for_rendezvous(Rendezvous::Reset),
             Some(Request::BiosCall(call)) => self.end_at_bios_call(call),
-            Some(Request::PowerOff) => self.machine.ask_to_gather(Gathering::PowerOff),
+            Some(Request::PowerOff) => self.machine.ask_for_rendezvous(Rendezvous::PowerOff),
         }
     }
 

@@ -9,7 +9,7 @@ use memory::{Gpa, GuestMemory};
 use platform_api::{Files, HostFile, Platform};
 use wire::{Config, ConfigError, config, file};
 
-use crate::guest::GuestError;
+use crate::error::GuestError;
 
 /// The longest texts that are read at all: the command line, those of all modules.
 const MAX_TEXT: u32 = 64 * 1024;

@@ -1,19 +1,18 @@
 //! The guest as it stands before its first instruction: tables, files, registers.
 
 use alloc::vec::Vec;
-use core::fmt;
 
-use loader::{Entry, GuestMemory as LoaderMemory, LoadError, Mode, Module, Request, TransferError};
-use memory::{Gpa, GuestMemory, NotRam, RamMap};
+use loader::{Entry, GuestMemory as LoaderMemory, Mode, Module, Request, TransferError};
+use memory::{Gpa, GuestMemory, RamMap};
 use platform_api::{Platform, Time};
 use tables::{BuildError, MachineDescription, Pci, PowerPorts, Range, SerialPort};
-use wire::Status;
 use x86::{Control, Register, Segment, SegmentRegister, VpState, cr0, cr4, efer, rflags};
 
 use crate::chipset::{BIOS_CALL_PORT, ECAM_BASE, PM_BASE};
+use crate::error::GuestError;
 use crate::files::FileSource;
 use crate::machine::Machine;
-use crate::tpm::{Measured, TpmError};
+use crate::tpm::Measured;
 use crate::vp::VirtualProcessor;
 
 /// Room for the ACPI tables at the top of the RAM below 4 GiB; the paravisor itself lies behind, or
@@ -22,66 +21,6 @@ const TABLES_ROOM: u64 = 64 << 10;
 /// There is one bus.
 const LAST_BUS: u8 = 0;
 const PCI_WINDOW: Range = Range { start: 0xc000_0000, length: 0x2000_0000 };
-
-/// Why a guest can not be started. The fault is of who configured the VM, unless it says otherwise.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GuestError {
-    /// The host gives no kernel.
-    NoKernel,
-    /// The host did not deliver a file that it offers.
-    HostRead,
-    /// The command line, or the texts of the modules, are longer than anything would take.
-    Text {
-        /// Its length in bytes.
-        length: u32,
-        /// The limit in bytes.
-        limit: u32,
-    },
-    /// The kernel or its initrd can not be loaded.
-    Load(LoadError),
-    /// The tables can not be built: our fault.
-    Tables(BuildError),
-    /// There is no memory where the tables are to be: our fault.
-    TablesMemory(NotRam),
-    /// The TPM can not be started.
-    Tpm(TpmError),
-}
-
-impl fmt::Display for GuestError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoKernel => f.write_str("no guest kernel is given: use `paravane run --kernel`"),
-            Self::HostRead => f.write_str("the host did not deliver a file that it offers"),
-            Self::Text { length, limit } => {
-                write!(f, "the command line has {length} bytes; {limit} are the most")
-            }
-            Self::Load(error) => write!(f, "{error}"),
-            Self::Tpm(error) => write!(f, "{error}"),
-            Self::Tables(error) => write!(f, "the firmware tables can not be built: {error}"),
-            Self::TablesMemory(error) => {
-                write!(
-                    f,
-                    "the firmware tables can not be written, a fault of the paravisor: {error}"
-                )
-            }
-        }
-    }
-}
-
-impl core::error::Error for GuestError {}
-
-impl GuestError {
-    /// How the VM ends for it.
-    pub(crate) const fn status(&self) -> Status {
-        match self {
-            Self::Tpm(error) => error.status(),
-            Self::Tables(_) | Self::TablesMemory(_) | Self::Load(LoadError::GuestMemory) => {
-                Status::Crashed
-            }
-            Self::NoKernel | Self::HostRead | Self::Text { .. } | Self::Load(_) => Status::BadGuest,
-        }
-    }
-}
 
 /// Where the ACPI tables go.
 pub(crate) fn tables_place(ram: &RamMap) -> u64 {

@@ -31,14 +31,14 @@ impl<P: Platform> VirtualProcessor<P> {
         } else if self.fruitless_kicks < FRUITLESS_KICKS {
             self.fruitless_kicks += 1;
         } else {
-            self.departure = Away::ClosedGuest;
+            self.departure = Away::UndisturbedGuest;
         }
     }
 
     /// Vectors kick again.
     pub(crate) fn open(&mut self) {
         self.fruitless_kicks = 0;
-        if self.departure == Away::ClosedGuest {
+        if self.departure == Away::UndisturbedGuest {
             self.departure = Away::Guest;
             self.mailbox().open();
         }

@@ -20,6 +20,8 @@ pub mod chipset;
 mod clock;
 mod deliver;
 mod dispatch;
+mod error;
+mod events;
 mod files;
 mod guest;
 mod identity;
@@ -47,8 +49,8 @@ mod open;
 
 pub use chipset::MINIMUM_TIMER_PERIOD;
 pub use clock::Clock;
+pub use error::GuestError;
 pub use files::{GuestFiles, NoConfig, read_config};
-pub use guest::GuestError;
 pub use machine::Machine;
 pub use tpm::TpmError;
 pub use vp::VirtualProcessor;

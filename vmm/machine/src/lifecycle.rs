@@ -1,4 +1,4 @@
-//! How all VPs gather when the machine restarts or ends, then go on together.
+//! How all VPs rendezvous when the machine restarts or ends, then go on together.
 //!
 //! The first who asks decides what for. Every VP then parks; VP 0 waits for all of them, does the
 //! work alone, and opens the next round.
@@ -6,10 +6,10 @@
 use crate::mailbox::{Away, Mailbox};
 use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
-/// Why the VPs gather.
+/// Why the VPs rendezvous.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
-pub enum Gathering {
+pub enum Rendezvous {
     /// The guest asked for a reset, by any of the usual ways.
     Reset = 1,
     /// The guest powered itself off.
@@ -22,7 +22,7 @@ pub enum Gathering {
     BiosCall = 5,
 }
 
-impl Gathering {
+impl Rendezvous {
     const fn of_number(number: u32) -> Option<Self> {
         match number {
             1 => Some(Self::Reset),
@@ -35,7 +35,7 @@ impl Gathering {
     }
 }
 
-/// The state of a gathering.
+/// The state of a rendezvous.
 #[derive(Debug, Default)]
 pub struct Lifecycle {
     wanted: AtomicU32,
@@ -45,24 +45,24 @@ pub struct Lifecycle {
     leader_is_here: AtomicBool,
     /// VPs that sleep and that no interrupt would wake, in the low half; how often one of them has
     /// been woken, in the high half.
-    deaf: AtomicU64,
+    unwakeable: AtomicU64,
 }
 
-/// One more sleeping VP that no interrupt would wake, in [`Lifecycle::deaf`].
-const ONE_DEAF: u64 = 1;
+/// One more sleeping VP that no interrupt would wake, in [`Lifecycle::unwakeable`].
+const ONE_UNWAKEABLE: u64 = 1;
 /// One such VP less, and one wake-up more.
-const ONE_WOKEN: u64 = (1 << 32) - ONE_DEAF;
+const ONE_WOKEN: u64 = (1 << 32) - ONE_UNWAKEABLE;
 
 impl Lifecycle {
-    /// Asks for a gathering. True for the first who asks: it tells the others.
+    /// Asks for a rendezvous. True for the first who asks: it tells the others.
     #[must_use]
-    pub fn ask(&self, why: Gathering) -> bool {
+    pub fn ask(&self, why: Rendezvous) -> bool {
         self.wanted.compare_exchange(0, why as u32, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
-    /// Why the VPs gather, if they do.
-    pub fn wanted(&self) -> Option<Gathering> {
-        Gathering::of_number(self.wanted.load(Ordering::Acquire))
+    /// Why the VPs rendezvous, if they do.
+    pub fn wanted(&self) -> Option<Rendezvous> {
+        Rendezvous::of_number(self.wanted.load(Ordering::Acquire))
     }
 
     /// Parks a VP other than VP 0 until the next round; `wait` is called over and over, with whether
@@ -84,7 +84,7 @@ impl Lifecycle {
     }
 
     /// Sleeps on the CPU of the VP whose mailbox is `own`, by `idle`, until that CPU is interrupted.
-    /// Returns at once if mail waits. `is_deaf` says that no interrupt would wake the VP.
+    /// Returns at once if mail waits. `is_unwakeable` says that no interrupt would wake the VP.
     ///
     /// `ends` is called before if the guest has halted for good: all VPs sleep so, and no order is
     /// on its way to any. A VP that is woken counts as woken before it reads its mail. So if nobody
@@ -94,26 +94,27 @@ impl Lifecycle {
         &self,
         own: &Mailbox,
         all: &[Mailbox],
-        is_deaf: bool,
+        is_unwakeable: bool,
         ends: impl FnOnce(),
         idle: impl FnOnce(),
     ) {
         if !own.leave(Away::Asleep) {
             return;
         }
-        if is_deaf {
-            let state = self.deaf.fetch_add(ONE_DEAF, Ordering::SeqCst) + ONE_DEAF;
+        if is_unwakeable {
+            let state =
+                self.unwakeable.fetch_add(ONE_UNWAKEABLE, Ordering::SeqCst) + ONE_UNWAKEABLE;
             let all_sleep = state as u32 as usize == all.len();
             if all_sleep
                 && !all.iter().any(Mailbox::is_pending)
-                && self.deaf.load(Ordering::SeqCst) == state
+                && self.unwakeable.load(Ordering::SeqCst) == state
             {
                 ends();
             }
         }
         idle();
-        if is_deaf {
-            self.deaf.fetch_add(ONE_WOKEN, Ordering::SeqCst);
+        if is_unwakeable {
+            self.unwakeable.fetch_add(ONE_WOKEN, Ordering::SeqCst);
         }
         own.come_back();
     }

@@ -23,8 +23,8 @@ pub enum Order {
     ExtInt = 1 << 3,
     /// Timers are to be looked at again.
     Timer = 1 << 4,
-    /// All VPs are to gather: the machine restarts or ends.
-    Gather = 1 << 5,
+    /// All VPs are to rendezvous: the machine restarts or ends.
+    Rendezvous = 1 << 5,
     /// One more non-maskable interrupt.
     SecondNmi = 1 << 6,
 }
@@ -39,7 +39,7 @@ pub enum Away {
     Asleep = 2,
     /// In a guest that shuts interrupts out, and exits as soon as it no longer does. Vectors need
     /// no kick; orders do.
-    ClosedGuest = 3,
+    UndisturbedGuest = 3,
 }
 
 /// Not away.
@@ -111,7 +111,7 @@ impl Mailbox {
         }
         // Either this sees that the guest has opened, or the VP sees the request: `open` stores
         // and reads in the other order.
-        self.away.load(Ordering::SeqCst) != Away::ClosedGuest as u8 && self.ring()
+        self.away.load(Ordering::SeqCst) != Away::UndisturbedGuest as u8 && self.ring()
     }
 
     /// Gives an order. True if the VP's CPU must be kicked.
@@ -182,7 +182,7 @@ impl Mailbox {
     /// Whether the VP's CPU may be in the guest.
     pub fn is_in_guest(&self) -> bool {
         let away = self.away.load(Ordering::Relaxed);
-        away == Away::Guest as u8 || away == Away::ClosedGuest as u8
+        away == Away::Guest as u8 || away == Away::UndisturbedGuest as u8
     }
 
     /// Takes everything out.

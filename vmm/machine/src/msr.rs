@@ -10,7 +10,7 @@ use policy::msr::{classify, pat_is_valid, write_efer};
 use policy::{IBPB, MsrKind};
 use x86::{Register, Registers, SystemRegisters, cr0, msr};
 
-use crate::dispatch::GENERAL_PROTECTION;
+use crate::events::GENERAL_PROTECTION;
 use crate::vp::VirtualProcessor;
 
 /// The access raises #GP(0): the guest's fault.

@@ -9,7 +9,7 @@ use x86::{Registers, VpState, cr0};
 use crate::chipset::BiosCall;
 use crate::guest::Loaded;
 use crate::kicks::SPACING;
-use crate::lifecycle::Gathering;
+use crate::lifecycle::Rendezvous;
 use crate::machine::Machine;
 use crate::vp::{Activity, VirtualProcessor};
 
@@ -59,9 +59,9 @@ impl<P: Platform> VirtualProcessor<P> {
         self.machine.kick_cost.store(shortest.saturating_mul(SPACING), Ordering::Relaxed);
     }
 
-    /// All VPs gather; VP 0 does what they gathered for.
+    /// All VPs rendezvous; VP 0 does what they stopped for.
     #[cold]
-    pub(crate) fn gather(&mut self) {
+    pub(crate) fn rendezvous(&mut self) {
         let machine = self.machine;
         let Some(why) = machine.lifecycle.wanted() else { return };
         self.publish_counts();
@@ -111,7 +111,7 @@ impl<P: Platform> VirtualProcessor<P> {
              exception in real mode, and there is no BIOS",
             self.index
         );
-        self.machine.ask_to_gather(Gathering::BiosCall);
+        self.machine.ask_for_rendezvous(Rendezvous::BiosCall);
     }
 
     /// Puts this VP's exit counts where the report finds them.
@@ -157,26 +157,26 @@ impl<P: Platform> Machine<P> {
         self.start_ticks.store(own, Ordering::Relaxed);
     }
 
-    /// How the VM ends for what the VPs have gathered for; nothing when the guest starts again. In the
+    /// How the VM ends for what the VPs have stopped for; nothing when the guest starts again. In the
     /// loop of exits it would cost registers.
     #[cold]
     #[inline(never)]
-    fn ends_by(&self, why: Gathering) -> Option<Status> {
+    fn ends_by(&self, why: Rendezvous) -> Option<Status> {
         match why {
-            Gathering::PowerOff => return Some(Status::PowerOff),
-            Gathering::Reset if self.config.end_on_reset => return Some(Status::Reset),
-            Gathering::Halt => {
+            Rendezvous::PowerOff => return Some(Status::PowerOff),
+            Rendezvous::Reset if self.config.end_on_reset => return Some(Status::Reset),
+            Rendezvous::Halt => {
                 log::error!("the guest halted for good: every VP, with interrupts off");
                 return Some(Status::GuestHalted);
             }
-            Gathering::BiosCall => return Some(Status::GuestFailed),
-            Gathering::TripleFault if self.is_hopeless() => {
+            Rendezvous::BiosCall => return Some(Status::GuestFailed),
+            Rendezvous::TripleFault if self.is_hopeless() => {
                 log::error!("the guest shut down by a triple fault");
                 return Some(Status::GuestFailed);
             }
             _ if !self.may_log() => {}
-            Gathering::TripleFault => log::warn!("the guest shut down by a triple fault: reset"),
-            Gathering::Reset => log::info!("the guest asked for a reset"),
+            Rendezvous::TripleFault => log::warn!("the guest shut down by a triple fault: reset"),
+            Rendezvous::Reset => log::info!("the guest asked for a reset"),
         }
         None
     }

@@ -12,8 +12,8 @@ use policy::Mtrrs;
 use x86::{Registers, SystemRegisters, VpState, rflags};
 
 use crate::chipset::MINIMUM_TIMER_PERIOD;
-use crate::dispatch::GENERAL_PROTECTION;
-use crate::lifecycle::Gathering;
+use crate::events::GENERAL_PROTECTION;
+use crate::lifecycle::Rendezvous;
 use crate::machine::Machine;
 use crate::mailbox::{Away, Mail, Mailbox, Order};
 
@@ -209,8 +209,8 @@ impl<P: Platform> VirtualProcessor<P> {
     fn read_mail(&mut self) {
         self.offer_due = true;
         let mail = self.mailbox().drain();
-        if mail.has(Order::Gather) {
-            return self.gather();
+        if mail.has(Order::Rendezvous) {
+            return self.rendezvous();
         }
         if mail.has(Order::Init) {
             self.init();
@@ -221,8 +221,8 @@ impl<P: Platform> VirtualProcessor<P> {
             self.activity = Activity::Running;
         }
         // INIT forgets an NMI that came before it; one that came after it finds the VP waiting.
-        let deaf = mail.has(Order::Init) || self.activity == Activity::WaitingForStartup;
-        if !deaf {
+        let unwakeable = mail.has(Order::Init) || self.activity == Activity::WaitingForStartup;
+        if !unwakeable {
             self.accept_nmis(mail.nmis());
         }
         if mail.has(Order::Timer) {
@@ -267,7 +267,7 @@ impl<P: Platform> VirtualProcessor<P> {
     /// the guest that is a reset of the machine.
     fn init(&mut self) {
         if self.index == 0 {
-            return self.machine.ask_to_gather(Gathering::Reset);
+            return self.machine.ask_for_rendezvous(Rendezvous::Reset);
         }
         self.cpu.reset(&VpState::init(self.machine.cpu_signature()), false);
         self.apic.init();
@@ -306,8 +306,8 @@ impl<P: Platform> VirtualProcessor<P> {
         machine.lifecycle.sleep(
             self.mailbox,
             &machine.mailboxes,
-            self.is_deaf(),
-            || machine.ask_to_gather(Gathering::Halt),
+            self.is_unwakeable(),
+            || machine.ask_for_rendezvous(Rendezvous::Halt),
             || machine.host().idle(),
         );
         self.check_timers();
@@ -315,7 +315,7 @@ impl<P: Platform> VirtualProcessor<P> {
 
     /// Whether no interrupt would wake this VP: it waits for SIPI, or has halted with IF clear and
     /// no device's line is wired to an NMI or INIT.
-    fn is_deaf(&self) -> bool {
+    fn is_unwakeable(&self) -> bool {
         match self.activity {
             Activity::Running => false,
             Activity::Halted => {
@@ -340,7 +340,7 @@ impl<P: Platform> VirtualProcessor<P> {
         if self.nmis_pending != 0 {
             self.offer_nmi();
         }
-        if self.departure == Away::ClosedGuest {
+        if self.departure == Away::UndisturbedGuest {
             if self.cpu.registers().rflags() & rflags::IF == 0 {
                 return self.request_window();
             }
@@ -564,11 +564,11 @@ impl<P: Platform> Machine<P> {
         }
     }
 
-    /// Has all VPs gather, unless they do already.
-    pub(crate) fn ask_to_gather(&self, why: Gathering) {
+    /// Has all VPs rendezvous, unless they do already.
+    pub(crate) fn ask_for_rendezvous(&self, why: Rendezvous) {
         if self.lifecycle.ask(why) {
             for vp in 0..self.vps() {
-                self.post(vp, |mailbox| mailbox.post(Order::Gather));
+                self.post(vp, |mailbox| mailbox.post(Order::Rendezvous));
             }
         }
     }

@@ -8,7 +8,7 @@ use x86::{Attributes, Register, SegmentRegister, VpState};
 
 use super::fake::FakeVp;
 use super::{exit, machine, memory_fault, new_machine, one, write_msr, x2apic_on};
-use crate::lifecycle::Gathering;
+use crate::lifecycle::Rendezvous;
 use crate::mailbox::Order;
 use crate::vp::{Activity, VirtualProcessor};
 
@@ -25,9 +25,9 @@ fn what_comes_before_a_vp_is_made_waits_for_it() {
     let mut second = VirtualProcessor::new(machine, 1, FakeVp::default());
     second.turn();
     assert_eq!(second.activity, Activity::Running, "INIT and SIPI were lost");
-    machine.ask_to_gather(Gathering::PowerOff);
+    machine.ask_for_rendezvous(Rendezvous::PowerOff);
     let second = VirtualProcessor::new(machine, 1, FakeVp::default());
-    assert!(second.mailbox().drain().has(Order::Gather), "the VM would never end");
+    assert!(second.mailbox().drain().has(Order::Rendezvous), "the VM would never end");
 }
 
 #[test]

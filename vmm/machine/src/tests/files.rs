@@ -11,8 +11,8 @@ use platform_api::{HostFile, Platform};
 use wire::{Config, Status, file};
 
 use super::fake::{Fake, FakeFile};
+use crate::error::GuestError;
 use crate::files::{FileSource, GuestFiles, NoConfig, read_config};
-use crate::guest::GuestError;
 use crate::machine::Machine;
 
 const MIB: u64 = 1 << 20;

@@ -1,7 +1,7 @@
-//! Mail, kicks and gatherings.
+//! Mail, kicks and rendezvous.
 
 use crate::kick_allowance::{BURST, KickAllowance};
-use crate::lifecycle::{Gathering, Lifecycle};
+use crate::lifecycle::{Lifecycle, Rendezvous};
 use crate::mailbox::{Away, Mail, Mailbox, Order};
 
 #[test]
@@ -25,12 +25,12 @@ fn only_the_first_post_to_a_vp_that_is_away_kicks() {
 #[test]
 fn a_closed_guest_is_kicked_for_orders_only_and_finds_all_vectors_when_it_opens() {
     let mailbox = Mailbox::default();
-    assert!(mailbox.leave(Away::ClosedGuest) && mailbox.is_in_guest());
+    assert!(mailbox.leave(Away::UndisturbedGuest) && mailbox.is_in_guest());
     assert!(!mailbox.post_vector(0x30, false) && !mailbox.post_vector(0xa0, true));
     assert!(mailbox.post_nmi(), "no vector may swallow an order's kick");
     mailbox.come_back();
     assert!(mailbox.drain().has(Order::Nmi));
-    assert!(mailbox.leave(Away::ClosedGuest) && !mailbox.post_vector(0x31, false));
+    assert!(mailbox.leave(Away::UndisturbedGuest) && !mailbox.post_vector(0x31, false));
     mailbox.open();
     assert!(!mailbox.leave(Away::Guest), "the VP must look first");
     assert_eq!(mailbox.drain().requests, [1 << 0x31, 0, 0, 0]);
@@ -103,11 +103,11 @@ fn the_end_of_time_is_no_end() {
 fn the_first_reason_stands_until_the_next_round() {
     let lifecycle = Lifecycle::default();
     assert_eq!(lifecycle.wanted(), None);
-    assert!(lifecycle.ask(Gathering::Reset));
-    assert!(!lifecycle.ask(Gathering::PowerOff));
-    assert_eq!(lifecycle.wanted(), Some(Gathering::Reset));
+    assert!(lifecycle.ask(Rendezvous::Reset));
+    assert!(!lifecycle.ask(Rendezvous::PowerOff));
+    assert_eq!(lifecycle.wanted(), Some(Rendezvous::Reset));
     lifecycle.wait_for(0, || panic!("nobody to wait for"));
     lifecycle.open();
     assert_eq!(lifecycle.wanted(), None);
-    assert!(lifecycle.ask(Gathering::PowerOff));
+    assert!(lifecycle.ask(Rendezvous::PowerOff));
 }

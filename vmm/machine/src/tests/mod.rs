@@ -19,7 +19,7 @@ use wire::Config;
 use x86::{Attributes, Register, Registers, SegmentRegister, VpState};
 
 use crate::files::GuestFiles;
-use crate::lifecycle::Gathering;
+use crate::lifecycle::Rendezvous;
 use crate::machine::Machine;
 use crate::mailbox::Away;
 use crate::restart::CallAgain;
@@ -191,7 +191,7 @@ fn a_machine_check_is_the_guests_to_handle() {
     assert_eq!(vp.cpu.injected, [Event::Exception { vector: 18, error_code: None }]);
     vp.cpu.state.control.cr4 = 0;
     exit(&mut vp, Exit::Exception { vector: 18, error_code: None });
-    assert_eq!(vp.machine.lifecycle.wanted(), Some(Gathering::TripleFault));
+    assert_eq!(vp.machine.lifecycle.wanted(), Some(Rendezvous::TripleFault));
 }
 
 #[test]
@@ -387,7 +387,7 @@ fn a_vp_that_does_not_come_when_all_are_stopped_is_kicked_again() {
     let host = machine.platform.host();
     let mut rounds = 0;
     let mut again = CallAgain::new(machine);
-    machine.ask_to_gather(Gathering::Reset);
+    machine.ask_for_rendezvous(Rendezvous::Reset);
     machine.lifecycle.wait_for(1, || {
         again.call(machine, 1..2);
         host.tsc.fetch_add(5_000_000, Ordering::SeqCst);
