@@ -40,7 +40,7 @@ struct TaskState {
 struct Context {
     this: *const Context,
     index: u32,
-    /// Set by an NMI, which may come at any instruction; cleared by whoever looks.
+    /// Set by an NMI, which may come at any instruction; cleared by the code that looks.
     nmis: AtomicU32,
     gdt: [u64; 5],
     task_state: TaskState,

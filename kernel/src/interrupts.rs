@@ -45,8 +45,8 @@ const fn hook_of(vector: u8) -> Option<&'static AtomicUsize> {
 
 /// Has `hook` called for #HV (SEV-SNP's restricted injection) or #VC (an exit that the host must
 /// answer), the two exceptions that a confidential platform raises. Both may come at any
-/// instruction, so both then have a stack of their own. Called before [`fill_table`]. Without a hook
-/// they are our own bug, as every exception. False for another vector.
+/// instruction, so both then have a stack of their own. Called before [`fill_table`]. Without a
+/// hook they are our own bug, as every exception. False for another vector.
 pub fn set_hook(vector: u8, hook: Hook) -> bool {
     let place = hook_of(vector);
     if let Some(place) = place {
@@ -55,7 +55,8 @@ pub fn set_hook(vector: u8, hook: Hook) -> bool {
     place.is_some()
 }
 
-/// Has `handler` called with the vector of each interrupt of the host, on the CPU that took it; with
+/// Has `handler` called with the vector of each interrupt of the host, on the CPU that took it;
+/// with
 /// [`NMI`] for one that may have come at any time.
 pub fn set_handler(handler: fn(u8)) {
     HANDLER.store(handler as usize, Ordering::Release);

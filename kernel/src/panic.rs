@@ -14,7 +14,7 @@ const MAX_FRAMES: usize = 24;
 /// The image is linked to run here; addresses in a crash record are given relative to it.
 const LINK_BASE: u64 = 0x10_0000;
 
-/// The way to whoever watches, and the end of the VM.
+/// The way to an observer, and the end of the VM.
 #[derive(Clone, Copy)]
 pub struct Console {
     /// Writes a piece of text.
@@ -89,7 +89,7 @@ fn write_record(console: Console, what: Arguments<'_>, rip: u64, rbp: u64) {
     walk_frames(rbp, |address| {
         let _ = writeln!(out, "panic frame {:#x}", address.wrapping_sub(offset));
     });
-    // The end of the log, raw: for who reads the port or console itself.
+    // The end of the log, raw: for a person who reads the port or console itself.
     log_ring::kept(|piece| {
         piece.utf8_chunks().for_each(|chunk| (console.write)(chunk.valid()));
     });

@@ -102,7 +102,7 @@ pub fn resume() -> bool {
         return false;
     }
     if STATE.load(Ordering::Acquire) == state::ALIVE {
-        // SAFETY: we hold the service, so what lies aside is its last stack pointer.
+        // SAFETY: we hold the service, so `ASIDE` is its last stack pointer.
         unsafe { switch(CALLER.as_ptr(), ASIDE.load(Ordering::Relaxed)) };
     }
     RUNNER.store(NOBODY, Ordering::Release);
@@ -123,21 +123,21 @@ pub fn leave() {
     }
 }
 
-/// After an interrupt of the host was taken: whoever entered the service goes on.
+/// After an interrupt of the host was taken: the code that entered the service goes on.
 pub(crate) fn interrupted() {
     if is_current() {
         put_aside();
     }
 }
 
-/// Goes back to the one who entered the service, with interrupts off.
+/// Goes back to the code that entered the service, with interrupts disabled.
 fn put_aside() {
     // SAFETY: we run on the service's stack, so `resume` has saved the caller's stack pointer, and
     // it waits there.
     unsafe { switch(ASIDE.as_ptr(), CALLER.load(Ordering::Relaxed)) };
 }
 
-/// The service has failed: whoever entered it goes on, and it never runs again.
+/// The service has failed: the code that entered it goes on, and the service never runs again.
 pub(crate) fn end() -> ! {
     STATE.store(state::ENDED, Ordering::Release);
     loop {

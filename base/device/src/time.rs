@@ -33,8 +33,8 @@ impl Instant {
     }
 }
 
-/// The time-stamp counter as the guest reads it on one VP. It is the guest's to set, so it wraps and
-/// jumps; the host's counter is a plain number, and the two mix by a [`TscOffset`] alone.
+/// The time-stamp counter as the guest reads it on one VP. It is the guest's to set, so it wraps
+/// and jumps; the host's counter is a plain number, and the two mix by a [`TscOffset`] alone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct GuestTsc(pub u64);
 

@@ -16,8 +16,8 @@ pub use address::{Gpa, GpaRange, PAGE_SIZE};
 pub use map::{MapError, RamMap};
 pub use mapped::MappedMemory;
 
-/// Addresses that are all the guest's RAM, as [`GuestMemory::ram_range`] has found; nothing else makes
-/// one. A device that is given it can overwrite nothing but what the guest may write itself.
+/// Addresses that are all the guest's RAM, as [`GuestMemory::ram_range`] has found; nothing else
+/// makes one. A device that is given it can overwrite nothing but what the guest may write itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RamRange {
     start: u64,
@@ -38,7 +38,7 @@ impl RamRange {
 
 /// An access to guest memory touched an address that is not the guest's RAM.
 ///
-/// Whose fault that is depends on who gave the address; the caller knows.
+/// The fault is that of the party that gave the address; the caller knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotRam {
     /// The first address of the refused access.

@@ -11,7 +11,7 @@ use crate::Platform;
 /// How the first CPU comes to call [`StartUp::start_other_cpus`] is the platform's: by a PVH entry
 /// and a move of the image, or by a register state that a launch measurement covers.
 pub trait StartUp: Platform {
-    /// Writes one line of the log for whoever watches from the host.
+    /// Writes one line of the log for an observer at the host.
     fn log_line(level: Level, line: Arguments<'_>);
 
     /// Starts the other CPUs; each calls `main`. Waits until all of them run.

@@ -34,8 +34,8 @@ pub struct Capabilities {
     /// and delivers it when the guest lowers CR8. Without it the machine offers only what CR8
     /// allows, and asks for exits at writes of CR8.
     pub task_priority: bool,
-    /// An interrupt shadow outlives an exit for a host interrupt and the entry behind it. Without it
-    /// the machine executes the HLT of a guest that was interrupted between STI and HLT.
+    /// An interrupt shadow outlives an exit for a host interrupt and the entry behind it. Without
+    /// it the machine executes the HLT of a guest that was interrupted between STI and HLT.
     pub interrupt_shadow: bool,
 }
 
@@ -82,8 +82,8 @@ pub trait GuestVp {
     /// delivery (AMD64 APM vol. 2, section 8.2.9). A triple fault becomes [`Exit::Shutdown`].
     fn inject(&mut self, event: Event);
     /// Lets the CPU take interrupt `vector` as soon as the guest can; `None` takes the offer back.
-    /// A CPU that can not hold an offer injects at once or exits with [`Exit::InterruptWindow`], and
-    /// the offer is to be made again.
+    /// A CPU that can not hold an offer injects at once or exits with [`Exit::InterruptWindow`],
+    /// and the offer is to be made again.
     fn offer_interrupt(&mut self, vector: Option<u8>);
     /// Asks for [`Exit::TaskPriority`] at each write of CR8, or no longer. A CPU may exit so, too,
     /// while an interrupt is on offer or a window is asked for.

@@ -1,8 +1,8 @@
 //! The configuration of a VM, as text.
 //!
 //! One `key=value` a line; empty lines are ignored. Every key may be missing, none may come twice,
-//! and what is unknown is refused: a setting that nobody reads would be a promise that nobody
-//! keeps. A hostile host can write anything here, so parsing allocates nothing and never panics.
+//! and an unknown key is refused: a setting without effect would be a promise that is not kept. A
+//! hostile host can write anything here, so parsing allocates nothing and never panics.
 
 use core::fmt;
 
@@ -14,12 +14,12 @@ pub const MAX_LENGTH: usize = 4096;
 pub enum LogLevel {
     /// Failures only.
     Error,
-    /// And what is suspicious.
+    /// And suspicious events.
     #[default]
     Warn,
     /// And the steps of a start.
     Info,
-    /// And what helps to find a bug.
+    /// And details that help to find a bug.
     Debug,
 }
 
@@ -71,7 +71,7 @@ impl Default for Config {
     }
 }
 
-/// Why a configuration was refused: the fault is of who wrote it. Lines count from 1.
+/// Why a configuration was refused: the fault is its author's. Lines count from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConfigError {
     /// Longer than [`MAX_LENGTH`].

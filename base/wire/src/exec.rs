@@ -1,13 +1,13 @@
 //! The exec channel: how a command's output leaves the guest, over its second serial port.
 //!
 //! The guest's agent writes [`START`], then frames: one byte for the channel, two for the length of
-//! the payload (little endian), the payload. What comes before the start is noise of whoever used
-//! the port earlier and is skipped. The last frame says how the command ended.
+//! the payload (little endian), the payload. Bytes before the start are noise of an earlier user of
+//! the port, and are skipped. The last frame says how the command ended.
 //!
 //! The reader takes every byte as an allegation of the guest: it holds back at most
 //! [`MAX_PAYLOAD`] bytes, never panics, and stays [`Parser::is_broken`] after a malformed frame.
 
-/// What the agent writes first.
+/// The first bytes that the agent writes.
 pub const START: [u8; 10] = *b"\0paravane\n";
 /// The longest payload of a frame that the agent writes; a reader takes any length that fits.
 pub const MAX_PAYLOAD: usize = 4096;
@@ -25,7 +25,7 @@ pub const START_PATH: &str = "paravane/start";
 /// The serial port, as the guest's Linux calls it.
 pub const PORT: &str = "/dev/ttyS1";
 
-/// What a frame carries.
+/// The content of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Channel {
@@ -49,7 +49,7 @@ impl Channel {
     }
 }
 
-/// What the reader finds.
+/// An event that the reader reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event<'a> {
     /// The agent runs.
@@ -74,11 +74,11 @@ pub fn header(channel: Channel, length: u16) -> [u8; HEADER] {
 
 #[derive(Clone, Copy, Debug)]
 enum State {
-    /// So many bytes of [`START`] are there.
+    /// The number of bytes of [`START`] that have come.
     Start(usize),
-    /// So many bytes of a head are there.
+    /// The number of bytes of a head that have come.
     Header([u8; HEADER], usize),
-    /// So many bytes of payload are missing.
+    /// The number of bytes of payload that are missing.
     Payload(Channel, u16),
     /// The end was reached.
     Ended,

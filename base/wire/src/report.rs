@@ -1,6 +1,6 @@
 //! Lines of the report port.
 //!
-//! Each is `KIND TEXT`. The paravisor writes them; whoever reads them takes every field as an
+//! Each is `KIND TEXT`. The paravisor writes them; a reader takes every field as an
 //! allegation and ignores kinds that it does not know.
 
 /// `log LEVEL TEXT`: a line of the log.

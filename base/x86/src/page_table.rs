@@ -1,7 +1,7 @@
 //! Page tables in the 4-level format of long mode (AMD64 APM vol. 2, section 5.3).
 //!
 //! One builder serves the paravisor's own tables and those that confine its guest. It owns no
-//! memory: whoever builds tables gives it some as [`TableMemory`].
+//! memory: its caller gives it some as [`TableMemory`].
 
 use core::ops::Range;
 

@@ -1,4 +1,4 @@
-//! The registers of a virtual processor, whoever stores them.
+//! The registers of a virtual processor, wherever they are stored.
 
 use crate::{Segment, SegmentRegister};
 

@@ -12,7 +12,7 @@ use platform_api::Width;
 /// IN.
 pub fn port_read(port: u16, width: Width) -> u32 {
     let value: u32;
-    // SAFETY: the ports are the host's virtual devices. What a read does there, it does there:
+    // SAFETY: the ports are the host's virtual devices. A read has its effect there:
     // no memory of ours is concerned, except by device DMA, which has its own rules (`fw_cfg`).
     unsafe {
         match width {
@@ -94,7 +94,7 @@ pub fn rdseed() -> Option<u64> {
     (valid != 0).then_some(number)
 }
 
-/// STI for one moment: what waits is taken.
+/// STI for one moment: pending interrupts are taken.
 pub fn open_interrupt_window() {
     // SAFETY: handlers keep all registers, and no lock is held where the platform calls this.
     unsafe { asm!("sti", "nop", "cli") };

@@ -36,7 +36,7 @@ pub trait Access: Sync + 'static {
 /// What devices do with lent bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
-    /// They write them. They see nothing of what was there before, where that can be kept from them.
+    /// They write them. The old content is kept from them where that is possible.
     FromDevice,
     /// They read and write them.
     Both,
@@ -61,8 +61,8 @@ impl Lent {
         Self { pointer, length, address }
     }
 
-    /// Reads four bytes, which a device may be writing, by one access. All ones if they do not lie in
-    /// the memory, at a multiple of four.
+    /// Reads four bytes, which a device may be writing, by one access. All ones if they do not lie
+    /// in the memory, at a multiple of four.
     pub fn read_u32(&self, offset: usize) -> u32 {
         let inside = offset.checked_add(4).is_some_and(|end| end <= self.length);
         let place = self.pointer.as_ptr().wrapping_add(offset).cast::<u32>();

@@ -20,7 +20,7 @@ pub(crate) const TIMER_VECTOR: u8 = 0x40;
 pub const KICK_VECTOR: u8 = 0x41;
 pub(crate) const SERIAL_VECTOR: u8 = 0x42;
 pub(crate) const SCI_VECTOR: u8 = 0x43;
-/// The vector of a spurious interrupt, which nobody sends. No EOI ends it.
+/// The vector of a spurious interrupt, which no device sends. No EOI ends it.
 pub const SPURIOUS_VECTOR: u8 = 0xff;
 
 /// Register offsets (AMD64 APM vol. 2, table 16-2).
@@ -64,8 +64,8 @@ impl<A: Access> Pc<A> {
         self.access.register_write(&LOCAL_APIC, register, Width::Dword, value);
     }
 
-    /// Turns this CPU's APIC on, and notes its id under the VP that it carries. The host's NMIs go to
-    /// the CPUs that carry one.
+    /// Turns this CPU's APIC on, and notes its id under the VP that it carries. The host's NMIs go
+    /// to the CPUs that carry one.
     pub fn enable_apic(&self, vp: Option<u32>) {
         self.write_apic(register::SPURIOUS, 0x100 | u32::from(SPURIOUS_VECTOR));
         self.write_apic(register::LINT0, MASKED);
@@ -101,8 +101,8 @@ impl<A: Access> Pc<A> {
         self.command(u32::from(id.load(Ordering::Acquire)) << 24, u32::from(KICK_VECTOR));
     }
 
-    /// Sends the kick vector to this CPU. An NMI may do this at any time: the upper half of the command
-    /// register, which others may be about to use, stays as it is.
+    /// Sends the kick vector to this CPU. An NMI may do this at any time: the upper half of the
+    /// command register, which others may be about to use, stays as it is.
     pub fn kick_self(&self) {
         const SELF: u32 = 0b01 << 18;
         self.write_apic(register::COMMAND_LOW, SELF | u32::from(KICK_VECTOR));
@@ -116,8 +116,8 @@ impl<A: Access> Pc<A> {
         self.write_apic(register::COMMAND_LOW, low);
     }
 
-    /// INIT, then SIPI with `page`, to all CPUs but this one (AMD64 APM vol. 2, section 15.27.8 asks
-    /// for no second SIPI; a host that loses one would be broken).
+    /// INIT, then SIPI with `page`, to all CPUs but this one (AMD64 APM vol. 2, section 15.27.8
+    /// asks for no second SIPI; a host that loses one would be broken).
     pub fn start_others(&self, page: u64, wait: impl Fn(u64)) {
         const ALL_BUT_SELF: u32 = 0b11 << 18;
         const ASSERT: u32 = 1 << 14;
@@ -152,7 +152,8 @@ impl<A: Access> Pc<A> {
 
     /// Has this CPU interrupted at TSC `deadline`, or never.
     ///
-    /// A deadline further off than the counter reaches interrupts early; the VP loop then asks again.
+    /// A deadline further off than the counter reaches interrupts early; the VP loop then asks
+    /// again.
     pub fn set_deadline(&self, deadline: Option<u64>) {
         let Some(deadline) = deadline else { return self.set_timer(0) };
         let left = deadline.saturating_sub(self.access.tsc());

@@ -27,8 +27,8 @@ const COUNT: u8 = 7;
 const OPEN: u8 = 0x33;
 
 impl<A: Access> Pc<A> {
-    /// Makes C0000h–FFFFFh plain RAM, by the PAM registers of the host's bridge (Intel 440FX, section
-    /// 3.2.13; Q35 has the same registers at another place).
+    /// Makes C0000h–FFFFFh plain RAM, by the PAM registers of the host's bridge (Intel 440FX,
+    /// section 3.2.13; Q35 has the same registers at another place).
     ///
     /// # Errors
     /// [`UnknownBridge`]: nothing has been changed.

@@ -105,7 +105,8 @@ impl<A: Access> Pc<A> {
         Ok(())
     }
 
-    /// Has the engine write `length` bytes of a file to physical `address`, where devices reach that.
+    /// Has the engine write `length` bytes of a file to physical `address`, where devices reach
+    /// that.
     ///
     /// # Errors
     /// [`Transfer`]; the destination may be written in part.
@@ -124,7 +125,8 @@ impl<A: Access> Pc<A> {
         unsafe { self.dma(control::READ, length, address) }
     }
 
-    /// Selects a file, and skips its first `offset` bytes. `length` bytes behind them must be there.
+    /// Selects a file, and skips its first `offset` bytes. `length` bytes behind them must be
+    /// there.
     fn seek(&self, file: HostFile, offset: u32, length: u32) -> Result<(), Transfer> {
         if offset.checked_add(length).is_none_or(|end| end > file.length) {
             return Err(Transfer::PastEnd);

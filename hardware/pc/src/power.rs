@@ -43,7 +43,8 @@ const PIIX4: Chipset = Chipset { identity: 0x7113_8086, base_mask: 0xffc0, enabl
 const ICH9: Chipset = Chipset { identity: 0x2918_8086, base_mask: 0xff80, enable: (0x44, 1 << 7) };
 
 impl<A: Access> Pc<A> {
-    /// Looks for the block, and has the button raise the SCI, which goes nowhere before [`Pc::route_devices`].
+    /// Looks for the block, and has the button raise the SCI, which goes nowhere before
+    /// [`Pc::route_devices`].
     pub(crate) fn start_power(&self) {
         let Some(base) = find(&self.configuration()) else {
             log::info!("the host has no power button that is known");

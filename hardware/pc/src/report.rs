@@ -1,4 +1,4 @@
-//! The ways out of the VM: lines for whoever watches, and the end.
+//! The ways out of the VM: lines for an observer, the end.
 
 use core::fmt::{self, Arguments, Write};
 
@@ -6,7 +6,7 @@ use platform_api::Width;
 
 use crate::{Access, Pc};
 
-/// QEMU's `isa-debugcon`: takes text for whoever watches.
+/// QEMU's `isa-debugcon`: takes text for an observer.
 const REPORT_PORT: u16 = 0xe9;
 /// QEMU's `isa-debug-exit`: ends the VM with a status.
 const EXIT_PORT: u16 = 0xf4;
@@ -31,7 +31,7 @@ impl<A: Access> Write for Report<'_, A> {
 }
 
 impl<A: Access> Pc<A> {
-    /// Writes text as it is. For crash records: it waits for nobody.
+    /// Writes text as it is. For crash records: it takes no lock.
     pub fn write_report(&self, text: &str) {
         let _ = Report(self).write_str(text);
     }

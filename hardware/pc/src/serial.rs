@@ -35,8 +35,8 @@ impl<A: Access> Pc<A> {
         self.access.port_write(port + register, Width::Byte, value);
     }
 
-    /// The line status of a port, or none: a missing one reads all-ones. A read clears the break in it,
-    /// which is kept for [`Pc::receive`].
+    /// The line status of a port, or none: a missing one reads all-ones. A read clears the break in
+    /// it, which is kept for [`Pc::receive`].
     fn status(&self, channel: usize) -> Option<(u16, u32)> {
         let port = *BASES.get(channel)?;
         let status = self.read_serial(port, register::LINE_STATUS);
@@ -51,7 +51,8 @@ impl<A: Access> Pc<A> {
         Some((port, status))
     }
 
-    /// Sets both ports up, with an interrupt for received bytes. It goes nowhere before [`Pc::route_devices`].
+    /// Sets both ports up, with an interrupt for received bytes. It goes nowhere before
+    /// [`Pc::route_devices`].
     pub(crate) fn start_serial(&self) {
         for (port, _) in (0..PORTS).filter_map(|channel| self.status(channel)) {
             self.write_serial(port, register::INTERRUPT_ENABLE, 0);
@@ -86,8 +87,8 @@ impl<A: Access> Pc<A> {
 
     /// What has come in.
     ///
-    /// QEMU tells of a break as soon as it has come, and not with its character, as a 16550 does: it is
-    /// the next zero, or one that found the FIFO full.
+    /// QEMU tells of a break as soon as it has come, and not with its character, as a 16550 does:
+    /// it is the next zero, or one that found the FIFO full.
     pub fn receive(&self, channel: usize) -> Option<Received> {
         let (port, status) = self.status(channel)?;
         let seen = self.breaks.get(channel)?;

@@ -104,7 +104,7 @@ impl<A: Access> Pc<A> {
             frame: pages.page(QUEUE_PAGES as u64 + 1)?,
         };
         for registers in candidates.iter().flatten() {
-            // SAFETY: nobody else uses the pages, and each device is stopped before the next is
+            // SAFETY: nothing else uses the pages, and each device is stopped before the next is
             // tried; the caller vouches for the registers.
             match unsafe { self.try_candidate(*registers, buffers, second) } {
                 Ok(Some(disk)) => return Some(disk),
@@ -122,7 +122,7 @@ impl<A: Access> Pc<A> {
     /// Starts one device; it stays if it is ours.
     ///
     /// # Safety
-    /// As for [`Pc::find_state_disk`]; the pages must be nobody's.
+    /// As for [`Pc::find_state_disk`]; the pages must be unused.
     unsafe fn try_candidate(
         &'static self,
         registers: VirtioRegisters,
@@ -171,7 +171,7 @@ impl<A: Access> StateDisk<A> {
         self.block.try_lock().ok_or(StateDiskError::Busy)?.write(sector, from)
     }
 
-    /// Makes durable what has been written.
+    /// Makes all writes so far durable.
     ///
     /// # Errors
     /// [`StateDiskError`]; any of it may then not be durable.
@@ -206,7 +206,7 @@ unsafe impl Hal for QueuePages {
         match NonNull::new(place as *mut u8) {
             Some(pointer) if start != 0 && after <= QUEUE_PAGES as u64 => {
                 QUEUE_TAKEN.store(after, Ordering::Release);
-                // SAFETY: pages that are ours and that nobody uses.
+                // SAFETY: pages that are ours and unused.
                 unsafe { pointer.write_bytes(0, pages * PAGE_SIZE as usize) };
                 (place, pointer)
             }

@@ -143,7 +143,7 @@ impl<H: Hal, T: Transport, C: Counter> Block<H, T, C> {
         let sectors = capacity(&transport)?;
         let queue = VirtQueue::new(&mut transport, QUEUE, false, false);
         let mut queue = ManuallyDrop::new(queue.map_err(|_| Error::Misbehaved)?);
-        // Whoever waits looks.
+        // The driver polls.
         queue.set_dev_notify(false);
         transport.set_status(status | DeviceStatus::DRIVER_OK);
         Ok(Self { transport, queue, pages, clock, sectors, features, dead: None })
@@ -203,7 +203,7 @@ impl<H: Hal, T: Transport, C: Counter> Block<H, T, C> {
         Ok(())
     }
 
-    /// Makes durable what was written.
+    /// Makes all writes so far durable.
     ///
     /// # Errors
     /// If it may not be.

@@ -33,7 +33,7 @@ fn class(event: &Event) -> Class {
     }
 }
 
-/// What becomes of `first`, whose delivery was cut short, and the exception `second`.
+/// How `first`, whose delivery was cut short, combines with the exception `second`.
 pub(crate) fn combine(first: &Event, second: &Event) -> Combined {
     match (class(first), class(second)) {
         (Class::DoubleFault, Class::Contributory | Class::PageFault) => Combined::Shutdown,

@@ -89,9 +89,9 @@ fn is_software_cpu([_, b, c, d]: [u32; 4]) -> bool {
 ///
 /// There, FRSTOR, FXRSTOR and XRSTOR on any CPU change the flag word of the *first* CPU without a
 /// lock (QEMU's `cpu_clear_ignne`). The same word says whether that CPU is in guest, whether nested
-/// paging is on, and GIF. A VMRUN or an exit at the same moment loses its own change: the guest then
-/// runs without nested paging, or the CPU goes on after the exit as if it were still in guest. Seen
-/// with QEMU 7.2 and 10.0. On a CPU that never runs a guest that word never changes.
+/// paging is on, and GIF. A VMRUN or an exit at the same moment loses its own change: the guest
+/// then runs without nested paging, or the CPU goes on after the exit as if it were still in guest.
+/// Seen with QEMU 7.2 and 10.0. On a CPU that never runs a guest that word never changes.
 pub const fn spare_cpus(cpus: u32, features: Features) -> u32 {
     (features.is_software && cpus > 1) as u32
 }

@@ -1,7 +1,7 @@
 //! How interrupts reach the guest: by V_IRQ as it is entered, or after a window.
 //!
-//! V_IRQ is never left to wait while the guest runs without an exit when that ends: either the guest
-//! can take the interrupt, and does before its next instruction, or V_IRQ is intercepted.
+//! V_IRQ is never left to wait while the guest runs without an exit when that ends: either the
+//! guest can take the interrupt, and does before its next instruction, or V_IRQ is intercepted.
 
 use platform_api::Event;
 
@@ -10,14 +10,14 @@ use crate::intercepts;
 use crate::vcpu::Vcpu;
 use crate::vmcb::{control, virtual_interrupt};
 
-/// The vector of a virtual interrupt that is never to be delivered. A stray one must be nobody's, so
-/// it is a vector that an APIC uses for spurious interrupts.
+/// The vector of a virtual interrupt that is never to be delivered. A stray one must belong to no
+/// device, so it is the vector of an APIC's spurious interrupts.
 pub const UNUSED_VECTOR: u8 = 0xff;
 
-/// What V_IRQ is there for.
+/// The purpose of a pending V_IRQ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Waiting {
-    /// Nothing waits: V_IRQ is clear.
+    /// None: V_IRQ is clear.
     Nothing,
     /// The guest takes this interrupt as it is entered.
     Offer(u8),
@@ -40,7 +40,7 @@ impl Vcpu {
     #[inline(never)]
     fn change_offer(&mut self, vector: Option<u8>) {
         match (vector, self.waiting) {
-            // What was injected goes first; its handler's EOI exits.
+            // The injected interrupt goes first; its handler's EOI exits.
             (None, Waiting::Nothing) | (_, Waiting::Injected(_)) => {}
             (None, Waiting::Offer(_) | Waiting::Window) => self.withdraw(),
             (Some(_), _) if !self.can_take_interrupt() => self.request_window(),
@@ -84,7 +84,8 @@ impl Vcpu {
         }
     }
 
-    /// Nothing waits any more: a stray V_IRQ would be intercepted, and its vector be nobody's.
+    /// No interrupt is pending any more: a stray V_IRQ would be intercepted, and its vector is
+    /// unused.
     pub fn withdraw(&mut self) {
         self.waiting = Waiting::Nothing;
         self.intercept(intercepts::VIRTUAL_INTERRUPT, true);
@@ -99,8 +100,8 @@ impl Vcpu {
         self.vmcb.write_u32(control::VIRTUAL_INTERRUPT, kept | ready);
     }
 
-    /// Has writes of CR8 exit, if the machine wants to see them, or if a virtual interrupt waits and
-    /// the CPU is QEMU's, which would abort (7.2 does).
+    /// Has writes of CR8 exit, if the machine wants to see them, or if a virtual interrupt waits
+    /// and the CPU is QEMU's, which would abort (7.2 does).
     fn intercept_task_priority(&mut self) {
         let must = self.waiting == Waiting::Window && self.features.is_software;
         let on = self.watches_task_priority || must;
@@ -133,8 +134,8 @@ impl Vcpu {
     #[cold]
     pub(crate) fn inject_now(&mut self, event: &Event) {
         if let (Event::Interrupt(vector), true) = (event, self.features.is_software) {
-            // QEMU's software CPU delivers an injected interrupt twice, if something asks that CPU to
-            // stop for a moment right then.
+            // QEMU's software CPU delivers an injected interrupt twice, if something asks that CPU
+            // to stop for a moment right then.
             self.withdraw();
             self.waiting = Waiting::Injected(*vector);
             self.intercept(intercepts::VIRTUAL_INTERRUPT, false);

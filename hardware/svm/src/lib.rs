@@ -1,8 +1,9 @@
-//! AMD's virtualization (SVM), as the CPU offers it to whoever runs a guest.
+//! AMD's virtualization (SVM), as the CPU offers it to a hypervisor.
 //!
 //! [`Vcpu`] is a virtual processor: its control block and registers, the way in and out, virtual
-//! interrupts with a window, NMIs with their mask. [`NestedTables`] confine it. What QEMU's software
-//! CPU does differently from silicon is handled here and told by [`Features::is_software`].
+//! interrupts with a window, NMIs with their mask. [`NestedTables`] confine it. What QEMU's
+//! software CPU does differently from silicon is handled here and told by
+//! [`Features::is_software`].
 #![no_std]
 #![cfg_attr(not(test), deny(clippy::wildcard_enum_match_arm))]
 

@@ -21,8 +21,8 @@ pub(crate) enum NmiMask {
 }
 
 impl Vcpu {
-    /// The exception that an exit for `vector` was about; none if that was the end of our own single
-    /// step, with which NMIs are unmasked.
+    /// The exception that an exit for `vector` was about; none if that was the end of our own
+    /// single step, with which NMIs are unmasked.
     #[inline]
     pub fn exception(&mut self, vector: u8) -> Option<Event> {
         if let (vector::DB, NmiMask::Stepping { trap_flag }) = (vector, self.nmi) {

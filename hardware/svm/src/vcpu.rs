@@ -25,7 +25,7 @@ pub struct Vcpu {
     host_page: u64,
     pub(crate) features: Features,
     pub(crate) nmi: NmiMask,
-    /// What V_IRQ is there for.
+    /// The purpose of a pending V_IRQ.
     pub(crate) waiting: Waiting,
     /// The machine wants to see writes of CR8.
     pub(crate) watches_task_priority: bool,
@@ -123,12 +123,12 @@ impl Vcpu {
         code
     }
 
-    /// Enters with the guest's SPEC_CTRL. A CPU that virtualises the register (APM vol. 2, chapter 15)
-    /// runs the guest with this value and the control block's, which stays zero, together.
+    /// Enters with the guest's SPEC_CTRL. A CPU that virtualises the register (APM vol. 2, chapter
+    /// 15) runs the guest with this value and the control block's, which stays zero, together.
     #[cold]
     fn enter_with_speculation_control(&mut self) {
-        // SAFETY: only a CPU with the register gets here, and the machine has checked the bits. They
-        // restrict speculation, which no code can see but by its speed.
+        // SAFETY: only a CPU with the register gets here, and the machine has checked the bits.
+        // They restrict speculation, which no code can see but by its speed.
         unsafe { instructions::wrmsr(msr::SPEC_CTRL, self.speculation_control) };
         // SAFETY: as in `enter`.
         unsafe { entry::enter(&mut self.registers, self.vmcb.address(), self.host_page) };
@@ -171,7 +171,7 @@ impl Vcpu {
         }
     }
 
-    /// Has what was displaced by an exception delivered, once the guest can take it.
+    /// Delivers an event that an exception has displaced, once the guest can take it.
     #[cold]
     fn deliver_displaced(&mut self) {
         let ready = match self.displaced {

@@ -25,8 +25,8 @@ impl Access for Direct {
     #[inline]
     fn register_read(&self, registers: &DeviceRegisters, offset: u64, width: Width) -> u32 {
         let Some(address) = registers.address(offset, width) else { return width.mask() };
-        // SAFETY: whoever made `registers` vouches that device registers are mapped there; the
-        // address lies within, aligned.
+        // SAFETY: the caller of `DeviceRegisters::new` vouches that device registers are mapped
+        // there; the address lies within, aligned.
         unsafe {
             match width {
                 Width::Byte => (address as *const u8).read_volatile().into(),

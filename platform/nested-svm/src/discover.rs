@@ -35,7 +35,7 @@ const FIXED_PAGES: u64 = 24 + 5 + 32 + 1 + SERVICE_STACK_PAGES + STATE_DISK_PAGE
 const TABLES_PER_CANDIDATE: u64 = 3;
 const STATE_DISK_PAGES: u64 = TABLES_PER_CANDIDATE * MAX_CANDIDATES as u64 + DevicePages::COUNT;
 
-/// Why the VM can not be used. The host's fault, or that of who configured it.
+/// Why the VM can not be used. The fault is the host's, or that of its configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StartError {
     /// The CPU can run no guest.
@@ -163,8 +163,8 @@ pub(crate) fn heap_size(cpus: u32) -> u64 {
     HEAP + HEAP_PER_CPU * u64::from(cpus)
 }
 
-/// Pages for tables that grow with the RAM: one per GiB in each of two hierarchies, should the CPU
-/// have no pages of 1 GiB.
+/// Pages for tables that grow with the RAM: one per GiB in each of two hierarchies, for a CPU
+/// without pages of 1 GiB.
 fn table_pages(ram: u64) -> u64 {
     2 * (ram >> 30)
 }

@@ -182,7 +182,7 @@ impl NestedSvm {
     unsafe fn erase_leftovers(&self) {
         let low = GpaRange::new(0, LOW_MEMORY_END).unwrap_or_default();
         for range in [low, FIRMWARE_AREA, self.image] {
-            // SAFETY: mapped, and nobody's: guest RAM before the guest runs, or firmware's.
+            // SAFETY: mapped and unused: guest RAM before the guest runs, or firmware's.
             unsafe { fill_zero(GUEST_BASE + range.start(), range.length()) };
         }
         let leftovers = start_info::firmware_leftovers();
@@ -219,9 +219,9 @@ impl Platform for NestedSvm {
 
     #[inline]
     fn capabilities(&self) -> Capabilities {
-        // A V_IRQ that waits behind CR8 would be delivered without an exit, in which QEMU's software
-        // CPU can lose other interrupts.
-        // That CPU also forgets an interrupt shadow at VMRUN.
+        // A V_IRQ that waits behind CR8 would be delivered without an exit, in which QEMU's
+        // software CPU can lose other interrupts. That CPU also forgets an interrupt shadow at
+        // VMRUN.
         let interrupt_shadow = !self.found.features.is_software;
         Capabilities {
             interrupt_window: true,
@@ -460,8 +460,8 @@ fn map_everything(region: &mut Region, found: &Discovered) -> PageTables {
     tables
 }
 
-/// The guest's nested page tables: its RAM, with plain RAM where a PC has video memory and firmware.
-/// Answers their root.
+/// The guest's nested page tables: its RAM, with plain RAM where a PC has video memory and
+/// firmware. Answers their root.
 fn map_guest(region: &mut Region, tables: &mut PageTables, found: &Discovered) -> u64 {
     let video = region.take(LOW_VIDEO.length() / PAGE_SIZE);
     let pages = GpaRange::from_length(video, LOW_VIDEO.length()).unwrap_or_default();

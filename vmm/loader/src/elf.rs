@@ -93,8 +93,8 @@ impl Elf {
             .unwrap_or(entry)
     }
 
-    /// The content of the first note of this type with this owner; without one, of the first of this
-    /// type, whoever owns it.
+    /// The content of the first note of this type with this owner; without one, of the first of
+    /// this type, of any owner.
     pub(crate) fn note(
         &self,
         kernel: &mut dyn Source,

@@ -50,7 +50,7 @@ impl Range {
     }
 }
 
-/// RAM with what is taken of it.
+/// RAM, with the parts of it that are taken.
 #[derive(Clone, Debug)]
 pub(crate) struct Layout {
     ram: Vec<Range>,

@@ -64,8 +64,8 @@ pub struct Loaded {
 /// How far into a file a Multiboot header may lie (Multiboot 0.6.96, 3.1).
 const HEAD: u64 = 8192;
 
-/// Puts kernel, modules and all that the kernel's boot protocol wants into guest memory. Linux takes
-/// one module, as its initrd.
+/// Puts kernel, modules and all that the kernel's boot protocol wants into guest memory. Linux
+/// takes one module, as its initrd.
 ///
 /// # Errors
 /// [`LoadError`]; guest memory may be written in part then.
@@ -128,7 +128,7 @@ enum ModulesPlace {
     /// In their order, as low as possible behind the kernel: for kernels that map little of their
     /// memory.
     BehindKernel,
-    /// At the top of free RAM below 4 GiB: for kernels that use what lies behind them.
+    /// At the top of free RAM below 4 GiB: for kernels that use the memory behind them.
     Top,
 }
 

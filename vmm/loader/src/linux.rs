@@ -153,7 +153,8 @@ fn place(loading: &mut Loading<'_>, header: &Header, code_length: u64) -> Result
         return Err(refusal);
     }
     // Below its preferred address the kernel would move itself there. One that is entered in 32-bit
-    // mode runs only in the part of memory that it maps for good, which its initrd must lie in, too.
+    // mode runs only in the part of memory that it maps for good, which its initrd must lie in,
+    // too.
     let from = header.start.max(MEBIBYTE);
     loading
         .layout

@@ -53,7 +53,7 @@ pub trait Deliver {
 pub struct Access<'a, H, D> {
     /// The time.
     pub now: Instant,
-    /// Whose access it is.
+    /// The VP that makes the access.
     pub vp: u32,
     /// The host.
     pub host: &'a H,
@@ -77,7 +77,7 @@ pub enum Request {
     Reset,
     /// Power off.
     PowerOff,
-    /// End: nobody can answer.
+    /// End: there is no BIOS to answer.
     BiosCall(BiosCall),
 }
 
@@ -97,8 +97,8 @@ pub struct Chipset {
     deadline: AtomicU64,
 }
 
-/// The lines of a modem that is there and ready: what a terminal's cable shows. Without them a guest
-/// that watches the lines would neither send nor open the port.
+/// The lines of a modem that is there and ready: what a terminal's cable shows. Without them a
+/// guest that watches the lines would neither send nor open the port.
 const TERMINAL: ModemLines = ModemLines::CTS.union(ModemLines::DSR).union(ModemLines::DCD);
 const UART_IRQ: [u8; 2] = [irq::SERIAL_1, irq::SERIAL_2];
 
@@ -328,7 +328,7 @@ impl Chipset {
         false
     }
 
-    /// Passes on what has come from outside: a press of the power button, and what came in on the
+    /// Passes on input from outside: a press of the power button, and bytes that came in on the
     /// serial channels.
     pub fn take_input(&self, on: &Access<'_, impl Console, impl Deliver>) {
         if on.host.power_button() {

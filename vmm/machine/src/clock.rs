@@ -4,8 +4,8 @@ use device::Instant;
 
 const NANOS_PER_SECOND: u128 = 1_000_000_000;
 
-/// Fraction bits of the two factors. So many of them that a year loses less than a nanosecond, and
-/// so few that frequencies from 0.6 to 15 GHz fit; others are taken as the nearest of these.
+/// Fraction bits of the two factors. They are enough that a year loses less than a nanosecond, and
+/// few enough that frequencies from 0.6 to 15 GHz fit; others are taken as the nearest of these.
 const NANOS_SHIFT: u32 = 63;
 const TICKS_SHIFT: u32 = 60;
 const SLOWEST: u64 = 600_000_000;

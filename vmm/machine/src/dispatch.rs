@@ -107,8 +107,9 @@ impl<P: Platform> VirtualProcessor<P> {
         self.cpu.inject(Event::Exception { vector: vector::MC, error_code: None });
     }
 
-    /// An event could not be delivered, because its table or stack is where no RAM is. What a CPU
-    /// reads there makes no descriptor: one more fault, until a double fault and shutdown end it.
+    /// An event could not be delivered, because its table or stack is where no RAM is. The bytes
+    /// there are not a valid descriptor, so the CPU raises another fault, until a double fault and
+    /// shutdown end it.
     #[cold]
     fn fail_delivery(&mut self) {
         self.cpu.inject(GENERAL_PROTECTION);
@@ -140,8 +141,8 @@ impl<P: Platform> VirtualProcessor<P> {
 
     /// The length of an exiting instruction by the last translation of its page.
     ///
-    /// The guest may have changed its tables since, so what is trusted is not the translation but
-    /// the bytes: if the opcode stands there without a prefix, that is its length, wherever the
+    /// The guest may have changed its tables since. So this does not trust the translation but the
+    /// bytes: if the opcode stands there without a prefix, that is its length, wherever the
     /// CPU took it from. A guest could only deceive itself, with a prefix in its new page.
     #[inline]
     fn length_at_known_code(&self, opcode: Opcode) -> Option<u8> {

@@ -9,7 +9,8 @@ use wire::Status;
 
 use crate::tpm::TpmError;
 
-/// Why a guest can not be started. The fault is of who configured the VM, unless it says otherwise.
+/// Why a guest can not be started. The fault is that of the VM's configuration, unless a variant
+/// says otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GuestError {
     /// The host gives no kernel.

@@ -33,7 +33,7 @@ impl GuestFiles {
         let mut modules = [None; file::MODULES.len()];
         for (module, name) in modules.iter_mut().zip(file::MODULES) {
             *module = host.file(name);
-            // A look-up takes time, and what is behind the first that is missing does not count.
+            // A look-up takes time, and files behind the first missing one do not count.
             if module.is_none() {
                 break;
             }
@@ -125,8 +125,8 @@ pub fn read_config(host: &impl Files) -> Result<Config, NoConfig> {
 /// A host file as the kernel loader reads it.
 ///
 /// The host is asked for no byte twice while the guest is loaded: it could give another answer, and
-/// the guest would start with something else than what was measured. What was read before comes from
-/// where it is now.
+/// the guest would start with other bytes than those that were measured. Bytes that were read
+/// before are taken from where they are now.
 pub(crate) struct FileSource<'a, P: Platform> {
     platform: &'a P,
     file: HostFile,
@@ -173,8 +173,8 @@ impl<'a, P: Platform> FileSource<'a, P> {
         Self { platform, file, parts: Vec::new() }
     }
 
-    /// Gives the whole file to `each` in order, as it was read. Only what nobody has used is read
-    /// from the host for this.
+    /// Gives the whole file to `each` in order, as it was read. Only bytes that were not used
+    /// before are read from the host for this.
     pub(crate) fn each_part(&self, each: &mut dyn FnMut(&[u8])) -> Result<(), TransferError> {
         let mut buffer = vec![0; CHUNK];
         let length = u64::from(self.file.length);

@@ -1,7 +1,8 @@
 //! Which machine this is, for the guest: the UUID of its SMBIOS tables.
 //!
-//! The host may say it. Else it follows from the identity of the paravisor's state, so that it stays
-//! as long as the state does, and without a state it is a random one that stays as long as the VM.
+//! The host may say it. Else it follows from the identity of the paravisor's state, so that it
+//! stays as long as the state does, and without a state it is a random one that stays as long as
+//! the VM.
 
 use platform_api::{Entropy, Files, StateDisk, Time};
 use store::SECTOR;
@@ -14,7 +15,7 @@ const RANDOM: u8 = 4;
 /// A UUID made as its maker likes (RFC 9562, 5.8).
 const CUSTOM: u8 = 8;
 
-/// Who the machine is. It stays through resets.
+/// The machine's identity, which resets do not change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Identity {
     /// The machine's UUID, in the byte order of RFC 9562.
@@ -38,7 +39,7 @@ impl Identity {
     }
 }
 
-/// The UUID of whoever has the state with this identity, which is not told by it.
+/// The UUID of the machine that has the state with this identity. It does not reveal the identity.
 fn derived(store: &[u8; 16]) -> [u8; 16] {
     with_version(digest(&[LABEL, store]), CUSTOM)
 }

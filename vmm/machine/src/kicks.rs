@@ -1,9 +1,10 @@
 //! How often a VP may be kicked out of the guest.
 //!
-//! A kick costs its target an exit, whatever the target does with what was posted; so a VP that
-//! sends interrupts without end would take another's time. Who kicks faster than the target can
-//! bear waits instead, and loses its own. A VP that sleeps loses nothing, and is kicked at once.
-//! Vectors do not kick a VP at all that shuts interrupts out for longer: it exits when it opens.
+//! A kick costs its target an exit, whatever the target does with the mail, so a VP that sends
+//! interrupts without end would take another VP's time. A sender that kicks faster than the target
+//! can bear waits instead, and loses its own time. A VP that sleeps loses nothing, and is kicked at
+//! once. A VP that keeps interrupts disabled is no longer kicked for new vectors: it exits when it
+//! enables them.
 
 use platform_api::{GuestVp, Platform};
 use x86::{Registers, rflags};
@@ -11,18 +12,19 @@ use x86::{Registers, rflags};
 use crate::mailbox::Away;
 use crate::vp::VirtualProcessor;
 
-/// A kick may come each so many times the length of an exit with its entry. Where a kick costs most,
-/// on an emulated CPU that throws its translations away, that leaves the target 84 to 87 % of its
-/// progress.
+/// A kick may come each so many times the length of an exit with its entry. Where a kick costs
+/// most, on an emulated CPU that throws its translations away, that leaves the target 84 to 87 % of
+/// its progress.
 pub(crate) const SPACING: u64 = 40;
-/// Kicks that a guest with interrupts off bears in a row before vectors no longer kick it.
+/// Kicks in a row after which a guest with interrupts disabled is no longer kicked for vectors.
 const FRUITLESS_KICKS: u8 = 2;
 
 impl<P: Platform> VirtualProcessor<P> {
-    /// After a kick: closes a guest that was kicked more than once while it shuts interrupts out.
+    /// After a kick: no longer disturbs a guest that was kicked repeatedly with interrupts
+    /// disabled.
     ///
-    /// Nothing that is posted to it can be taken before it opens, and each kick would cost it an
-    /// exit; asking for one exit when it opens costs less.
+    /// It can take no vector before it enables interrupts, and each kick would cost it an exit; one
+    /// exit when it enables them costs less.
     pub(crate) fn note_kick(&mut self) {
         let can_close = self.machine.platform.capabilities().interrupt_window;
         let is_open = self.cpu.registers().rflags() & rflags::IF != 0;

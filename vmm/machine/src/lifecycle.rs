@@ -1,6 +1,6 @@
 //! How all VPs rendezvous when the machine restarts or ends, then go on together.
 //!
-//! The first who asks decides what for. Every VP then parks; VP 0 waits for all of them, does the
+//! The first request decides the reason. Every VP then parks; VP 0 waits for all of them, does the
 //! work alone, and opens the next round.
 
 use crate::mailbox::{Away, Mailbox};
@@ -54,7 +54,7 @@ const ONE_UNWAKEABLE: u64 = 1;
 const ONE_WOKEN: u64 = (1 << 32) - ONE_UNWAKEABLE;
 
 impl Lifecycle {
-    /// Asks for a rendezvous. True for the first who asks: it tells the others.
+    /// Requests a rendezvous. True for the first request: its caller tells the other VPs.
     #[must_use]
     pub fn ask(&self, why: Rendezvous) -> bool {
         self.wanted.compare_exchange(0, why as u32, Ordering::AcqRel, Ordering::Acquire).is_ok()
@@ -65,8 +65,8 @@ impl Lifecycle {
         Rendezvous::of_number(self.wanted.load(Ordering::Acquire))
     }
 
-    /// Parks a VP other than VP 0 until the next round; `wait` is called over and over, with whether
-    /// VP 0 has come.
+    /// Parks a VP other than VP 0 until the next round; `wait` is called over and over, with
+    /// whether VP 0 has come.
     pub fn park(&self, mut wait: impl FnMut(bool)) {
         let round = self.round.load(Ordering::Acquire);
         self.parked.fetch_add(1, Ordering::AcqRel);
@@ -83,11 +83,12 @@ impl Lifecycle {
         }
     }
 
-    /// Sleeps on the CPU of the VP whose mailbox is `own`, by `idle`, until that CPU is interrupted.
-    /// Returns at once if mail waits. `is_unwakeable` says that no interrupt would wake the VP.
+    /// Sleeps on the CPU of the VP whose mailbox is `own`, by `idle`, until that CPU is
+    /// interrupted. Returns at once if mail waits. `is_unwakeable` says that no interrupt would
+    /// wake the VP.
     ///
     /// `ends` is called before if the guest has halted for good: all VPs sleep so, and no order is
-    /// on its way to any. A VP that is woken counts as woken before it reads its mail. So if nobody
+    /// on its way to any. A VP that is woken counts as woken before it reads its mail. So if no VP
     /// has been woken since all slept, no mail has been read since, and an empty mailbox was empty
     /// all the time.
     pub fn sleep(
@@ -127,7 +128,7 @@ impl Lifecycle {
         self.advance_round();
     }
 
-    /// Lets those who are parked go on.
+    /// Lets the parked VPs go on.
     pub(crate) fn advance_round(&self) {
         self.round.fetch_add(1, Ordering::AcqRel);
     }

@@ -83,8 +83,8 @@ impl Mail {
         self.orders & order as u32 != 0
     }
 
-    /// How many non-maskable interrupts came: a CPU holds two at the most, one that it takes and one
-    /// behind it.
+    /// How many non-maskable interrupts came: a CPU holds two at the most, one that it takes and
+    /// one behind it.
     pub const fn nmis(&self) -> u8 {
         self.has(Order::Nmi) as u8 + self.has(Order::SecondNmi) as u8
     }
@@ -203,8 +203,8 @@ impl Mailbox {
         Identity::from_bits(self.identity.load(Ordering::SeqCst))
     }
 
-    /// Publishes the VP's APIC. Either the VP sees the 8259 pair's output after this, or who changes
-    /// that output sees an open LINT0.
+    /// Publishes the VP's APIC. Either the VP sees the 8259 pair's output after this, or who
+    /// changes that output sees an open LINT0.
     pub fn set_identity(&self, identity: Identity) {
         self.identity.store(identity.to_bits(), Ordering::SeqCst);
     }

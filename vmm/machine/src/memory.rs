@@ -30,7 +30,7 @@ pub(crate) struct Bus<'a, P: Platform> {
     pub(crate) service_wanted: bool,
 }
 
-/// Who answers at an address.
+/// The device that answers at an address.
 enum Target {
     Ram,
     LocalApic(u16),
@@ -122,7 +122,7 @@ impl<'a, P: Platform> Bus<'a, P> {
     }
 }
 
-/// The bytes of `value` from byte `offset & 3` on; what is beyond stays as it is.
+/// The bytes of `value` from byte `offset & 3` on; bytes beyond stay as they are.
 fn copy_part(value: u32, offset: u16, bytes: &mut [u8]) {
     let from = value.to_le_bytes();
     for (to, from) in bytes.iter_mut().zip(from.iter().skip(usize::from(offset & 3))) {

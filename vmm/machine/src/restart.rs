@@ -92,14 +92,14 @@ impl<P: Platform> VirtualProcessor<P> {
         machine.restart_clocks();
         self.start_guest();
         for mailbox in &machine.mailboxes {
-            // Nobody posts now; what was posted before belongs to the guest that is gone.
+            // No VP posts now; earlier mail belongs to the guest that is gone.
             let _ = mailbox.drain();
         }
         machine.lifecycle.open();
     }
 
-    /// The code at the real-mode vectors tells of a call, for which there is no answer. Elsewhere than
-    /// in real mode the port is nobody's: an emulator in the guest may run that code, too.
+    /// The code at the real-mode vectors tells of a call, for which there is no answer. Elsewhere
+    /// than in real mode no device has the port: an emulator in the guest may run that code, too.
     #[cold]
     pub(crate) fn end_at_bios_call(&mut self, call: BiosCall) {
         if self.cpu.registers().cr0() & cr0::PE != 0 {
@@ -124,7 +124,7 @@ impl<P: Platform> VirtualProcessor<P> {
     }
 }
 
-/// When those who have not come are kicked again.
+/// When the VPs that have not come are kicked again.
 pub(crate) struct CallAgain {
     at: u64,
 }
@@ -157,8 +157,8 @@ impl<P: Platform> Machine<P> {
         self.start_ticks.store(own, Ordering::Relaxed);
     }
 
-    /// How the VM ends for what the VPs have stopped for; nothing when the guest starts again. In the
-    /// loop of exits it would cost registers.
+    /// The status that the VM ends with for the reason of the rendezvous; none if the guest starts
+    /// again. In the loop of exits it would cost registers.
     #[cold]
     #[inline(never)]
     fn ends_by(&self, why: Rendezvous) -> Option<Status> {

@@ -143,7 +143,8 @@ impl<P: Platform> VirtualProcessor<P> {
         self.timer_changed = true;
         self.offer_due = true;
         self.code_page = CodePage::UNKNOWN;
-        // What has been posted stays: VP 0 may run the guest, or have ended it, before this VP is made.
+        // What has been posted stays: VP 0 may run the guest, or have ended it, before this VP is
+        // made.
         self.open();
         self.publish_identity();
     }
@@ -258,7 +259,7 @@ impl<P: Platform> VirtualProcessor<P> {
         match delivery {
             Some(LocalDelivery::Nmi) => self.accept_nmis(1),
             Some(LocalDelivery::Init) => self.init(),
-            // The vector is in the IRR already; SMI has nobody to answer it.
+            // The vector is in the IRR already; there is no handler for an SMI.
             Some(LocalDelivery::Smi) | None => {}
         }
     }
@@ -285,7 +286,8 @@ impl<P: Platform> VirtualProcessor<P> {
         }
         let open = self.cpu.registers().rflags() & rflags::IF != 0;
         let asked = self.apic.pending().is_some() || self.ext_int_waits();
-        // A masked NMI wakes nobody: it waits for the IRET of the handler in which the VP halted.
+        // A masked NMI does not wake the VP: it waits for the IRET of the handler in which the VP
+        // halted.
         let nmi = self.nmis_pending != 0 && !self.cpu.nmi_is_masked();
         if nmi || self.cpu.has_event() || (open && asked) {
             self.activity = Activity::Running;
@@ -334,7 +336,7 @@ impl<P: Platform> VirtualProcessor<P> {
         self.machine.chipset.lines.pic_output() && self.apic.accepts_ext_int()
     }
 
-    /// Brings what waits to the CPU: an NMI, the 8259's interrupt, the local APIC's.
+    /// Brings pending interrupts to the CPU: an NMI, the 8259's, the local APIC's.
     #[inline]
     fn offer_interrupts(&mut self) {
         if self.nmis_pending != 0 {
@@ -394,8 +396,8 @@ impl<P: Platform> VirtualProcessor<P> {
 
     /// A write of CR8 while an interrupt is held back: done here, so that the interrupt follows.
     ///
-    /// Only the form of 64-bit mode is known; another runs unwatched, and what waits comes with a
-    /// later exit.
+    /// Only the form of 64-bit mode is known; another runs unwatched, and the interrupt comes with
+    /// a later exit.
     #[cold]
     pub(crate) fn write_task_priority(&mut self) {
         match self.task_priority_operand() {
@@ -417,9 +419,10 @@ impl<P: Platform> VirtualProcessor<P> {
         }
     }
 
-    /// Brings an NMI to the CPU. If another event or an interrupt shadow goes first, an interrupt of
-    /// our own makes the guest exit again right behind it, so that a guest whose every exit ends in
-    /// one of them can not hold the NMI off. A masked NMI waits for the exit at the handler's IRET.
+    /// Brings an NMI to the CPU. If another event or an interrupt shadow goes first, an interrupt
+    /// of our own makes the guest exit again right behind it, so that a guest whose every exit ends
+    /// in one of them can not hold the NMI off. A masked NMI waits for the exit at the handler's
+    /// IRET.
     #[cold]
     fn offer_nmi(&mut self) {
         if self.cpu.can_take_nmi() {
@@ -556,7 +559,8 @@ impl<P: Platform> Machine<P> {
             Some(Effect::IdentityChanged) => {
                 if let Some(mailbox) = self.mailboxes.get(vp as usize) {
                     mailbox.set_identity(apic.identity());
-                    // The VP itself is here, and looks at LINT0 again: a masked one is told nothing.
+                    // The VP itself is here, and looks at LINT0 again: a masked one is told
+                    // nothing.
                     let _ = mailbox.post(Order::ExtInt);
                 }
                 true

@@ -96,7 +96,7 @@ impl Code {
         code
     }
 
-    /// The offset of what comes next.
+    /// The offset of the next structure.
     fn here(&self) -> u16 {
         (CODE - SEGMENT) as u16 + self.bytes.len() as u16
     }
@@ -166,7 +166,7 @@ fn data(machine: &MachineDescription<'_>) -> Vec<u8> {
     for (at, value) in [(0x41A, 0x1E), (0x41C, 0x1E), (0x480, 0x1E), (0x482, 0x3E)] {
         put(at, value);
     }
-    // The shape of a text screen, for those who divide by it: mode 3, 80 columns, 4,000 bytes a
+    // The shape of a text screen, for guests that divide by it: mode 3, 80 columns, 4,000 bytes a
     // page, registers at 3D4h, 25 rows of 16 lines.
     for (at, value) in [(0x449, 3), (0x44A, 80), (0x44C, 4000), (0x463, 0x3D4), (0x484, 24)] {
         put(at, value);

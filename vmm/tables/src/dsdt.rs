@@ -140,7 +140,7 @@ fn routes(machine: &MachineDescription<'_>) -> Name {
 }
 
 /// A compressed identifier such as PNP0A08 (ACPI 6.5, 19.6.36): three letters of five bits, four
-/// hexadecimal digits, most significant byte first. What is neither counts as zero.
+/// hexadecimal digits, most significant byte first. Another character counts as zero.
 fn eisa_id(name: &str) -> u32 {
     let mut value = 0_u32;
     for (place, byte) in name.bytes().enumerate().take(7) {

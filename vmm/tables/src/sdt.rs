@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-/// Who made the tables.
+/// The maker of the tables.
 pub(crate) const OEM: &[u8; 6] = b"PARAVN";
 const OEM_TABLE: &[u8; 8] = b"PARAVANE";
 const CREATOR: &[u8; 4] = b"PRVN";

@@ -109,8 +109,8 @@ pub(crate) fn device(tpm: &Tpm) -> Vec<u8> {
     bytes
 }
 
-/// What needs whose consent, by operation (PPI, 2.1.8): 4 is "allowed, nobody needs to be there",
-/// since who can ask the guest's ACPI is who owns the VM; 0 is "not implemented".
+/// For each operation: whether the user must confirm it (PPI, 2.1.8). 4 is "allowed without a user
+/// present", since a party that can call the guest's ACPI owns the VM; 0 is "not implemented".
 fn confirmations() -> BufferData {
     const ALLOWED: u8 = 4;
     let known = |operation: u32| {

@@ -1,4 +1,4 @@
-//! The people at the host's end: consoles, the power button, whoever watches.
+//! The people at the host's end: console, power button, report.
 
 /// A byte or break that came in on a serial channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +23,6 @@ pub trait Console {
     fn serial_write(&self, channel: usize, byte: u8);
     /// Whether somebody has pressed the power button since the last call.
     fn power_button(&self) -> bool;
-    /// Tells whoever watches from the host one line.
+    /// Reports one line to an observer at the host.
     fn report(&self, line: core::fmt::Arguments<'_>);
 }

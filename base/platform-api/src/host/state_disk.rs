@@ -1,6 +1,6 @@
 //! The disk for the paravisor's own state.
 
-/// Why the disk for the paravisor's own state did not do what was asked. The fault is the host's.
+/// Why a request to the disk for the paravisor's own state failed. The fault is the host's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StateDiskError {
     /// There is no such disk.
@@ -13,7 +13,7 @@ pub enum StateDiskError {
     TimedOut,
     /// The disk broke its protocol; it is not asked again.
     Misbehaved,
-    /// Somebody else is using it: our own mistake, where one context is to use it at a time.
+    /// Another context is using it: our own mistake, as one context is to use it at a time.
     Busy,
 }
 
@@ -34,7 +34,7 @@ pub trait StateDisk {
     /// # Errors
     /// [`StateDiskError`]; each of the sectors may then have been written.
     fn write_state_disk(&self, sector: u64, from: &[u8]) -> Result<(), StateDiskError>;
-    /// Makes durable what has been written.
+    /// Makes all writes so far durable.
     ///
     /// # Errors
     /// [`StateDiskError`]; any of it may then not be durable.

@@ -47,8 +47,8 @@ fn most_asked(platform: &Fake) -> u8 {
     files.iter().flat_map(|file| file.asked.iter().copied()).max().unwrap_or(0)
 }
 
-/// A 64-bit ELF file whose only segment, at 1 MiB, holds all of it: header, program headers and note,
-/// which the loader reads by itself.
+/// A 64-bit ELF file whose only segment, at 1 MiB, holds all of it: header, program headers and
+/// note, which the loader reads by itself.
 fn kernel() -> Vec<u8> {
     const ENTRY: u32 = 0x10_0100;
     let mut image = vec![0; 0x2000];

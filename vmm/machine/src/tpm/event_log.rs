@@ -1,7 +1,7 @@
-//! The log of what was measured, in the crypto-agile format.
+//! The log of measurements, in the crypto-agile format.
 //!
-//! The source is the TCG PC Client Platform Firmware Profile Specification 1.05 ("PFP"), section 10.
-//! All numbers are little-endian.
+//! The source is the TCG PC Client Platform Firmware Profile Specification 1.05 ("PFP"), section
+//! 10. All numbers are little-endian.
 
 use alloc::vec::Vec;
 
@@ -20,7 +20,7 @@ pub(crate) enum EventType {
     CrtmVersion = 0x8,
     /// How the platform is configured.
     PlatformConfigFlags = 0xa,
-    /// Something whose digest says it all; the event's data is a name.
+    /// An object that its digest identifies; the event's data is a name.
     CompactHash = 0xc,
     /// What a boot loader loads or passes on.
     Ipl = 0xd,

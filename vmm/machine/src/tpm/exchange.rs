@@ -1,7 +1,7 @@
 //! What a VP and the service hand to each other: a task there, its outcome back.
 //!
-//! Whose turn it is says who may lock the content. So nobody ever waits for the lock, although the
-//! service may be put aside while it holds it.
+//! `turn` names the only party that may lock the content. So no party ever waits for the lock,
+//! although the service may be put aside while it holds it.
 
 use alloc::vec::Vec;
 
@@ -27,7 +27,7 @@ pub(crate) enum Task {
     RecallPresence,
 }
 
-/// Whose turn it is.
+/// The party that may lock the content.
 mod turn {
     pub(super) const NOBODY: u8 = 0;
     pub(super) const SERVICE: u8 = 1;
@@ -110,7 +110,7 @@ impl Exchange {
     }
 }
 
-/// Empties `bytes`, whose room stays: no exit takes any.
+/// Empties `bytes` and keeps their allocation, as no exit allocates.
 pub(super) fn forget(bytes: &mut Vec<u8>) {
     bytes.as_mut_slice().zeroize();
     bytes.clear();

@@ -48,7 +48,7 @@ impl Interface {
         self.crb.lock().reset(now);
     }
 
-    /// Reads registers. Where the guest has no locality, nobody answers.
+    /// Reads registers. Where the guest has no locality, reads give all ones.
     pub(crate) fn read(&self, offset: u16, bytes: &mut [u8]) {
         bytes.fill(0xff);
         let reached = locality::within_reach(offset, bytes.len());
@@ -62,8 +62,8 @@ impl Interface {
         }
     }
 
-    /// Writes registers; `copy` puts the command of the guest's buffer into an empty vector. True if
-    /// the service has got a command.
+    /// Writes registers; `copy` puts the command of the guest's buffer into an empty vector. True
+    /// if the service has got a command.
     pub(crate) fn write(&self, offset: u16, bytes: &[u8], copy: impl Fn(&mut Vec<u8>)) -> bool {
         let reached = locality::within_reach(offset, bytes.len());
         let Some(bytes) = bytes.get(..reached) else { return false };
@@ -92,9 +92,9 @@ impl Interface {
         started
     }
 
-    /// Ends the command whose outcome waits: `deliver` gets a response that is wanted, before the
-    /// guest can see that it is there. True if there is an outcome by now, or if there will be none,
-    /// as the service no longer `lives`.
+    /// Ends a finished command: `deliver` gets a response that is wanted, before the guest can see
+    /// that it is there. True if there is an outcome by now, or if there will be none, as the
+    /// service no longer `lives`.
     pub(crate) fn finish(&self, lives: bool, deliver: impl FnOnce(&[u8])) -> bool {
         let mut crb = self.crb.lock();
         let outcome = self.exchange.collect(|bytes| {

@@ -1,9 +1,9 @@
 //! Which localities of the TPM a guest reaches.
 //!
 //! Locality 4 belongs to hardware: from there PCRs 17 to 22 are reset and extended for a dynamic
-//! root of trust (TCG PC Client Platform TPM Profile 1.05, PCR attributes). Localities 1 to 3 belong
-//! to what such a launch has started. This machine has no dynamic launch, as SKINIT is not offered:
-//! no software in it may use these localities, and a guest has locality 0 alone.
+//! root of trust (TCG PC Client Platform TPM Profile 1.05, PCR attributes). Localities 1 to 3
+//! belong to what such a launch has started. This machine has no dynamic launch, as SKINIT is not
+//! offered: no software in it may use these localities, and a guest has locality 0 alone.
 
 use tpm_crb::registers::PAGE;
 

@@ -70,7 +70,7 @@ impl<P: Platform> Measured<'_, P> {
     }
 }
 
-/// The active banks, with what is hashed for each.
+/// The active banks, each with its hash algorithm.
 struct Banks(Vec<HashAlgorithm>);
 
 impl Banks {

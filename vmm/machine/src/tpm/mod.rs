@@ -143,7 +143,7 @@ impl<P: Platform> VirtualTpm<P> {
         self.interface.canceled().load(Ordering::Acquire)
     }
 
-    /// Reads registers. Where the guest has no locality, nobody answers.
+    /// Reads registers. Where the guest has no locality, reads give all ones.
     pub(crate) fn read(&self, offset: u16, bytes: &mut [u8]) {
         self.interface.read(offset, bytes);
     }

@@ -1,7 +1,7 @@
 //! The physical presence interface: what the guest asked of the firmware for the next start.
 //!
 //! The guest's ACPI code leaves a request in the TPM's area. After a reset the paravisor performs
-//! it with the platform's authorization, and leaves what came of it. With a state, both live through
+//! it with the platform's authorization, and leaves the result. With a state, both live through
 //! the end of a VM that its guest powers off. The source is the TCG PC Client
 //! Platform Physical Presence Interface Specification 1.30, section 2 with table 2.
 
@@ -27,7 +27,7 @@ enum Operation {
 }
 
 impl Operation {
-    /// Nothing for what is not known, and for a selection that would leave no bank.
+    /// None for an unknown operation, and for a selection that would leave no bank.
     fn of_request(request: u32, parameter: u32) -> Option<Self> {
         if CLEAR.contains(&request) {
             return Some(Self::Clear);
@@ -60,7 +60,8 @@ impl<P: Platform> Machine<P> {
         self.answer(tpm, request, code).map(drop)
     }
 
-    /// Leaves what came of a request in its place. Whether the state, if there is one, has it.
+    /// Writes the result of a request to its place. True if the state, where there is one, has it
+    /// too.
     fn answer(&self, tpm: &VirtualTpm<P>, request: u32, code: u32) -> Result<bool, TpmError> {
         for (offset, value) in [(REQUEST, 0), (PARAMETER, 0), (LAST, request), (RESPONSE, code)] {
             let gpa = Gpa(tpm.area.presence() + offset);
@@ -80,7 +81,7 @@ impl<P: Platform> Machine<P> {
         self.call_tpm(tpm, Task::KeepPresence, &words).map(drop)
     }
 
-    /// Puts back what an earlier VM has kept. Whoever wrote the state is the guest, or its owner.
+    /// Puts back the request that an earlier VM has kept. The guest or its owner wrote the state.
     pub(super) fn recall_presence(&self, tpm: &VirtualTpm<P>) -> Result<(), TpmError> {
         let words = self.call_tpm(tpm, Task::RecallPresence, &[])?;
         if words.len() as u64 == LENGTH {

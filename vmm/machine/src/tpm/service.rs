@@ -33,7 +33,7 @@ impl<P: Platform> VirtualTpm<P> {
     /// As the service: does the task that waits.
     pub(crate) fn serve(&self, machine: &Machine<P>) {
         self.interface.exchange().serve(|task, bytes| {
-            // Should the service fail, its lock stays with it, and nobody waits for it.
+            // If the service fails, it keeps its lock, and no party waits for that.
             let Some(mut engine) = self.engine.try_lock() else { return Err(TpmError::Failed) };
             let Engine { tpm, state } = &mut *engine;
             match (task, tpm) {

@@ -26,7 +26,7 @@ impl<P: Platform> Machine<P> {
         let Some(tpm) = &self.tpm else { return Ok(()) };
         let memory = self.platform.memory();
         if self.starts.load(Ordering::Relaxed) == 0 {
-            // What the area held is the host's, or nobody's.
+            // The area's old content is of no meaning.
             let area = tpm.area.range();
             memory.zero(Gpa(area.start), area.length).map_err(|_| TpmError::NoRoom)?;
         }
@@ -54,7 +54,7 @@ impl<P: Platform> Machine<P> {
         Ok(answer.first() == Some(&MANUFACTURED))
     }
 
-    /// Gives the platform hierarchy an authorization value that nobody knows (TCG PC Client Platform
+    /// Gives the platform hierarchy a secret authorization value (TCG PC Client Platform
     /// Firmware Profile 1.05, 4.6).
     fn close_platform(&self, tpm: &VirtualTpm<P>) -> Result<(), TpmError> {
         let mut value = Zeroizing::new([0; PLATFORM_AUTH]);

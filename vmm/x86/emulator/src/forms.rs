@@ -112,7 +112,7 @@ pub enum Shift {
 /// What a bit test leaves in the bit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BitChange {
-    /// BT: what was there.
+    /// BT: the bit stays as it was.
     Keep,
     /// BTS: one.
     Set,

@@ -31,8 +31,8 @@ pub trait PhysicalMemory {
         }
     }
 
-    /// Replaces a page-table entry of `size` bytes (4 or 8), as [`Self::compare_exchange`] does. Where
-    /// no memory is, a CPU's table walk writes nothing, and `old` is the answer.
+    /// Replaces a page-table entry of `size` bytes (4 or 8), as [`Self::compare_exchange`] does.
+    /// Where no memory is, a CPU's table walk writes nothing, and `old` is the answer.
     ///
     /// # Errors
     /// [`BusError`] if nothing may be written there.

@@ -200,7 +200,7 @@ impl CpuidTable {
     }
 }
 
-/// Whether XSETBV may set XCR0 to `value`, given what is offered (AMD64 APM vol. 2, 11.5.2).
+/// Whether XSETBV may set XCR0 to `value`, if `components` are offered (AMD64 APM vol. 2, 11.5.2).
 pub const fn xcr0_is_valid(value: u64, components: u64) -> bool {
     let sse_for_avx = value & 4 == 0 || value & 2 != 0;
     value & 1 != 0 && value & !components == 0 && sse_for_avx
