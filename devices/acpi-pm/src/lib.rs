@@ -59,7 +59,7 @@ impl AcpiPm {
 
     fn power_on(latest: Instant) -> Self {
         let (status, enable) = (Events::empty(), Events::empty());
-        Self { latest, status, enable, control: Control::SCI_ENABLE }
+        Self { latest, status, enable, control: Control::RESET }
     }
 
     /// Reads `width` bytes (1, 2 or 4) at `offset` in the block. What is no register, or beyond
@@ -104,7 +104,7 @@ impl AcpiPm {
         let value = match register {
             PM1_STATUS => u32::from(self.status.bits()),
             PM1_ENABLE => u32::from(self.enable.bits()),
-            PM1_CONTROL => u32::from(self.control.bits()),
+            PM1_CONTROL => u32::from(self.control.into_bits()),
             PM_TIMER => ticks(self.latest) as u32,
             _ => 0,
         };
@@ -122,12 +122,12 @@ impl AcpiPm {
                 self.enable = Events::from_bits_truncate(kept | value);
             }
             PM1_CONTROL => {
-                let kept = self.control - Control::from_bits_truncate(mask);
-                let new = Control::from_bits_truncate(value);
-                self.control = kept | (new & Control::WRITABLE) | Control::SCI_ENABLE;
-                let sleep_type = (self.control & Control::SLEEP_TYPE).bits() >> 10;
-                let sleeps = new.contains(Control::SLEEP_ENABLE);
-                return (sleeps && sleep_type == u16::from(SLP_TYP_S5)).then_some(Effect::PowerOff);
+                let kept = self.control.into_bits() & !mask;
+                let new = kept | (value & Control::WRITABLE);
+                self.control = Control::from_bits(new).with_sci_enable(true);
+                let sleeps = Control::from_bits(value).sleep_enable();
+                let off = sleeps && self.control.sleep_type() == SLP_TYP_S5;
+                return off.then_some(Effect::PowerOff);
             }
             _ => {}
         }

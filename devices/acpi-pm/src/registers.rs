@@ -2,6 +2,7 @@
 //!
 //! Sections are those of the ACPI specification 6.5 ("ACPI"), chapter 4.8.
 
+use bitfield_struct::bitfield;
 use bitflags::bitflags;
 
 /// PM1a_EVT_BLK: status, 2 bytes (ACPI 4.8.3.1.1).
@@ -35,22 +36,33 @@ bitflags! {
         const POWER_BUTTON = 1 << 8;
         const RTC = 1 << 10;
     }
+}
 
-    /// PM1 control register.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub(crate) struct Control: u16 {
-        /// Always set: there is no other mode.
-        const SCI_ENABLE = 1 << 0;
-        /// Kept without an effect: no processor is ever in C3.
-        const BUS_MASTER_RELOAD = 1 << 1;
-        const SLEEP_TYPE = 0b111 << 10;
-        /// Write-only.
-        const SLEEP_ENABLE = 1 << 13;
-    }
+/// PM1 control register (ACPI 4.8.3.2.1).
+#[bitfield(u16)]
+#[derive(PartialEq, Eq)]
+pub(crate) struct Control {
+    /// SCI_EN, always set: there is no other mode.
+    pub(crate) sci_enable: bool,
+    /// BM_RLD, kept without an effect: no processor is ever in C3.
+    pub(crate) bus_master_reload: bool,
+    /// GBL_RLS, write-only: it asks firmware that does not exist.
+    _global_lock_release: bool,
+    #[bits(7)]
+    _reserved: u8,
+    /// SLP_TYP.
+    #[bits(3)]
+    pub(crate) sleep_type: u8,
+    /// SLP_EN, write-only.
+    pub(crate) sleep_enable: bool,
+    #[bits(2)]
+    _reserved: u8,
 }
 
 impl Control {
-    /// Bits that hold what is written. GBL_RLS (bit 2) is write-only and asks firmware that does
-    /// not exist.
-    pub(crate) const WRITABLE: Self = Self::BUS_MASTER_RELOAD.union(Self::SLEEP_TYPE);
+    /// Bits that hold what is written.
+    pub(crate) const WRITABLE: u16 =
+        Self::new().with_bus_master_reload(true).with_sleep_type(0b111).into_bits();
+    /// The register after reset.
+    pub(crate) const RESET: Self = Self::new().with_sci_enable(true);
 }

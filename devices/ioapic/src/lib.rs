@@ -53,6 +53,21 @@ pub enum DeliveryMode {
     ExtInt,
 }
 
+impl DeliveryMode {
+    /// The mode in bits 10:8 of an entry, unless it is a reserved one.
+    const fn of_code(code: u8) -> Option<Self> {
+        match code {
+            0 => Some(Self::Fixed),
+            1 => Some(Self::LowestPriority),
+            2 => Some(Self::Smi),
+            4 => Some(Self::Nmi),
+            5 => Some(Self::Init),
+            7 => Some(Self::ExtInt),
+            _ => None,
+        }
+    }
+}
+
 /// Whether the interrupt ends with an EOI message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TriggerMode {
@@ -97,22 +112,6 @@ impl Iterator for Messages<'_> {
 }
 
 impl Entry {
-    fn vector(self) -> u8 {
-        (self & Self::VECTOR).bits() as u8
-    }
-
-    fn delivery_mode(self) -> Option<DeliveryMode> {
-        match (self & Self::DELIVERY_MODE).bits() >> 8 {
-            0 => Some(DeliveryMode::Fixed),
-            1 => Some(DeliveryMode::LowestPriority),
-            2 => Some(DeliveryMode::Smi),
-            4 => Some(DeliveryMode::Nmi),
-            5 => Some(DeliveryMode::Init),
-            7 => Some(DeliveryMode::ExtInt),
-            _ => None,
-        }
-    }
-
     /// Only interrupts with a vector of their own are level-triggered; the others are treated as
     /// edges even if programmed otherwise (DS 3.2.4, delivery mode).
     fn is_level(self) -> bool {
@@ -120,14 +119,14 @@ impl Entry {
             self.delivery_mode(),
             Some(DeliveryMode::Fixed | DeliveryMode::LowestPriority)
         );
-        by_vector && self.contains(Self::LEVEL)
+        by_vector && self.level()
     }
 
     /// What the entry sends; nothing for the reserved delivery modes.
     fn message(self) -> Option<Message> {
         Some(Message {
-            destination: (self.bits() >> 56) as u8,
-            destination_mode: if self.contains(Self::LOGICAL) {
+            destination: self.destination(),
+            destination_mode: if self.logical() {
                 DestinationMode::Logical
             } else {
                 DestinationMode::Physical
@@ -156,7 +155,7 @@ impl IoApic {
     }
 
     fn power_on(pins: u32) -> Self {
-        Self { select: 0, id: 0, entries: [Entry::MASKED; PINS], pins }
+        Self { select: 0, id: 0, entries: [Entry::RESET; PINS], pins }
     }
 
     /// Reads 32 bits at a byte offset of the register page. What is no register reads zero.
@@ -175,7 +174,7 @@ impl IoApic {
             IOAPICID | IOAPICARB => self.id,
             IOAPICVER => VERSION,
             _ => match self.half_entry(index) {
-                Some((entry, high)) => (entry.bits() >> if high { 32 } else { 0 }) as u32,
+                Some((entry, high)) => (entry.into_bits() >> if high { 32 } else { 0 }) as u32,
                 None => 0,
             },
         }
@@ -205,12 +204,12 @@ impl IoApic {
         if entry.is_level() {
             return if self.raise_level(pin) { entry.message() } else { None };
         }
-        if rises && !entry.contains(Entry::MASKED) { entry.message() } else { None }
+        if rises && !entry.masked() { entry.message() } else { None }
     }
 
     /// Whether an unmasked pin sends NMI, SMI or INIT, which reach a CPU that has interrupts off.
     pub fn reaches_cpus(&self) -> bool {
-        let mut open = self.entries.iter().filter(|entry| !entry.contains(Entry::MASKED));
+        let mut open = self.entries.iter().filter(|entry| !entry.masked());
         open.any(|entry| {
             let mode = entry.delivery_mode();
             matches!(mode, Some(DeliveryMode::Nmi | DeliveryMode::Smi | DeliveryMode::Init))
@@ -223,8 +222,8 @@ impl IoApic {
         let mut resend = 0;
         for pin in 0..PINS as u8 {
             let Some(entry) = self.entries.get_mut(usize::from(pin)) else { continue };
-            if entry.vector() == vector && entry.contains(Entry::REMOTE_IRR) {
-                entry.remove(Entry::REMOTE_IRR);
+            if entry.vector() == vector && entry.remote_irr() {
+                entry.set_remote_irr(false);
                 resend |= u32::from(self.raise_level(pin)) << pin;
             }
         }
@@ -239,20 +238,20 @@ impl IoApic {
     fn raise_level(&mut self, pin: u8) -> bool {
         let asserted = self.pins >> pin & 1 != 0;
         let Some(entry) = self.entries.get_mut(usize::from(pin)) else { return false };
-        let idle = !entry.intersects(Entry::MASKED | Entry::REMOTE_IRR);
+        let idle = !entry.masked() && !entry.remote_irr();
         let raises = asserted && idle && entry.is_level();
-        entry.set(Entry::REMOTE_IRR, raises || entry.contains(Entry::REMOTE_IRR));
+        entry.set_remote_irr(raises || entry.remote_irr());
         raises
     }
 
     fn write_entry(&mut self, index: u8, value: u32) -> Messages<'_> {
         let Some((old, high)) = self.half_entry(index) else { return self.messages(0) };
         let (keep, shift) = if high { (0xFFFF_FFFF, 32) } else { (!0xFFFF_FFFF, 0) };
-        let bits = (old.bits() & keep) | u64::from(value) << shift;
-        let mut new = Entry::from_bits_truncate(bits) & Entry::WRITABLE;
+        let bits = (old.into_bits() & keep) | u64::from(value) << shift;
+        let mut new = Entry::from_bits(bits & Entry::WRITABLE);
         // An edge has no remote IRR: software clears a stuck one by changing the trigger mode.
         if new.is_level() {
-            new |= old & Entry::REMOTE_IRR;
+            new.set_remote_irr(old.remote_irr());
         }
         let pin = (index - IOREDTBL) / 2;
         if let Some(entry) = self.entries.get_mut(usize::from(pin)) {

@@ -206,7 +206,7 @@ fn x2apic_bits(register: u8) -> u64 {
         EOI | ESR => 0,
         INITIAL_COUNT => u64::from(u32::MAX),
         TPR | SELF_IPI => 0xFF,
-        ICR => 0xFFFF_FFFF_0000_0000 | u64::from(ICR_LOW_BITS | ICR_STATUS),
+        ICR => ICR_X2APIC_BITS,
         SVR => u64::from(SVR_BITS),
         DIVIDE => u64::from(DIVIDE_BITS),
         LVT_FIRST..=LVT_LAST => {

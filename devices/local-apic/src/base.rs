@@ -1,16 +1,17 @@
 //! IA32_APIC_BASE with its mode transitions.
 
-use crate::registers::{BASE_BSP, BASE_EN, BASE_EXTD, DEFAULT_PAGE};
+use crate::registers::{ApicBase, DEFAULT_PAGE};
 use crate::{GeneralProtection, LocalApic, Mode, Registers};
 
 /// IA32_APIC_BASE after power-on (SDM 11.4.7.1).
 pub(crate) fn reset_value(is_bsp: bool) -> u64 {
-    DEFAULT_PAGE | BASE_EN | if is_bsp { BASE_BSP } else { 0 }
+    ApicBase::from_bits(DEFAULT_PAGE).with_en(true).with_bsp(is_bsp).into_bits()
 }
 
 /// The mode in a value of IA32_APIC_BASE (SDM table 11-5), unless it is the invalid one.
 pub(crate) fn mode_of(value: u64) -> Option<Mode> {
-    match (value & BASE_EN != 0, value & BASE_EXTD != 0) {
+    let base = ApicBase::from_bits(value);
+    match (base.en(), base.extd()) {
         (false, false) => Some(Mode::Disabled),
         (true, false) => Some(Mode::XApic),
         (true, true) => Some(Mode::X2Apic),
@@ -20,7 +21,7 @@ pub(crate) fn mode_of(value: u64) -> Option<Mode> {
 
 /// IA32_APIC_BASE bits that may be set where `page_mask` bounds the address.
 pub(crate) fn writable_bits(page_mask: u64) -> u64 {
-    page_mask | BASE_EN | BASE_EXTD | BASE_BSP
+    ApicBase::from_bits(page_mask).with_en(true).with_extd(true).with_bsp(true).into_bits()
 }
 
 impl LocalApic {

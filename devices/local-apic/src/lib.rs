@@ -32,7 +32,7 @@ mod command;
 mod destination;
 mod inspect;
 mod local;
-pub mod registers;
+mod registers;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -47,7 +47,7 @@ pub use timer::{TIMER_INPUT_HZ, TimerDeadline};
 
 use device::{Device, GuestTsc, Inspect, Instant, RestoreError};
 use registers::{
-    DFR_FLAT, ErrorStatus, FIRST_LEGAL_VECTOR, LVT_COUNT, LVT_MASKED, SVR_ENABLE, SVR_RESET,
+    DFR_FLAT, ErrorStatus, FIRST_LEGAL_VECTOR, LVT_COUNT, LVT_RESET, SVR_RESET, SpuriousVector,
 };
 use timer::Timer;
 use vectors::VectorSet;
@@ -115,7 +115,7 @@ impl Registers {
         isr: VectorSet::EMPTY,
         tmr: VectorSet::EMPTY,
         svr: SVR_RESET,
-        lvt: [LVT_MASKED; LVT_COUNT],
+        lvt: [LVT_RESET; LVT_COUNT],
         icr: 0,
         ldr: 0,
         dfr_model: DFR_FLAT,
@@ -141,8 +141,7 @@ pub struct LocalApic {
 }
 
 impl LocalApic {
-    /// A local APIC after power-on: xAPIC mode, software-disabled, page at
-    /// [`registers::DEFAULT_PAGE`].
+    /// A local APIC after power-on: xAPIC mode, software-disabled, page at FEE0_0000h.
     ///
     /// `physical_bits` is the guest's MAXPHYADDR, which bounds where it may move the page; values
     /// outside 32 to 52 are taken as the nearest of these. `minimum_timer_period` is in
@@ -262,7 +261,7 @@ impl LocalApic {
     /// SVR bit 8. It is clear in a globally disabled APIC, too.
     #[inline]
     pub fn software_enabled(&self) -> bool {
-        self.registers.svr & SVR_ENABLE != 0
+        SpuriousVector::from_bits(self.registers.svr).enable()
     }
 
     fn set_tpr(&mut self, tpr: u8) {

@@ -5,7 +5,7 @@
 //! frequency this model need not know (SDM 11.5.4.1).
 
 use crate::LocalApic;
-use crate::registers::{DIVIDE_BITS, LVT_MASKED, LVT_TIMER, LVT_TIMER_MODE_SHIFT};
+use crate::registers::{DIVIDE_BITS, DivideConfiguration, LVT_TIMER, LvtEntry, TimerMode};
 use device::{GuestTsc, Instant};
 
 /// Frequency of the timer's input clock, in Hz.
@@ -18,32 +18,6 @@ pub enum TimerDeadline {
     At(Instant),
     /// When the guest's TSC reaches this value.
     Tsc(GuestTsc),
-}
-
-/// The mode in bits 18:17 of the LVT timer entry (SDM figure 11-8).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum TimerMode {
-    OneShot,
-    Periodic,
-    TscDeadline,
-    /// Encoding 11b; the timer does not count then.
-    Reserved,
-}
-
-impl TimerMode {
-    pub(crate) fn of(lvt: u32) -> Self {
-        match (lvt >> LVT_TIMER_MODE_SHIFT) & 3 {
-            0 => Self::OneShot,
-            1 => Self::Periodic,
-            2 => Self::TscDeadline,
-            _ => Self::Reserved,
-        }
-    }
-
-    /// Whether the count registers are in use.
-    pub(crate) fn counts(self) -> bool {
-        matches!(self, Self::OneShot | Self::Periodic)
-    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,10 +36,9 @@ impl Timer {
     pub(crate) const RESET: Self =
         Self { initial: 0, divide: 0, expiry: None, not_before: Instant::START, tsc_deadline: 0 };
 
-    /// Binary logarithm of the divisor (SDM figure 11-10).
+    /// Binary logarithm of the divisor.
     fn shift(&self) -> u32 {
-        let code = (self.divide & 3) | ((self.divide >> 1) & 4);
-        (code + 1) & 7
+        DivideConfiguration::from_bits(self.divide).shift()
     }
 
     /// Nanoseconds from the initial count to zero.
@@ -93,8 +66,7 @@ impl LocalApic {
     /// The time at which the timer changes an output next, if any. A masked timer changes none.
     #[inline]
     pub fn timer_deadline(&self) -> Option<TimerDeadline> {
-        let lvt = self.registers.lvt[LVT_TIMER];
-        if lvt & LVT_MASKED != 0 {
+        if self.timer_entry().masked() {
             return None;
         }
         let timer = &self.registers.timer;
@@ -128,7 +100,7 @@ impl LocalApic {
     }
 
     fn expire(&mut self, expiry: Instant, now: Instant) {
-        let mode = TimerMode::of(self.registers.lvt[LVT_TIMER]);
+        let mode = self.timer_mode();
         let timer = &mut self.registers.timer;
         // A period of zero can not be: a count of zero stops the timer. It would end it here, too.
         let late = now.since(expiry).checked_rem(timer.period());
@@ -149,11 +121,12 @@ impl LocalApic {
 
     pub(crate) fn write_initial_count(&mut self, value: u32, now: Instant) {
         let now = self.at(now);
-        if !TimerMode::of(self.registers.lvt[LVT_TIMER]).counts() {
+        let mode = self.timer_mode();
+        if !mode.counts() {
             return;
         }
         // The bound holds for the first period too, or rewriting the count would evade it.
-        let not_before = match self.timer_mode() {
+        let not_before = match mode {
             TimerMode::Periodic => now.saturating_add(self.config.minimum_period),
             TimerMode::OneShot | TimerMode::TscDeadline | TimerMode::Reserved => Instant::START,
         };
@@ -176,10 +149,10 @@ impl LocalApic {
 
     /// Replaces the LVT timer entry. What expired under the old entry is settled first; entering
     /// or leaving TSC-deadline mode disarms the timer (SDM 11.5.4.1).
-    pub(crate) fn write_lvt_timer(&mut self, value: u32, now: Instant, tsc: GuestTsc) {
+    pub(crate) fn write_lvt_timer(&mut self, entry: LvtEntry, now: Instant, tsc: GuestTsc) {
         self.advance_timer(now, tsc);
-        let (old, new) = (self.timer_mode(), TimerMode::of(value));
-        self.registers.lvt[LVT_TIMER] = value;
+        let (old, new) = (self.timer_mode(), entry.timer_mode());
+        self.registers.lvt[LVT_TIMER] = entry.into_bits();
         if old != new && !(old.counts() && new.counts()) {
             let divide = self.registers.timer.divide;
             self.registers.timer = Timer { divide, ..Timer::RESET };
@@ -202,7 +175,13 @@ impl LocalApic {
         }
     }
 
-    pub(crate) fn timer_mode(&self) -> TimerMode {
-        TimerMode::of(self.registers.lvt[LVT_TIMER])
+    #[inline]
+    fn timer_mode(&self) -> TimerMode {
+        self.timer_entry().timer_mode()
+    }
+
+    #[inline]
+    fn timer_entry(&self) -> LvtEntry {
+        LvtEntry::from_bits(self.registers.lvt[LVT_TIMER])
     }
 }

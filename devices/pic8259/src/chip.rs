@@ -1,6 +1,6 @@
 //! One of the two 8259A chips.
 
-use crate::registers::{DEFAULT_IR, Icw1, Icw4, Ocw3};
+use crate::registers::{Command, DEFAULT_IR, Icw1, Icw4, Ocw2, Ocw3, POLL_INTERRUPT};
 
 /// The word that the data port takes next (DS figure 6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,7 +135,7 @@ impl Chip {
         } else if value & Ocw3::IS_OCW3.bits() != 0 {
             self.write_ocw3(Ocw3::from_bits_truncate(value));
         } else {
-            self.write_ocw2(value >> 5, value & 7);
+            self.write_ocw2(Ocw2::from_bits(value));
         }
     }
 
@@ -154,20 +154,22 @@ impl Chip {
         };
     }
 
-    /// OCW2: bits 7:5 are R, SL, EOI (DS figure 8).
-    fn write_ocw2(&mut self, command: u8, level: u8) {
-        match command {
-            0b000 => self.rotates_on_auto_eoi = false,
-            0b100 => self.rotates_on_auto_eoi = true,
-            0b001 | 0b101 => {
-                if let Some(input) = self.first(self.blocking()) {
-                    self.end(input, command == 0b101);
-                }
-            }
-            0b011 | 0b111 => self.end(level, command == 0b111),
-            0b110 => self.lowest = level,
-            // 010 is the no-operation.
-            _ => {}
+    fn write_ocw2(&mut self, ocw2: Ocw2) {
+        match ocw2.command() {
+            Command::RotateInAutomaticEoiClear => self.rotates_on_auto_eoi = false,
+            Command::RotateInAutomaticEoiSet => self.rotates_on_auto_eoi = true,
+            Command::NonSpecificEoi => self.end_first(false),
+            Command::RotateOnNonSpecificEoi => self.end_first(true),
+            Command::SpecificEoi => self.end(ocw2.level(), false),
+            Command::RotateOnSpecificEoi => self.end(ocw2.level(), true),
+            Command::SetPriority => self.lowest = ocw2.level(),
+            Command::NoOperation => {}
+        }
+    }
+
+    fn end_first(&mut self, rotate: bool) {
+        if let Some(input) = self.first(self.blocking()) {
+            self.end(input, rotate);
         }
     }
 
@@ -215,7 +217,7 @@ impl Chip {
     /// Reads a port. After a poll command either one acknowledges (DS, "Poll command").
     pub(crate) fn read(&mut self, data_port: bool) -> u8 {
         if core::mem::take(&mut self.polls) {
-            return self.acknowledge().map_or(0, |input| 0x80 | input);
+            return self.acknowledge().map_or(0, |input| POLL_INTERRUPT | input);
         }
         match (data_port, self.status) {
             (true, _) => self.imr,

@@ -3,6 +3,7 @@
 //! Sections are those of Intel's 8259A data sheet, order number 231468 ("DS"); the edge/level
 //! control registers are those of Intel's ICH data sheets (ELCR1, ELCR2).
 
+use bitfield_struct::bitfield;
 use bitflags::bitflags;
 
 /// Master: ICW1, OCW2, OCW3, status.
@@ -59,3 +60,48 @@ bitflags! {
         const ENABLE_SPECIAL_MASK = 1 << 6;
     }
 }
+
+/// Operation command word 2 (DS figure 8).
+#[bitfield(u8)]
+pub(crate) struct Ocw2 {
+    /// L2 to L0: the input that a specific command names.
+    #[bits(3)]
+    pub(crate) level: u8,
+    /// Zero: tells OCW2 from the other two.
+    #[bits(2)]
+    _kind: u8,
+    /// R, SL and EOI.
+    #[bits(3, from = Command::of_code, access = RO)]
+    pub(crate) command: Command,
+}
+
+/// The commands of OCW2 by R, SL and EOI (DS figure 8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Command {
+    RotateInAutomaticEoiClear,
+    NonSpecificEoi,
+    NoOperation,
+    SpecificEoi,
+    RotateInAutomaticEoiSet,
+    RotateOnNonSpecificEoi,
+    SetPriority,
+    RotateOnSpecificEoi,
+}
+
+impl Command {
+    const fn of_code(code: u8) -> Self {
+        match code {
+            0b000 => Self::RotateInAutomaticEoiClear,
+            0b001 => Self::NonSpecificEoi,
+            0b010 => Self::NoOperation,
+            0b011 => Self::SpecificEoi,
+            0b100 => Self::RotateInAutomaticEoiSet,
+            0b101 => Self::RotateOnNonSpecificEoi,
+            0b110 => Self::SetPriority,
+            _ => Self::RotateOnSpecificEoi,
+        }
+    }
+}
+
+/// The byte that a poll reads: bit 7 says that an input asked, bits 2:0 which (DS, "Poll command").
+pub(crate) const POLL_INTERRUPT: u8 = 1 << 7;

@@ -3,7 +3,7 @@
 //! Nothing counts step by step: each value is computed from the clock tick at which the count
 //! began, so any absence costs the same.
 
-use crate::registers::{ACCESS_HIGH, ACCESS_LOW, STATUS_NULL, STATUS_OUT};
+use crate::registers::{Access, ControlWord, Status};
 
 /// What the counting element does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,8 +20,8 @@ pub(crate) enum Run {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Counter {
-    /// Bits 5:0 of the control word.
-    pub(crate) control: u8,
+    /// The control word without its selection of a counter.
+    pub(crate) control: ControlWord,
     /// The count register.
     pub(crate) count: u16,
     /// What the counting element was loaded with.
@@ -44,7 +44,7 @@ impl Counter {
     /// A counter at power-on, which the data sheet leaves undefined: mode 3, OUT high, idle.
     pub(crate) const fn power_on(gate: bool) -> Self {
         Self {
-            control: 0x36,
+            control: ControlWord::new().with_access(Access::LowThenHigh).with_mode(3),
             count: 0,
             active: 0,
             reload: false,
@@ -58,28 +58,24 @@ impl Counter {
         }
     }
 
-    pub(crate) fn access(&self) -> u8 {
-        self.control >> 4
+    pub(crate) fn access(&self) -> Access {
+        self.control.access()
     }
 
     /// The mode; bit 2 is not decoded in modes 2 and 3 (DS figure 7).
     pub(crate) fn mode(&self) -> u8 {
-        let mode = (self.control >> 1) & 7;
+        let mode = self.control.mode();
         if mode >= 6 { mode - 4 } else { mode }
     }
 
-    fn bcd(&self) -> bool {
-        self.control & 1 != 0
-    }
-
     fn modulus(&self) -> i64 {
-        if self.bcd() { 10_000 } else { 0x1_0000 }
+        if self.control.bcd() { 10_000 } else { 0x1_0000 }
     }
 
     /// The number of ticks that a count stands for: zero is the largest (DS, "Minimum and maximum
     /// initial counts"). One is illegal in modes 2 and 3 and taken as two there.
     fn ticks(&self, count: u16) -> i64 {
-        let value = if self.bcd() { from_bcd(count) } else { i64::from(count) };
+        let value = if self.control.bcd() { from_bcd(count) } else { i64::from(count) };
         match (value, self.mode()) {
             (0, _) => self.modulus(),
             (1, 2 | 3) => 2,
@@ -87,16 +83,16 @@ impl Counter {
         }
     }
 
-    pub(crate) fn write_control(&mut self, control: u8) {
+    pub(crate) fn write_control(&mut self, control: ControlWord) {
         *self =
             Self { control, count: self.count, active: self.active, ..Self::power_on(self.gate) };
     }
 
     pub(crate) fn write(&mut self, byte: u8, tick: i64) {
         match self.access() {
-            ACCESS_LOW => self.load(u16::from(byte), tick),
-            ACCESS_HIGH => self.load(u16::from(byte) << 8, tick),
-            _ => match self.low_byte.take() {
+            Access::Low => self.load(u16::from(byte), tick),
+            Access::High => self.load(u16::from(byte) << 8, tick),
+            Access::LowThenHigh | Access::Latch => match self.low_byte.take() {
                 Some(low) => self.load(u16::from_le_bytes([low, byte]), tick),
                 None => {
                     self.low_byte = Some(byte);
@@ -256,7 +252,7 @@ impl Counter {
             _ => ticks.saturating_sub(elapsed),
         };
         let value = value.rem_euclid(self.modulus());
-        if self.bcd() { to_bcd(value) } else { value as u16 }
+        if self.control.bcd() { to_bcd(value) } else { value as u16 }
     }
 
     pub(crate) fn latch_count(&mut self, tick: i64) {
@@ -271,16 +267,14 @@ impl Counter {
         }
     }
 
-    /// The status byte (DS figure 12).
     fn status(&self, tick: i64) -> u8 {
         let waits = match self.run {
             Run::Idle => true,
             Run::Counting(start) => tick < start || self.reload,
             Run::Armed | Run::Stopped(_) => self.reload,
         };
-        self.control
-            | if waits { STATUS_NULL } else { 0 }
-            | if self.out(tick) { STATUS_OUT } else { 0 }
+        let control = Status::from_bits(self.control.into_bits());
+        control.with_null_count(waits).with_out(self.out(tick)).into_bits()
     }
 
     /// Reads the counter's port: a latched status first, then a latched count, then the count.
@@ -290,9 +284,9 @@ impl Counter {
         }
         let [low, high] = self.latched_count.unwrap_or_else(|| self.value(tick)).to_le_bytes();
         let (byte, last) = match self.access() {
-            ACCESS_LOW => (low, true),
-            ACCESS_HIGH => (high, true),
-            _ => {
+            Access::Low => (low, true),
+            Access::High => (high, true),
+            Access::LowThenHigh | Access::Latch => {
                 self.reads_high = !self.reads_high;
                 if self.reads_high { (low, false) } else { (high, true) }
             }

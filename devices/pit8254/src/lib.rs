@@ -36,8 +36,8 @@ pub struct Pit {
     minimum_period: u64,
     latest: Instant,
     counters: [Counter; 3],
-    /// Bits 3:0 of port 61h.
-    speaker: u8,
+    /// The writable bits of port 61h.
+    speaker: SpeakerPort,
     /// The tick up to which rising edges of OUT0 were looked for.
     examined: i64,
     /// OUT0 rose, which has not become an interrupt yet.
@@ -59,7 +59,7 @@ impl Pit {
             latest,
             // Gates 0 and 1 are tied high; port 61h drives gate 2.
             counters: [Counter::power_on(true), Counter::power_on(true), Counter::power_on(false)],
-            speaker: 0,
+            speaker: SpeakerPort::new(),
             examined: tick(latest),
             due: false,
             edge: false,
@@ -90,11 +90,11 @@ impl Pit {
                     counter.write(value, tick);
                 }
             }
-            CONTROL => self.write_control(value, tick),
+            CONTROL => self.write_control(ControlWord::from_bits(value), tick),
             SPEAKER => {
-                self.speaker = value & SPEAKER_BITS;
+                self.speaker = SpeakerPort::from_bits(value & SpeakerPort::WRITABLE);
                 let [_, _, counter] = &mut self.counters;
-                counter.set_gate(value & SPEAKER_GATE != 0, tick);
+                counter.set_gate(self.speaker.gate(), tick);
             }
             _ => {}
         }
@@ -117,7 +117,7 @@ impl Pit {
 
     /// The level at the speaker: OUT2 if the guest lets it through.
     pub fn speaker(&mut self, now: Instant) -> bool {
-        self.output(2, now) && self.speaker & SPEAKER_DATA != 0
+        self.output(2, now) && self.speaker.data()
     }
 
     fn counter(&mut self, port: u16) -> Option<&mut Counter> {
@@ -129,29 +129,28 @@ impl Pit {
         self.counters.get(counter).is_some_and(|counter| counter.out(tick))
     }
 
-    fn write_control(&mut self, value: u8, tick: i64) {
-        let select = value >> 6;
+    fn write_control(&mut self, word: ControlWord, tick: i64) {
+        let select = word.select();
         if select == READ_BACK {
-            self.read_back(value, tick);
+            self.read_back(ReadBack::from_bits(word.into_bits()), tick);
         } else if let Some(counter) = self.counters.get_mut(usize::from(select)) {
-            if (value & CONTROL_BITS) >> 4 == ACCESS_LATCH {
+            if word.access() == Access::Latch {
                 counter.latch_count(tick);
             } else {
-                counter.write_control(value & CONTROL_BITS);
+                counter.write_control(word.with_select(0));
             }
         }
     }
 
-    /// The read-back command (DS figure 11): bits 3:1 select counters.
-    fn read_back(&mut self, command: u8, tick: i64) {
+    fn read_back(&mut self, command: ReadBack, tick: i64) {
         for (index, counter) in self.counters.iter_mut().enumerate() {
-            if command >> (index + 1) & 1 == 0 {
+            if command.counters() >> index & 1 == 0 {
                 continue;
             }
-            if command & READ_BACK_NO_COUNT == 0 {
+            if !command.no_count() {
                 counter.latch_count(tick);
             }
-            if command & READ_BACK_NO_STATUS == 0 {
+            if !command.no_status() {
                 counter.latch_status(tick);
             }
         }
@@ -159,9 +158,7 @@ impl Pit {
 
     fn read_speaker(&self) -> u8 {
         let refresh = (self.latest.as_nanos() / REFRESH_NANOS) & 1 != 0;
-        self.speaker
-            | if refresh { SPEAKER_REFRESH } else { 0 }
-            | if self.out(2) { SPEAKER_OUT2 } else { 0 }
+        self.speaker.with_refresh(refresh).with_out2(self.out(2)).into_bits()
     }
 
     /// Turns a rise into an interrupt as soon as the minimum period allows.

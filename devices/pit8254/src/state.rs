@@ -1,7 +1,7 @@
 //! The saved state.
 
 use crate::counter::{Counter, Run};
-use crate::registers::{CONTROL_BITS, SPEAKER_BITS, SPEAKER_GATE};
+use crate::registers::{Access, ControlWord, SpeakerPort};
 use crate::{Pit, tick};
 use device::{Instant, RestoreError};
 use serde::{Deserialize, Serialize};
@@ -59,7 +59,7 @@ pub(crate) fn save(pit: &Pit) -> Saved {
         version: SAVED_VERSION,
         latest: *latest,
         counters: counters.map(save_counter),
-        speaker: *speaker,
+        speaker: speaker.into_bits(),
         due: *due,
         edge: *edge,
         not_before: *not_before,
@@ -87,7 +87,7 @@ fn save_counter(counter: Counter) -> SavedCounter {
         Run::Stopped(elapsed) => SavedRun::Stopped(elapsed),
     };
     SavedCounter {
-        control,
+        control: control.into_bits(),
         count,
         active,
         reload,
@@ -106,11 +106,11 @@ pub(crate) fn restore(minimum_period: u64, saved: &Saved) -> Result<Pit, Restore
     if version != SAVED_VERSION {
         return Err(RestoreError::Version { found: version, supported: SAVED_VERSION });
     }
-    require(speaker & !SPEAKER_BITS == 0, "speaker")?;
+    require(speaker & !SpeakerPort::WRITABLE == 0, "speaker")?;
+    let speaker = SpeakerPort::from_bits(speaker);
     require(!due || latest < not_before, "due")?;
     let [zero, one, two] = counters;
-    let gate = speaker & SPEAKER_GATE != 0;
-    require(zero.gate && one.gate && two.gate == gate, "gate")?;
+    require(zero.gate && one.gate && two.gate == speaker.gate(), "gate")?;
     let examined = tick(latest);
     let counters = [
         restore_counter(&zero, examined)?,
@@ -141,7 +141,7 @@ fn restore_counter(saved: &SavedCounter, now: i64) -> Result<Counter, RestoreErr
         SavedRun::Stopped(elapsed) => Run::Stopped(elapsed),
     };
     let counter = Counter {
-        control,
+        control: ControlWord::from_bits(control),
         count,
         active,
         reload,
@@ -153,8 +153,8 @@ fn restore_counter(saved: &SavedCounter, now: i64) -> Result<Counter, RestoreErr
         latched_count,
         latched_status,
     };
-    let two_bytes = counter.access() == 3;
-    require(control & !CONTROL_BITS == 0 && counter.access() != 0, "control")?;
+    let two_bytes = counter.access() == Access::LowThenHigh;
+    require(counter.control.select() == 0 && counter.access() != Access::Latch, "control")?;
     require(two_bytes || (low_byte.is_none() && !reads_high), "low_byte")?;
     check_run(&counter, now)?;
     Ok(counter)

@@ -30,8 +30,8 @@ pub(crate) fn inspect(rtc: &Rtc, to: &mut dyn Inspect) {
         to.field(name, hex(*byte));
     }
     to.end();
-    to.field("index", hex(*index));
-    to.field("a", hex(*a));
+    to.field("index", hex(index.into_bits()));
+    to.field("a", hex(a.into_bits()));
     to.field("b", hex(b.bits()));
     to.field("flags", hex(flags.bits()));
     to.field("memory", Value::Secret);

@@ -42,9 +42,9 @@ pub struct Rtc {
     calendar: Calendar,
     /// Alarm bytes, in the order seconds, minutes, hours.
     alarm: [u8; 3],
-    /// Bit 7 masks NMI.
-    index: u8,
-    a: u8,
+    index: Index,
+    /// UIP is kept clear here: it is computed when the guest reads it.
+    a: RegisterA,
     b: Control,
     flags: Control,
     /// Memory by index; the places of registers stay zero.
@@ -59,9 +59,8 @@ impl Rtc {
             second_start: now,
             calendar: Calendar::from_unix(unix_seconds),
             alarm: [0; 3],
-            index: 0,
-            // 1,024 Hz, as a PC's BIOS leaves it.
-            a: A_NORMAL | 6,
+            index: Index::new(),
+            a: RegisterA::BY_BIOS,
             b: Control::HOURS_24,
             flags: Control::empty(),
             memory: [[0; 32]; 4],
@@ -75,7 +74,7 @@ impl Rtc {
         if port != DATA {
             return 0xFF;
         }
-        match self.index & 0x7F {
+        match self.index.register() {
             C => {
                 let value = self.c();
                 self.flags = Control::empty();
@@ -89,8 +88,8 @@ impl Rtc {
     pub fn write(&mut self, port: u16, value: u8, now: Instant) {
         self.advance(now);
         match port {
-            INDEX => self.index = value,
-            DATA => self.write_register(self.index & 0x7F, value),
+            INDEX => self.index = Index::from_bits(value),
+            DATA => self.write_register(self.index.register(), value),
             _ => {}
         }
     }
@@ -110,7 +109,7 @@ impl Rtc {
             ALARM_SECONDS => second,
             ALARM_MINUTES => minute,
             ALARM_HOURS => hour,
-            A => self.a | if self.update_in_progress() { A_UPDATE } else { 0 },
+            A => self.a.with_update_in_progress(self.update_in_progress()).into_bits(),
             B => self.b.bits(),
             C => self.c(),
             D => D_VALID,
@@ -133,7 +132,7 @@ impl Rtc {
 
     /// Whether port 70h masks NMI.
     pub fn masks_nmi(&self) -> bool {
-        self.index & 0x80 != 0
+        self.index.masks_nmi()
     }
 
     fn c(&self) -> u8 {
@@ -226,7 +225,7 @@ impl Device for Rtc {
         self.advance(now);
         self.b -= Control::INTERRUPTS | Control::SQUARE_WAVE;
         self.flags = Control::empty();
-        self.index = 0;
+        self.index = Index::new();
     }
 
     fn deadline(&self) -> Option<Instant> {

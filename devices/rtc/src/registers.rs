@@ -3,6 +3,7 @@
 //! Sections are those of Motorola's MC146818 data sheet, ADI-1019 ("DS"); the century byte and
 //! the NMI mask are those of the IBM PC/AT.
 
+use bitfield_struct::bitfield;
 use bitflags::bitflags;
 
 /// Index of the register that [`DATA`] accesses; bit 7 masks NMI. Write-only.
@@ -43,16 +44,36 @@ pub(crate) const D: u8 = 0x0D;
 /// Century; the FADT names it.
 pub const CENTURY: u8 = 0x32;
 
-/// Register A: update in progress.
-pub(crate) const A_UPDATE: u8 = 1 << 7;
-/// Register A: divider and rate, which hold what is written.
-pub(crate) const A_BITS: u8 = 0x7F;
-/// Register A: the divider for the 32,768 Hz crystal, with the slowest interrupt rates off.
-pub(crate) const A_NORMAL: u8 = 0x20;
-/// Register A: divider bits 6:4.
-pub(crate) const A_DIVIDER: u8 = 0x70;
-/// Register A: rate bits 3:0.
-pub(crate) const A_RATE: u8 = 0x0F;
+/// Port 70h.
+#[bitfield(u8)]
+#[derive(PartialEq, Eq)]
+pub(crate) struct Index {
+    #[bits(7)]
+    pub(crate) register: u8,
+    pub(crate) masks_nmi: bool,
+}
+
+/// Register A (DS, "Register A").
+#[bitfield(u8)]
+#[derive(PartialEq, Eq)]
+pub(crate) struct RegisterA {
+    /// Rate of the periodic interrupt, RS3 to RS0.
+    #[bits(4)]
+    pub(crate) rate: u8,
+    /// DV2 to DV0.
+    #[bits(3)]
+    pub(crate) divider: u8,
+    /// UIP, read-only.
+    pub(crate) update_in_progress: bool,
+}
+
+impl RegisterA {
+    /// The divider for a crystal of 32,768 Hz, as a PC has it (DS table 4).
+    pub(crate) const DIVIDER_32768_HZ: u8 = 2;
+    /// What a PC's BIOS leaves: a periodic rate of 1,024 Hz.
+    pub(crate) const BY_BIOS: Self = Self::new().with_divider(Self::DIVIDER_32768_HZ).with_rate(6);
+}
+
 /// Register D: RAM and time are valid.
 pub(crate) const D_VALID: u8 = 1 << 7;
 

@@ -7,7 +7,7 @@ use device::Instant;
 impl Rtc {
     /// Whether the divider runs: only 010b suits the crystal of a PC (DS table 4).
     pub(crate) fn divider_runs(&self) -> bool {
-        self.a & A_DIVIDER == A_NORMAL
+        self.a.divider() == RegisterA::DIVIDER_32768_HZ
     }
 
     /// Whether seconds update the calendar.
@@ -23,7 +23,7 @@ impl Rtc {
     /// "Divider control").
     pub(crate) fn write_a(&mut self, value: u8) {
         let ran = self.divider_runs();
-        self.a = value & A_BITS;
+        self.a = RegisterA::from_bits(value).with_update_in_progress(false);
         if self.divider_runs() && !ran {
             // Before the clock's own start there is no time to point at; then it is a full one.
             let start = self.latest.as_nanos().saturating_sub(SECOND / 2);
@@ -56,7 +56,7 @@ impl Rtc {
     /// The periodic rate in Hz (DS table 5, for 32,768 Hz): the two fastest codes repeat slower
     /// ones.
     fn rate(&self) -> Option<u64> {
-        match self.a & A_RATE {
+        match self.a.rate() {
             0 => None,
             1 => Some(256),
             2 => Some(128),

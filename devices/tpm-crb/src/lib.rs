@@ -147,10 +147,12 @@ impl TpmCrb {
     }
 
     fn locality_state(&self) -> u32 {
-        let mut state = LocalityState::VALID;
-        state.set(LocalityState::NOT_ESTABLISHED, !self.established);
-        state.set(LocalityState::ASSIGNED, self.active.is_some());
-        state.bits() | u32::from(self.active.unwrap_or(0)) << ACTIVE_SHIFT
+        LocalityState::new()
+            .with_valid(true)
+            .with_not_established(!self.established)
+            .with_assigned(self.active.is_some())
+            .with_active(self.active.unwrap_or(0) & 7)
+            .into_bits()
     }
 
     fn locality_status(&self, locality: u8) -> LocalityStatus {

@@ -53,9 +53,8 @@ pub enum Flaw {
 pub struct Uart {
     latest: Instant,
     enable: InterruptEnable,
-    /// ENABLE, DMA_MODE, TRIGGER; the reset bits are pulses.
     fifo_control: FifoControl,
-    line_control: u8,
+    line_control: LineControl,
     modem_control: ModemControl,
     divisor: u16,
     scratch: u8,
@@ -86,8 +85,8 @@ impl Uart {
         Self {
             latest,
             enable: InterruptEnable::empty(),
-            fifo_control: FifoControl::empty(),
-            line_control: 0,
+            fifo_control: FifoControl::new(),
+            line_control: LineControl::new(),
             modem_control: ModemControl::empty(),
             divisor: 0,
             scratch: 0,
@@ -110,7 +109,7 @@ impl Uart {
             (RBR_THR_DLL, false) => self.read_received(),
             (IER_DLM, false) => self.enable.bits(),
             (IIR_FCR, _) => self.read_identification(),
-            (LCR, _) => self.line_control,
+            (LCR, _) => self.line_control.into_bits(),
             (MCR, _) => self.modem_control.bits(),
             (LSR, _) => self.read_line_status(),
             (MSR, _) => {
@@ -130,8 +129,8 @@ impl Uart {
             (IER_DLM, true) => self.divisor = (self.divisor & 0xFF) | u16::from(value) << 8,
             (RBR_THR_DLL, false) => self.transmit(value),
             (IER_DLM, false) => self.write_enable(value),
-            (IIR_FCR, _) => self.write_fifo_control(FifoControl::from_bits_truncate(value)),
-            (LCR, _) => self.write_line_control(value),
+            (IIR_FCR, _) => self.write_fifo_control(FifoControl::from_bits(value)),
+            (LCR, _) => self.write_line_control(LineControl::from_bits(value)),
             (MCR, _) => {
                 let value = ModemControl::from_bits_truncate(value);
                 self.with_deltas(|uart| uart.modem_control = value);
@@ -183,7 +182,7 @@ impl Uart {
 
     /// Whether the guest holds its output in the break state.
     pub fn sends_break(&self) -> bool {
-        self.line_control & LCR_BREAK != 0 && !self.loops()
+        self.line_control.set_break() && !self.loops()
     }
 
     /// Whether DTR and RTS are active, in this order.
@@ -255,24 +254,24 @@ impl Uart {
     }
 
     fn write_fifo_control(&mut self, value: FifoControl) {
-        let enables = value.contains(FifoControl::ENABLE);
+        let enables = value.enable();
         let switches = enables != self.fifos_on();
-        if switches || (enables && value.contains(FifoControl::RESET_RECEIVER)) {
+        if switches || (enables && value.reset_receiver()) {
             self.receiver = Fifo::EMPTY;
         }
-        if switches || (enables && value.contains(FifoControl::RESET_TRANSMITTER)) {
+        if switches || (enables && value.reset_transmitter()) {
             self.thr_empty_pending |= !self.transmitter.is_empty();
             self.transmitter = Fifo::EMPTY;
         }
         // Without ENABLE the other bits are not programmed (DS 8.4).
-        let kept = FifoControl::DMA_MODE | FifoControl::TRIGGER;
-        self.fifo_control =
-            if enables { FifoControl::ENABLE | (value & kept) } else { self.fifo_control & kept };
+        let programmed = if enables { value } else { self.fifo_control };
+        let held = programmed.into_bits() & FifoControl::HELD;
+        self.fifo_control = FifoControl::from_bits(held).with_enable(enables);
         self.restart_timeout();
     }
 
-    fn write_line_control(&mut self, value: u8) {
-        let breaks = value & !self.line_control & LCR_BREAK != 0;
+    fn write_line_control(&mut self, value: LineControl) {
+        let breaks = value.set_break() && !self.line_control.set_break();
         self.line_control = value;
         if breaks && self.loops() {
             self.shift_in(0, LineStatus::BREAK | LineStatus::FRAMING);
@@ -352,11 +351,11 @@ impl Uart {
     }
 
     fn fifos_on(&self) -> bool {
-        self.fifo_control.contains(FifoControl::ENABLE)
+        self.fifo_control.enable()
     }
 
     fn divisor_latched(&self) -> bool {
-        self.line_control & LCR_DLAB != 0
+        self.line_control.divisor_latch()
     }
 
     fn capacity(&self) -> usize {
@@ -364,14 +363,7 @@ impl Uart {
     }
 
     fn trigger_level(&self) -> usize {
-        let [one, four, eight, fourteen] = TRIGGER_LEVELS.map(usize::from);
-        match self.fifo_control.bits() >> 6 {
-            _ if !self.fifos_on() => 1,
-            0 => one,
-            1 => four,
-            2 => eight,
-            _ => fourteen,
-        }
+        if self.fifos_on() { self.fifo_control.trigger().characters() } else { 1 }
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Sections are those of the National Semiconductor PC16550D data sheet, June 1995 ("DS").
 
+use bitfield_struct::bitfield;
 use bitflags::bitflags;
 
 /// Receiver buffer (read) or transmitter holding register (write); divisor low byte with DLAB.
@@ -32,17 +33,6 @@ bitflags! {
         const THR_EMPTY = 1 << 1;
         const LINE_STATUS = 1 << 2;
         const MODEM_STATUS = 1 << 3;
-    }
-
-    /// FIFO control register (DS 8.4).
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub(crate) struct FifoControl: u8 {
-        const ENABLE = 1 << 0;
-        const RESET_RECEIVER = 1 << 1;
-        const RESET_TRANSMITTER = 1 << 2;
-        /// The RXRDY and TXRDY pins, which a PC does not wire.
-        const DMA_MODE = 1 << 3;
-        const TRIGGER = 0b11 << 6;
     }
 
     /// Modem control register (DS 8.7).
@@ -82,10 +72,66 @@ bitflags! {
     }
 }
 
-/// LCR: divisor latch access (DS 8.1).
-pub(crate) const LCR_DLAB: u8 = 1 << 7;
-/// LCR: set break (DS 8.1).
-pub(crate) const LCR_BREAK: u8 = 1 << 6;
+/// FIFO control register (DS 8.4).
+#[bitfield(u8)]
+#[derive(PartialEq, Eq)]
+pub(crate) struct FifoControl {
+    pub(crate) enable: bool,
+    pub(crate) reset_receiver: bool,
+    pub(crate) reset_transmitter: bool,
+    /// The RXRDY and TXRDY pins, which a PC does not wire.
+    pub(crate) dma_mode: bool,
+    #[bits(2)]
+    _reserved: u8,
+    #[bits(2, from = Trigger::of_code, access = RO)]
+    pub(crate) trigger: Trigger,
+}
+
+impl FifoControl {
+    /// Bits that the model holds: not the reset bits, which are pulses.
+    pub(crate) const HELD: u8 = 0b1100_1001;
+}
+
+/// The receiver FIFO's level that interrupts, in bits 7:6 of the FCR (DS 8.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trigger {
+    One,
+    Four,
+    Eight,
+    Fourteen,
+}
+
+impl Trigger {
+    const fn of_code(code: u8) -> Self {
+        match code {
+            0 => Self::One,
+            1 => Self::Four,
+            2 => Self::Eight,
+            _ => Self::Fourteen,
+        }
+    }
+
+    /// The level in characters.
+    pub(crate) const fn characters(self) -> usize {
+        match self {
+            Self::One => 1,
+            Self::Four => 4,
+            Self::Eight => 8,
+            Self::Fourteen => 14,
+        }
+    }
+}
+
+/// Line control register (DS 8.1). The format of a character has no effect here.
+#[bitfield(u8)]
+#[derive(PartialEq, Eq)]
+pub(crate) struct LineControl {
+    #[bits(6)]
+    _format: u8,
+    pub(crate) set_break: bool,
+    /// DLAB: divisor latch access.
+    pub(crate) divisor_latch: bool,
+}
 
 /// MSR: the deltas of CTS, DSR and DCD stand 4 bits below their lines (DS 8.8).
 pub(crate) const MSR_DELTA_SHIFT: u32 = 4;
@@ -106,6 +152,3 @@ pub(crate) const IIR_THR_EMPTY: u8 = 0x02;
 pub(crate) const IIR_MODEM_STATUS: u8 = 0x00;
 /// IIR: both FIFO bits, set while the FIFOs are on (DS 8.5).
 pub(crate) const IIR_FIFOS: u8 = 0xC0;
-
-/// Receiver FIFO levels that FCR bits 7:6 select (DS 8.4).
-pub(crate) const TRIGGER_LEVELS: [u8; 4] = [1, 4, 8, 14];
