@@ -2,6 +2,7 @@
 
 use crate::*;
 use proptest::prelude::*;
+use std::vec;
 use std::vec::Vec;
 
 const T0: Instant = Instant::START;
@@ -223,6 +224,110 @@ fn out2_gates_the_line() {
     assert_eq!(uart, Uart::new());
 }
 
+#[test]
+fn the_four_sources_are_reported_by_priority_and_cleared_as_table_iv_says() {
+    let mut uart = uart(0x0F);
+    uart.set_modem_lines(ModemLines::CTS);
+    assert!(uart.receive_flawed(b'a', Flaw::Framing, T0));
+    assert_eq!((read(&mut uart, IIR_FCR), read(&mut uart, IIR_FCR)), (0x06, 0x06));
+    assert_eq!((read(&mut uart, LSR), read(&mut uart, IIR_FCR)), (0x69, 0x04));
+    assert_eq!((read(&mut uart, RBR_THR_DLL), read(&mut uart, IIR_FCR)), (b'a', 0x02));
+    assert_eq!(read(&mut uart, IIR_FCR), 0x00, "only a read that reports THRE clears it");
+    assert!(uart.interrupt());
+    assert_eq!((read(&mut uart, MSR), read(&mut uart, IIR_FCR)), (0x11, 0x01));
+    assert!(!uart.interrupt());
+}
+
+#[test]
+fn each_enable_bit_opens_its_own_source() {
+    for (enable, identification) in [(0x01, 0x04), (0x02, 0x02), (0x04, 0x06), (0x08, 0x00)] {
+        let mut uart = uart(enable);
+        uart.set_modem_lines(ModemLines::DCD);
+        assert!(uart.receive_flawed(b'a', Flaw::Parity, T0));
+        assert_eq!((uart.interrupt(), read(&mut uart, IIR_FCR)), (true, identification));
+        uart.write(IER_DLM, !enable & 0x0F, T0);
+        assert_ne!(read(&mut uart, IIR_FCR), identification);
+    }
+}
+
+#[test]
+fn an_empty_transmitter_is_reported_once_however_often_it_is_enabled() {
+    let mut uart = uart(0x02);
+    assert_eq!(read(&mut uart, IIR_FCR), 0x02);
+    uart.write(IER_DLM, 0x02, T0);
+    assert_eq!(read(&mut uart, IIR_FCR), 0x01, "it was enabled already");
+    uart.write(0, b'x', T0);
+    uart.write(IER_DLM, 0x00, T0);
+    uart.write(IER_DLM, 0x02, T0);
+    assert_eq!(read(&mut uart, IIR_FCR), 0x01, "the transmitter is not empty");
+}
+
+#[test]
+fn without_fifos_errors_do_not_reach_bit_7_of_the_lsr() {
+    let mut uart = uart(0);
+    assert!(uart.receive_flawed(b'a', Flaw::Parity, T0));
+    assert_eq!((read(&mut uart, LSR), read(&mut uart, LSR)), (0x65, 0x61));
+    assert_eq!(read(&mut uart, RBR_THR_DLL), b'a');
+    assert!(uart.receive_flawed(b'b', Flaw::Break, T0));
+    assert_eq!((read(&mut uart, LSR), read(&mut uart, RBR_THR_DLL)), (0x79, 0));
+}
+
+#[test]
+fn the_divisor_latch_hides_data_and_enables_without_touching_them() {
+    let mut uart = fifo_uart(0x01, 0);
+    assert!(uart.receive(b'a', T0));
+    uart.write(LCR, 0x80, T0);
+    uart.write(RBR_THR_DLL, 0x01, T0);
+    uart.write(IER_DLM, 0xC2, T0);
+    assert_eq!((read(&mut uart, RBR_THR_DLL), read(&mut uart, IER_DLM)), (0x01, 0xC2));
+    assert_eq!((read(&mut uart, LSR), uart.has_output()), (0x61, false));
+    uart.write(LCR, 0x00, T0);
+    assert_eq!((read(&mut uart, IER_DLM), read(&mut uart, RBR_THR_DLL)), (0x01, b'a'));
+}
+
+#[test]
+fn each_modem_line_has_its_delta_and_the_ring_counts_when_it_ends() {
+    let lines = [ModemLines::CTS, ModemLines::DSR, ModemLines::RI, ModemLines::DCD];
+    for (bit, line) in lines.into_iter().enumerate() {
+        let (level, delta) = (0x10 << bit, 0x01 << bit);
+        let mut uart = Uart::new();
+        uart.set_modem_lines(line);
+        let rise = if line == ModemLines::RI { level } else { level | delta };
+        assert_eq!((read(&mut uart, MSR), read(&mut uart, MSR)), (rise, level));
+        uart.set_modem_lines(line);
+        assert_eq!(read(&mut uart, MSR), level, "no change, no delta");
+        uart.set_modem_lines(ModemLines::empty());
+        assert_eq!((read(&mut uart, MSR), read(&mut uart, MSR)), (delta, 0));
+    }
+}
+
+#[test]
+fn a_reset_keeps_the_modems_lines_and_nothing_else() {
+    let lines = ModemLines::CTS | ModemLines::DSR | ModemLines::DCD;
+    let mut uart = Uart::connected(lines);
+    assert_eq!(read(&mut uart, MSR), 0xB0, "no line has changed");
+    for (offset, value) in [(LCR, 0xFF), (0, 0x55), (LCR, 0x03), (MCR, 0x0F), (SCR, 0x77)] {
+        uart.write(offset, value, T0);
+    }
+    uart.write(IIR_FCR, 0xC1, T0);
+    assert!(uart.receive(b'a', T0));
+    uart.reset(T0);
+    assert_eq!(uart, Uart::connected(lines));
+}
+
+#[test]
+fn a_new_trigger_level_applies_to_what_waits() {
+    let mut uart = fifo_uart(0x01, 3);
+    for count in 0..4 {
+        assert!(uart.receive(count, T0));
+    }
+    assert!(!uart.interrupt());
+    uart.write(IIR_FCR, 0x41, T0);
+    assert_eq!((uart.interrupt(), read(&mut uart, IIR_FCR)), (true, 0xC4));
+    uart.write(IIR_FCR, 0x81, T0);
+    assert_eq!((uart.interrupt(), read(&mut uart, LSR)), (false, 0x61));
+}
+
 struct Ignore;
 
 impl Inspect for Ignore {
@@ -232,6 +337,33 @@ impl Inspect for Ignore {
 }
 
 proptest! {
+    #[test]
+    fn no_byte_is_lost_or_changes_its_place(
+        fifos: bool, steps in proptest::collection::vec((0u8..3, any::<u8>()), 0..200)
+    ) {
+        let mut uart = uart(0x01);
+        uart.write(IIR_FCR, u8::from(fifos), T0);
+        let (mut sent, mut line, mut offered, mut got) = (vec![], vec![], vec![], vec![]);
+        for (kind, byte) in steps {
+            match kind {
+                0 if uart.receive(byte, T0) => offered.push(byte),
+                1 if read(&mut uart, LSR) & 0x01 != 0 => got.push(read(&mut uart, 0)),
+                2 if read(&mut uart, LSR) & 0x20 != 0 => {
+                    for byte in 0..if fifos { 16 } else { 1 } {
+                        uart.write(0, byte, T0);
+                        sent.push(byte);
+                    }
+                }
+                _ => line.extend(drain(&mut uart)),
+            }
+        }
+        line.extend(drain(&mut uart));
+        while uart.interrupt() {
+            got.push(read(&mut uart, 0));
+        }
+        prop_assert_eq!((got, line), (offered, sent));
+    }
+
     #[test]
     fn random_traffic_keeps_the_promises(
         steps in proptest::collection::vec((0u8..7, any::<u8>(), any::<u8>(), any::<u32>()), 0..200)
