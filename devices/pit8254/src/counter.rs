@@ -74,7 +74,7 @@ impl Counter {
 
     /// The number of ticks that a count stands for: zero is the largest (DS, "Minimum and maximum
     /// initial counts"). One is illegal in modes 2 and 3 and taken as two there.
-    fn ticks(&self, count: u16) -> i64 {
+    pub(crate) fn ticks(&self, count: u16) -> i64 {
         let value = if self.control.bcd() { from_bcd(count) } else { i64::from(count) };
         match (value, self.mode()) {
             (0, _) => self.modulus(),
@@ -119,10 +119,11 @@ impl Counter {
                 self.reload = true;
                 self.reload_at = Some(self.boundary(start, tick));
             }
-            (2 | 3, _) if !self.gate => {
+            (2 | 3, Run::Idle) if !self.gate => {
                 self.run = Run::Armed;
                 self.reload = true;
             }
+            (2 | 3, _) if !self.gate => self.reload = true,
             (0 | 4, _) if !self.gate => {
                 self.active = count;
                 self.run = Run::Stopped(0);
@@ -147,8 +148,9 @@ impl Counter {
         match (self.mode(), self.run, gate) {
             (_, Run::Idle, _) => {}
             (1 | 2 | 3 | 5, _, true) => self.begin(tick),
-            (2 | 3, _, false) => {
-                self.run = Run::Armed;
+            (2 | 3, Run::Counting(start), false) => {
+                let elapsed = tick.saturating_sub(start).max(0);
+                self.run = Run::Stopped(elapsed % self.ticks(self.active));
                 self.reload_at = None;
             }
             (0 | 4, Run::Counting(start), false) => {

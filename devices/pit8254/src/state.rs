@@ -170,12 +170,19 @@ fn check_run(counter: &Counter, now: i64) -> Result<(), RestoreError> {
             start <= now.saturating_add(1) && start >= -0x1_0000 && (counter.gate || !stoppable)
         }
         Run::Stopped(elapsed) => {
-            matches!(counter.mode(), 0 | 4) && !counter.gate && (0..=now).contains(&elapsed)
+            let end = if periodic { counter.ticks(counter.active) } else { now.saturating_add(1) };
+            let stoppable = periodic || matches!(counter.mode(), 0 | 4);
+            stoppable && !counter.gate && (0..end).contains(&elapsed)
         }
     };
     require(possible, "run")?;
     let counting = matches!(counter.run, Run::Counting(_));
-    require(!counter.reload || !matches!(counter.run, Run::Idle | Run::Stopped(_)), "reload")?;
+    let loads_later = match counter.run {
+        Run::Idle => false,
+        Run::Stopped(_) => periodic,
+        Run::Armed | Run::Counting(_) => true,
+    };
+    require(!counter.reload || loads_later, "reload")?;
     let timed = counter.reload && periodic && counting;
     require(counter.reload_at.is_some() == timed, "reload_at")?;
     let soon = now..=now.saturating_add(0x1_0001);

@@ -1,5 +1,7 @@
 //! What a guest can see of the timer.
 
+mod steps;
+
 use crate::*;
 use proptest::prelude::*;
 use std::vec::Vec;
