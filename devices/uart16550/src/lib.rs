@@ -267,7 +267,9 @@ impl Uart {
         let programmed = if enables { value } else { self.fifo_control };
         let held = programmed.into_bits() & FifoControl::HELD;
         self.fifo_control = FifoControl::from_bits(held).with_enable(enables);
-        self.restart_timeout();
+        if self.receiver.is_empty() {
+            self.timeout = None;
+        }
     }
 
     fn write_line_control(&mut self, value: LineControl) {

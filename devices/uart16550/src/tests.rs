@@ -302,6 +302,21 @@ fn each_modem_line_has_its_delta_and_the_ring_counts_when_it_ends() {
 }
 
 #[test]
+fn a_write_of_the_fcr_neither_delays_nor_drops_a_character_timeout() {
+    let at = |nanos| Instant::from_nanos(nanos);
+    let due = at(CHARACTER_TIMEOUT_NANOS);
+    let mut uart = fifo_uart(0x01, 3);
+    assert!(uart.receive(1, T0));
+    uart.write(IIR_FCR, 0xC1, at(1000));
+    assert_eq!(uart.deadline(), Some(due), "only receiving or reading a character restarts it");
+    uart.advance(due);
+    uart.write(IIR_FCR, 0x81, due);
+    assert_eq!((uart.interrupt(), uart.read(IIR_FCR, due)), (true, 0xCC));
+    uart.write(IIR_FCR, 0x83, due);
+    assert_eq!((uart.interrupt(), uart.deadline()), (false, None), "nothing waits any more");
+}
+
+#[test]
 fn a_reset_keeps_the_modems_lines_and_nothing_else() {
     let lines = ModemLines::CTS | ModemLines::DSR | ModemLines::DCD;
     let mut uart = Uart::connected(lines);
