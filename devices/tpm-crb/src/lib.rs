@@ -110,17 +110,18 @@ impl TpmCrb {
     /// reads as zero, and what is beyond the last page as all ones.
     pub fn read(&self, offset: u16, width: u8) -> u64 {
         let mut bytes = [0; 8];
-        for (at, byte) in (offset..).zip(bytes.iter_mut().take(width.into())) {
-            *byte = if at < LENGTH {
-                let [b0, b1, b2, b3] = self.register(at & !3).to_le_bytes();
-                match at & 3 {
-                    0 => b0,
-                    1 => b1,
-                    2 => b2,
-                    _ => b3,
+        for (place, byte) in (0..).zip(bytes.iter_mut().take(width.into())) {
+            *byte = match offset.checked_add(place) {
+                Some(at) if at < LENGTH => {
+                    let [b0, b1, b2, b3] = self.register(at & !3).to_le_bytes();
+                    match at & 3 {
+                        0 => b0,
+                        1 => b1,
+                        2 => b2,
+                        _ => b3,
+                    }
                 }
-            } else {
-                0xFF
+                _ => 0xFF,
             };
         }
         u64::from_le_bytes(bytes)

@@ -157,6 +157,14 @@ fn every_register_has_its_reset_value_at_every_locality() {
     }
 }
 
+#[test]
+fn everything_beyond_the_last_page_reads_as_ones() {
+    let crb = TpmCrb::new(BUFFERS);
+    for offset in [LENGTH, 0x7FFC, u16::MAX - 8, u16::MAX - 3, u16::MAX] {
+        assert_eq!(crb.read(offset, 8), u64::MAX, "{offset:#x}");
+    }
+}
+
 /// Brings the interface into one of the states of PTP 6.5.3.10, with locality 0 active.
 fn in_state(phase: u8) -> TpmCrb {
     let mut crb = ready();
