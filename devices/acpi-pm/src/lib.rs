@@ -67,8 +67,8 @@ impl AcpiPm {
     pub fn read(&mut self, offset: u16, width: u8, now: Instant) -> u32 {
         self.advance(now);
         let mut bytes = [0; 4];
-        for (place, byte) in bytes.iter_mut().take(usize::from(width)).enumerate() {
-            *byte = self.read_byte(offset.wrapping_add(place as u16));
+        for (at, byte) in (offset..=u16::MAX).zip(bytes.iter_mut().take(usize::from(width))) {
+            *byte = self.read_byte(at);
         }
         u32::from_le_bytes(bytes)
     }
@@ -78,8 +78,9 @@ impl AcpiPm {
     pub fn write(&mut self, offset: u16, width: u8, value: u32, now: Instant) -> Option<Effect> {
         self.advance(now);
         let mut effect = None;
-        for (place, byte) in value.to_le_bytes().into_iter().take(usize::from(width)).enumerate() {
-            effect = self.write_byte(offset.wrapping_add(place as u16), byte).or(effect);
+        let bytes = value.to_le_bytes().into_iter().take(usize::from(width));
+        for (at, byte) in (offset..=u16::MAX).zip(bytes) {
+            effect = self.write_byte(at, byte).or(effect);
         }
         effect
     }

@@ -103,6 +103,17 @@ fn what_is_no_register_reads_zero() {
     assert_eq!(pm.read(PM1_STATUS, 0, T0), 0);
 }
 
+#[test]
+fn an_access_across_the_last_offset_does_not_reach_the_first() {
+    let mut pm = AcpiPm::new();
+    pm.raise(FixedEvent::PowerButton);
+    let _ = pm.write(PM1_ENABLE, 2, 0x0100, T0);
+    let _ = pm.write(0xFFFE, 4, 0x0100_FFFF, T0);
+    let _ = pm.write(0xFFFD, 4, u32::MAX, T0);
+    assert_eq!(pm.read(PM1_STATUS, 4, T0), 0x0100_0100);
+    assert_eq!(pm.read(0xFFFE, 4, T0), 0);
+}
+
 struct Ignore;
 
 impl Inspect for Ignore {
