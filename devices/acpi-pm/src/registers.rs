@@ -6,24 +6,20 @@ use bitfield_struct::bitfield;
 use bitflags::bitflags;
 
 /// PM1a_EVT_BLK: status, 2 bytes (ACPI 4.8.3.1.1).
-pub const PM1_STATUS: u16 = 0x0;
+pub(crate) const PM1_STATUS: u16 = 0x0;
 /// PM1a_EVT_BLK: enable, 2 bytes (ACPI 4.8.3.1.2).
-pub const PM1_ENABLE: u16 = 0x2;
+pub(crate) const PM1_ENABLE: u16 = 0x2;
 /// PM1a_CNT_BLK: control, 2 bytes (ACPI 4.8.3.2.1).
 pub const PM1_CONTROL: u16 = 0x4;
 /// PM_TMR_BLK: timer, 4 bytes (ACPI 4.8.3.3).
 pub const PM_TIMER: u16 = 0x8;
-/// Bytes in the whole block.
-pub const BLOCK_SIZE: u16 = 0x10;
 
 /// Rate of the power management timer, in Hz (ACPI 4.8.2.1).
-pub const TIMER_HZ: u64 = 3_579_545;
+pub(crate) const TIMER_HZ: u64 = 3_579_545;
 /// Width of the timer: 32 bits, so the FADT must set TMR_VAL_EXT.
-pub const TIMER_BITS: u32 = 32;
+pub(crate) const TIMER_BITS: u32 = 32;
 /// SLP_TYP for S5: the first element of the DSDT's `\_S5` package.
 pub const SLP_TYP_S5: u8 = 0;
-/// FADT SMI_CMD: there is none, so the machine is always in ACPI mode (ACPI 4.8.2.3).
-pub const SMI_COMMAND: u32 = 0;
 
 bitflags! {
     /// Fixed events, as bits of both the status and the enable register.

@@ -17,7 +17,7 @@
 extern crate std;
 
 mod inspect;
-pub mod registers;
+mod registers;
 mod state;
 #[cfg(test)]
 mod tests;

@@ -8,14 +8,14 @@ use bitfield_struct::bitfield;
 use crate::DeliveryMode;
 
 /// Offset of the register select (DS 3.1.1).
-pub const IOREGSEL: u16 = 0x00;
+pub(crate) const IOREGSEL: u16 = 0x00;
 /// Offset of the data window (DS 3.1.2).
-pub const IOWIN: u16 = 0x10;
+pub(crate) const IOWIN: u16 = 0x10;
 /// Offset of the EOI register, present from version 20h on.
-pub const EOIR: u16 = 0x40;
+pub(crate) const EOIR: u16 = 0x40;
 
 /// Interrupt input pins.
-pub const PINS: usize = 24;
+pub(crate) const PINS: usize = 24;
 
 /// Index of the identification register (DS 3.2.1).
 pub(crate) const IOAPICID: u8 = 0x00;

@@ -82,13 +82,13 @@ impl Identity {
     const LINT0_OPEN: u64 = 1 << 47;
 
     /// The ID in the xAPIC page, bits 31:24.
-    pub const fn xapic_id(self) -> u8 {
+    pub(crate) const fn xapic_id(self) -> u8 {
         self.x2apic_id as u8
     }
 
     /// The x2APIC logical ID, which hardware derives: bits 31:16 name the cluster, bits 15:0
     /// hold one bit (SDM 11.12.10.2).
-    pub const fn x2apic_logical_id(self) -> u32 {
+    pub(crate) const fn x2apic_logical_id(self) -> u32 {
         ((self.x2apic_id >> 4) << 16) | (1 << (self.x2apic_id & 0xF))
     }
 

@@ -260,7 +260,7 @@ impl LocalApic {
 
     /// SVR bit 8. It is clear in a globally disabled APIC, too.
     #[inline]
-    pub fn software_enabled(&self) -> bool {
+    fn software_enabled(&self) -> bool {
         SpuriousVector::from_bits(self.registers.svr).enable()
     }
 

@@ -13,10 +13,10 @@ pub struct Function {
 
 impl Function {
     /// The host bridge itself.
-    pub const HOST_BRIDGE: Self = Self { bus: 0, device: 0, function: 0 };
+    pub(crate) const HOST_BRIDGE: Self = Self { bus: 0, device: 0, function: 0 };
 
     /// From the 16-bit routing ID: bus 15:8, device 7:3, function 2:0.
-    pub const fn from_routing_id(id: u16) -> Self {
+    pub(crate) const fn from_routing_id(id: u16) -> Self {
         Self { bus: (id >> 8) as u8, device: (id >> 3 & 0x1F) as u8, function: (id & 7) as u8 }
     }
 }

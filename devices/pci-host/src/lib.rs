@@ -18,7 +18,7 @@ extern crate std;
 
 mod address;
 mod inspect;
-pub mod registers;
+mod registers;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -99,7 +99,7 @@ impl PciHost {
     }
 
     /// Where the ECAM window of [`ECAM_SIZE`] bytes is.
-    pub fn ecam_base(&self) -> Option<u64> {
+    pub(crate) fn ecam_base(&self) -> Option<u64> {
         let enabled = self.bridge.pciexbar & PCIEXBAR_ENABLE != 0;
         enabled.then_some(self.bridge.pciexbar & PCIEXBAR_ADDRESS)
     }

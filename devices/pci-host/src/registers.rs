@@ -4,11 +4,11 @@
 //! "MCH" Intel's 3 Series Express Chipset data sheet, order number 316966.
 
 /// CONFIG_ADDRESS, a double word (PCI 3.2.2.3.2).
-pub const CONFIG_ADDRESS: u16 = 0xCF8;
+pub(crate) const CONFIG_ADDRESS: u16 = 0xCF8;
 /// CONFIG_DATA, four bytes (PCI 3.2.2.3.2).
-pub const CONFIG_DATA: u16 = 0xCFC;
+pub(crate) const CONFIG_DATA: u16 = 0xCFC;
 /// Last byte of CONFIG_DATA.
-pub const CONFIG_DATA_LAST: u16 = 0xCFF;
+pub(crate) const CONFIG_DATA_LAST: u16 = 0xCFF;
 
 /// CONFIG_ADDRESS: accesses to CONFIG_DATA are configuration accesses.
 pub(crate) const ADDRESS_ENABLE: u32 = 1 << 31;
@@ -16,7 +16,7 @@ pub(crate) const ADDRESS_ENABLE: u32 = 1 << 31;
 pub(crate) const ADDRESS_BITS: u32 = 0x80FF_FFFC;
 
 /// Bytes of ECAM space for 256 buses (PCIe 7.2.2).
-pub const ECAM_SIZE: u64 = 1 << 28;
+pub(crate) const ECAM_SIZE: u64 = 1 << 28;
 
 /// Vendor in bits 15:0, device in bits 31:16: Intel 82G33 DRAM controller (MCH 5.1.1).
 pub(crate) const ID: u32 = 0x29C0_8086;

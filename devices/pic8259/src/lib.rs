@@ -12,7 +12,7 @@ extern crate std;
 
 mod chip;
 mod inspect;
-pub mod registers;
+mod registers;
 mod state;
 #[cfg(test)]
 mod tests;

@@ -7,17 +7,17 @@ use bitfield_struct::bitfield;
 use bitflags::bitflags;
 
 /// Master: ICW1, OCW2, OCW3, status.
-pub const MASTER_COMMAND: u16 = 0x20;
+pub(crate) const MASTER_COMMAND: u16 = 0x20;
 /// Master: ICW2 to ICW4, OCW1.
-pub const MASTER_DATA: u16 = 0x21;
+pub(crate) const MASTER_DATA: u16 = 0x21;
 /// Slave: ICW1, OCW2, OCW3, status.
-pub const SLAVE_COMMAND: u16 = 0xA0;
+pub(crate) const SLAVE_COMMAND: u16 = 0xA0;
 /// Slave: ICW2 to ICW4, OCW1.
-pub const SLAVE_DATA: u16 = 0xA1;
+pub(crate) const SLAVE_DATA: u16 = 0xA1;
 /// Edge/level control of IRQ 0 to 7.
-pub const ELCR1: u16 = 0x4D0;
+pub(crate) const ELCR1: u16 = 0x4D0;
 /// Edge/level control of IRQ 8 to 15.
-pub const ELCR2: u16 = 0x4D1;
+pub(crate) const ELCR2: u16 = 0x4D1;
 
 /// ELCR1 bits that can be set: IRQ 0, 1 and 2 are always edges.
 pub(crate) const ELCR1_BITS: u8 = 0xF8;

@@ -16,7 +16,7 @@ extern crate std;
 
 mod counter;
 mod inspect;
-pub mod registers;
+mod registers;
 mod state;
 #[cfg(test)]
 mod tests;

@@ -6,16 +6,16 @@
 use bitfield_struct::bitfield;
 
 /// First counter; the other two follow.
-pub const COUNTER_0: u16 = 0x40;
+pub(crate) const COUNTER_0: u16 = 0x40;
 /// Last counter.
-pub const COUNTER_2: u16 = 0x42;
+pub(crate) const COUNTER_2: u16 = 0x42;
 /// Control word.
-pub const CONTROL: u16 = 0x43;
+pub(crate) const CONTROL: u16 = 0x43;
 /// NMI status and speaker control.
-pub const SPEAKER: u16 = 0x61;
+pub(crate) const SPEAKER: u16 = 0x61;
 
 /// Input clock of the three counters, in Hz.
-pub const CLOCK_HZ: u64 = 1_193_182;
+pub(crate) const CLOCK_HZ: u64 = 1_193_182;
 
 /// Control word (DS figure 7).
 #[bitfield(u8)]

@@ -21,7 +21,7 @@ extern crate std;
 
 mod calendar;
 mod inspect;
-pub mod registers;
+mod registers;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -117,22 +117,9 @@ impl Rtc {
         }
     }
 
-    /// Sets a byte of memory as firmware would before the guest starts. An index that names a
-    /// register of the clock is ignored.
-    pub fn set_memory(&mut self, index: u8, value: u8) {
-        if is_memory(index) {
-            self.memory[usize::from(index >> 5) & 3][usize::from(index & 31)] = value;
-        }
-    }
-
     /// The level of IRQ 8, active high.
     pub fn interrupt(&self) -> bool {
         self.flags.intersects(self.b & Control::INTERRUPTS)
-    }
-
-    /// Whether port 70h masks NMI.
-    pub fn masks_nmi(&self) -> bool {
-        self.index.masks_nmi()
     }
 
     fn c(&self) -> u8 {
@@ -155,7 +142,7 @@ impl Rtc {
             A => self.write_a(value),
             B => self.write_b(value),
             C | D => {}
-            _ => self.set_memory(index, value),
+            _ => self.memory[usize::from(index >> 5) & 3][usize::from(index & 31)] = value,
         }
     }
 

@@ -7,11 +7,11 @@ use bitfield_struct::bitfield;
 use bitflags::bitflags;
 
 /// Index of the register that [`DATA`] accesses; bit 7 masks NMI. Write-only.
-pub const INDEX: u16 = 0x70;
+pub(crate) const INDEX: u16 = 0x70;
 /// The register that the index selects.
-pub const DATA: u16 = 0x71;
+pub(crate) const DATA: u16 = 0x71;
 /// Registers and memory together.
-pub const SIZE: usize = 128;
+pub(crate) const SIZE: usize = 128;
 
 /// Seconds; the alarm's follow each at the next index (DS figure 11).
 pub(crate) const SECONDS: u8 = 0x00;
@@ -42,7 +42,7 @@ pub(crate) const C: u8 = 0x0C;
 /// Register D, read-only.
 pub(crate) const D: u8 = 0x0D;
 /// Century; the FADT names it.
-pub const CENTURY: u8 = 0x32;
+pub(crate) const CENTURY: u8 = 0x32;
 
 /// Port 70h.
 #[bitfield(u8)]
@@ -50,6 +50,7 @@ pub const CENTURY: u8 = 0x32;
 pub(crate) struct Index {
     #[bits(7)]
     pub(crate) register: u8,
+    /// Stored without an effect.
     pub(crate) masks_nmi: bool,
 }
 

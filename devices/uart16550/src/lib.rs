@@ -21,7 +21,7 @@ extern crate std;
 
 mod fifo;
 mod inspect;
-pub mod registers;
+mod registers;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -117,6 +117,7 @@ impl Uart {
                 self.deltas = 0;
                 value
             }
+            // Scratch register.
             _ => self.scratch,
         }
     }
@@ -173,22 +174,6 @@ impl Uart {
             Flaw::Framing => self.receive_with(byte, LineStatus::FRAMING, now),
             Flaw::Break => self.receive_with(0, LineStatus::BREAK | LineStatus::FRAMING, now),
         }
-    }
-
-    /// Sets the lines that the modem drives.
-    pub fn set_modem_lines(&mut self, lines: ModemLines) {
-        self.with_deltas(|uart| uart.lines = lines);
-    }
-
-    /// Whether the guest holds its output in the break state.
-    pub fn sends_break(&self) -> bool {
-        self.line_control.set_break() && !self.loops()
-    }
-
-    /// Whether DTR and RTS are active, in this order.
-    pub fn ready_lines(&self) -> (bool, bool) {
-        let control = if self.loops() { ModemControl::empty() } else { self.modem_control };
-        (control.contains(ModemControl::DTR), control.contains(ModemControl::RTS))
     }
 
     /// The level of the interrupt line behind the gate that OUT2 controls.

@@ -6,24 +6,22 @@ use bitfield_struct::bitfield;
 use bitflags::bitflags;
 
 /// Receiver buffer (read) or transmitter holding register (write); divisor low byte with DLAB.
-pub const RBR_THR_DLL: u8 = 0;
+pub(crate) const RBR_THR_DLL: u8 = 0;
 /// Interrupt enable; divisor high byte with DLAB.
-pub const IER_DLM: u8 = 1;
+pub(crate) const IER_DLM: u8 = 1;
 /// Interrupt identification (read) or FIFO control (write).
-pub const IIR_FCR: u8 = 2;
+pub(crate) const IIR_FCR: u8 = 2;
 /// Line control.
-pub const LCR: u8 = 3;
+pub(crate) const LCR: u8 = 3;
 /// Modem control.
-pub const MCR: u8 = 4;
+pub(crate) const MCR: u8 = 4;
 /// Line status.
-pub const LSR: u8 = 5;
+pub(crate) const LSR: u8 = 5;
 /// Modem status.
-pub const MSR: u8 = 6;
-/// Scratch.
-pub const SCR: u8 = 7;
+pub(crate) const MSR: u8 = 6;
 
 /// Bytes in each FIFO (DS 8.4).
-pub const FIFO_SIZE: usize = 16;
+pub(crate) const FIFO_SIZE: usize = 16;
 
 bitflags! {
     /// Interrupt enable register (DS 8.6).

@@ -6,6 +6,8 @@ use std::vec;
 use std::vec::Vec;
 
 const T0: Instant = Instant::START;
+/// Scratch register.
+const SCR: u8 = 7;
 
 /// A UART whose interrupt gate is open, with these interrupts enabled.
 fn uart(enable: u8) -> Uart {
@@ -190,25 +192,23 @@ fn loopback_returns_bytes_lines_and_overruns() {
         (0..16).collect::<Vec<_>>()
     );
     uart.write(LCR, 0x43, T0);
-    assert_eq!((read(&mut uart, LSR), uart.sends_break()), (0xF9, false));
+    assert_eq!(read(&mut uart, LSR), 0xF9);
     uart.write(IIR_FCR, 0, T0);
     uart.write(0, 1, T0);
     uart.write(0, 2, T0);
     assert_eq!((read(&mut uart, LSR), read(&mut uart, 0)), (0x63, 2), "overwritten");
-    uart.write(MCR, 0, T0);
-    assert!(uart.sends_break());
 }
 
 #[test]
 fn modem_deltas_interrupt_last() {
     let mut uart = uart(0x0A);
-    uart.set_modem_lines(ModemLines::CTS | ModemLines::RI);
-    assert_eq!(read(&mut uart, IIR_FCR), 0x02);
-    assert_eq!((read(&mut uart, IIR_FCR), uart.interrupt()), (0x00, true));
+    uart.write(MCR, 0x16, T0);
+    assert_eq!((read(&mut uart, IIR_FCR), read(&mut uart, IIR_FCR)), (0x02, 0x00));
     assert_eq!((read(&mut uart, MSR), read(&mut uart, MSR)), (0x51, 0x50));
     assert_eq!(read(&mut uart, IIR_FCR), 0x01);
-    uart.set_modem_lines(ModemLines::empty());
-    assert_eq!(read(&mut uart, MSR), 0x05);
+    uart.write(MCR, 0x08, T0);
+    assert_eq!((read(&mut uart, IIR_FCR), uart.interrupt()), (0x00, true));
+    assert_eq!((read(&mut uart, MSR), uart.interrupt()), (0x05, false));
 }
 
 #[test]
@@ -219,22 +219,27 @@ fn out2_gates_the_line() {
         uart.write(MCR, control, T0);
         assert_eq!(uart.interrupt(), line);
     }
-    assert_eq!(uart.ready_lines(), (true, true));
     uart.reset(T0);
     assert_eq!(uart, Uart::new());
+}
+
+/// Raises CTS and lowers it again by a turn in loopback mode, which leaves the delta set.
+fn pulse_cts(uart: &mut Uart) {
+    uart.write(MCR, 0x12, T0);
+    uart.write(MCR, 0x08, T0);
 }
 
 #[test]
 fn the_four_sources_are_reported_by_priority_and_cleared_as_table_iv_says() {
     let mut uart = uart(0x0F);
-    uart.set_modem_lines(ModemLines::CTS);
+    pulse_cts(&mut uart);
     assert!(uart.receive_flawed(b'a', Flaw::Framing, T0));
     assert_eq!((read(&mut uart, IIR_FCR), read(&mut uart, IIR_FCR)), (0x06, 0x06));
     assert_eq!((read(&mut uart, LSR), read(&mut uart, IIR_FCR)), (0x69, 0x04));
     assert_eq!((read(&mut uart, RBR_THR_DLL), read(&mut uart, IIR_FCR)), (b'a', 0x02));
     assert_eq!(read(&mut uart, IIR_FCR), 0x00, "only a read that reports THRE clears it");
     assert!(uart.interrupt());
-    assert_eq!((read(&mut uart, MSR), read(&mut uart, IIR_FCR)), (0x11, 0x01));
+    assert_eq!((read(&mut uart, MSR), read(&mut uart, IIR_FCR)), (0x01, 0x01));
     assert!(!uart.interrupt());
 }
 
@@ -242,7 +247,7 @@ fn the_four_sources_are_reported_by_priority_and_cleared_as_table_iv_says() {
 fn each_enable_bit_opens_its_own_source() {
     for (enable, identification) in [(0x01, 0x04), (0x02, 0x02), (0x04, 0x06), (0x08, 0x00)] {
         let mut uart = uart(enable);
-        uart.set_modem_lines(ModemLines::DCD);
+        pulse_cts(&mut uart);
         assert!(uart.receive_flawed(b'a', Flaw::Parity, T0));
         assert_eq!((uart.interrupt(), read(&mut uart, IIR_FCR)), (true, identification));
         uart.write(IER_DLM, !enable & 0x0F, T0);
@@ -287,16 +292,16 @@ fn the_divisor_latch_hides_data_and_enables_without_touching_them() {
 
 #[test]
 fn each_modem_line_has_its_delta_and_the_ring_counts_when_it_ends() {
-    let lines = [ModemLines::CTS, ModemLines::DSR, ModemLines::RI, ModemLines::DCD];
-    for (bit, line) in lines.into_iter().enumerate() {
+    // In loopback mode RTS, DTR, OUT1 and OUT2 drive CTS, DSR, RI and DCD (DS 8.7).
+    for (bit, control) in [0x02, 0x01, 0x04, 0x08].into_iter().enumerate() {
         let (level, delta) = (0x10 << bit, 0x01 << bit);
         let mut uart = Uart::new();
-        uart.set_modem_lines(line);
-        let rise = if line == ModemLines::RI { level } else { level | delta };
+        uart.write(MCR, 0x10 | control, T0);
+        let rise = if level == 0x40 { level } else { level | delta };
         assert_eq!((read(&mut uart, MSR), read(&mut uart, MSR)), (rise, level));
-        uart.set_modem_lines(line);
+        uart.write(MCR, 0x10 | control, T0);
         assert_eq!(read(&mut uart, MSR), level, "no change, no delta");
-        uart.set_modem_lines(ModemLines::empty());
+        uart.write(MCR, 0x10, T0);
         assert_eq!((read(&mut uart, MSR), read(&mut uart, MSR)), (delta, 0));
     }
 }
@@ -392,7 +397,7 @@ proptest! {
                 1 | 2 => uart.write(offset, value, now),
                 3 => drop(uart.receive(value, now)),
                 4 => drop(uart.receive_flawed(value, Flaw::Parity, now)),
-                5 => uart.set_modem_lines(ModemLines::from_bits_truncate(value)),
+                5 => uart.write(MCR, value, now),
                 _ => drop(drain(&mut uart)),
             }
             if let Some(due) = uart.deadline() {
