@@ -136,3 +136,66 @@ fn write_frame(port: &mut File, channel: Channel, payload: &[u8]) -> io::Result<
     frame.extend_from_slice(payload);
     port.write_all(&frame)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Seek, SeekFrom};
+
+    use wire::exec::{Event as Frame, Parser};
+
+    use super::*;
+
+    /// One test alone runs a command: another one's child could be reaped here.
+    #[test]
+    fn a_commands_output_and_status_arrive_as_frames() {
+        let mut port = tempfile::tempfile().unwrap();
+        port.write_all(&exec::START).unwrap();
+        let command = b"head -c 10000 /dev/zero; printf 'to\\377err' >&2; exit 7";
+        carry(start(command).unwrap(), &mut port).unwrap();
+        port.seek(SeekFrom::Start(0)).unwrap();
+        let mut bytes = Vec::new();
+        port.read_to_end(&mut bytes).unwrap();
+        let (mut output, mut errors, mut status) = (0, Vec::new(), None);
+        let mut parser = Parser::default();
+        parser.feed(&bytes, |frame| match frame {
+            Frame::Started => {}
+            Frame::Output(piece) => output += piece.iter().filter(|byte| **byte == 0).count(),
+            Frame::Error(piece) => errors.extend_from_slice(piece),
+            Frame::Exited(code) => status = Some(code),
+            other => panic!("{other:?}"),
+        });
+        assert_eq!((output, errors.as_slice(), status), (10_000, &b"to\xfferr"[..], Some(7)));
+        assert!(parser.has_ended() && !parser.is_broken());
+    }
+
+    #[test]
+    fn a_stream_becomes_pieces_that_fit_into_frames() {
+        let bytes: Vec<u8> = (0..3 * exec::MAX_PAYLOAD).map(|number| number as u8).collect();
+        let (sender, events) = sync_channel(1);
+        pump(io::Cursor::new(bytes.clone()), Channel::Error, sender);
+        let (mut all, mut closed) = (Vec::new(), 0);
+        for event in events {
+            match event {
+                Event::Piece(Channel::Error, piece) if piece.len() <= exec::MAX_PAYLOAD => {
+                    all.extend(piece);
+                }
+                Event::Closed => closed += 1,
+                Event::Piece(..) | Event::Ended(_) => panic!("nothing else is sent"),
+            }
+        }
+        assert_eq!((all, closed), (bytes, 1));
+    }
+
+    #[test]
+    fn a_command_whose_end_is_lost_is_an_error() {
+        let mut port = tempfile::tempfile().unwrap();
+        let (sender, events) = sync_channel(2);
+        sender.send(Event::Piece(Channel::Output, b"x".to_vec())).unwrap();
+        sender.send(Event::Ended(Err(io::ErrorKind::Other.into()))).unwrap();
+        assert!(forward(&events, &mut port).is_err());
+        port.seek(SeekFrom::Start(0)).unwrap();
+        let mut bytes = Vec::new();
+        port.read_to_end(&mut bytes).unwrap();
+        assert_eq!(bytes, [1, 1, 0, b'x'], "what came before is sent");
+    }
+}

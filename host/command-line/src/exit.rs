@@ -162,6 +162,32 @@ mod tests {
     }
 
     #[test]
+    fn a_signals_code_never_wraps() {
+        assert_eq!((End::Signalled(127).code(), End::Signalled(255).code()), (255, 255));
+    }
+
+    #[test]
+    fn every_end_has_a_name_of_its_own() {
+        let ends = [End::Exited(0), End::Signalled(1), End::PoweredOff, End::Left];
+        let failures = TABLE.iter().map(|(failure, ..)| End::Failed(*failure));
+        let names: Vec<_> = ends.into_iter().chain(failures).map(|end| end.name()).collect();
+        let distinct: std::collections::BTreeSet<_> = names.iter().collect();
+        assert_eq!(distinct.len(), names.len());
+    }
+
+    #[test]
+    fn the_help_lists_each_code_once_in_order() {
+        let table = table();
+        let codes: Vec<u8> = table
+            .lines()
+            .map(|line| line.split_whitespace().next().unwrap().parse().unwrap())
+            .collect();
+        assert_eq!(codes.len(), TABLE.len() + 1);
+        assert!(codes.is_sorted_by(|first, second| first < second), "{codes:?}");
+        assert!(crate::run_help().contains(&table));
+    }
+
+    #[test]
     fn only_a_power_off_is_no_failure() {
         for status in Status::ALL {
             assert_eq!(Failure::of_status(status).is_none(), status == Status::PowerOff);

@@ -124,6 +124,78 @@ mod tests {
         Arguments::command().debug_assert();
     }
 
+    fn run_options(words: &[&str]) -> RunOptions {
+        let words = ["paravane", "run"].iter().chain(words);
+        match Arguments::try_parse_from(words).map(|arguments| arguments.action) {
+            Ok(Action::Run(options)) => *options,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_kernel_is_enough_to_run() {
+        let options = run_options(&["-k", "vmlinuz"]);
+        assert_eq!(options.kernel, PathBuf::from("vmlinuz"));
+        assert_eq!((options.memory, options.cpus), (512 << 20, 1));
+        assert_eq!((options.accel, options.log), (AccelChoice::Auto, wire::LogLevel::Warn));
+        let files = [&options.initrd, &options.state, &options.state_key, &options.tpm_ca];
+        assert!(files.iter().all(|file| file.is_none()) && options.modules.is_empty());
+        assert!(options.append.is_none() && options.exec.is_none() && options.uuid.is_none());
+        assert!(options.timeout.is_none() && options.json.is_none() && options.qemu.is_empty());
+        assert!(!options.no_hyperv && !options.no_tpm && !options.direct);
+    }
+
+    #[test]
+    fn values_may_look_like_options_where_they_are_text() {
+        let options = run_options(&["-k", "k", "-a", "-x --y", "-e", "--help", "--", "-smp", "2"]);
+        assert_eq!(options.append.as_deref(), Some("-x --y".as_ref()));
+        assert_eq!(options.exec.as_deref(), Some("--help".as_ref()));
+        assert_eq!(options.qemu, ["-smp", "2"]);
+        let options = run_options(&["-k", "k", "--module", "a,x=1", "--module", "b"]);
+        let files: Vec<_> = options.modules.iter().map(|module| module.file.clone()).collect();
+        assert_eq!(files, [PathBuf::from("a"), PathBuf::from("b")]);
+    }
+
+    #[test]
+    fn a_wrong_command_line_ends_with_the_code_for_usage() {
+        for words in [
+            &[][..],
+            &["nonsense"],
+            &["run"],
+            &["run", "-k"],
+            &["run", "-k", "k", "-c", "65"],
+            &["run", "-k", "k", "-m", "0"],
+            &["run", "-k", "k", "--accel", "hvf"],
+            &["run", "-k", "k", "--module", ",a"],
+            &["run", "-k", "k", "--tpm-ca", "ca"],
+            &["run", "-k", "k", "-k", "k"],
+            &["run", "-k", "k", "stray"],
+            &["vtpm", "--socket", "65535"],
+            &["guard", "1"],
+        ] {
+            let error = Arguments::try_parse_from(["paravane"].iter().chain(words)).unwrap_err();
+            assert_eq!(error.exit_code(), i32::from(exit::USAGE), "{words:?}");
+        }
+        let asked = Arguments::try_parse_from(["paravane", "run", "--help"]).unwrap_err();
+        assert_eq!(asked.exit_code(), 0);
+    }
+
+    #[test]
+    fn the_other_commands_have_defaults() {
+        let parse = |words: &[&str]| {
+            Arguments::try_parse_from(["paravane"].iter().chain(words)).unwrap().action
+        };
+        let Action::Vtpm(options) = parse(&["vtpm"]) else { panic!("no vtpm") };
+        assert_eq!(options.socket, SocketAddr::from(([127, 0, 0, 1], 2321)));
+        assert!(options.state.is_none());
+        let Action::Symbolize(options) = parse(&["symbolize"]) else { panic!("no symbolize") };
+        assert_eq!(options.file, PathBuf::from("-"));
+        let Action::Guard(options) = parse(&["guard", "7", "qemu", "-m", "1"]) else {
+            panic!("no guard")
+        };
+        assert_eq!((options.parent, options.program.len()), (7, 3));
+    }
+
     #[test]
     fn a_state_is_the_paravisors_and_its_key_a_states() {
         let parse = |text: &str| {

@@ -117,7 +117,7 @@ fn align(bytes: &mut Vec<u8>) {
 mod tests {
     use super::*;
 
-    /// Reads the archive back: path, mode, content.
+    /// Decodes an archive: path, mode and content of each entry.
     fn read(mut bytes: &[u8]) -> Vec<(String, u32, Vec<u8>)> {
         let mut entries = vec![];
         loop {
@@ -153,6 +153,27 @@ mod tests {
         assert_eq!(entries[2].2, b"12345");
         assert_eq!(entries[3].2, b"b/file");
         assert_eq!(entries[5].1, 0o020_600);
+    }
+
+    #[test]
+    fn every_entry_has_the_header_that_linux_reads() {
+        let mut archive = Archive::new();
+        archive.directory("d");
+        archive.device("n", 5, 1);
+        archive.file("f", 0o600, b"abc");
+        let bytes = archive.finish();
+        let header = |start: usize| {
+            let text = std::str::from_utf8(&bytes[start..start + 110]).unwrap();
+            assert_eq!(&text[..6], "070701");
+            let field =
+                |index: usize| u32::from_str_radix(&text[6 + 8 * index..][..8], 16).unwrap();
+            (0..13).map(field).collect::<Vec<u32>>()
+        };
+        // Inode, mode, user, group, links, time, size, device, device of a node, name, checksum.
+        assert_eq!(header(0), [0, 0o040_755, 0, 0, 2, 0, 0, 0, 0, 0, 0, 2, 0]);
+        assert_eq!(header(112), [1, 0o020_600, 0, 0, 1, 0, 0, 0, 0, 5, 1, 2, 0]);
+        assert_eq!(header(224), [2, 0o100_600, 0, 0, 1, 0, 3, 0, 0, 0, 0, 2, 0]);
+        assert_eq!(&bytes[336..340], b"abc\0");
     }
 
     #[test]

@@ -101,11 +101,26 @@ mod tests {
     }
 
     #[test]
+    fn each_obstacle_is_named() {
+        let machine = |has_svm, kvm_opens, nested: Option<&str>| {
+            let nested = nested.map(str::to_owned);
+            Machine { has_svm, kvm_opens, nested }.obstacle().unwrap()
+        };
+        assert!(machine(false, false, None).contains("svm"));
+        assert!(machine(true, false, None).contains("/dev/kvm"));
+        assert!(machine(true, true, None).contains("not loaded"));
+        assert!(machine(true, true, Some("N\n")).contains("nested"));
+    }
+
+    #[test]
     fn a_wish_is_kept_and_auto_follows_the_machine() {
         assert_eq!(decide(AccelChoice::Auto, None).0, Accel::Kvm);
         assert_eq!(decide(AccelChoice::Auto, Some("no")).0, Accel::Tcg);
         assert_eq!(decide(AccelChoice::Tcg, None).0, Accel::Tcg);
         assert_eq!(decide(AccelChoice::TcgThreads, None).0, Accel::TcgThreads);
+        assert_eq!(decide(AccelChoice::Kvm, None).0, Accel::Kvm);
+        let (accel, why) = decide(AccelChoice::Auto, Some("no svm"));
+        assert!(accel == Accel::Tcg && why.contains("no svm"), "the reason is told");
         let (accel, why) = decide(AccelChoice::Kvm, Some("no svm"));
         assert!(accel == Accel::Kvm && why.contains("no svm"));
     }

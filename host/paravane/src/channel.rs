@@ -129,3 +129,90 @@ fn pieces(mut stream: impl Read, events: &SyncSender<Event>, make: fn(Vec<u8>) -
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::sync_channel;
+
+    use super::*;
+
+    fn lines_of(bytes: &[u8]) -> Vec<String> {
+        let (sender, events) = sync_channel(100);
+        lines(bytes, &sender, Event::Report);
+        drop(sender);
+        let text = |event| match event {
+            Event::Report(line) => line,
+            other => panic!("{other:?}"),
+        };
+        events.iter().map(text).collect()
+    }
+
+    #[test]
+    fn a_line_ends_at_its_end_or_at_that_of_the_stream() {
+        assert_eq!(lines_of(b"one\r\ntwo\n\nthree"), ["one", "two", "", "three"]);
+        assert_eq!(lines_of(b""), [""; 0]);
+        assert_eq!(lines_of(b"a\xffb \n"), ["a\u{fffd}b"]);
+    }
+
+    #[test]
+    fn a_sender_without_line_ends_is_taken_in_pieces() {
+        let limit = MAX_LINE as usize;
+        let parts = lines_of(&vec![b'x'; 2 * limit + 1]);
+        let lengths: Vec<_> = parts.iter().map(String::len).collect();
+        assert_eq!(lengths, [limit, limit, 1]);
+    }
+
+    #[test]
+    fn pieces_are_the_stream() {
+        let bytes: Vec<u8> = (0..10_000_u32).map(|number| number as u8).collect();
+        let (sender, events) = sync_channel(100);
+        pieces(&bytes[..], &sender, Event::Console);
+        drop(sender);
+        let piece = |event| match event {
+            Event::Console(piece) => piece,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(events.iter().flat_map(piece).collect::<Vec<_>>(), bytes);
+    }
+
+    #[test]
+    fn what_qemu_writes_into_its_ends_becomes_events() {
+        let (sender, events) = sync_channel(100);
+        let (readers, ends) = Readers::open(&sender).unwrap();
+        assert!(ends.pass("nonsense").is_err());
+        for name in [socket::REPORT, socket::MONITOR, socket::CONSOLE, socket::EXEC] {
+            assert!(ends.pass(name).unwrap() > 2);
+        }
+        for (name, end) in &ends.0 {
+            let mut end = end;
+            if *name == socket::MONITOR {
+                let mut greeting = String::new();
+                BufReader::new(end).read_line(&mut greeting).unwrap();
+                assert_eq!(greeting, "{\"execute\":\"qmp_capabilities\"}\n");
+            }
+            end.write_all(b"x\n").unwrap();
+        }
+        drop(ends);
+        readers.finish();
+        drop(sender);
+        let mut seen = [0; 4];
+        for event in events {
+            match event {
+                Event::Report(line) => seen[0] += line.len(),
+                Event::Monitor(line) => seen[1] += line.len(),
+                Event::Console(piece) => seen[2] += piece.len(),
+                Event::Exec(piece) => seen[3] += piece.len(),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(seen, [1, 1, 2, 2]);
+    }
+
+    #[test]
+    fn the_end_of_standard_error_is_the_end_of_qemu() {
+        let (sender, events) = sync_channel(100);
+        read_errors(&b"words\n"[..], sender);
+        let events: Vec<_> = events.iter().collect();
+        assert!(matches!(&events[..], [Event::Noise(line), Event::Ended] if line == "words"));
+    }
+}

@@ -175,7 +175,99 @@ fn command_line(append: Option<&OsStr>, exec: bool) -> OsString {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+    use command_line::{Action, Arguments};
+    use wire::LogLevel;
+
     use super::*;
+
+    /// A folder with a kernel, an initrd, an image and an agent, and the words that name them.
+    fn rig() -> (TempDir, Vec<String>) {
+        let folder = tempfile::tempdir().unwrap();
+        let mut words = vec!["paravane".to_owned(), "run".to_owned()];
+        for name in ["kernel", "initrd", "image", "agent"] {
+            let path = folder.path().join(name);
+            fs::write(&path, format!("the {name}")).unwrap();
+            words.extend([format!("--{name}"), path.display().to_string()]);
+        }
+        (folder, words)
+    }
+
+    fn prepare(words: &[String], more: &[&str]) -> Result<Files, Error> {
+        let words = words.iter().map(String::as_str).chain(more.iter().copied());
+        match Arguments::try_parse_from(words).unwrap().action {
+            Action::Run(options) => Files::prepare(&options),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_command_comes_before_the_users_initrd_and_runs_once() {
+        let (_folder, words) = rig();
+        let files = prepare(&words, &["-e", "echo hi"]).unwrap();
+        let initrd = fs::read(files.initrd.unwrap()).unwrap();
+        assert!(initrd.starts_with(b"070701") && initrd.ends_with(b"the initrd"));
+        for part in [&b"paravane/command\0"[..], b"echo hi", b"paravane/agent\0", b"the agent"] {
+            assert!(initrd.windows(part.len()).any(|window| window == part));
+        }
+        let config = Config::parse(&fs::read(&files.config).unwrap()).unwrap();
+        assert!(config.end_on_crash && config.end_on_reset);
+    }
+
+    #[test]
+    fn without_a_command_the_users_files_are_given_as_they_are() {
+        let (folder, words) = rig();
+        let files = prepare(&words, &["--no-tpm", "--no-hyperv", "--log", "info"]).unwrap();
+        assert_eq!(files.initrd.as_deref(), Some(&*folder.path().join("initrd")));
+        let config = Config {
+            hyperv: false,
+            log: LogLevel::Info,
+            end_on_crash: false,
+            end_on_reset: false,
+            tpm: false,
+        };
+        assert_eq!(fs::read_to_string(&files.config).unwrap(), config.to_string());
+        let name = fs::read(&files.kernel_name).unwrap();
+        assert_eq!(name, files.kernel.as_os_str().as_bytes());
+        assert_eq!(
+            fs::read(files.command_line_file.as_ref().unwrap()).unwrap(),
+            b"console=ttyS0 quiet"
+        );
+        assert!(files.module_texts.is_none());
+        let made = files.config.clone();
+        drop(files);
+        assert!(!made.exists(), "nothing stays behind");
+    }
+
+    #[test]
+    fn module_texts_end_with_zeros() {
+        let (folder, words) = rig();
+        let module = folder.path().join("kernel").display().to_string();
+        let files = prepare(&words, &["--module", &module, "--module", &format!("{module},a b")]);
+        let texts = fs::read(files.unwrap().module_texts.unwrap()).unwrap();
+        assert_eq!(texts, format!("{module}\0{module} a b\0").as_bytes());
+    }
+
+    #[test]
+    fn it_is_told_whose_file_is_missing() {
+        let (folder, words) = rig();
+        let missing = folder.path().join("missing").display().to_string();
+        let guest = |more: &[&str]| match prepare(&words, more) {
+            Err(Error::Guest(error)) => format!("{error:#}"),
+            other => panic!("{other:?}"),
+        };
+        assert!(guest(&["--module", &missing]).contains("a module"));
+        let nine = ["--module", &words[3]].repeat(9);
+        assert_eq!(guest(&nine), "at most 8 modules can be given");
+        fs::remove_file(folder.path().join("agent")).unwrap();
+        let Err(Error::Ours(error)) = prepare(&words, &["-e", "true"]) else { panic!("no agent") };
+        assert!(format!("{error:#}").contains("--agent"));
+        fs::remove_file(folder.path().join("image")).unwrap();
+        assert!(matches!(prepare(&words, &[]), Err(Error::Ours(_))));
+        assert!(prepare(&words, &["--direct"]).is_ok(), "it takes no part there");
+        fs::remove_file(folder.path().join("initrd")).unwrap();
+        assert!(guest(&["--direct"]).contains("the guest's initrd"));
+    }
 
     #[test]
     fn the_command_line_is_the_users_but_for_what_a_command_needs() {

@@ -96,3 +96,70 @@ pub fn open_locked(path: &Path, taken: &str) -> Result<File> {
         _ => bail!("{} was replaced while it was opened", path.display()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    use tempfile::tempdir;
+
+    use super::*;
+
+    fn line<T>(result: Result<T>) -> String {
+        format!("{:#}", result.err().expect("it is refused"))
+    }
+
+    #[test]
+    fn a_file_is_made_once_for_its_owner() {
+        let folder = tempdir().unwrap();
+        let path = folder.path().join("file");
+        assert!(!exists(&path).unwrap());
+        make(&path, b"first").unwrap();
+        make(&path, b"second").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"first", "what is there stays");
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert!(line(make(&folder.path().join("no/file"), b"")).contains("can not be made"));
+    }
+
+    #[test]
+    fn a_link_that_leads_nowhere_is_there_and_is_refused() {
+        let folder = tempdir().unwrap();
+        let link = folder.path().join("link");
+        symlink("nowhere", &link).unwrap();
+        assert!(exists(&link).unwrap());
+        assert!(line(open(&link, false)).contains("is a symbolic link"));
+        assert!(check_readable(&link).is_err());
+    }
+
+    #[test]
+    fn only_plain_files_are_opened_and_nobody_waits() {
+        let folder = tempdir().unwrap();
+        let fifo = folder.path().join("fifo");
+        mknodat(CWD, &fifo, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        for path in [folder.path(), &fifo, Path::new("/dev/null")] {
+            assert!(line(open(path, false)).ends_with("is no file"), "{}", path.display());
+            assert!(line(check_readable(path)).ends_with("is no file"), "{}", path.display());
+        }
+        let file = folder.path().join("file");
+        assert!(line(open(&file, false)).contains("file"), "the name is told");
+        fs::write(&file, "x").unwrap();
+        let link = folder.path().join("link");
+        symlink(&file, &link).unwrap();
+        check_readable(&link).unwrap();
+    }
+
+    #[test]
+    fn a_lock_is_the_files_whatever_its_names() {
+        let folder = tempdir().unwrap();
+        let [file, other] = ["file", "other"].map(|name| folder.path().join(name));
+        fs::write(&file, "x").unwrap();
+        fs::hard_link(&file, &other).unwrap();
+        let first = open_locked(&file, "somebody has").unwrap();
+        assert!(line(open_locked(&other, "somebody has")).starts_with("somebody has "));
+        assert!(open(&other, false).is_ok(), "reading asks for no lock");
+        drop(first);
+        open_locked(&other, "somebody has").unwrap();
+    }
+}

@@ -179,7 +179,83 @@ fn escape(path: &Path) -> OsString {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
+    use clap::Parser;
+    use command_line::{Action, Arguments};
+
     use super::*;
+
+    fn options(words: &[&str]) -> RunOptions {
+        let words = ["paravane", "run"].iter().chain(words);
+        match Arguments::try_parse_from(words).unwrap().action {
+            Action::Run(options) => *options,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The arguments for QEMU of a guest whose kernel has a comma in its name.
+    fn boot(more: &[&str]) -> (Vec<String>, String) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        for name in ["k,1", "initrd", "module", "image"] {
+            fs::write(path(name), name).unwrap();
+        }
+        let (kernel, image, initrd) = (path("k,1"), path("image"), path("initrd"));
+        let module = format!("{},x=1,2", path("module"));
+        let words = ["-k", &kernel, "--image", &image, "-i", &initrd, "--module", &module];
+        let options = options(&[&words, more].concat());
+        let files = Files::prepare(&options).unwrap();
+        let mut command = Command::new("qemu");
+        if options.direct {
+            direct_boot(&mut command, &options, &files);
+        } else {
+            paravisor_boot(&mut command, &options, &files);
+        }
+        let words = command.get_args().map(|word| word.to_str().unwrap().to_owned()).collect();
+        (words, folder.path().display().to_string())
+    }
+
+    #[test]
+    fn the_paravisor_gets_the_guests_files_by_their_names() {
+        let (words, folder) = boot(&["-a", "quiet"]);
+        assert_eq!(words[..2], ["-kernel".to_owned(), format!("{folder}/image")]);
+        let given: Vec<_> = words[2..].chunks(2).map(|pair| pair[1].as_str()).collect();
+        assert!(words[2..].chunks(2).all(|pair| pair[0] == "-fw_cfg"));
+        for file in ["kernel,file={}/k,,1", "module-0,file={}/module", "initrd,file={}/initrd"] {
+            let file = format!("name=opt/org.paravane/{}", file.replace("{}", &folder));
+            assert!(given.contains(&file.as_str()), "{file} in {given:?}");
+        }
+        for name in ["config", "kernel-name", "module-texts", "cmdline"] {
+            let start = format!("name=opt/org.paravane/{name},file=");
+            assert!(given.iter().any(|file| file.starts_with(&start)), "{name} in {given:?}");
+        }
+        let (words, _) = boot(&["-a", ""]);
+        assert!(!words.iter().any(|word| word.contains("cmdline")), "an empty one is no file");
+    }
+
+    #[test]
+    fn without_the_paravisor_qemu_loads_the_guest_itself() {
+        let (words, folder) = boot(&["--direct", "-a", "a, b"]);
+        let files = format!("{folder}/initrd,{folder}/module x=1,,2");
+        assert_eq!(
+            words,
+            ["-kernel", &format!("{folder}/k,1"), "-append", "a, b", "-initrd", &files]
+        );
+    }
+
+    #[test]
+    fn several_software_cpus_get_one_more() {
+        for (words, accel, cpus) in [
+            (&["-k", "k"][..], Accel::Tcg, 1),
+            (&["-k", "k", "-c", "4"], Accel::Tcg, 5),
+            (&["-k", "k", "-c", "4"], Accel::TcgThreads, 5),
+            (&["-k", "k", "-c", "4"], Accel::Kvm, 4),
+            (&["-k", "k", "-c", "4", "--direct"], Accel::Tcg, 4),
+        ] {
+            assert_eq!(super::cpus(&options(words), accel), cpus, "{words:?} {accel:?}");
+        }
+    }
 
     #[test]
     fn commas_are_doubled() {

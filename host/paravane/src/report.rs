@@ -71,4 +71,18 @@ mod tests {
         assert_eq!(report.record, ["frame 0x100"]);
         assert_eq!(report.take("SeaBIOS (version x)"), None);
     }
+
+    #[test]
+    fn a_paravisor_gone_wild_takes_no_more_than_its_share() {
+        let mut report = Report::default();
+        for number in 0..2 * MAX_KEPT {
+            assert!(report.take(&format!("log DEBUG {number}")).is_some(), "it is still shown");
+            report.take(&format!("count c{number} {number}"));
+            report.take(&format!("panic frame {number}"));
+        }
+        let kept = [report.log.len(), report.counters.len(), report.record.len()];
+        assert_eq!(kept, [MAX_KEPT; 3]);
+        assert!(!report.has_error());
+        assert_eq!(report.log[0], ("DEBUG".to_owned(), "0".to_owned()));
+    }
 }

@@ -144,3 +144,64 @@ fn part<'a>(text: &'a str, label: &str) -> Result<&'a str> {
     let length = rest.find(&end).with_context(|| format!("no `{end}` in it"))? + end.len();
     Ok(rest.get(..length).unwrap_or_default())
 }
+
+#[cfg(test)]
+mod tests {
+    use p256::pkcs8::EncodePrivateKey;
+
+    use super::*;
+
+    fn files(authority: &Authority) -> [String; 2] {
+        let key = authority.key.to_pkcs8_pem(LineEnding::LF).unwrap().to_string();
+        [key, authority.certificate_pem().unwrap()]
+    }
+
+    fn read(text: &str) -> Result<Authority> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), text).unwrap();
+        Authority::read(file.path())
+    }
+
+    #[test]
+    fn a_key_and_its_certificate_come_in_any_order_with_text_around_them() {
+        let test = Authority::test();
+        let [key, certificate] = files(&test);
+        for text in [format!("{key}{certificate}"), format!("words\n{certificate}\n{key}more")] {
+            let read = read(&text).unwrap();
+            assert_eq!(read.certificate_pem().unwrap(), certificate);
+            assert!(read.key == test.key);
+        }
+    }
+
+    #[test]
+    fn a_file_that_lacks_a_part_or_mixes_two_authorities_is_refused() {
+        let [key, certificate] = files(&Authority::test());
+        let other = SigningKey::from_slice(&[7; 32]).unwrap();
+        let other = other.to_pkcs8_pem(LineEnding::LF).unwrap().to_string();
+        for (text, why) in [
+            (key.clone(), "no `-----BEGIN CERTIFICATE-----`"),
+            (certificate.clone(), "no `-----BEGIN PRIVATE KEY-----`"),
+            (certificate.replace("-----END", "") + &key, "no `-----END CERTIFICATE-----`"),
+            (certificate.replace('M', "") + &key, "the certificate: "),
+            (format!("{certificate}{other}"), "is of another key"),
+            (certificate + &key.replace('M', "A"), "must be one of P-256"),
+        ] {
+            let line = format!("{:#}", read(&text).unwrap_err());
+            assert!(line.contains(why) && !line.contains('\n'), "{line}");
+        }
+    }
+
+    #[test]
+    fn no_two_certificates_have_one_serial_number() {
+        let (authority, key) = (Authority::test(), PublicKey::Ecc([1; 32], [2; 32]));
+        let serial = || {
+            let bytes = authority.certify(&key).unwrap();
+            let certificate = <Certificate as der::Decode>::from_der(&bytes).unwrap();
+            authority.verify(&certificate).unwrap();
+            certificate.tbs_certificate().serial_number().as_bytes().to_vec()
+        };
+        let (first, second) = (serial(), serial());
+        assert!(first != second && first.len() == SERIAL && second.len() == SERIAL);
+        assert!((0x40..0x80).contains(&first[0]));
+    }
+}

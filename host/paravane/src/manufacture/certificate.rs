@@ -175,3 +175,39 @@ impl BuilderProfile for RootProfile {
 pub fn public_key_info(bytes: &[u8]) -> Result<SubjectPublicKeyInfoOwned> {
     Ok(SubjectPublicKeyInfoOwned::from_der(bytes)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn public_keys_are_the_ends_of_public_areas() {
+        let area: Vec<u8> = (0..=255).cycle().take(300).collect();
+        let Some(PublicKey::Rsa(modulus)) = PublicKey::rsa(&area) else { panic!("no modulus") };
+        assert_eq!(modulus[..], area[44..]);
+        assert_eq!(PublicKey::rsa(&area[..255]), None);
+        // Two coordinates, each behind its size.
+        let sized = [&[0, 32][..], &[1; 32], &[0, 32], &[2; 32]].concat();
+        assert_eq!(PublicKey::ecc(&sized), Some(PublicKey::Ecc([1; 32], [2; 32])));
+        for length in [0, 31, 33, 65] {
+            assert_eq!(PublicKey::ecc(&sized[..length]), None, "{length}");
+        }
+    }
+
+    #[test]
+    fn keys_are_named_by_their_algorithm_and_used_to_be_encrypted_to() {
+        let point = PublicKey::Ecc([1; 32], [2; 32]);
+        let info = point.info().unwrap();
+        assert_eq!(info.algorithm.oid, ECC);
+        let bits = info.subject_public_key.raw_bytes();
+        assert_eq!((bits.len(), bits[0], bits[1], bits[64]), (65, 4, 1, 2), "uncompressed");
+        let modulus = PublicKey::Rsa([0x80; MODULUS]);
+        let info = modulus.info().unwrap();
+        assert_eq!(info.algorithm.oid, RSA);
+        let key = RsaPublicKey::from_der(info.subject_public_key.raw_bytes()).unwrap();
+        assert_eq!(key.modulus.as_bytes(), [0x80; MODULUS]);
+        assert_eq!(key.exponent.as_bytes(), [1, 0, 1]);
+        assert_eq!(point.usage(), KeyUsages::KeyAgreement);
+        assert_eq!(modulus.usage(), KeyUsages::KeyEncipherment);
+    }
+}
