@@ -8,8 +8,6 @@ pub(crate) const KEYBOARD_COMMAND: u16 = 0x64;
 pub(crate) const PORT_92: u16 = 0x92;
 /// Reset control (ICH 13.7.5, RST_CNT); FADT RESET_REG.
 pub(crate) const RESET_CONTROL: u16 = 0xCF9;
-/// FADT RESET_VALUE: a hard reset.
-pub(crate) const RESET_VALUE: u8 = RESET_SYSTEM | RESET_CPU;
 
 /// 8042: commands F0h to FFh pulse the output port's bits that are zero here.
 pub(crate) const PULSE_OUTPUT: u8 = 0xF0;

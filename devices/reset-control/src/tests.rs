@@ -3,6 +3,9 @@
 use crate::*;
 use proptest::prelude::*;
 
+/// RESET_VALUE in the FADT, which the guest writes to RESET_REG.
+const RESET_VALUE: u8 = 0x06;
+
 #[test]
 fn reset_control_acts_on_the_rise_of_bit_2() {
     let table = [
