@@ -1,4 +1,4 @@
-//! What people see of the block.
+//! The inspection of the power-management block.
 
 use crate::AcpiPm;
 use device::{Inspect, Value};

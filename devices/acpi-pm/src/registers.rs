@@ -1,4 +1,4 @@
-//! Offsets in the register block with the bits of each register.
+//! The registers of the block, by offset, field and implemented bits.
 //!
 //! Sections are those of the ACPI specification 6.5 ("ACPI"), chapter 4.8.
 
@@ -16,13 +16,13 @@ pub const PM_TIMER: u16 = 0x8;
 
 /// Rate of the power management timer, in Hz (ACPI 4.8.2.1).
 pub(crate) const TIMER_HZ: u64 = 3_579_545;
-/// Width of the timer: 32 bits, so the FADT must set TMR_VAL_EXT.
+/// Width of the timer in bits. With 32 bits, the FADT must set TMR_VAL_EXT.
 pub(crate) const TIMER_BITS: u32 = 32;
 /// SLP_TYP for S5: the first element of the DSDT's `\_S5` package.
 pub const SLP_TYP_S5: u8 = 0;
 
 bitflags! {
-    /// Fixed events, as bits of both the status and the enable register.
+    /// Fixed events, which have the same bits in the status and the enable register.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub(crate) struct Events: u16 {
         /// The timer's most significant bit changed.
@@ -56,7 +56,7 @@ pub(crate) struct Control {
 }
 
 impl Control {
-    /// Bits that hold what is written.
+    /// The writable bits that can be read back.
     pub(crate) const WRITABLE: u16 =
         Self::new().with_bus_master_reload(true).with_sleep_type(0b111).into_bits();
     /// The register after reset.

@@ -1,4 +1,4 @@
-//! The saved state.
+//! The saved state of the power-management block.
 
 use crate::AcpiPm;
 use crate::registers::{Control, Events};

@@ -1,4 +1,4 @@
-//! What a guest can see of the block.
+//! Tests of what a guest can see of the power-management block.
 
 use crate::*;
 use proptest::prelude::*;

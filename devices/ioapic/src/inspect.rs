@@ -1,4 +1,4 @@
-//! What people see of an I/O APIC.
+//! The inspection of an I/O APIC.
 
 use crate::IoApic;
 use crate::registers::PINS;

@@ -1,14 +1,14 @@
 //! The model of an Intel 82093AA I/O APIC.
 //!
-//! It has 24 pins, and the EOI register of version 20h. The source is data sheet 290566 ("DS").
+//! It has 24 pins, and the EOI register of version 20h. It follows data sheet 290566 ("DS").
 //!
-//! A pin is given as *asserted* or not. The polarity bit holds what is written but does not
-//! invert: the devices of a virtual board have no voltage, and guests take the polarity from
-//! tables that describe other boards, too.
+//! The shell passes a pin's state as *asserted* or not. The polarity bit keeps the written value
+//! but does not invert the pin: virtual devices have no voltage levels, and guests may take the
+//! polarity from tables that describe other boards.
 //!
-//! Messages are returned, never sent: the shell delivers them to the local APICs at once. So the
-//! delivery status always reads idle, and remote IRR is set as soon as a level-triggered message
-//! leaves.
+//! Messages are returned to the shell, which delivers them to the local APICs at once. Therefore
+//! the delivery status always reads idle, and remote IRR is set as soon as a level-triggered
+//! message is returned.
 #![no_std]
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::wildcard_enum_match_arm))]
@@ -27,7 +27,7 @@ pub use state::{SAVED_VERSION, Saved};
 use device::{Device, Inspect, Instant, RestoreError};
 use registers::*;
 
-/// How a message names its receivers (DS 3.2.4, bit 11).
+/// How a message addresses its receivers (DS 3.2.4, bit 11).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DestinationMode {
     /// The destination is an APIC ID.
@@ -36,7 +36,7 @@ pub enum DestinationMode {
     Logical,
 }
 
-/// What a message does at its receiver (DS 3.2.4, bits 10:8).
+/// The effect of a message at its receivers (DS 3.2.4, bits 10:8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeliveryMode {
     /// The vector is requested at each receiver.
@@ -49,12 +49,12 @@ pub enum DeliveryMode {
     Nmi,
     /// INIT.
     Init,
-    /// The receiver asks the 8259A for the vector.
+    /// The receiver reads the vector from the 8259A.
     ExtInt,
 }
 
 impl DeliveryMode {
-    /// The mode in bits 10:8 of an entry, unless it is a reserved one.
+    /// Decodes bits 10:8 of an entry; `None` for the reserved codes.
     const fn of_code(code: u8) -> Option<Self> {
         match code {
             0 => Some(Self::Fixed),
@@ -68,25 +68,25 @@ impl DeliveryMode {
     }
 }
 
-/// Whether the interrupt ends with an EOI message.
+/// How the interrupt is triggered, which decides whether it ends with an EOI message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TriggerMode {
     /// Edge.
     Edge,
-    /// Level: report the end to [`IoApic::end_of_interrupt`].
+    /// Level: the shell reports the end to [`IoApic::end_of_interrupt`].
     Level,
 }
 
 /// An interrupt message to the local APICs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// Eight bits of destination; 0xFF is everyone.
+    /// The destination in eight bits; 0xFF means all APICs.
     pub destination: u8,
-    /// How `destination` is meant.
+    /// How to interpret `destination`.
     pub destination_mode: DestinationMode,
-    /// What the message does.
+    /// The effect at the receivers.
     pub delivery_mode: DeliveryMode,
-    /// The vector; without a meaning but for fixed and lowest priority.
+    /// The vector, which only fixed and lowest priority use.
     pub vector: u8,
     /// The trigger mode.
     pub trigger_mode: TriggerMode,
@@ -112,7 +112,7 @@ impl Iterator for Messages<'_> {
 }
 
 impl Entry {
-    /// Only interrupts with a vector of their own are level-triggered; the others are treated as
+    /// Only fixed and lowest-priority interrupts can be level-triggered; the others are treated as
     /// edges even if programmed otherwise (DS 3.2.4, delivery mode).
     fn is_level(self) -> bool {
         let by_vector = matches!(
@@ -122,7 +122,7 @@ impl Entry {
         by_vector && self.level()
     }
 
-    /// What the entry sends; nothing for the reserved delivery modes.
+    /// The message that the entry sends; `None` for the reserved delivery modes.
     fn message(self) -> Option<Message> {
         Some(Message {
             destination: self.destination(),
@@ -149,7 +149,7 @@ pub struct IoApic {
 }
 
 impl IoApic {
-    /// An I/O APIC after reset with all pins idle.
+    /// An I/O APIC after reset, with no pin asserted.
     pub fn new() -> Self {
         Self::power_on(0)
     }
@@ -158,7 +158,7 @@ impl IoApic {
         Self { select: 0, id: 0, entries: [Entry::RESET; PINS], pins }
     }
 
-    /// Reads 32 bits at a byte offset of the register page. What is no register reads zero.
+    /// Reads 32 bits at a byte offset of the register page. Offsets without a register read zero.
     pub fn read(&self, offset: u16) -> u32 {
         match offset {
             IOREGSEL => u32::from(self.select),
@@ -167,10 +167,10 @@ impl IoApic {
         }
     }
 
-    /// The register with this index, as IOWIN would read it.
+    /// The register with this index, as a read of IOWIN returns it.
     pub fn peek(&self, index: u8) -> u32 {
         match index {
-            // The arbitration ID follows the ID when that is written (DS 3.2.3).
+            // Writing the ID also sets the arbitration ID (DS 3.2.3).
             IOAPICID | IOAPICARB => self.id,
             IOAPICVER => VERSION,
             _ => match self.half_entry(index) {
@@ -180,8 +180,8 @@ impl IoApic {
         }
     }
 
-    /// Writes 32 bits at a byte offset of the register page. What is no register, or read-only,
-    /// ignores it.
+    /// Writes 32 bits at a byte offset of the register page. Writes to read-only registers and to
+    /// offsets without a register are ignored.
     pub fn write(&mut self, offset: u16, value: u32) -> Messages<'_> {
         match offset {
             IOREGSEL => self.select = value as u8,
@@ -193,9 +193,10 @@ impl IoApic {
         self.messages(0)
     }
 
-    /// Sets whether a pin is asserted. Pins beyond the last do not exist.
+    /// Sets whether a pin is asserted. Pins beyond the last are ignored.
     ///
-    /// A masked edge is lost (DS 3.2.4, interrupt mask); a level waits until it is unmasked.
+    /// An edge at a masked pin is lost (DS 3.2.4, interrupt mask); a level waits until the pin is
+    /// unmasked.
     pub fn set_pin(&mut self, pin: u8, asserted: bool) -> Option<Message> {
         let entry = *self.entries.get(usize::from(pin))?;
         let bit = 1 << pin;
@@ -207,7 +208,7 @@ impl IoApic {
         if rises && !entry.masked() { entry.message() } else { None }
     }
 
-    /// Whether an unmasked pin sends NMI, SMI or INIT, which reach a CPU that has interrupts off.
+    /// Whether an unmasked pin sends NMI, SMI or INIT, which reach a CPU with interrupts disabled.
     pub fn reaches_cpus(&self) -> bool {
         let mut open = self.entries.iter().filter(|entry| !entry.masked());
         open.any(|entry| {
@@ -216,7 +217,7 @@ impl IoApic {
         })
     }
 
-    /// A level-triggered interrupt with this vector ended. Pins that are still asserted interrupt
+    /// Ends the level-triggered interrupts with this vector. Pins that are still asserted interrupt
     /// again (DS 3.2.4, remote IRR).
     pub fn end_of_interrupt(&mut self, vector: u8) -> Messages<'_> {
         let mut resend = 0;
@@ -234,7 +235,7 @@ impl IoApic {
         Messages { entries: &self.entries, pins }
     }
 
-    /// Whether a level-triggered pin is to send now; remote IRR is set then.
+    /// Sets remote IRR and returns true if a level-triggered pin must send its message now.
     fn raise_level(&mut self, pin: u8) -> bool {
         let asserted = self.pins >> pin & 1 != 0;
         let Some(entry) = self.entries.get_mut(usize::from(pin)) else { return false };
@@ -249,7 +250,7 @@ impl IoApic {
         let (keep, shift) = if high { (0xFFFF_FFFF, 32) } else { (!0xFFFF_FFFF, 0) };
         let bits = (old.into_bits() & keep) | u64::from(value) << shift;
         let mut new = Entry::from_bits(bits & Entry::WRITABLE);
-        // An edge has no remote IRR: software clears a stuck one by changing the trigger mode.
+        // Edges have no remote IRR, so software can clear a stuck bit by changing the trigger mode.
         if new.is_level() {
             new.set_remote_irr(old.remote_irr());
         }
@@ -261,7 +262,7 @@ impl IoApic {
         self.messages(resend)
     }
 
-    /// The entry that a register index belongs to; true for its upper half.
+    /// The entry of a register index, and true if the register is its upper half.
     fn half_entry(&self, index: u8) -> Option<(Entry, bool)> {
         let place = index.checked_sub(IOREDTBL)?;
         let entry = self.entries.get(usize::from(place / 2))?;
@@ -278,7 +279,7 @@ impl Default for IoApic {
 impl Device for IoApic {
     type Saved = Saved;
 
-    /// The pins belong to the devices and stay as they are.
+    /// The pins stay as they are, since the devices drive them.
     fn reset(&mut self, _now: Instant) {
         *self = Self::power_on(self.pins);
     }

@@ -1,4 +1,4 @@
-//! Addresses of the registers with the bits that each one implements.
+//! The registers of the I/O APIC, by address, field and implemented bits.
 //!
 //! Sections are those of Intel's 82093AA data sheet, order number 290566 ("DS"); the EOI register
 //! is that of version 20h, as in Intel's ICH data sheets.
@@ -26,7 +26,7 @@ pub(crate) const IOAPICARB: u8 = 0x02;
 /// Index of the low half of the first redirection entry (DS 3.2.4).
 pub(crate) const IOREDTBL: u8 = 0x10;
 
-/// Version 20h; the number of the last entry stands in bits 23:16.
+/// Version 20h in bits 7:0, the number of the last entry in bits 23:16.
 pub(crate) const VERSION: u32 = ((PINS as u32 - 1) << 16) | 0x20;
 /// Bits of the identification and arbitration registers that hold the ID.
 pub(crate) const ID_BITS: u32 = 0x0F00_0000;
@@ -54,7 +54,7 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    /// Bits that hold what is written.
+    /// The writable bits.
     pub(crate) const WRITABLE: u64 = 0xFF00_0000_0001_AFFF;
     /// Bits that can ever be set.
     pub(crate) const IMPLEMENTED: u64 = Self::from_bits(Self::WRITABLE).with_remote_irr(true).0;

@@ -1,4 +1,4 @@
-//! The saved state.
+//! The saved state of an I/O APIC.
 
 use crate::IoApic;
 use crate::registers::{Entry, ID_BITS, PINS};
@@ -43,7 +43,7 @@ pub(crate) fn restore(saved: &Saved) -> Result<IoApic, RestoreError> {
         *entry = Entry::from_bits(bits);
         let remote = entry.remote_irr();
         require(!remote || entry.is_level(), "entries")?;
-        // An asserted, unmasked level has always sent its message.
+        // An unmasked, level-triggered pin that is asserted has always sent its message.
         let owed = entry.is_level() && !entry.masked() && pins >> pin & 1 != 0;
         require(remote || !owed, "entries")?;
     }

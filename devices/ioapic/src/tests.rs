@@ -1,4 +1,4 @@
-//! What a guest can see of an I/O APIC.
+//! Tests of what a guest can see of an I/O APIC.
 
 use crate::*;
 use proptest::prelude::*;

@@ -1,4 +1,4 @@
-//! Register access through the xAPIC page or the x2APIC MSRs.
+//! Access to the registers through the xAPIC page or the x2APIC MSRs.
 
 use crate::registers::*;
 use crate::{Effect, GeneralProtection, LocalApic, Mode};
@@ -7,9 +7,9 @@ use device::{GuestTsc, Instant};
 impl LocalApic {
     /// Reads 32 bits of the xAPIC page at byte `offset` (SDM 11.4.1).
     ///
-    /// Registers stand at multiples of 16. An access to the bytes between them is undefined
-    /// (SDM 11.4.1); here, one that starts inside a register reads its upper bytes, any other
-    /// reads zero. Outside xAPIC mode nothing decodes the page: it reads all ones.
+    /// Registers are at multiples of 16, and accesses to other offsets are undefined (SDM 11.4.1).
+    /// Here, an access that starts inside a register reads its upper bytes, and one between two
+    /// registers reads zero. Outside xAPIC mode the page is not decoded and reads all ones.
     pub fn read_xapic(&mut self, offset: u16, now: Instant, tsc: GuestTsc) -> u32 {
         if self.mode != Mode::XApic {
             return u32::MAX;
@@ -30,8 +30,8 @@ impl LocalApic {
         value >> (8 * u32::from(offset & 3))
     }
 
-    /// Writes 32 bits to the xAPIC page at byte `offset`, a multiple of 16. Any other offset, a
-    /// read-only register or a mode other than xAPIC ignores the write.
+    /// Writes 32 bits to the xAPIC page at byte `offset`. The write is ignored if `offset` is not a
+    /// multiple of 16, if the register is read-only, or outside xAPIC mode.
     pub fn write_xapic(
         &mut self,
         offset: u16,
@@ -118,7 +118,7 @@ impl LocalApic {
         if exists && self.mode == Mode::X2Apic { Ok(index as u8) } else { Err(GeneralProtection) }
     }
 
-    /// The register at a page offset; `None` after logging the error if there is none.
+    /// The register at a page offset. If there is none, logs the error and returns `None`.
     fn xapic_register(&mut self, offset: u16) -> Option<u8> {
         let index = offset >> 4;
         if index < REGISTER_COUNT as u16 && XAPIC_PRESENT >> (index & 63) & 1 != 0 {
@@ -170,7 +170,8 @@ impl LocalApic {
             TPR => self.set_tpr(value as u8),
             SELF_IPI => self.write_self_ipi(value as u8),
             SVR => return self.write_svr(value, now, tsc),
-            // The write latches what was detected and arms the interrupt again (SDM 11.5.3).
+            // The write latches the detected errors and arms the error interrupt again (SDM
+            // 11.5.3).
             ESR => {
                 self.registers.esr = self.registers.errors;
                 self.registers.errors = ErrorStatus::empty();
@@ -198,11 +199,11 @@ impl LocalApic {
     }
 }
 
-/// Bits that WRMSR may set in a register of x2APIC mode; all others are reserved.
+/// Bits of a register that WRMSR may set in x2APIC mode; all others are reserved.
 #[inline]
 fn x2apic_bits(register: u8) -> u64 {
     match register {
-        // EOI and ESR take zero only (SDM table 11-6).
+        // EOI and ESR accept only zero (SDM table 11-6).
         EOI | ESR => 0,
         INITIAL_COUNT => u64::from(u32::MAX),
         TPR | SELF_IPI => 0xFF,

@@ -1,11 +1,11 @@
-//! The interrupt command register.
+//! The interrupt command register, which sends IPIs.
 
 use crate::registers::{
     DeliveryMode, ErrorStatus, FIRST_LEGAL_VECTOR, ICR_LOW_BITS, InterruptCommand, Shorthand,
 };
 use crate::{Destination, Effect, LocalApic, Mode};
 
-/// What an interrupt message does at its receiver (SDM 11.6.1, delivery mode).
+/// The effect of an interrupt message at its receivers (SDM 11.6.1, delivery mode).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delivery {
     /// The vector is requested at each receiver.
@@ -23,7 +23,7 @@ pub enum Delivery {
 }
 
 impl Delivery {
-    /// What an ICR with this delivery mode sends; nothing for the two that are reserved there.
+    /// The effect of an IPI with this delivery mode; `None` for the two that the ICR reserves.
     const fn of_command(mode: DeliveryMode) -> Option<Self> {
         match mode {
             DeliveryMode::Fixed => Some(Self::Fixed),
@@ -44,16 +44,16 @@ impl Delivery {
 /// An inter-processor interrupt. All are edge-triggered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ipi {
-    /// Who receives it.
+    /// The receivers.
     pub destination: Destination,
-    /// What it does there.
+    /// The effect there.
     pub delivery: Delivery,
-    /// The vector; without a meaning for SMI, NMI and INIT.
+    /// The vector, which SMI, NMI and INIT ignore.
     pub vector: u8,
 }
 
 impl LocalApic {
-    /// Writes ICR bits 31:0, which sends (SDM 11.6.1). Bits 63:32 are in place already.
+    /// Writes ICR bits 31:0, which sends the IPI (SDM 11.6.1). Bits 63:32 must be set before.
     pub(crate) fn write_command(&mut self, value: u32) -> Option<Effect> {
         let low = u64::from(value & ICR_LOW_BITS);
         let command =
@@ -61,7 +61,7 @@ impl LocalApic {
         self.registers.icr = command.into_bits();
         let delivery = Delivery::of_command(command.delivery_mode())?;
         if delivery == Delivery::Init && command.level() && !command.assert() {
-            // INIT level de-assert once synchronised arbitration IDs; there are none.
+            // INIT level de-assert synchronised arbitration IDs, which do not exist here.
             return None;
         }
         let vector = command.vector();

@@ -1,4 +1,4 @@
-//! The local vector table with the LINT pins.
+//! The local vector table, LINT pins included.
 
 use crate::registers::{
     DeliveryMode, ErrorStatus, FIRST_LEGAL_VECTOR, LVT_BITS, LVT_ERROR, LVT_LINT0, LVT_LINT1,
@@ -16,7 +16,7 @@ pub enum LintPin {
     Lint1,
 }
 
-/// What a LINT pin asks of the CPU itself.
+/// An event that a LINT pin delivers to the CPU directly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum LocalDelivery {
@@ -40,9 +40,9 @@ impl LintPin {
 impl LocalApic {
     /// Sets the electrical level of a LINT pin (SDM 11.5.1).
     ///
-    /// A fixed interrupt goes to the IRR; what is for the CPU itself is returned. ExtINT is
-    /// neither: see [`LocalApic::accepts_ext_int`]. In a globally disabled APIC, LINT1 is the
-    /// CPU's NMI pin (SDM 11.4.3).
+    /// A fixed interrupt goes to the IRR; an event for the CPU itself is returned. For ExtINT see
+    /// [`LocalApic::accepts_ext_int`]. While the APIC is globally disabled, LINT1 is the CPU's NMI
+    /// pin (SDM 11.4.3).
     pub fn set_lint(&mut self, pin: LintPin, level: bool) -> Option<LocalDelivery> {
         let entry = LvtEntry::from_bits(self.registers.lvt[pin.entry()]);
         let was = self.asserted(pin);
@@ -68,8 +68,8 @@ impl LocalApic {
     }
 
     /// Whether the CPU takes interrupts from the 8259A through LINT0: its entry is an unmasked
-    /// ExtINT, or the APIC is globally disabled, which makes LINT0 the INTR pin (SDM 11.4.3).
-    /// The caller holds the 8259A's output against it.
+    /// ExtINT, or the APIC is globally disabled, which makes LINT0 the INTR pin (SDM 11.4.3). The
+    /// 8259A's output is not considered here.
     #[inline]
     pub fn accepts_ext_int(&self) -> bool {
         let entry = self.lint0();
@@ -77,7 +77,7 @@ impl LocalApic {
         takes || self.mode == Mode::Disabled
     }
 
-    /// Whether LINT0 brings NMI, SMI or INIT, which reach a CPU that has interrupts off.
+    /// Whether LINT0 delivers NMI, SMI or INIT, which reach a CPU with interrupts disabled.
     pub fn lint0_is_for_the_cpu(&self) -> bool {
         let entry = self.lint0();
         let mode = entry.delivery_mode();
@@ -113,12 +113,12 @@ impl LocalApic {
         } else if self.registers.errors.is_empty() && entry != LVT_ERROR {
             self.log_error(ErrorStatus::RECEIVE_ILLEGAL_VECTOR);
         } else {
-            // An error interrupt whose own vector is illegal can not announce that.
+            // An illegal vector in the error entry itself can not be signalled, only logged.
             self.registers.errors |= ErrorStatus::RECEIVE_ILLEGAL_VECTOR;
         }
     }
 
-    /// Requests a level-triggered LINT0 interrupt if the pin asks for one that is not on its way.
+    /// Requests the level-triggered interrupt of LINT0 if the pin is asserted and none is pending.
     fn sample_lint0(&mut self) {
         let entry = self.lint0();
         let idle = !entry.masked() && entry.uses_remote_irr() && !entry.remote_irr();
@@ -127,7 +127,8 @@ impl LocalApic {
         }
     }
 
-    /// Clears LINT0's remote IRR when its interrupt ends, which then recurs while the pin asks.
+    /// Clears LINT0's remote IRR when its interrupt ends. The interrupt recurs if the pin is still
+    /// asserted.
     pub(crate) fn end_lint0(&mut self, vector: u8) {
         let entry = self.lint0();
         if entry.remote_irr() && entry.vector() == vector {
@@ -169,7 +170,7 @@ impl LocalApic {
     pub(crate) fn write_svr(&mut self, value: u32, now: Instant, tsc: GuestTsc) -> Option<Effect> {
         let was_enabled = self.software_enabled();
         if was_enabled {
-            // What expired before the mask falls still counts.
+            // A timer that has expired before the disable still interrupts.
             self.advance_timer(now, tsc);
         }
         self.registers.svr = value & SVR_BITS;

@@ -1,8 +1,8 @@
-//! Names of the registers with the bits that each one implements.
+//! The registers of the APIC, by index, field and implemented bits.
 //!
-//! "SDM" is the Intel SDM volume 3, chapter 11 (APIC); "APM" is the AMD APM volume 2, chapter 16.
-//! A register has one index for both interfaces: page offset divided by 16, which is also the MSR
-//! number minus 800h (SDM 11.12.1.2).
+//! "SDM" is the Intel SDM volume 3, chapter 11 (APIC); "APM" is the AMD APM volume 2, chapter 16. A
+//! register has the same index in both interfaces: its page offset divided by 16, which equals its
+//! MSR number minus 800h (SDM 11.12.1.2).
 
 use bitfield_struct::bitfield;
 use bitflags::bitflags;
@@ -72,7 +72,7 @@ const fn one(index: u8) -> u64 {
     1 << index
 }
 
-/// Registers that both interfaces read.
+/// Registers that are readable through both interfaces.
 const READABLE: u64 = one(ID)
     | one(VERSION)
     | one(TPR)
@@ -87,10 +87,10 @@ const READABLE: u64 = one(ID)
     | one(CURRENT_COUNT)
     | one(DIVIDE);
 
-/// Registers that RDMSR reads in x2APIC mode (SDM table 11-6).
+/// Registers that RDMSR can read in x2APIC mode (SDM table 11-6).
 pub(crate) const X2APIC_READABLE: u64 = READABLE;
 
-/// Registers that WRMSR writes in x2APIC mode (SDM table 11-6).
+/// Registers that WRMSR can write in x2APIC mode (SDM table 11-6).
 pub(crate) const X2APIC_WRITABLE: u64 = one(TPR)
     | one(EOI)
     | one(SVR)
@@ -109,7 +109,7 @@ pub(crate) const XAPIC_PRESENT: u64 =
 /// entry would be CMCI; there are no corrected machine checks to report here.
 pub(crate) const VERSION_VALUE: u32 = (LVT_COUNT as u32 - 1) << 16 | 0x14;
 
-/// First vector that an interrupt may have (SDM 11.5.2).
+/// Lowest legal vector of an interrupt (SDM 11.5.2).
 pub(crate) const FIRST_LEGAL_VECTOR: u8 = 16;
 
 /// IA32_APIC_BASE (SDM 11.4.4, 11.12.1).
@@ -138,14 +138,14 @@ pub(crate) struct SpuriousVector {
     pub(crate) vector: u8,
     /// Software enable.
     pub(crate) enable: bool,
-    /// Focus checking, kept without an effect as on AMD (APM 16.4.7).
+    /// Focus checking: stored without an effect, as on AMD (APM 16.4.7).
     pub(crate) focus_checking: bool,
-    /// Bit 12, EOI-broadcast suppression, is absent because the version register denies it.
+    /// Includes bit 12, EOI-broadcast suppression, which the version register says is absent.
     #[bits(22)]
     _reserved: u32,
 }
 
-/// SVR bits that hold what is written.
+/// Writable bits of the SVR.
 pub(crate) const SVR_BITS: u32 =
     SpuriousVector::new().with_vector(0xFF).with_enable(true).with_focus_checking(true).into_bits();
 /// SVR after reset (SDM 11.4.7.1).
@@ -266,7 +266,7 @@ pub(crate) const LVT_COUNT: usize = 6;
 /// LVT entry after reset (SDM 11.4.7.1).
 pub(crate) const LVT_RESET: u32 = LvtEntry::new().with_masked(true).into_bits();
 
-/// LVT bits that hold what is written, by entry (SDM figure 11-8).
+/// Writable bits of the LVT, by entry (SDM figure 11-8).
 pub(crate) const LVT_BITS: [u32; LVT_COUNT] = [
     0x0007_00FF, // timer: vector, mask, mode
     0x0001_07FF, // thermal: vector, delivery mode, mask
@@ -278,7 +278,7 @@ pub(crate) const LVT_BITS: [u32; LVT_COUNT] = [
 
 const LVT_STATUS: LvtEntry = LvtEntry::new().with_delivery_status(true);
 const LINT_STATUS: LvtEntry = LVT_STATUS.with_remote_irr(true);
-/// LVT bits that software may write without an effect: they are read-only, not reserved.
+/// Read-only bits of the LVT, by entry. They are not reserved: writes to them are ignored.
 pub(crate) const LVT_READ_ONLY: [u32; LVT_COUNT] = [
     LVT_STATUS.into_bits(),
     LVT_STATUS.into_bits(),
@@ -291,7 +291,7 @@ pub(crate) const LVT_READ_ONLY: [u32; LVT_COUNT] = [
 /// The destination shorthand of an IPI (SDM 11.6.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Shorthand {
-    /// The destination field counts.
+    /// The destination field is used.
     None = 0,
     ToSelf = 1,
     AllIncludingSelf = 2,
@@ -319,9 +319,9 @@ pub(crate) struct InterruptCommand {
     pub(crate) vector: u8,
     #[bits(3)]
     pub(crate) delivery_mode: DeliveryMode,
-    /// Destination mode: the destination is a logical one.
+    /// Destination mode: logical.
     pub(crate) logical: bool,
-    /// Delivery status: not reserved, yet dropped, in both modes.
+    /// Delivery status: not reserved in either mode, but writes to it are ignored.
     pub(crate) delivery_status: bool,
     _reserved: bool,
     /// Level: assert.
@@ -334,15 +334,15 @@ pub(crate) struct InterruptCommand {
     pub(crate) shorthand: Shorthand,
     #[bits(12)]
     _reserved: u16,
-    /// All of it in x2APIC mode, bits 31:24 of it in xAPIC mode.
+    /// All bits in x2APIC mode, only bits 31:24 in xAPIC mode.
     pub(crate) destination: u32,
 }
 
-/// ICR bits 31:0 that hold what is written (SDM figure 11-12).
+/// Writable bits of ICR bits 31:0 (SDM figure 11-12).
 pub(crate) const ICR_LOW_BITS: u32 = 0x000C_CFFF;
-/// ICR bits 63:32 that hold what is written in xAPIC mode.
+/// Writable bits of ICR bits 63:32 in xAPIC mode.
 pub(crate) const ICR_XAPIC_HIGH: u32 = 0xFF00_0000;
-/// ICR bits that WRMSR may set in x2APIC mode.
+/// Bits of the ICR that WRMSR may set in x2APIC mode.
 pub(crate) const ICR_X2APIC_BITS: u64 = InterruptCommand::from_bits(ICR_LOW_BITS as u64)
     .with_delivery_status(true)
     .with_destination(u32::MAX)
@@ -360,25 +360,25 @@ pub(crate) struct DivideConfiguration {
 }
 
 impl DivideConfiguration {
-    /// Binary logarithm of the divisor: the codes count from 2, and the last one stands for 1.
+    /// Binary logarithm of the divisor. Codes 0 to 6 mean 2 to 128, and code 7 means 1.
     pub(crate) const fn shift(self) -> u32 {
         let code = (self.high() as u32) << 2 | self.low();
         (code + 1) & 7
     }
 }
 
-/// Bits of the divide configuration that hold what is written.
+/// Writable bits of the divide configuration.
 pub(crate) const DIVIDE_BITS: u32 = 0b1011;
 
 bitflags! {
     /// Errors that the APIC detects (SDM 11.5.3).
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub struct ErrorStatus: u32 {
-        /// A message with a vector below 16 was to be sent.
+        /// An IPI with a vector below 16 was requested.
         const SEND_ILLEGAL_VECTOR = 1 << 5;
-        /// An interrupt with a vector below 16 arrived, also from the local vector table.
+        /// An interrupt with a vector below 16 arrived, possibly from the local vector table.
         const RECEIVE_ILLEGAL_VECTOR = 1 << 6;
-        /// An access to the xAPIC page named no register.
+        /// An access to the xAPIC page met no register.
         const ILLEGAL_REGISTER_ADDRESS = 1 << 7;
     }
 }

@@ -1,4 +1,4 @@
-//! The saved state.
+//! The saved state of a local APIC.
 
 use crate::registers::{
     DIVIDE_BITS, ErrorStatus, ICR_LOW_BITS, ICR_XAPIC_HIGH, LVT_BITS, LVT_COUNT, LVT_LINT0,
@@ -126,7 +126,7 @@ pub(crate) fn restore(config: Config, saved: &Saved) -> Result<LocalApic, Restor
     check_timer(&registers)?;
     check_lvt(&registers)?;
     check_addressing(mode, &registers)?;
-    // CR8 reaches the task priority even then.
+    // A disabled APIC has reset values, except for the task priority, which CR8 still writes.
     require(mode != Mode::Disabled || registers == Registers { tpr, ..Registers::RESET }, "base")?;
     let mut apic = LocalApic { config, base, mode, latest, pins, registers };
     apic.update_ppr();

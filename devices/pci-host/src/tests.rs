@@ -1,11 +1,11 @@
-//! What a guest can see of the host bridge.
+//! Tests of what a guest can see of the host bridge.
 
 use crate::*;
 use proptest::prelude::*;
 
 const ECAM: u64 = 0xE000_0000;
 
-/// A function at 02:1f.3 whose registers all hold what was written last.
+/// A function at 02:1f.3 whose registers all share one value.
 #[derive(Default)]
 struct Probe {
     value: u32,

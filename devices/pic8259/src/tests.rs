@@ -1,4 +1,4 @@
-//! What a guest can see of the pair.
+//! Tests of what a guest can see of the pair.
 
 use crate::*;
 use proptest::prelude::*;

@@ -1,4 +1,4 @@
-//! What people see of the timer.
+//! The inspection of the timer.
 
 use crate::Pit;
 use crate::counter::{Counter, Run};

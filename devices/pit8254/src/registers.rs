@@ -1,11 +1,11 @@
-//! Ports with the bits of the control words.
+//! The ports and command words of the timer.
 //!
 //! Sections are those of Intel's 8254 data sheet, order number 231164 ("DS"); port 61h is NMI_SC
 //! of Intel's ICH data sheets.
 
 use bitfield_struct::bitfield;
 
-/// First counter; the other two follow.
+/// First counter; the other two have the next two ports.
 pub(crate) const COUNTER_0: u16 = 0x40;
 /// Last counter.
 pub(crate) const COUNTER_2: u16 = 0x42;
@@ -34,11 +34,11 @@ pub(crate) struct ControlWord {
 /// Control word: the value of `select` for the read-back command (DS figure 11).
 pub(crate) const READ_BACK: u8 = 3;
 
-/// RW1 and RW0 of the control word: the bytes of a count that the counter's port takes and gives
-/// (DS figure 7).
+/// RW1 and RW0 of the control word: the bytes of a count that are accessed through the counter's
+/// port (DS figure 7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Access {
-    /// The counter latch command, which programs nothing.
+    /// The counter latch command, which does not program the counter.
     Latch = 0,
     Low = 1,
     High = 2,
@@ -64,7 +64,7 @@ impl Access {
 #[bitfield(u8)]
 pub(crate) struct ReadBack {
     _reserved: bool,
-    /// One bit for each counter.
+    /// The selected counters, one bit each.
     #[bits(3)]
     pub(crate) counters: u8,
     /// Do not latch the status.
@@ -78,10 +78,10 @@ pub(crate) struct ReadBack {
 /// Status byte (DS figure 12).
 #[bitfield(u8)]
 pub(crate) struct Status {
-    /// As in the control word.
+    /// Bits 5:0 of the control word.
     #[bits(6)]
     _control: u8,
-    /// The count is not loaded yet.
+    /// The count has not been loaded yet.
     pub(crate) null_count: bool,
     /// The OUT pin.
     pub(crate) out: bool,
@@ -95,19 +95,19 @@ pub(crate) struct SpeakerPort {
     pub(crate) gate: bool,
     /// The speaker follows OUT2.
     pub(crate) data: bool,
-    /// These disable sources of NMI that do not exist here.
+    /// Disable bits for NMI sources that do not exist here.
     #[bits(2)]
     _nmi_disable: u8,
-    /// Toggles with each refresh cycle, read-only.
+    /// Toggles with each refresh cycle; read-only.
     pub(crate) refresh: bool,
-    /// OUT2, read-only.
+    /// OUT2; read-only.
     pub(crate) out2: bool,
     #[bits(2)]
     _nmi_status: u8,
 }
 
 impl SpeakerPort {
-    /// Bits that hold what is written.
+    /// The writable bits.
     pub(crate) const WRITABLE: u8 = 0x0F;
 }
 

@@ -1,4 +1,4 @@
-//! The saved state.
+//! The saved state of the timer.
 
 use crate::counter::{Counter, Run};
 use crate::registers::{Access, ControlWord, SpeakerPort};
@@ -39,16 +39,16 @@ pub struct SavedCounter {
     pub latched_status: Option<u8>,
 }
 
-/// What a counting element does.
+/// The activity of a counting element.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SavedRun {
-    /// No count was written.
+    /// No count has been written.
     Idle,
-    /// Waits for the gate.
+    /// It waits for the gate to rise.
     Armed,
-    /// Counts since this tick.
+    /// It has been counting since this tick.
     Counting(i64),
-    /// Stopped after so many ticks.
+    /// The gate has stopped it after this many ticks.
     Stopped(i64),
 }
 

@@ -1,4 +1,4 @@
-//! What a guest can see of the timer.
+//! Tests of what a guest can see of the timer.
 
 mod steps;
 
@@ -11,8 +11,8 @@ fn at(tick: i64) -> Instant {
     instant(tick)
 }
 
-/// A timer whose counter has this mode and count since tick -1, so that tick 0 is its first.
-/// Counter 2's gate is high.
+/// A timer whose counter got this mode and count at tick 0, so it loads the count at tick 1. The
+/// gate of counter 2 is high.
 fn counting(counter: u8, mode: u8, count: u16) -> Pit {
     let mut pit = Pit::new(0);
     pit.write(SPEAKER, 1, at(0));
@@ -29,7 +29,7 @@ fn read_count(pit: &mut Pit, counter: u8, tick: i64) -> u16 {
     u16::from_le_bytes([pit.read(port, at(tick)), pit.read(port, at(tick))])
 }
 
-/// OUT at each tick from 1 on, as in the data sheet's figures.
+/// The level of OUT at each tick from 1 on, as drawn in the data sheet.
 fn wave(pit: &mut Pit, counter: usize, ticks: i64) -> Vec<u8> {
     (1..=ticks).map(|tick| u8::from(pit.output(counter, at(tick)))).collect()
 }

@@ -1,4 +1,4 @@
-//! What a guest can see of the reset registers.
+//! Tests of what a guest can see of the reset registers.
 
 use crate::*;
 use proptest::prelude::*;

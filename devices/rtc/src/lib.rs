@@ -1,17 +1,17 @@
-//! The model of the MC146818 real-time clock in a PC.
+//! The model of a PC's MC146818 real-time clock.
 //!
-//! It comprises the clock with its alarm and interrupts, the 114 bytes of memory behind it, the
-//! century byte at index 32h and the NMI mask. The source is Motorola's data sheet ("DS").
+//! It comprises the clock with its alarm and interrupts, 113 bytes of memory, the century byte at
+//! index 32h and the NMI mask. It follows Motorola's data sheet ("DS").
 //!
-//! Decided where the data sheet leaves room:
-//! - The update takes no time: the registers change at the end of the second, and UIP is set for
-//!   the 244 µs before it.
-//! - A value that is no time (an hour of 77, say) is taken modulo its range when it is written. An
-//!   alarm byte that is no time matches never.
-//! - The time runs as long as the divider does, and while SET holds it back it is lost, as on
-//!   silicon.
-//! - Periodic interrupts that nobody took coalesce: the flag stays set until register C is read,
-//!   so each costs the guest an exit and needs no further bound.
+//! Choices that the data sheet leaves open:
+//! - An update takes no time: the registers change at the end of the second, and UIP is set for the
+//!   244 µs before.
+//! - An invalid value (for example hour 77) is reduced modulo its range when it is written. An
+//!   invalid alarm byte never matches.
+//! - The time advances only while the divider runs. Seconds that pass while SET is on are lost, as
+//!   on silicon.
+//! - Periodic interrupts coalesce: the flag stays set until register C is read. Each interrupt thus
+//!   costs the guest an exit, and no further bound on the rate is needed.
 #![no_std]
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::wildcard_enum_match_arm))]
@@ -37,7 +37,7 @@ use registers::*;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rtc {
     latest: Instant,
-    /// When the current second of the divider began.
+    /// The time at which the divider's current second began.
     second_start: Instant,
     calendar: Calendar,
     /// Alarm bytes, in the order seconds, minutes, hours.
@@ -47,12 +47,12 @@ pub struct Rtc {
     a: RegisterA,
     b: Control,
     flags: Control,
-    /// Memory by index; the places of registers stay zero.
+    /// Memory by index; the bytes at the indices of registers stay zero.
     memory: [[u8; 32]; 4],
 }
 
 impl Rtc {
-    /// A clock that shows the UTC `unix_seconds` at `now`, in BCD and 24-hour mode.
+    /// A clock that shows the UTC time `unix_seconds` at `now`, in BCD and 24-hour mode.
     pub fn new(unix_seconds: u64, now: Instant) -> Self {
         Self {
             latest: now,
@@ -67,7 +67,7 @@ impl Rtc {
         }
     }
 
-    /// Reads a byte from port 70h or 71h; all ones from any other, and from the index, which is
+    /// Reads a byte from port 71h. Other ports read all ones, and so does port 70h, which is
     /// write-only.
     pub fn read(&mut self, port: u16, now: Instant) -> u8 {
         self.advance(now);
@@ -84,7 +84,7 @@ impl Rtc {
         }
     }
 
-    /// Writes a byte to port 70h or 71h; to any other it is lost.
+    /// Writes a byte to port 70h or 71h; writes to other ports are ignored.
     pub fn write(&mut self, port: u16, value: u8, now: Instant) {
         self.advance(now);
         match port {
@@ -94,7 +94,7 @@ impl Rtc {
         }
     }
 
-    /// What a read of a register (0 to 127) would return, without clearing anything.
+    /// The value that a read of a register (0 to 127) returns, without its side effects.
     pub fn peek(&self, index: u8) -> u8 {
         let [second, minute, hour] = self.alarm;
         match index & 0x7F {
@@ -146,7 +146,7 @@ impl Rtc {
         }
     }
 
-    /// Register B. SET ends an update in progress with its interrupt (DS, "Register B").
+    /// Writes register B. SET aborts an update in progress and clears UIE (DS, "Register B").
     fn write_b(&mut self, value: u8) {
         self.b = Control::from_bits_retain(value);
         if self.b.contains(Control::SET) {
@@ -158,7 +158,7 @@ impl Rtc {
         if self.b.contains(Control::BINARY) { value } else { ((value / 10) << 4) | (value % 10) }
     }
 
-    /// The value of a byte; a digit above 9 counts as it stands.
+    /// The value of a byte. A BCD digit above 9 counts with its binary value.
     fn decode(&self, byte: u8) -> u8 {
         if self.b.contains(Control::BINARY) { byte } else { (byte >> 4) * 10 + (byte & 0xF) }
     }
@@ -179,7 +179,7 @@ impl Rtc {
         self.decode(byte & !HOURS_PM) % 12 + afternoon
     }
 
-    /// The alarm, unless one of its bytes is no time.
+    /// The alarm; `None` if one of its bytes is invalid.
     fn alarm_time(&self) -> Option<Alarm> {
         let [second, minute, hour] = self.alarm;
         let place = |byte: u8, value: u8, range: u8| match byte & ALARM_ANY {
@@ -194,7 +194,7 @@ impl Rtc {
     }
 }
 
-/// A value that counts from one.
+/// Reduces a value to the range from 1 to `range`.
 fn from_one(value: u8, range: u8) -> u8 {
     if value == 0 { 1 } else { (value - 1) % range + 1 }
 }
@@ -206,8 +206,8 @@ fn is_memory(index: u8) -> bool {
 impl Device for Rtc {
     type Saved = Saved;
 
-    /// The RESET pin: it disables the interrupts and the square wave, and clears the flags. The
-    /// time, the alarm and the memory are the battery's (DS, "Reset").
+    /// Acts as the RESET pin: disables the interrupts and the square wave, and clears the flags.
+    /// The battery keeps the time, the alarm and the memory (DS, "Reset").
     fn reset(&mut self, now: Instant) {
         self.advance(now);
         self.b -= Control::INTERRUPTS | Control::SQUARE_WAVE;

@@ -1,4 +1,4 @@
-//! The saved state.
+//! The saved state of the clock.
 
 use crate::calendar::Calendar;
 use crate::registers::{Control, Index, RegisterA, SECOND, SIZE};

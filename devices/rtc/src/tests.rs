@@ -1,4 +1,4 @@
-//! What a guest can see of the clock.
+//! Tests of what a guest can see of the clock.
 
 use crate::*;
 use proptest::prelude::*;
@@ -150,7 +150,8 @@ fn periodic_rates() {
 
 #[test]
 fn alarms_match_with_wildcards() {
-    // Now is 12:34:56; the alarm as hour, minute, second; then the seconds to wait.
+    // The time is 12:34:56. Each case has the alarm's hour, minute and second, then the seconds to
+    // wait.
     let cases = [
         ([0x12, 0x34, 0x57], 1),
         ([0x12, 0x34, 0x56], 86_400),

@@ -1,4 +1,4 @@
-//! Offsets with the bits of the registers.
+//! The registers of the interface, by offset, field and implemented bits.
 //!
 //! Sections are those of the TCG PC Client Platform TPM Profile, version 1.05 ("PTP"). Offsets are
 //! relative to the page of a locality.
@@ -6,13 +6,13 @@
 use bitfield_struct::bitfield;
 use bitflags::bitflags;
 
-/// Where the pages of localities 0 to 4 lie in a PC (PTP 6.5.3, table 15).
+/// Address of the first locality's page in a PC (PTP 6.5.3, table 15).
 pub const BASE: u64 = 0xFED4_0000;
-/// Bytes from one locality's page to the next.
+/// Size of a locality's page in bytes.
 pub const PAGE: u16 = 0x1000;
 /// Number of localities.
 pub const LOCALITIES: u8 = 5;
-/// Bytes of all pages.
+/// Size of all pages in bytes.
 pub const LENGTH: u16 = PAGE * LOCALITIES as u16;
 
 /// TPM_LOC_STATE (PTP 6.5.3.1).
@@ -46,29 +46,29 @@ bitflags! {
     /// TPM_LOC_CTRL.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub(crate) struct LocalityControl: u32 {
-        /// Asks for the locality.
+        /// Requests the locality.
         const REQUEST_ACCESS = 1 << 0;
-        /// Gives it up, or takes the request back.
+        /// Gives the locality up, or withdraws the request.
         const RELINQUISH = 1 << 1;
-        /// Takes it from a lower one.
+        /// Takes the access from a lower locality.
         const SEIZE = 1 << 2;
-        /// Clears the sign of a dynamic root of trust, from locality 3 or 4.
+        /// Clears tpmEstablished; only localities 3 and 4 can.
         const RESET_ESTABLISHMENT = 1 << 3;
     }
 
     /// TPM_LOC_STS.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub(crate) struct LocalityStatus: u32 {
-        /// The locality is the active one.
+        /// The locality is active.
         const GRANTED = 1 << 0;
-        /// A higher one has taken it away.
+        /// A higher locality has seized the access.
         const BEEN_SEIZED = 1 << 1;
     }
 
     /// TPM_CRB_CTRL_REQ.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub(crate) struct Request: u32 {
-        /// Leave Idle, or Command Completion, for Ready.
+        /// Go to Ready, from Idle or Command Completion.
         const COMMAND_READY = 1 << 0;
         /// Go to Idle.
         const GO_IDLE = 1 << 1;
@@ -77,7 +77,7 @@ bitflags! {
     /// TPM_CRB_CTRL_STS.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub struct Status: u32 {
-        /// The TPM has failed for good.
+        /// The TPM has failed until the next reset.
         const FATAL = 1 << 0;
         /// The TPM is idle.
         const IDLE = 1 << 1;
@@ -91,7 +91,7 @@ pub(crate) struct LocalityState {
     pub(crate) not_established: bool,
     /// A locality is active.
     pub(crate) assigned: bool,
-    /// Which locality that is.
+    /// The active locality.
     #[bits(3)]
     pub(crate) active: u8,
     #[bits(2)]
@@ -102,7 +102,7 @@ pub(crate) struct LocalityState {
     _reserved: u32,
 }
 
-/// TPM_CRB_CTRL_START and TPM_CRB_CTRL_CANCEL: the one bit they have.
+/// The only bit of TPM_CRB_CTRL_START and of TPM_CRB_CTRL_CANCEL.
 pub(crate) const ONE: u32 = 1;
 
 /// TPM_CRB_INTF_ID, lower half.
@@ -116,7 +116,7 @@ struct InterfaceId {
     interface_version: u8,
     /// There are five localities.
     cap_locality: bool,
-    /// A command may follow another without Idle between.
+    /// A command may follow another one without Idle between them.
     cap_crb_idle_bypass: bool,
     _reserved: bool,
     /// 3: transfers of up to 64 bytes.

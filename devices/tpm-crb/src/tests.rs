@@ -1,4 +1,4 @@
-//! What a guest can see of the interface.
+//! Tests of what a guest can see of the interface.
 
 use crate::*;
 use proptest::prelude::*;

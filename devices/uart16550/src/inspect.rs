@@ -1,9 +1,9 @@
-//! What people see of a UART.
+//! The inspection of a UART.
 
 use crate::Uart;
 use device::{Inspect, Value};
 
-/// The queued characters are the guest's data: only their number is shown.
+/// Only the number of queued characters is shown, since they are the guest's data.
 pub(crate) fn inspect(uart: &Uart, to: &mut dyn Inspect) {
     let Uart {
         latest,

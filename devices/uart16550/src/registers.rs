@@ -1,4 +1,4 @@
-//! Names of the registers with the bits that each one implements.
+//! The registers of the UART, by offset, field and implemented bits.
 //!
 //! Sections are those of the National Semiconductor PC16550D data sheet, June 1995 ("DS").
 
@@ -56,7 +56,7 @@ bitflags! {
         const FIFO_ERROR = 1 << 7;
     }
 
-    /// The modem's lines as bits 7:4 of the modem status register show them (DS 8.8).
+    /// The modem's lines, as in bits 7:4 of the modem status register (DS 8.8).
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub struct ModemLines: u8 {
         /// Clear to send.
@@ -77,7 +77,7 @@ pub(crate) struct FifoControl {
     pub(crate) enable: bool,
     pub(crate) reset_receiver: bool,
     pub(crate) reset_transmitter: bool,
-    /// The RXRDY and TXRDY pins, which a PC does not wire.
+    /// Mode of the RXRDY and TXRDY pins, which a PC does not connect.
     pub(crate) dma_mode: bool,
     #[bits(2)]
     _reserved: u8,
@@ -86,11 +86,11 @@ pub(crate) struct FifoControl {
 }
 
 impl FifoControl {
-    /// Bits that the model holds: not the reset bits, which are pulses.
+    /// Bits that keep the written value; the reset bits clear themselves.
     pub(crate) const HELD: u8 = 0b1100_1001;
 }
 
-/// The receiver FIFO's level that interrupts, in bits 7:6 of the FCR (DS 8.4).
+/// The level of the receiver FIFO that raises the interrupt, in bits 7:6 of the FCR (DS 8.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Trigger {
     One,
@@ -131,9 +131,9 @@ pub(crate) struct LineControl {
     pub(crate) divisor_latch: bool,
 }
 
-/// MSR: the deltas of CTS, DSR and DCD stand 4 bits below their lines (DS 8.8).
+/// MSR: distance from the bit of a line to that of its delta (DS 8.8).
 pub(crate) const MSR_DELTA_SHIFT: u32 = 4;
-/// MSR bits 3:0.
+/// MSR: the deltas in bits 3:0.
 pub(crate) const MSR_DELTAS: u8 = 0x0F;
 
 /// IIR: no interrupt is pending (DS table IV).
@@ -148,5 +148,5 @@ pub(crate) const IIR_TIMEOUT: u8 = 0x0C;
 pub(crate) const IIR_THR_EMPTY: u8 = 0x02;
 /// IIR: modem status, fourth priority.
 pub(crate) const IIR_MODEM_STATUS: u8 = 0x00;
-/// IIR: both FIFO bits, set while the FIFOs are on (DS 8.5).
+/// IIR: both FIFO bits, which are set while the FIFOs are enabled (DS 8.5).
 pub(crate) const IIR_FIFOS: u8 = 0xC0;

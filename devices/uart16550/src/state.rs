@@ -1,4 +1,4 @@
-//! The saved state.
+//! The saved state of a UART.
 
 use crate::Uart;
 use crate::fifo::Fifo;
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 /// The version of [`Saved`] that this build writes and reads.
 pub const SAVED_VERSION: u16 = 1;
 
-/// The whole state of a UART. Each queued character stands beside its error bits.
+/// The whole state of a UART. A queued character is a pair of the byte and its error bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the fields are those of the model, by the same names")]
 pub struct Saved {

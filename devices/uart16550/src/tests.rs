@@ -1,4 +1,4 @@
-//! What a guest can see of a UART.
+//! Tests of what a guest can see of a UART.
 
 use crate::*;
 use proptest::prelude::*;
@@ -401,7 +401,7 @@ proptest! {
                 _ => drop(drain(&mut uart)),
             }
             if let Some(due) = uart.deadline() {
-                // The promise: nothing happens before it, the interrupt is there at it.
+                // The interrupt appears at the deadline and not before.
                 let mut early = uart.clone();
                 early.advance(Instant::from_nanos(due.as_nanos() - 1));
                 prop_assert_eq!(early.interrupt(), uart.interrupt());

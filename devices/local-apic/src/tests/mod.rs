@@ -1,4 +1,4 @@
-//! What a guest can see of a local APIC.
+//! Tests of what a guest can see of a local APIC.
 
 mod addressing;
 mod interrupts;

@@ -1,4 +1,4 @@
-//! Random traffic; saved states.
+//! Tests with random traffic or saved states.
 
 use super::*;
 use crate::*;
