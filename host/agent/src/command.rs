@@ -1,4 +1,4 @@
-//! One command: its output and its end go out in frames.
+//! Runs one command, whose output and status leave in frames.
 
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
@@ -17,8 +17,8 @@ use wire::exec::{self, Channel};
 
 use crate::system;
 
-/// A pipe is taken for empty when it gave nothing for so long after the command's end; something
-/// in the background may hold it open for ever.
+/// After the command has ended, a pipe that stays silent for this long counts as closed: a
+/// background process may hold it open for ever.
 const SILENCE: Duration = Duration::from_millis(500);
 
 enum Event {
@@ -46,7 +46,7 @@ pub fn run(text: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Opens the port as a plain path for bytes.
+/// Opens the serial port in raw mode.
 fn open_port() -> io::Result<File> {
     let explain = |error| io::Error::other(format!("{}: {error}", exec::PORT));
     let port = OpenOptions::new().read(true).write(true).open(exec::PORT).map_err(explain)?;
@@ -70,7 +70,7 @@ fn start(text: &[u8]) -> io::Result<Child> {
 }
 
 fn carry(mut child: Child, port: &mut File) -> io::Result<()> {
-    // One place, so that whoever is waited for is read from: memory stays bounded.
+    // A channel of one event bounds memory: a pipe is read no faster than the port takes its bytes.
     let (sender, events) = sync_channel(1);
     if let Some(pipe) = child.stdout.take() {
         pump(pipe, Channel::Output, sender.clone());
@@ -112,7 +112,7 @@ fn forward(events: &Receiver<Event>, port: &mut File) -> io::Result<WaitStatus> 
     }
 }
 
-/// Sends what comes out of a pipe, from a thread of its own.
+/// Sends the bytes of a pipe as events, from a thread of its own.
 fn pump(mut pipe: impl Read + Send + 'static, channel: Channel, sender: SyncSender<Event>) {
     thread::spawn(move || {
         let mut buffer = [0; exec::MAX_PAYLOAD];

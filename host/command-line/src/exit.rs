@@ -1,14 +1,14 @@
-//! How a run ends, and the exit code that says so.
+//! The exit codes of `paravane`.
 
 use std::fmt::Write;
 
 use wire::Status;
 
-/// Our own failure: a file that can not be written, and the like.
+/// A failure of `paravane` itself, for example a file that can not be written.
 pub const OURS: u8 = 1;
-/// What the arguments name can not be used; clap's code for wrong arguments.
+/// Wrong arguments, or a file named by them that can not be used. Clap exits with the same code.
 pub const USAGE: u8 = 2;
-/// `vtpm` only: another process listens on its port.
+/// `vtpm` only: another process listens on the port.
 pub const PORT_IN_USE: u8 = 75;
 
 /// How a run ended.
@@ -16,13 +16,13 @@ pub const PORT_IN_USE: u8 = 75;
 pub enum End {
     /// The command ended with this status.
     Exited(u8),
-    /// The command was ended by this signal.
+    /// A signal ended the command.
     Signalled(u8),
-    /// The guest powered itself off, with nothing else to say.
+    /// The guest powered itself off.
     PoweredOff,
     /// The user left the console.
     Left,
-    /// The run could not begin, or go on, for a reason of ours.
+    /// The run could not begin, or not continue.
     Failed(Failure),
 }
 
@@ -31,19 +31,19 @@ pub enum End {
 pub enum Failure {
     /// The guest ended before its command did.
     GuestDied,
-    /// `--timeout`.
+    /// The time of `--timeout` was over.
     Timeout,
     /// QEMU is missing, or does not start.
     Qemu,
     /// The paravisor crashed.
     Crashed,
-    /// The VM is of no use to the paravisor.
+    /// The paravisor can not use this VM.
     UnusableVm,
     /// The configuration is wrong.
     BadConfig,
-    /// The guest's files are of no use.
+    /// The guest's files can not be used.
     BadGuest,
-    /// The files of the paravisor's state are of no use.
+    /// The files of the paravisor's state can not be used.
     BadState,
     /// The guest shut down right after its start.
     GuestFailed,
@@ -53,11 +53,11 @@ pub enum Failure {
     NoCommand,
     /// A signal ended this program.
     Interrupted,
-    /// Our own failure.
+    /// A failure of `paravane` itself.
     Ours,
 }
 
-/// Every failure: exit code, name in the JSON file, what it means.
+/// Every failure with its exit code, its name in the JSON file, and its meaning.
 const TABLE: [(Failure, u8, &str, &str); 13] = [
     (Failure::Ours, OURS, "failed", "paravane itself failed, a file can not be written perhaps"),
     (Failure::BadState, USAGE, "bad-state", "wrong arguments, or --state can not be used"),
@@ -87,7 +87,7 @@ impl Failure {
             .map_or((OURS, "failed"), |(_, code, name, _)| (*code, *name))
     }
 
-    /// The failure that the paravisor reports by this status.
+    /// The failure that this status of the paravisor reports, if it is one.
     pub fn of_status(status: Status) -> Option<Self> {
         match status {
             Status::PowerOff => None,
@@ -114,7 +114,7 @@ impl End {
         }
     }
 
-    /// The name in the JSON file.
+    /// The name of this end in the JSON file.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Exited(_) => "exited",

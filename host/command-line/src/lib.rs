@@ -1,6 +1,6 @@
-//! The command line of `paravane`: its options, and the exit codes that it promises.
+//! The interface of the `paravane` command: options, exit codes.
 //!
-//! `cargo xtask run` takes the options of `paravane run` from here, too.
+//! `cargo xtask run` uses the options of `paravane run` from here.
 #![forbid(unsafe_code)]
 
 pub mod exit;
@@ -22,12 +22,12 @@ pub use run::{AccelChoice, RunOptions, given, run_help};
 #[derive(Debug, Parser)]
 #[command(name = "paravane", version, max_term_width = 100, subcommand_required = true)]
 pub struct Arguments {
-    /// What to do.
+    /// The subcommand.
     #[command(subcommand)]
     pub action: Action,
 }
 
-/// What `paravane` can do.
+/// The subcommands of `paravane`.
 #[derive(Debug, Subcommand)]
 pub enum Action {
     /// Start a VM: the paravisor, and a guest of yours below it
@@ -77,7 +77,7 @@ pub struct SymbolizeOptions {
 #[derive(Debug, Args)]
 pub struct VtpmOptions {
     /// Listen here for commands, and on the next port for the platform's signals; port 0 takes any
-    /// two that are free
+    /// two free neighbours
     #[arg(
         long,
         value_name = "ADDRESS:PORT",
@@ -85,16 +85,16 @@ pub struct VtpmOptions {
         value_parser = values::address
     )]
     pub socket: SocketAddr,
-    /// Keep the TPM's state in FILE, which is made if it is not there; without it all is lost at
-    /// the end
+    /// Keep the TPM's state in FILE; a missing file is made. Without this option, the state is lost
+    /// at the end
     #[arg(long, value_name = "FILE")]
     pub state: Option<PathBuf>,
 }
 
-/// Options of the hidden guard.
+/// Arguments of the hidden `guard`.
 #[derive(Debug, Args)]
 pub struct GuardOptions {
-    /// The process that must live on.
+    /// The ID of the process with which the program ends.
     pub parent: i32,
     /// The program and its arguments.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
@@ -109,7 +109,7 @@ const VTPM_HELP: &str = "Examples:
   paravane vtpm --state tpm.state
       one that keeps its keys, NV indices and seeds
 
-Who reaches the ports may do all that a TPM's owner with physical presence may.
+Anyone who can reach the ports can do whatever a TPM's owner with physical presence can.
 
 Exit codes: 0 ended by a signal or a client, 1 failed, 75 a port is in use";
 

@@ -1,22 +1,22 @@
-//! What runs the VM: KVM where it offers nested AMD-V, else QEMU's software CPU.
+//! The choice of the accelerator: KVM where it offers nested AMD-V, else QEMU's software CPU.
 
 use std::fs::{self, OpenOptions};
 
 use command_line::AccelChoice;
 
-/// What runs the VM.
+/// The accelerator of a VM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Accel {
     /// KVM.
     Kvm,
-    /// QEMU's software CPU, all of them in one thread.
+    /// QEMU's software CPU, with one thread for all CPUs.
     Tcg,
     /// QEMU's software CPU with a thread for each CPU.
     TcgThreads,
 }
 
 impl Accel {
-    /// The name that QEMU knows it by.
+    /// The name in the JSON file.
     pub fn name(self) -> &'static str {
         match self {
             Self::Kvm => "kvm",
@@ -26,7 +26,7 @@ impl Accel {
     }
 }
 
-/// What the machine shows of itself.
+/// The facts about this machine that decide whether KVM will do.
 struct Machine {
     has_svm: bool,
     kvm_opens: bool,
@@ -44,7 +44,7 @@ impl Machine {
         }
     }
 
-    /// Why KVM will not do, if so. A `/dev/kvm` alone does not say that a guest may nest.
+    /// Why KVM will not do, or `None`. `/dev/kvm` alone does not mean that nesting works.
     fn obstacle(&self) -> Option<&'static str> {
         if !self.has_svm {
             return Some("the CPU shows no AMD-V (svm)");
@@ -60,7 +60,7 @@ impl Machine {
     }
 }
 
-/// Chooses, and says why.
+/// Chooses an accelerator and gives the reason as a text for the user.
 pub fn choose(choice: AccelChoice) -> (Accel, String) {
     decide(choice, Machine::look().obstacle())
 }

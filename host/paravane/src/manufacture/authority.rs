@@ -1,4 +1,4 @@
-//! Who signs for endorsement keys.
+//! The CA that certifies endorsement keys.
 
 use std::fs;
 use std::path::Path;
@@ -22,18 +22,18 @@ use super::certificate::{EndorsementProfile, PublicKey, RootProfile, public_key_
 use super::fill_random;
 use crate::plain::check_readable;
 
-/// What the test authority is called: its key is no secret.
+/// The subject of the test authority, whose key is public.
 const TEST_NAME: &str = "CN=Paravane test CA that anyone can sign with,O=Paravane";
-/// What its key is made of.
+/// The seed of the test authority's key.
 const TEST_SEED: &[u8] = b"Paravane test CA: this key is public, and certifies nothing";
-/// When its certificate begins and ends, in seconds since 1970: 2026 to 2056.
+/// The validity of the test authority's certificate, in seconds since 1970: 2026 to 2056.
 const TEST_TIME: [u64; 2] = [1_767_225_600, 2_713_910_400];
-/// How long a certificate of an endorsement key holds.
+/// The validity of an endorsement key's certificate, in years.
 const YEARS: u64 = 25;
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 const SERIAL: usize = 16;
 
-/// An authority: a P-256 key with its certificate.
+/// A certification authority: a P-256 key with its certificate.
 pub struct Authority {
     key: SigningKey,
     certificate: Certificate,
@@ -46,7 +46,7 @@ impl std::fmt::Debug for Authority {
 }
 
 impl Authority {
-    /// The one for tests: the same everywhere, and worth nothing.
+    /// The authority for tests: the same everywhere, and not to be trusted, as its key is public.
     pub fn test() -> Self {
         const SOUND: &str = "constants make a key and a certificate";
         let key = SigningKey::from_slice(&Sha256::digest(TEST_SEED)).expect(SOUND);
@@ -68,10 +68,11 @@ impl Authority {
         Ok(builder.build::<_, DerSignature>(key)?)
     }
 
-    /// From a PEM file with a P-256 key (PKCS#8) and its certificate, in any order.
+    /// Reads an authority from a PEM file with a P-256 key (PKCS#8) and its certificate, in any
+    /// order.
     ///
     /// # Errors
-    /// What is wrong with the file.
+    /// Says what is wrong with the file.
     pub fn read(path: &Path) -> Result<Self> {
         let place = || path.display().to_string();
         check_readable(path)?;
@@ -95,16 +96,16 @@ impl Authority {
         Ok(authority)
     }
 
-    /// The certificate, for those who trust it.
+    /// The authority's certificate in PEM.
     pub fn certificate_pem(&self) -> Result<String> {
         Ok(self.certificate.to_pem(LineEnding::LF)?)
     }
 
-    /// Signs for an endorsement key; the certificate in DER.
+    /// Certifies an endorsement key; returns the certificate in DER.
     pub(super) fn certify(&self, key: &PublicKey) -> Result<Vec<u8>> {
         let mut serial = [0; SERIAL];
         fill_random(&mut serial)?;
-        // Positive, and of a length that does not vary.
+        // Makes the number positive, and its encoding always the same length.
         serial[0] = serial[0] & 0x7f | 0x40;
         let now = SystemTime::now();
         let end = now + YEAR * u32::try_from(YEARS)?;
@@ -123,7 +124,7 @@ impl Authority {
         Ok(builder.build::<_, DerSignature>(&self.key)?.to_der()?)
     }
 
-    /// Whether this authority has signed.
+    /// Checks that this authority signed the certificate.
     #[cfg(test)]
     pub(super) fn verify(&self, certificate: &Certificate) -> Result<()> {
         use p256::ecdsa::VerifyingKey;
