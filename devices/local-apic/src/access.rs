@@ -21,9 +21,9 @@ impl LocalApic {
         let value = match register {
             ID => u32::from(self.identity().xapic_id()) << 24,
             APR => u32::from(self.arbitration_priority()),
-            LDR => u32::from(self.registers.ldr) << 24,
-            DFR => u32::from(self.registers.dfr_model) << 28 | DFR_ONES,
-            ICR_HIGH => (self.registers.icr >> 32) as u32,
+            LDR => LogicalDestination::new().with_logical_id(self.registers.ldr).into_bits(),
+            DFR => DestinationFormat::new().with_model(self.registers.dfr_model & 0xF).into_bits(),
+            ICR_HIGH => InterruptCommand::from_bits(self.registers.icr).destination(),
             EOI | REMOTE_READ => 0,
             _ => self.read_common(register, now, tsc),
         };
@@ -48,16 +48,16 @@ impl LocalApic {
         }
         match register {
             LDR => {
-                self.registers.ldr = (value >> 24) as u8;
+                self.registers.ldr = LogicalDestination::from_bits(value).logical_id();
                 Some(Effect::IdentityChanged)
             }
             DFR => {
-                self.registers.dfr_model = (value >> 28) as u8;
+                self.registers.dfr_model = DestinationFormat::from_bits(value).model();
                 Some(Effect::IdentityChanged)
             }
             ICR_HIGH => {
-                let low = self.registers.icr & u64::from(u32::MAX);
-                self.registers.icr = u64::from(value & ICR_XAPIC_HIGH) << 32 | low;
+                let command = InterruptCommand::from_bits(self.registers.icr);
+                self.registers.icr = command.with_destination(value & ICR_XAPIC_HIGH).into_bits();
                 None
             }
             ICR => self.write_command(value),

@@ -1,6 +1,6 @@
 //! IA32_APIC_BASE, which selects the mode.
 
-use crate::registers::{ApicBase, DEFAULT_PAGE};
+use crate::registers::{ApicBase, DEFAULT_PAGE, InterruptCommand};
 use crate::{GeneralProtection, LocalApic, Mode, Registers};
 
 /// IA32_APIC_BASE after power-on (SDM 11.4.7.1).
@@ -74,6 +74,7 @@ impl LocalApic {
     fn enter_x2apic(&mut self) {
         self.registers.ldr = Registers::RESET.ldr;
         self.registers.dfr_model = Registers::RESET.dfr_model;
-        self.registers.icr &= u64::from(u32::MAX);
+        let command = InterruptCommand::from_bits(self.registers.icr);
+        self.registers.icr = command.with_destination(0).into_bits();
     }
 }

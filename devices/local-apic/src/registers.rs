@@ -151,8 +151,24 @@ pub(crate) const SVR_BITS: u32 =
 /// SVR after reset (SDM 11.4.7.1).
 pub(crate) const SVR_RESET: u32 = SpuriousVector::new().with_vector(0xFF).into_bits();
 
-/// DFR bits 27:0 read as ones (SDM 11.6.2.2).
-pub(crate) const DFR_ONES: u32 = 0x0FFF_FFFF;
+/// Logical destination register in xAPIC mode (SDM 11.6.2.2).
+#[bitfield(u32)]
+pub(crate) struct LogicalDestination {
+    #[bits(24)]
+    _reserved: u32,
+    pub(crate) logical_id: u8,
+}
+
+/// Destination format register (SDM 11.6.2.2).
+#[bitfield(u32)]
+pub(crate) struct DestinationFormat {
+    /// These bits read as ones.
+    #[bits(28, default = 0x0FFF_FFFF)]
+    _ones: u32,
+    #[bits(4)]
+    pub(crate) model: u8,
+}
+
 /// DFR model of the flat logical destination mode.
 pub(crate) const DFR_FLAT: u8 = 0xF;
 /// DFR model of the cluster logical destination mode.

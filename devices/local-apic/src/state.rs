@@ -1,8 +1,8 @@
 //! The saved state of a local APIC.
 
 use crate::registers::{
-    DIVIDE_BITS, ErrorStatus, ICR_LOW_BITS, ICR_XAPIC_HIGH, LVT_BITS, LVT_COUNT, LVT_LINT0,
-    LVT_TIMER, LvtEntry, SVR_BITS, SpuriousVector, TimerMode,
+    DIVIDE_BITS, ErrorStatus, ICR_LOW_BITS, ICR_XAPIC_HIGH, InterruptCommand, LVT_BITS, LVT_COUNT,
+    LVT_LINT0, LVT_TIMER, LvtEntry, SVR_BITS, SpuriousVector, TimerMode,
 };
 use crate::timer::Timer;
 use crate::vectors::VectorSet;
@@ -166,8 +166,9 @@ fn check_lvt(registers: &Registers) -> Result<(), RestoreError> {
 
 fn check_addressing(mode: Mode, registers: &Registers) -> Result<(), RestoreError> {
     let xapic = mode == Mode::XApic;
-    let high = if xapic { ICR_XAPIC_HIGH } else { u32::MAX };
-    let icr_bits = u64::from(high) << 32 | u64::from(ICR_LOW_BITS);
+    let icr_bits = InterruptCommand::from_bits(u64::from(ICR_LOW_BITS))
+        .with_destination(if xapic { ICR_XAPIC_HIGH } else { u32::MAX })
+        .into_bits();
     require(registers.icr & !icr_bits == 0, "icr")?;
     require(xapic || registers.ldr == Registers::RESET.ldr, "ldr")?;
     let model_bound = if xapic { 0..=0xF } else { Registers::RESET.dfr_model..=0xF };
