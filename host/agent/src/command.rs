@@ -1,4 +1,4 @@
-//! Runs one command, whose output and status leave in frames.
+//! Runs one command, reported to the host in frames.
 
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
@@ -145,7 +145,7 @@ mod tests {
 
     use super::*;
 
-    /// One test alone runs a command: another one's child could be reaped here.
+    /// The only test that may start a child: this test reaps all children of the process.
     #[test]
     fn a_commands_output_and_status_arrive_as_frames() {
         let mut port = tempfile::tempfile().unwrap();
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_becomes_pieces_that_fit_into_frames() {
+    fn a_stream_is_split_to_fit_into_frames() {
         let bytes: Vec<u8> = (0..3 * exec::MAX_PAYLOAD).map(|number| number as u8).collect();
         let (sender, events) = sync_channel(1);
         pump(io::Cursor::new(bytes.clone()), Channel::Error, sender);
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_whose_end_is_lost_is_an_error() {
+    fn a_lost_status_is_an_error() {
         let mut port = tempfile::tempfile().unwrap();
         let (sender, events) = sync_channel(2);
         sender.send(Event::Piece(Channel::Output, b"x".to_vec())).unwrap();

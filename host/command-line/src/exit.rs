@@ -59,10 +59,10 @@ pub enum Failure {
 
 /// Every failure with its exit code, its name in the JSON file, and its meaning.
 const TABLE: [(Failure, u8, &str, &str); 13] = [
-    (Failure::Ours, OURS, "failed", "paravane itself failed, a file can not be written perhaps"),
+    (Failure::Ours, OURS, "failed", "paravane itself failed, for example to write a file"),
     (Failure::BadState, USAGE, "bad-state", "wrong arguments, or --state can not be used"),
     (Failure::GuestDied, 64, "guest-died", "the guest ended before its command did"),
-    (Failure::Timeout, 65, "timeout", "--timeout is over"),
+    (Failure::Timeout, 65, "timeout", "the time given by --timeout was over"),
     (Failure::Qemu, 66, "qemu-failed", "QEMU is missing, or does not start"),
     (Failure::Crashed, 67, "paravisor-crashed", "the paravisor crashed: a bug of ours"),
     (Failure::UnusableVm, 68, "unusable-vm", "the paravisor can not use this CPU, RAM or VM"),
@@ -75,7 +75,12 @@ const TABLE: [(Failure, u8, &str, &str); 13] = [
         "the guest shut down by a triple fault, or called a BIOS",
     ),
     (Failure::NoCommand, 72, "no-command", "the command can not be run in the guest"),
-    (Failure::GuestHalted, 74, "guest-halted", "the guest halted with interrupts off for good"),
+    (
+        Failure::GuestHalted,
+        74,
+        "guest-halted",
+        "the guest halted for good with interrupts disabled",
+    ),
     (Failure::Interrupted, 73, "interrupted", "a signal ended paravane"),
 ];
 

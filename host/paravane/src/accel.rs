@@ -71,7 +71,7 @@ fn decide(choice: AccelChoice, obstacle: Option<&str>) -> (Accel, String) {
         (AccelChoice::Auto, Some(why)) => (Accel::Tcg, format!("QEMU's software CPU (TCG): {why}")),
         (AccelChoice::Kvm, None) => (Accel::Kvm, "KVM, as asked".to_owned()),
         (AccelChoice::Kvm, Some(why)) => {
-            (Accel::Kvm, format!("KVM, as asked; it will hardly do: {why}"))
+            (Accel::Kvm, format!("KVM, as asked, although it will probably fail: {why}"))
         }
         (AccelChoice::Tcg, _) => (Accel::Tcg, "QEMU's software CPU (TCG), as asked".to_owned()),
         (AccelChoice::TcgThreads, _) => {

@@ -149,14 +149,14 @@ mod tests {
     }
 
     #[test]
-    fn a_line_ends_at_its_end_or_at_that_of_the_stream() {
+    fn a_line_ends_with_a_newline_or_with_the_stream() {
         assert_eq!(lines_of(b"one\r\ntwo\n\nthree"), ["one", "two", "", "three"]);
         assert_eq!(lines_of(b""), [""; 0]);
         assert_eq!(lines_of(b"a\xffb \n"), ["a\u{fffd}b"]);
     }
 
     #[test]
-    fn a_sender_without_line_ends_is_taken_in_pieces() {
+    fn a_line_that_is_too_long_is_split() {
         let limit = MAX_LINE as usize;
         let parts = lines_of(&vec![b'x'; 2 * limit + 1]);
         let lengths: Vec<_> = parts.iter().map(String::len).collect();
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn pieces_are_the_stream() {
+    fn pieces_make_up_the_stream() {
         let bytes: Vec<u8> = (0..10_000_u32).map(|number| number as u8).collect();
         let (sender, events) = sync_channel(100);
         pieces(&bytes[..], &sender, Event::Console);
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn what_qemu_writes_into_its_ends_becomes_events() {
+    fn bytes_from_qemu_become_events() {
         let (sender, events) = sync_channel(100);
         let (readers, ends) = Readers::open(&sender).unwrap();
         assert!(ends.pass("nonsense").is_err());
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_standard_error_is_the_end_of_qemu() {
+    fn the_end_of_standard_error_means_that_qemu_has_ended() {
         let (sender, events) = sync_channel(100);
         read_errors(&b"words\n"[..], sender);
         let events: Vec<_> = events.iter().collect();

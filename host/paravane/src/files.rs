@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_command_the_users_files_are_given_as_they_are() {
+    fn without_a_command_the_users_files_are_passed_unchanged() {
         let (folder, words) = rig();
         let files = prepare(&words, &["--no-tpm", "--no-hyperv", "--log", "info"]).unwrap();
         assert_eq!(files.initrd.as_deref(), Some(&*folder.path().join("initrd")));
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_told_whose_file_is_missing() {
+    fn a_missing_file_is_reported_as_the_guests_or_ours() {
         let (folder, words) = rig();
         let missing = folder.path().join("missing").display().to_string();
         let guest = |more: &[&str]| match prepare(&words, more) {

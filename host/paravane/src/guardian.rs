@@ -31,10 +31,11 @@ pub fn become_program(options: &GuardOptions) -> anyhow::Error {
 }
 
 fn try_become(options: &GuardOptions) -> anyhow::Result<std::convert::Infallible> {
-    set_parent_process_death_signal(Some(Signal::KILL)).context("the kernel watches no parent")?;
+    set_parent_process_death_signal(Some(Signal::KILL))
+        .context("the end of the parent can not be watched")?;
     // The parent may have died before the kernel was asked to watch it.
     if getppid().map(Pid::as_raw_nonzero).map(std::num::NonZero::get) != Some(options.parent) {
-        return Err(anyhow!("the parent has gone"));
+        return Err(anyhow!("the parent has ended"));
     }
     signals::block_ignored()?;
     let (program, arguments) = options.program.split_first().context("no program is given")?;

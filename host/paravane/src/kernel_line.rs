@@ -1,8 +1,8 @@
-//! The guest's command line, parsed as Linux parses it (its `next_arg` and `parse_args`).
+//! The guest's command line, parsed as Linux parses it.
 //!
-//! Words end at white space outside double quotes; quotes may begin a word or stand inside it. The
-//! word `--` without a value ends the kernel's part. If an option is given twice, the last one
-//! counts.
+//! The rules are those of Linux's `next_arg` and `parse_args`. Words end at white space outside
+//! double quotes; quotes may begin a word or stand inside it. The word `--` without a value ends
+//! the kernel's part. If an option is given twice, the last one counts.
 
 use std::ops::Range;
 

@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_made_once_for_its_owner() {
+    fn a_file_is_made_once_and_only_for_its_owner() {
         let folder = tempdir().unwrap();
         let path = folder.path().join("file");
         assert!(!exists(&path).unwrap());
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_that_leads_nowhere_is_there_and_is_refused() {
+    fn a_dangling_link_exists_and_is_refused() {
         let folder = tempdir().unwrap();
         let link = folder.path().join("link");
         symlink("nowhere", &link).unwrap();
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn only_plain_files_are_opened_and_nobody_waits() {
+    fn only_plain_files_are_opened_without_blocking() {
         let folder = tempdir().unwrap();
         let fifo = folder.path().join("fifo");
         mknodat(CWD, &fifo, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_is_the_files_whatever_its_names() {
+    fn all_names_of_a_file_share_its_lock() {
         let folder = tempdir().unwrap();
         let [file, other] = ["file", "other"].map(|name| folder.path().join(name));
         fs::write(&file, "x").unwrap();

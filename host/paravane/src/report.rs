@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn a_paravisor_gone_wild_takes_no_more_than_its_share() {
+    fn the_number_of_kept_entries_is_bounded() {
         let mut report = Report::default();
         for number in 0..2 * MAX_KEPT {
             assert!(report.take(&format!("log DEBUG {number}")).is_some(), "it is still shown");

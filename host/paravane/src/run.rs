@@ -115,7 +115,7 @@ fn try_run(options: &RunOptions) -> Result<Outcome, Stop> {
     }
     let ephemeral = state.is_none() && !options.no_tpm && !options.direct;
     if ephemeral && options.exec.is_none() && io::stderr().is_terminal() {
-        say!("the TPM is ephemeral, its keys die with the VM: --state FILE keeps it");
+        say!("the TPM is ephemeral: its keys are lost with the VM; --state FILE keeps them");
     }
     let sizes = summary::sizes(options, &files);
     let terminal = Saved::note();
@@ -229,8 +229,7 @@ impl<'a> Vm<'a> {
                 Err(RecvTimeoutError::Timeout) if self.outcome.is_some() => return None,
                 Err(RecvTimeoutError::Timeout) => {
                     let seconds = self.options.timeout.unwrap_or_default().as_secs_f64();
-                    let why =
-                        format!("the VM was ended after {seconds} seconds, as --timeout says");
+                    let why = format!("the VM was ended after {seconds} seconds (--timeout)");
                     return Some((Failure::Timeout, why));
                 }
             }
@@ -315,7 +314,7 @@ impl<'a> Vm<'a> {
         if let Err(error) = written {
             self.wish = Some((Failure::Ours, format!("standard output: {error}")));
         } else if self.parser.is_broken() {
-            let why = "the guest started again, or spoils the channel of the command's output";
+            let why = "the guest restarted, or wrote something else to the channel of the command's output";
             self.wish = Some((Failure::GuestDied, why.to_owned()));
         }
     }
@@ -369,7 +368,7 @@ impl<'a> Vm<'a> {
                     Some(signal) => format!("by signal {signal}"),
                     None => format!("with code {}", status.and_then(|s| s.code()).unwrap_or(-1)),
                 };
-                say!("QEMU ({}) ended {how}; its own words are above", accel.name());
+                say!("QEMU ({}) ended {how}; see its messages above", accel.name());
             }
             Failure::NoCommand => say!("{}", self.reason),
             Failure::GuestDied => {
@@ -379,7 +378,7 @@ impl<'a> Vm<'a> {
             Failure::GuestFailed | Failure::GuestHalted | Failure::Timeout => self.show_console(),
             Failure::UnusableVm | Failure::BadConfig | Failure::BadGuest | Failure::BadState => {
                 if !self.report.has_error() {
-                    say!("the paravisor refuses, and does not say why");
+                    say!("the paravisor refused the VM and gave no reason");
                 }
             }
             Failure::Interrupted | Failure::Ours => {}
@@ -388,7 +387,7 @@ impl<'a> Vm<'a> {
 
     fn explain_crash(&self) {
         if self.report.record.is_empty() {
-            say!("the paravisor ended without a word: a bug of ours");
+            say!("the paravisor ended without a crash record, a bug of ours");
             return;
         }
         say!("the paravisor crashed, a bug of ours; its record:");

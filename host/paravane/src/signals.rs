@@ -29,7 +29,7 @@ pub fn watch(wanted: &[i32]) -> Result<Signals> {
 pub fn keep_children() -> Result<()> {
     // Any handler will do.
     let handler = signal_hook::flag::register(SIGCHLD, Arc::new(AtomicBool::new(false)));
-    handler.map(drop).context("the ends of children")
+    handler.map(drop).context("the exit status of children can not be kept")
 }
 
 /// Blocks the ignored signals, for a program that this process executes: QEMU installs handlers for
@@ -44,7 +44,7 @@ pub fn block_ignored() -> Result<()> {
             .into_iter()
             .filter(|signal| is_in(ignored, *signal as i32)),
     );
-    set.thread_block().context("the signals that are ignored")
+    set.thread_block().context("the ignored signals can not be blocked")
 }
 
 /// The signals that this process ignores, one bit each from the lowest. A handler of ours removes

@@ -1,7 +1,8 @@
-//! The files of the paravisor's state and its key, before QEMU gets them.
+//! The files of the paravisor's state, before QEMU gets them.
 //!
-//! Both belong to the user, so they are checked, made if they are missing, and locked. QEMU gets
-//! the open files that were checked, even if their names now lead to other files.
+//! The state and its key are files of the user, so they are checked, and made if they are missing;
+//! the state is also locked. QEMU gets the open files that were checked, even if their names now
+//! lead to other files.
 
 use std::fs::File;
 use std::io::Read;

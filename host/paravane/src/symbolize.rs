@@ -80,7 +80,7 @@ fn open(image: &Path, build_id: &str) -> Result<Loader> {
     let id = object.build_id().with_context(name)?.unwrap_or_default();
     let id: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
     if id != build_id {
-        return Err(anyhow!("{} is of build {id}", image.display()));
+        return Err(anyhow!("{} is from build {id}", image.display()));
     }
     Loader::new(image).map_err(|error| anyhow!("{}: {error}", image.display()))
 }

@@ -50,16 +50,19 @@ impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Blank => f.write_str("the state is blank"),
-            Self::Unfinished => f.write_str("the state was never finished when it was made"),
-            Self::NotOurs => f.write_str("this is no state of Paravane"),
-            Self::Truncated(sectors) => write!(
-                f,
-                "the state is cut short: {sectors} sectors of 512 bytes, and {DISK_SECTORS} wanted"
-            ),
-            Self::Version(version) => {
-                write!(f, "the state has the format {version}, which this version does not know")
+            Self::Unfinished => {
+                f.write_str("the state is incomplete: its creation was interrupted")
             }
-            Self::WrongKey => f.write_str("the state has another key, or was altered"),
+            Self::NotOurs => f.write_str("this is not a state of Paravane"),
+            Self::Truncated(sectors) => {
+                write!(f, "the state has {sectors} sectors of 512 bytes, but needs {DISK_SECTORS}")
+            }
+            Self::Version(version) => {
+                write!(f, "the state has format {version}, which this version does not support")
+            }
+            Self::WrongKey => {
+                f.write_str("the key is not that of the state, or the state was altered")
+            }
             Self::Header(slot) => write!(
                 f,
                 "the state is damaged or was altered: slot {slot}, perhaps the newer, has no \

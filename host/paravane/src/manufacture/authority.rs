@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn no_two_certificates_have_one_serial_number() {
+    fn each_certificate_has_its_own_serial_number() {
         let (authority, key) = (Authority::test(), PublicKey::Ecc([1; 32], [2; 32]));
         let serial = || {
             let bytes = authority.certify(&key).unwrap();

@@ -182,7 +182,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn public_keys_are_the_ends_of_public_areas() {
+    fn public_keys_are_taken_from_the_end_of_public_areas() {
         let area: Vec<u8> = (0..=255).cycle().take(300).collect();
         let Some(PublicKey::Rsa(modulus)) = PublicKey::rsa(&area) else { panic!("no modulus") };
         assert_eq!(modulus[..], area[44..]);
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_named_by_their_algorithm_and_used_to_be_encrypted_to() {
+    fn keys_have_the_algorithm_and_usage_of_the_profile() {
         let point = PublicKey::Ecc([1; 32], [2; 32]);
         let info = point.info().unwrap();
         assert_eq!(info.algorithm.oid, ECC);

@@ -1,4 +1,4 @@
-//! Tests of what a run makes of a VM's words and of its end.
+//! Tests of the events of a VM, its end included.
 
 use std::process::Command;
 
@@ -16,7 +16,7 @@ fn options(more: &[&str]) -> RunOptions {
     }
 }
 
-/// Calls `then` with the VM of a run with these options, whose QEMU is a program that does nothing.
+/// Calls `then` with the VM of a run with these options, in which `true` takes the place of QEMU.
 fn with_vm<T>(more: &[&str], then: impl FnOnce(&mut Vm<'_>) -> T) -> T {
     let folder = tempfile::tempdir().unwrap();
     let plain = RunOptions { kernel: folder.path().join("file"), ..options(&["--direct"]) };
@@ -40,13 +40,13 @@ fn failed(failure: Failure) -> End {
     End::Failed(failure)
 }
 
-/// The end of a run without a command, and of one whose command did not end.
+/// How a run without a command ends, and one whose command has not ended.
 fn ends(status: Option<ExitStatus>) -> [End; 2] {
     [&[][..], &["-e", "true"]].map(|more| with_vm(more, |vm| vm.judge(None, status)))
 }
 
 #[test]
-fn the_paravisors_status_is_the_end_unless_a_command_waits() {
+fn the_paravisors_status_decides_the_end() {
     let died = || failed(Failure::GuestDied);
     for (status, plain, command) in [
         (Status::PowerOff, End::PoweredOff, died()),
@@ -65,7 +65,7 @@ fn the_paravisors_status_is_the_end_unless_a_command_waits() {
 }
 
 #[test]
-fn qemus_own_end_is_that_of_its_user_or_a_failure() {
+fn an_end_of_qemu_by_itself_is_the_users_choice_or_a_failure() {
     assert_eq!(ends(ended(0)), [End::Left, failed(Failure::GuestDied)]);
     assert_eq!(ends(ended(1)), [Failure::Qemu; 2].map(failed));
     assert_eq!(ends(Some(ExitStatus::from_raw(9))), [Failure::Qemu; 2].map(failed));
@@ -73,7 +73,7 @@ fn qemus_own_end_is_that_of_its_user_or_a_failure() {
 }
 
 #[test]
-fn a_command_that_ended_counts_more_than_the_guests_end() {
+fn the_commands_status_takes_precedence_over_the_guests_end() {
     for status in [said(Status::PowerOff), said(Status::GuestFailed), ended(0), None] {
         let end = with_vm(&["-e", "true"], |vm| {
             vm.outcome = Some(End::Exited(7));
@@ -90,11 +90,11 @@ fn a_command_that_ended_counts_more_than_the_guests_end() {
         vm.outcome = Some(End::Exited(7));
         vm.judge(Some((Failure::Timeout, String::new())), ended(0))
     });
-    assert_eq!(end, failed(Failure::Timeout), "what was forced comes first");
+    assert_eq!(end, failed(Failure::Timeout), "a forced end takes precedence");
 }
 
 #[test]
-fn a_reset_that_the_paravisor_never_asks_for_is_a_crash() {
+fn a_reset_seen_by_qemu_means_that_the_paravisor_crashed() {
     let line = r#"{"event": "SHUTDOWN", "data": {"guest": true, "reason": "guest-reset"}}"#;
     for (line, end) in [
         (line, failed(Failure::Crashed)),
@@ -109,7 +109,7 @@ fn a_reset_that_the_paravisor_never_asks_for_is_a_crash() {
 }
 
 #[test]
-fn without_the_paravisor_no_code_is_a_status_of_its() {
+fn without_the_paravisor_exit_codes_are_those_of_qemu() {
     for (code, end) in [(0, End::PoweredOff), (3, failed(Failure::Qemu))] {
         assert_eq!(with_vm(&["--direct"], |vm| vm.judge(None, ended(code))), end);
     }
@@ -120,7 +120,7 @@ fn frame(channel: Channel, payload: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn the_commands_end_comes_by_its_channel() {
+fn the_commands_status_arrives_by_its_channel() {
     for (frame, end) in [
         (frame(Channel::Exited, &[3]), End::Exited(3)),
         (frame(Channel::Signalled, &[15]), End::Signalled(15)),
@@ -137,7 +137,7 @@ fn the_commands_end_comes_by_its_channel() {
 }
 
 #[test]
-fn a_guest_that_spoils_the_channel_is_ended() {
+fn a_malformed_frame_ends_the_run() {
     with_vm(&["-e", "true"], |vm| {
         vm.take(Event::Exec([&exec::START[..], &[0xff; 3]].concat()));
         assert!(matches!(&vm.wish, Some((Failure::GuestDied, _))), "{:?}", vm.wish);
@@ -145,7 +145,7 @@ fn a_guest_that_spoils_the_channel_is_ended() {
 }
 
 #[test]
-fn the_end_of_the_console_is_kept_and_all_of_it_counted() {
+fn the_tail_of_the_console_is_kept_and_every_byte_counted() {
     with_vm(&["-e", "true"], |vm| {
         for number in 0..300_u32 {
             vm.take(Event::Console(format!("{number:099}\n").into_bytes()));

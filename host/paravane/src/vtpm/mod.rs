@@ -98,7 +98,10 @@ impl Ports {
         let command = listen(address)?;
         let address = command.local_addr()?;
         let Some(next) = address.port().checked_add(1) else {
-            bail!("there is no port after {}, which the platform's signals need", address.port());
+            bail!(
+                "the platform's signals need the next port, but {} is the last one",
+                address.port()
+            );
         };
         let platform = listen(SocketAddr::new(address.ip(), next))?;
         Ok(Self { address, command, platform })

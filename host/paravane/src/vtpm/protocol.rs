@@ -111,7 +111,7 @@ fn command(
             number(input)?;
             HANDSHAKE.iter().try_for_each(|word| output.write_all(&word.to_be_bytes()))
         }
-        _ => Err(malformed(format!("{code} is no message of the command port"))),
+        _ => Err(malformed(format!("the command port has no message {code}"))),
     }
 }
 
@@ -134,7 +134,7 @@ fn signal(code: u32, input: &mut impl Read, shared: &Shared) -> io::Result<()> {
         SIGNAL_NV_OFF => shared.set_nv(false),
         // There is no cache of keys: primary keys are derived from their seed each time.
         SIGNAL_KEY_CACHE_ON | SIGNAL_KEY_CACHE_OFF => {}
-        _ => return Err(malformed(format!("{code} is no message of the platform port"))),
+        _ => return Err(malformed(format!("the platform port has no message {code}"))),
     }
     Ok(())
 }
@@ -169,7 +169,9 @@ fn number(input: &mut impl Read) -> io::Result<u32> {
 fn sized(input: &mut impl Read, most: usize) -> io::Result<Vec<u8>> {
     let size = number(input)? as usize;
     if size > most {
-        return Err(malformed(format!("{size} bytes are more than the {most} that may come")));
+        return Err(malformed(format!(
+            "{size} bytes are announced, but at most {most} are allowed"
+        )));
     }
     let mut bytes = vec![0; size];
     input.read_exact(&mut bytes)?;

@@ -1,5 +1,6 @@
-//! The TPM's non-volatile storage in one file: a store like that of `run --state`, under a public
-//! key.
+//! The TPM's non-volatile storage in one file.
+//!
+//! The file is a store like that of `run --state`, under a public key.
 //!
 //! A store is changed in place, so the locked file stays the same: all its names, by hard links or
 //! mounts, lead to one state under one lock. If each change wrote a new file and renamed it over
@@ -60,7 +61,10 @@ impl StateFile {
         let mut file = plain::open_locked(path, "another process uses")?;
         let mut start = [0; OLD_FORM.len()];
         if file.read_exact(&mut start).is_ok() && start == OLD_FORM {
-            bail!("{} has the form of an earlier `paravane vtpm`, which is not read", named(path));
+            bail!(
+                "{} was written by an earlier `paravane vtpm`, in a format that is not supported",
+                named(path)
+            );
         }
         check_size(&file, path)?;
         let store = Store::open(LockedFile { file, path: path.to_owned() }, &mut KnownKey);
