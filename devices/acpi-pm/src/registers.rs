@@ -1,4 +1,4 @@
-//! The registers of the block, by offset, field and implemented bits.
+//! The registers of the block with their fields.
 //!
 //! Sections are those of the ACPI specification 6.5 ("ACPI"), chapter 4.8.
 

@@ -1,4 +1,4 @@
-//! The registers of the I/O APIC, by address, field and implemented bits.
+//! The registers of the I/O APIC with their fields.
 //!
 //! Sections are those of Intel's 82093AA data sheet, order number 290566 ("DS"); the EOI register
 //! is that of version 20h, as in Intel's ICH data sheets.

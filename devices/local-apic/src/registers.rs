@@ -1,4 +1,4 @@
-//! The registers of the APIC, by index, field and implemented bits.
+//! The registers of the APIC with their fields.
 //!
 //! "SDM" is the Intel SDM volume 3, chapter 11 (APIC); "APM" is the AMD APM volume 2, chapter 16. A
 //! register has the same index in both interfaces: its page offset divided by 16, which equals its

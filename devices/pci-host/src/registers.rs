@@ -1,4 +1,4 @@
-//! The ports and registers of the bridge.
+//! The registers of the bridge.
 //!
 //! "PCI" is the PCI Local Bus Specification 3.0, "PCIe" the PCI Express Base Specification 3.0,
 //! "MCH" Intel's 3 Series Express Chipset data sheet, order number 316966.

@@ -1,4 +1,4 @@
-//! The ports and command words of the pair.
+//! The registers of the pair with their fields.
 //!
 //! Sections are those of Intel's 8259A data sheet, order number 231468 ("DS"); the edge/level
 //! control registers are those of Intel's ICH data sheets (ELCR1, ELCR2).

@@ -1,4 +1,4 @@
-//! The ports and command words of the timer.
+//! The registers of the timer with their fields.
 //!
 //! Sections are those of Intel's 8254 data sheet, order number 231164 ("DS"); port 61h is NMI_SC
 //! of Intel's ICH data sheets.

@@ -251,7 +251,7 @@ fn port_61_shows_refresh_and_speaker() {
 }
 
 #[test]
-fn a_count_that_is_written_while_the_gate_is_low_is_loaded_all_the_same() {
+fn a_count_written_while_the_gate_is_low_is_loaded() {
     for (mode, ends) in [(0, 1), (4, 0)] {
         let mut pit = Pit::new(0);
         pit.write(CONTROL, 0xB0 | mode << 1, at(0));
@@ -280,7 +280,7 @@ fn a_new_count_waits_for_the_next_trigger_in_modes_1_and_5() {
 }
 
 #[test]
-fn the_status_byte_repeats_the_control_word_and_names_the_null_count() {
+fn the_status_byte_has_the_control_word_and_the_null_count() {
     for word in [0x10, 0x22, 0x34, 0x3E, 0x35, 0x1A, 0x2D] {
         for counter in 0..3 {
             let mut pit = Pit::new(0);

@@ -1,4 +1,4 @@
-//! The ports and their bits.
+//! The registers that reset the machine.
 //!
 //! Sections are those of Intel's ICH9 data sheet, order number 316972 ("ICH").
 

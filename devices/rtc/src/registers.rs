@@ -1,4 +1,4 @@
-//! The ports and registers of the clock.
+//! The registers of the clock with their fields.
 //!
 //! Sections are those of Motorola's MC146818 data sheet, ADI-1019 ("DS"); the century byte and
 //! the NMI mask are those of the IBM PC/AT.

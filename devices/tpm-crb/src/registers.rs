@@ -1,4 +1,4 @@
-//! The registers of the interface, by offset, field and implemented bits.
+//! The registers of the interface with their fields.
 //!
 //! Sections are those of the TCG PC Client Platform TPM Profile, version 1.05 ("PTP"). Offsets are
 //! relative to the page of a locality.

@@ -158,7 +158,7 @@ fn every_register_has_its_reset_value_at_every_locality() {
 }
 
 #[test]
-fn everything_beyond_the_last_page_reads_as_ones() {
+fn offsets_beyond_the_last_page_read_all_ones() {
     let crb = TpmCrb::new(BUFFERS);
     for offset in [LENGTH, 0x7FFC, u16::MAX - 8, u16::MAX - 3, u16::MAX] {
         assert_eq!(crb.read(offset, 8), u64::MAX, "{offset:#x}");
@@ -173,7 +173,7 @@ fn in_state(phase: u8) -> TpmCrb {
 }
 
 #[test]
-fn the_states_follow_one_another_as_the_profile_says() {
+fn each_write_leads_to_the_state_of_the_profile() {
     const IDLE: u8 = 0;
     const READY: u8 = 1;
     const RUNNING: u8 = 2;
@@ -209,7 +209,7 @@ fn the_states_follow_one_another_as_the_profile_says() {
 }
 
 #[test]
-fn a_new_owner_waits_until_the_old_owners_command_has_ended() {
+fn a_new_locality_can_not_start_before_the_old_ones_command_has_ended() {
     let mut crb = ready();
     let _ = crb.write(at(2, LOC_CTRL), 4, 1);
     let _ = crb.write(CTRL_START, 4, 1);
@@ -226,7 +226,7 @@ fn a_new_owner_waits_until_the_old_owners_command_has_ended() {
 }
 
 #[test]
-fn a_cancel_that_is_left_standing_meets_the_next_command() {
+fn a_cancel_bit_left_set_applies_to_the_next_command() {
     let mut crb = ready();
     assert_eq!(crb.write(CTRL_CANCEL, 4, 1), None);
     assert_eq!(crb.write(CTRL_START, 4, 1), Some(Effect::Execute { locality: 0 }));
@@ -236,7 +236,7 @@ fn a_cancel_that_is_left_standing_meets_the_next_command() {
 }
 
 #[test]
-fn a_request_can_be_taken_back() {
+fn a_request_can_be_withdrawn() {
     let mut crb = ready();
     let _ = crb.write(at(3, LOC_CTRL), 4, 1);
     let _ = crb.write(at(3, LOC_CTRL), 4, 2);
@@ -263,7 +263,7 @@ proptest! {
     }
 
     #[test]
-    fn a_locality_that_is_not_active_changes_nothing_but_who_waits(
+    fn an_inactive_locality_can_only_write_loc_ctrl(
         phase in 0u8..5, locality in 1u8..5, offset in 0x10u16..PAGE, value: u64
     ) {
         let mut crb = in_state(phase);

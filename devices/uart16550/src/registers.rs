@@ -1,4 +1,4 @@
-//! The registers of the UART, by offset, field and implemented bits.
+//! The registers of the UART with their fields.
 //!
 //! Sections are those of the National Semiconductor PC16550D data sheet, June 1995 ("DS").
 

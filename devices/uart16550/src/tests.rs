@@ -322,7 +322,7 @@ fn a_write_of_the_fcr_neither_delays_nor_drops_a_character_timeout() {
 }
 
 #[test]
-fn a_reset_keeps_the_modems_lines_and_nothing_else() {
+fn a_reset_keeps_only_the_modems_lines() {
     let lines = ModemLines::CTS | ModemLines::DSR | ModemLines::DCD;
     let mut uart = Uart::connected(lines);
     assert_eq!(read(&mut uart, MSR), 0xB0, "no line has changed");
@@ -336,7 +336,7 @@ fn a_reset_keeps_the_modems_lines_and_nothing_else() {
 }
 
 #[test]
-fn a_new_trigger_level_applies_to_what_waits() {
+fn a_new_trigger_level_applies_to_characters_in_the_fifo() {
     let mut uart = fifo_uart(0x01, 3);
     for count in 0..4 {
         assert!(uart.receive(count, T0));
@@ -358,7 +358,7 @@ impl Inspect for Ignore {
 
 proptest! {
     #[test]
-    fn no_byte_is_lost_or_changes_its_place(
+    fn no_byte_is_lost_or_reordered(
         fifos: bool, steps in proptest::collection::vec((0u8..3, any::<u8>()), 0..200)
     ) {
         let mut uart = uart(0x01);

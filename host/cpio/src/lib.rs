@@ -1,5 +1,4 @@
-//! A writer of cpio archives in the `newc` format, which Linux unpacks into its initial file
-//! system.
+//! A writer of cpio archives in the `newc` format of initial RAM disks.
 //!
 //! Linux unpacks several archives that follow one another, compressed or not, if each starts at a
 //! multiple of four bytes; it skips zeros between them. See its

@@ -88,7 +88,7 @@ fn the_page_and_the_counter_tell_the_same_time() {
 }
 
 #[test]
-fn the_leaves_say_no_more_than_there_is() {
+fn the_leaves_announce_only_implemented_features() {
     assert_eq!(leaf(0x4000_0001, 3), Some([u32::from_le_bytes(*b"Hv#1"), 0, 0, 0]));
     let privileges = [1, 5, 6, 9, 11, 15].iter().fold(0, |bits, bit| bits | 1 << bit);
     assert_eq!(leaf(0x4000_0003, 3), Some([privileges, 0, 0, 1 << 8]));

@@ -1,5 +1,6 @@
-//! The chunks that hold a slot's records on the disk, each encrypted, and authenticated together
-//! with the slot's header.
+//! The chunks that hold a slot's records on the disk.
+//!
+//! Each is encrypted, and authenticated together with the slot's header.
 
 use alloc::vec;
 use alloc::vec::Vec;

@@ -1,4 +1,4 @@
-//! Stores that no commit would write, for tests and fuzz targets.
+//! Stores with any content, for tests or fuzz targets.
 
 use crate::body;
 use crate::disk::{Disk, DiskError};

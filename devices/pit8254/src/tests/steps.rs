@@ -1,9 +1,8 @@
-//! A counter that counts clock by clock, as the data sheet tells it, against the model's
-//! arithmetic.
+//! Comparison of the model with a counter that is stepped clock by clock.
 
 use super::*;
 
-/// Counter 2 of a timer in binary, with a low gate at first.
+/// Counter 2 in binary, with the gate initially low.
 #[derive(Debug)]
 struct Stepped {
     mode: u8,
@@ -102,7 +101,7 @@ impl Stepped {
     }
 }
 
-/// What happens between two clocks.
+/// An event between two clocks.
 #[derive(Clone, Copy, Debug)]
 enum Event {
     Nothing,
@@ -120,7 +119,7 @@ fn event() -> impl Strategy<Value = Event> {
 
 proptest! {
     #[test]
-    fn every_mode_counts_as_the_data_sheet_tells(
+    fn every_mode_counts_as_in_the_data_sheet(
         mode in 0u8..6, first in 2u16..12, events in proptest::collection::vec(event(), 1..120)
     ) {
         let mut pit = Pit::new(0);

@@ -1,4 +1,4 @@
-//! Tests of what the owner of a store and of its disk can observe.
+//! Tests of what the owner of a store can observe.
 
 mod bits;
 mod bounds;
