@@ -9,17 +9,17 @@ use crate::{Destination, Effect, LocalApic, Mode};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delivery {
     /// The vector is requested at each receiver.
-    Fixed,
+    Fixed = DeliveryMode::Fixed as isize,
     /// The vector is requested at one receiver; see [`crate::lowest_priority`].
-    LowestPriority,
+    LowestPriority = DeliveryMode::LowestPriority as isize,
     /// System management interrupt.
-    Smi,
+    Smi = DeliveryMode::Smi as isize,
     /// Non-maskable interrupt.
-    Nmi,
+    Nmi = DeliveryMode::Nmi as isize,
     /// INIT.
-    Init,
+    Init = DeliveryMode::Init as isize,
     /// Start-up; execution starts at the vector times 4096.
-    StartUp,
+    StartUp = DeliveryMode::StartUp as isize,
 }
 
 impl Delivery {
