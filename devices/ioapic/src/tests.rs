@@ -157,6 +157,36 @@ impl Inspect for Ignore {
 }
 
 proptest! {
+    /// A message leaves when the pin is asserted, open and not waiting for an EOI, as soon as that
+    /// becomes true.
+    #[test]
+    fn a_level_sends_exactly_when_it_may(steps in proptest::collection::vec(0u8..6, 0..80)) {
+        let mut ioapic = with_entry(0x31 | LEVEL | MASKED);
+        let (mut asserted, mut open, mut waits) = (false, false, false);
+        for step in steps {
+            let sent = match step {
+                0 | 1 => {
+                    asserted = step == 0;
+                    usize::from(ioapic.set_pin(5, asserted).is_some())
+                }
+                2 | 3 => {
+                    open = step == 2;
+                    let mask = if open { 0 } else { MASKED };
+                    select_write(&mut ioapic, 0x1A, 0x31 | LEVEL | mask).len()
+                }
+                4 => {
+                    waits = false;
+                    ioapic.end_of_interrupt(0x31).count()
+                }
+                _ => ioapic.end_of_interrupt(0x32).count(),
+            };
+            let sends = asserted && open && !waits;
+            waits |= sends;
+            prop_assert_eq!(sent, usize::from(sends));
+            prop_assert_eq!(select_read(&mut ioapic, 0x1A) & 0x4000 != 0, waits);
+        }
+    }
+
     #[test]
     fn random_traffic_keeps_the_promises(
         steps in proptest::collection::vec((0u8..6, any::<u8>(), any::<u32>()), 0..300)

@@ -244,6 +244,12 @@ impl Inspect for Ignore {
     fn end(&mut self) {}
 }
 
+/// A byte of the alarm in BCD: any value, the wildcard, or no time at all.
+fn alarm_byte(range: u8) -> impl Strategy<Value = u8> {
+    let bcd = (0..range).prop_map(|value| ((value / 10) << 4) | (value % 10));
+    prop_oneof![3 => bcd, 3 => Just(0xFF), 1 => Just(0x7A)]
+}
+
 proptest! {
     #[test]
     fn random_traffic_keeps_the_promises(
@@ -271,6 +277,27 @@ proptest! {
                 prop_assert!(other.interrupt());
             }
         }
+    }
+
+    #[test]
+    fn time_and_flags_do_not_depend_on_how_often_the_clock_is_read(
+        unix in 0u64..4_000_000_000,
+        rate in 0u8..16,
+        alarm in [alarm_byte(24), alarm_byte(60), alarm_byte(60)],
+        steps in proptest::collection::vec(0u64..3_000_000_000, 1..40),
+    ) {
+        let mut long = Rtc::new(unix, secs(0));
+        let [hour, minute, second] = alarm;
+        for (index, value) in [(A, 0x20 | rate), (5, hour), (3, minute), (1, second)] {
+            set(&mut long, index, value, secs(0));
+        }
+        let (mut short, mut now) = (long.clone(), 0);
+        for step in steps {
+            now += step;
+            short.advance(at(now));
+        }
+        long.advance(at(now));
+        prop_assert_eq!(long, short);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod addressing;
 mod interrupts;
+mod models;
 mod random;
 mod timing;
 
