@@ -69,7 +69,31 @@ fn of_qemu(arguments: &[OsString]) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+    use command_line::{Action, Arguments};
+
     use super::*;
+
+    fn refusal(words: &[&str], cpus: u32) -> Option<String> {
+        let start = ["paravane", "run", "-k", "kernel"];
+        match Arguments::try_parse_from(start.iter().chain(words)).unwrap().action {
+            Action::Run(options) => check(&options, Path::new("/none"), cpus).err(),
+            other => panic!("{other:?}"),
+        }
+        .map(|error| error.to_string())
+    }
+
+    #[test]
+    fn only_a_vm_that_can_not_load_the_paravisor_is_refused() {
+        for words in [&["-m", "3M"][..], &[], &["-m", "1M", "--", "-m", "64"]] {
+            assert_eq!(refusal(words, 1), None, "{words:?}");
+        }
+        let needs = |mib| format!("the paravisor and a guest need {mib} MiB");
+        let line = refusal(&["-m", "2M"], 1).unwrap();
+        assert_eq!(line, format!("the VM has 2 MiB of RAM; {}", needs(26)));
+        let line = refusal(&["-m", "2M", "--", "-m", "2500k"], 64).unwrap();
+        assert_eq!(line, format!("the VM has 2500 KiB of RAM; {}", needs(29)));
+    }
 
     #[test]
     fn qemus_own_size_is_read_as_qemu_reads_it() {

@@ -160,7 +160,86 @@ fn value(end: &End, facts: &Facts, report: &Report) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+    use command_line::{Action, Arguments};
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    use tempfile::tempdir;
+
     use super::*;
+
+    fn facts() -> Facts {
+        let (accel, wall) = (Accel::Tcg, Duration::from_millis(1500));
+        Facts { accel, wall, agent: None, console_bytes: None, sizes: json!({}) }
+    }
+
+    fn options(words: &[&str]) -> RunOptions {
+        match Arguments::try_parse_from(["paravane", "run"].iter().chain(words)).unwrap().action {
+            Action::Run(options) => *options,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_old_file_stays_until_there_is_a_summary() {
+        let folder = tempdir().unwrap();
+        let path = folder.path().join("json");
+        fs::write(&path, "x".repeat(10_000)).unwrap();
+        let target = Target::open(&path, &options(&["-k", "kernel"])).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().len(), 10_000);
+        target.write(&End::PoweredOff, &facts(), &Report::default()).unwrap();
+        let value: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        assert_eq!((&value["end"], &value["exit-code"]), (&json!("powered-off"), &json!(0)));
+        assert_eq!((&value["accel"], &value["wall-seconds"]), (&json!("tcg"), &json!(1.5)));
+        for absent in ["command-status", "command-signal", "agent-seconds", "console-bytes"] {
+            assert_eq!(value.get(absent), Some(&Value::Null), "{absent}");
+        }
+    }
+
+    #[test]
+    fn the_vms_own_files_are_never_overwritten() {
+        let folder = tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        for name in ["kernel", "state", "state.key", "ca"] {
+            fs::write(path(name), name).unwrap();
+        }
+        fs::hard_link(path("kernel"), path("other name")).unwrap();
+        let given = ["kernel", "state", "ca"].map(|name| path(name).display().to_string());
+        let [kernel, state, ca] = &given;
+        let options = options(&["-k", kernel, "--state", state, "--tpm-ca", ca]);
+        for name in ["kernel", "other name", "state", "state.key", "ca"] {
+            let stop = Target::open(&path(name), &options).unwrap_err();
+            assert_eq!(stop.failure, Failure::BadState, "{name}");
+            assert!(stop.why.to_string().contains(name), "{}", stop.why);
+        }
+        assert_eq!(fs::read(path("state.key")).unwrap(), b"state.key");
+    }
+
+    #[test]
+    fn a_target_that_can_not_be_written_is_refused_without_blocking() {
+        let folder = tempdir().unwrap();
+        let fifo = folder.path().join("fifo");
+        mknodat(CWD, &fifo, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        let options = options(&["-k", "kernel"]);
+        for path in [&fifo, folder.path(), &folder.path().join("no/json")] {
+            let stop = Target::open(path, &options).unwrap_err();
+            assert_eq!(stop.failure, Failure::Ours);
+            assert!(format!("{:#}", stop.why).contains(path.to_str().unwrap()), "{:#}", stop.why);
+        }
+        assert!(matches!(Target::open("-".as_ref(), &options), Ok(Target::Output)));
+    }
+
+    #[test]
+    fn a_commands_status_or_signal_is_in_the_summary() {
+        let of = |end: End| value(&end, &facts(), &Report::default());
+        let exited = of(End::Exited(3));
+        assert_eq!((&exited["command-status"], &exited["exit-code"]), (&json!(3), &json!(3)));
+        let signalled = of(End::Signalled(9));
+        assert_eq!(
+            (&signalled["command-signal"], &signalled["end"]),
+            (&json!(9), &json!("signalled"))
+        );
+        assert_eq!(signalled["command-status"], Value::Null);
+    }
 
     #[test]
     fn exits_stand_apart_from_other_counters_and_ends_are_told_apart() {
