@@ -195,7 +195,7 @@ proptest! {
         for (kind, byte, value) in steps {
             match kind {
                 0 => drop(ioapic.write(IOREGSEL, u32::from(byte & 0x3F))),
-                // Vectors from a small range meet each other.
+                // A small range of vectors, so that pins share them.
                 1 | 2 => drop(ioapic.write(IOWIN, value & 0xFF01_FF07).count()),
                 3 => drop(ioapic.set_pin(byte & 31, value & 1 != 0)),
                 4 => drop(ioapic.end_of_interrupt(byte & 7).count()),

@@ -128,7 +128,7 @@ pub(crate) struct ApicBase {
     _page: u64,
 }
 
-/// Where the register page is after reset (SDM 11.4.1).
+/// Address of the register page after reset (SDM 11.4.1).
 pub(crate) const DEFAULT_PAGE: u64 = 0xFEE0_0000;
 
 /// Spurious-interrupt vector register (SDM 11.9).

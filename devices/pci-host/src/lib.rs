@@ -98,7 +98,7 @@ impl PciHost {
         Self { address: 0, bridge: Bridge { pciexbar: ecam_base.map_or(0, window), command: 0 } }
     }
 
-    /// Where the ECAM window of [`ECAM_SIZE`] bytes is.
+    /// The address of the ECAM window of [`ECAM_SIZE`] bytes, if it is enabled.
     pub(crate) fn ecam_base(&self) -> Option<u64> {
         let enabled = self.bridge.pciexbar & PCIEXBAR_ENABLE != 0;
         enabled.then_some(self.bridge.pciexbar & PCIEXBAR_ADDRESS)

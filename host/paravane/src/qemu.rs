@@ -276,7 +276,7 @@ mod tests {
         assert!(words[3].contains(",serial=paravane-state,disable-legacy=on,"));
         let (_, disk) = words[1].split_once(",file.driver=file,file.filename=").unwrap();
         let key_file = words[5].strip_prefix("name=opt/org.paravane/state-key,file=").unwrap();
-        // Another file by the name does not matter.
+        // Replacing the named files has no effect.
         let bytes = std::fs::read(&key).unwrap();
         std::fs::rename(&file, folder.path().join("moved")).unwrap();
         std::fs::write(&file, "other").unwrap();

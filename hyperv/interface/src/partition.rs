@@ -13,11 +13,11 @@ const TSC_INVARIANT: u64 = 1 << 0;
 /// The code in the hypercall page: VMMCALL; RET.
 const HYPERCALL_CODE: [u8; 4] = [0x0f, 0x01, 0xd9, 0xc3];
 
-/// The access must raise #GP(0) in the guest, whose fault it is. Nothing has changed.
+/// The access is the guest's fault and must raise #GP(0) in it. Nothing has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GeneralProtection;
 
-/// The clocks behind the interface.
+/// The clocks that the interface reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Clock {
     /// TSC ticks per second.

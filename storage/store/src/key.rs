@@ -31,8 +31,7 @@ impl fmt::Debug for Key {
     }
 }
 
-/// Where a key comes from: a file that the host hands in, or, on a confidential platform, the
-/// platform itself.
+/// The source of a key: a file from the host, or the platform itself if that is confidential.
 pub trait KeySource {
     /// The key, the same at each call.
     ///
