@@ -394,7 +394,7 @@ bitflags! {
         const SEND_ILLEGAL_VECTOR = 1 << 5;
         /// An interrupt with a vector below 16 arrived, possibly from the local vector table.
         const RECEIVE_ILLEGAL_VECTOR = 1 << 6;
-        /// An access to the xAPIC page met no register.
+        /// An access to the xAPIC page was not to a register.
         const ILLEGAL_REGISTER_ADDRESS = 1 << 7;
     }
 }

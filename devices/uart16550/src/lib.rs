@@ -352,7 +352,7 @@ impl Uart {
     }
 
     fn trigger_level(&self) -> usize {
-        if self.fifos_on() { self.fifo_control.trigger().characters() } else { 1 }
+        if self.fifos_on() { self.fifo_control.trigger_level() } else { 1 }
     }
 }
 

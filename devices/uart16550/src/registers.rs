@@ -81,41 +81,22 @@ pub(crate) struct FifoControl {
     pub(crate) dma_mode: bool,
     #[bits(2)]
     _reserved: u8,
-    #[bits(2, from = Trigger::of_code, access = RO)]
-    pub(crate) trigger: Trigger,
+    /// Receiver trigger, the code of [`FifoControl::trigger_level`].
+    #[bits(2)]
+    pub(crate) trigger: u8,
 }
 
 impl FifoControl {
     /// Bits that keep the written value; the reset bits clear themselves.
     pub(crate) const HELD: u8 = 0b1100_1001;
-}
 
-/// The level of the receiver FIFO that raises the interrupt, in bits 7:6 of the FCR (DS 8.4).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Trigger {
-    One,
-    Four,
-    Eight,
-    Fourteen,
-}
-
-impl Trigger {
-    const fn of_code(code: u8) -> Self {
-        match code {
-            0 => Self::One,
-            1 => Self::Four,
-            2 => Self::Eight,
-            _ => Self::Fourteen,
-        }
-    }
-
-    /// The level in characters.
-    pub(crate) const fn characters(self) -> usize {
-        match self {
-            Self::One => 1,
-            Self::Four => 4,
-            Self::Eight => 8,
-            Self::Fourteen => 14,
+    /// The number of characters in the receiver FIFO that raises the interrupt (DS 8.4).
+    pub(crate) const fn trigger_level(self) -> usize {
+        match self.trigger() {
+            0 => 1,
+            1 => 4,
+            2 => 8,
+            _ => 14,
         }
     }
 }
