@@ -175,20 +175,19 @@ impl TpmCrb {
     /// Writes `width` bytes (1, 2, 4 or 8) of `value` at `offset` from the first page. A wide write
     /// reaches the lower register first; if both registers have an effect, the first is returned.
     pub fn write(&mut self, offset: u16, width: u8, value: u64) -> Option<Effect> {
-        let (mut effect, mut at, end) = (None, offset, offset.saturating_add(width.min(8).into()));
-        while at < end.min(LENGTH) {
-            let skipped = u32::from(at - offset) * 8;
-            let next = (at | 3) + 1;
-            let bytes = u32::from(next.min(end) - at);
-            let part = (value >> skipped) as u32 & u32::MAX.unbounded_shr(32 - 8 * bytes);
-            let asked = self.write_register(at & !3, part << (u32::from(at & 3) * 8));
-            effect = effect.or(asked);
-            at = next;
+        let mut effect = None;
+        let end = offset.saturating_add(width.min(8).into()).min(LENGTH);
+        for (at, byte) in (offset..end).zip(value.to_le_bytes()) {
+            // No register has a writable bit beyond its first byte.
+            if at & 3 == 0 {
+                let asked = self.write_register(at, byte.into());
+                effect = effect.or(asked);
+            }
         }
         effect
     }
 
-    /// Writes a register. Zeros have an effect in TPM_CRB_CTRL_CANCEL only.
+    /// Writes the first byte of a register. Zeros have an effect in TPM_CRB_CTRL_CANCEL only.
     fn write_register(&mut self, offset: u16, value: u32) -> Option<Effect> {
         let locality = (offset / PAGE) as u8;
         if offset % PAGE == LOC_CTRL {

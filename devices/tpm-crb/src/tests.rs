@@ -263,6 +263,29 @@ proptest! {
     }
 
     #[test]
+    fn bytes_beside_the_first_of_a_register_have_no_effect(
+        phase in 0u8..5, cancel: bool, register in 0u16..0x20, place in 1u16..4, value: u64
+    ) {
+        let mut crb = in_state(phase);
+        let _ = crb.write(CTRL_CANCEL, 4, u64::from(cancel));
+        let before = crb.clone();
+        for width in 1..=(4 - place) as u8 {
+            prop_assert_eq!(crb.write(4 * register + place, width, value), None);
+            prop_assert_eq!(&crb, &before);
+        }
+    }
+
+    #[test]
+    fn a_wide_write_is_one_of_each_half(phase in 0u8..5, register in 0u16..0x1F, value: u64) {
+        let (mut wide, mut narrow) = (in_state(phase), in_state(phase));
+        let effect = wide.write(4 * register, 8, value);
+        let halves = [(0, value & 0xFFFF_FFFF), (4, value >> 32)];
+        let effects = halves.map(|(place, half)| narrow.write(4 * register + place, 4, half));
+        prop_assert_eq!(effect, effects[0].or(effects[1]));
+        prop_assert_eq!(wide, narrow);
+    }
+
+    #[test]
     fn an_inactive_locality_can_only_write_loc_ctrl(
         phase in 0u8..5, locality in 1u8..5, offset in 0x10u16..PAGE, value: u64
     ) {
