@@ -124,6 +124,25 @@ impl Inspect for Ignore {
 
 proptest! {
     #[test]
+    fn wide_accesses_are_their_bytes(
+        raised: bool, offset in 0u16..0x20, width in prop::sample::select(&[1u8, 2, 4]), value: u32
+    ) {
+        let mut wide = AcpiPm::new();
+        let _ = wide.write(PM1_ENABLE, 2, 0x521, T0);
+        if raised {
+            wide.raise(FixedEvent::PowerButton);
+        }
+        let mut narrow = wide.clone();
+        let effect = wide.write(offset, width, value, T0);
+        let places = (0..u16::from(width)).map(|place| (offset + place, value >> (8 * place)));
+        let effects = places.map(|(offset, byte)| narrow.write(offset, 1, byte & 0xFF, T0));
+        prop_assert_eq!(effects.fold(None, |all, effect| effect.or(all)), effect);
+        prop_assert_eq!(&wide, &narrow);
+        let bytes = (0..u16::from(width)).map(|at| narrow.read(offset + at, 1, T0) << (8 * at));
+        prop_assert_eq!(wide.read(offset, width, T0), bytes.fold(0, |all, byte| all | byte));
+    }
+
+    #[test]
     fn random_traffic_keeps_the_promises(
         steps in proptest::collection::vec(
             (0u8..4, any::<u16>(), 0u8..9, any::<u32>(), any::<u64>(), 0u32..64), 0..200)
