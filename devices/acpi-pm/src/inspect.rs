@@ -1,4 +1,4 @@
-//! What people see of the block.
+//! The inspection of the power-management block.
 
 use crate::AcpiPm;
 use device::{Inspect, Value};
@@ -8,6 +8,6 @@ pub(crate) fn inspect(pm: &AcpiPm, to: &mut dyn Inspect) {
     to.field("latest_ns", Value::Number(latest.as_nanos()));
     to.field("pm1_status", Value::Hex(u64::from(status.bits())));
     to.field("pm1_enable", Value::Hex(u64::from(enable.bits())));
-    to.field("pm1_control", Value::Hex(u64::from(control.bits())));
+    to.field("pm1_control", Value::Hex(u64::from(control.into_bits())));
     to.field("sci", Value::Flag(pm.interrupt()));
 }

@@ -1,8 +1,9 @@
-//! The model of ACPI's fixed power management registers.
+//! The model of ACPI's fixed power-management registers.
 //!
-//! It comprises the PM1a event and control blocks, and the 32-bit timer, in one block of 16 bytes
-//! (ACPI 6.5, 4.8). The machine is hardware-ACPI only: FADT SMI_CMD is 0, SCI_EN reads 1 always.
-//! Only the soft-off state S5 exists. The reset register is in the crate `reset-control`.
+//! It comprises the PM1a event and control blocks and the 32-bit timer, in one block of 16 bytes
+//! (ACPI 6.5, 4.8). The machine is always in ACPI mode: FADT SMI_CMD is 0, and SCI_EN always reads
+//! 1 (ACPI 4.8.2.3). The only sleeping state is S5, soft off. The reset register is in the crate
+//! `reset-control`.
 #![no_std]
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::wildcard_enum_match_arm))]
@@ -23,15 +24,15 @@ use registers::*;
 
 const NANOS_PER_SECOND: u128 = 1_000_000_000;
 
-/// What the guest asks of the machine.
+/// A request of the guest to the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Effect {
-    /// Enter S5: switch off.
+    /// Enter S5: switch the machine off.
     PowerOff,
 }
 
-/// A fixed event from outside (ACPI 4.8.3.1.1).
+/// A fixed event from outside the block (ACPI 4.8.3.1.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FixedEvent {
     /// Someone pressed the power button.
@@ -59,27 +60,28 @@ impl AcpiPm {
 
     fn power_on(latest: Instant) -> Self {
         let (status, enable) = (Events::empty(), Events::empty());
-        Self { latest, status, enable, control: Control::SCI_ENABLE }
+        Self { latest, status, enable, control: Control::RESET }
     }
 
-    /// Reads `width` bytes (1, 2 or 4) at `offset` in the block. What is no register, or beyond
-    /// the block, reads zero.
+    /// Reads `width` bytes (1, 2 or 4) at `offset` in the block. Bytes without a register, or
+    /// beyond the block, read zero.
     pub fn read(&mut self, offset: u16, width: u8, now: Instant) -> u32 {
         self.advance(now);
         let mut bytes = [0; 4];
-        for (place, byte) in bytes.iter_mut().take(usize::from(width)).enumerate() {
-            *byte = self.read_byte(offset.wrapping_add(place as u16));
+        for (at, byte) in (offset..=u16::MAX).zip(bytes.iter_mut().take(usize::from(width))) {
+            *byte = self.read_byte(at);
         }
         u32::from_le_bytes(bytes)
     }
 
-    /// Writes `width` bytes (1, 2 or 4) at `offset` in the block. Sleep types other than S5's
-    /// name no state that this machine has and do nothing.
+    /// Writes `width` bytes (1, 2 or 4) at `offset` in the block. Sleep types other than that of S5
+    /// have no effect, because the machine has no other sleeping state.
     pub fn write(&mut self, offset: u16, width: u8, value: u32, now: Instant) -> Option<Effect> {
         self.advance(now);
         let mut effect = None;
-        for (place, byte) in value.to_le_bytes().into_iter().take(usize::from(width)).enumerate() {
-            effect = self.write_byte(offset.wrapping_add(place as u16), byte).or(effect);
+        let bytes = value.to_le_bytes().into_iter().take(usize::from(width));
+        for (at, byte) in (offset..=u16::MAX).zip(bytes) {
+            effect = self.write_byte(at, byte).or(effect);
         }
         effect
     }
@@ -93,8 +95,8 @@ impl AcpiPm {
         };
     }
 
-    /// The level of the system control interrupt; active while an enabled event has its status
-    /// set (ACPI 4.8.3.1).
+    /// The level of the system control interrupt, which is active while the status bit of an
+    /// enabled event is set (ACPI 4.8.3.1).
     pub fn interrupt(&self) -> bool {
         self.status.intersects(self.enable)
     }
@@ -104,7 +106,7 @@ impl AcpiPm {
         let value = match register {
             PM1_STATUS => u32::from(self.status.bits()),
             PM1_ENABLE => u32::from(self.enable.bits()),
-            PM1_CONTROL => u32::from(self.control.bits()),
+            PM1_CONTROL => u32::from(self.control.into_bits()),
             PM_TIMER => ticks(self.latest) as u32,
             _ => 0,
         };
@@ -122,12 +124,12 @@ impl AcpiPm {
                 self.enable = Events::from_bits_truncate(kept | value);
             }
             PM1_CONTROL => {
-                let kept = self.control - Control::from_bits_truncate(mask);
-                let new = Control::from_bits_truncate(value);
-                self.control = kept | (new & Control::WRITABLE) | Control::SCI_ENABLE;
-                let sleep_type = (self.control & Control::SLEEP_TYPE).bits() >> 10;
-                let sleeps = new.contains(Control::SLEEP_ENABLE);
-                return (sleeps && sleep_type == u16::from(SLP_TYP_S5)).then_some(Effect::PowerOff);
+                let kept = self.control.into_bits() & !mask;
+                let new = kept | (value & Control::WRITABLE);
+                self.control = Control::from_bits(new).with_sci_enable(true);
+                let sleeps = Control::from_bits(value).sleep_enable();
+                let off = sleeps && self.control.sleep_type() == SLP_TYP_S5;
+                return off.then_some(Effect::PowerOff);
             }
             _ => {}
         }
@@ -176,7 +178,7 @@ impl Device for AcpiPm {
     }
 }
 
-/// The register that a byte belongs to, with the byte's place in it.
+/// The register that contains a byte, and the byte's offset in the register.
 fn locate(offset: u16) -> (u16, u16) {
     let start = if offset >= PM_TIMER { offset & !3 } else { offset & !1 };
     (start, offset - start)
@@ -187,12 +189,12 @@ fn ticks(at: Instant) -> u64 {
     (u128::from(at.as_nanos()) * u128::from(TIMER_HZ) / NANOS_PER_SECOND) as u64
 }
 
-/// How often the timer's most significant bit has changed.
+/// The number of changes of the timer's most significant bit.
 fn half_periods(at: Instant) -> u64 {
     ticks(at) >> (TIMER_BITS - 1)
 }
 
-/// The first time at which [`ticks`] returns this.
+/// The first time at which [`ticks`] returns `ticks`.
 fn instant(ticks: u64) -> Instant {
     let nanos = (u128::from(ticks) * NANOS_PER_SECOND).div_ceil(u128::from(TIMER_HZ));
     Instant::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))

@@ -1,4 +1,4 @@
-//! The saved state.
+//! The saved state of the power-management block.
 
 use crate::AcpiPm;
 use crate::registers::{Control, Events};
@@ -26,7 +26,7 @@ pub(crate) fn save(pm: &AcpiPm) -> Saved {
         latest: *latest,
         status: status.bits(),
         enable: enable.bits(),
-        control: control.bits(),
+        control: control.into_bits(),
     }
 }
 
@@ -35,13 +35,13 @@ pub(crate) fn restore(saved: &Saved) -> Result<AcpiPm, RestoreError> {
     if version != SAVED_VERSION {
         return Err(RestoreError::Version { found: version, supported: SAVED_VERSION });
     }
-    let control = Control::from_bits(control)
-        .filter(|bits| *bits - Control::WRITABLE == Control::SCI_ENABLE)
-        .ok_or(RestoreError::Field("control"))?;
+    if control & !Control::WRITABLE != Control::RESET.into_bits() {
+        return Err(RestoreError::Field("control"));
+    }
     Ok(AcpiPm {
         latest,
         status: Events::from_bits(status).ok_or(RestoreError::Field("status"))?,
         enable: Events::from_bits(enable).ok_or(RestoreError::Field("enable"))?,
-        control,
+        control: Control::from_bits(control),
     })
 }

@@ -1,4 +1,4 @@
-//! What a guest can see of the block.
+//! Tests of what a guest can see of the power-management block.
 
 use crate::*;
 use proptest::prelude::*;
@@ -103,6 +103,17 @@ fn what_is_no_register_reads_zero() {
     assert_eq!(pm.read(PM1_STATUS, 0, T0), 0);
 }
 
+#[test]
+fn an_access_across_the_last_offset_does_not_reach_the_first() {
+    let mut pm = AcpiPm::new();
+    pm.raise(FixedEvent::PowerButton);
+    let _ = pm.write(PM1_ENABLE, 2, 0x0100, T0);
+    let _ = pm.write(0xFFFE, 4, 0x0100_FFFF, T0);
+    let _ = pm.write(0xFFFD, 4, u32::MAX, T0);
+    assert_eq!(pm.read(PM1_STATUS, 4, T0), 0x0100_0100);
+    assert_eq!(pm.read(0xFFFE, 4, T0), 0);
+}
+
 struct Ignore;
 
 impl Inspect for Ignore {
@@ -112,6 +123,25 @@ impl Inspect for Ignore {
 }
 
 proptest! {
+    #[test]
+    fn wide_accesses_are_their_bytes(
+        raised: bool, offset in 0u16..0x20, width in prop::sample::select(&[1u8, 2, 4]), value: u32
+    ) {
+        let mut wide = AcpiPm::new();
+        let _ = wide.write(PM1_ENABLE, 2, 0x521, T0);
+        if raised {
+            wide.raise(FixedEvent::PowerButton);
+        }
+        let mut narrow = wide.clone();
+        let effect = wide.write(offset, width, value, T0);
+        let places = (0..u16::from(width)).map(|place| (offset + place, value >> (8 * place)));
+        let effects = places.map(|(offset, byte)| narrow.write(offset, 1, byte & 0xFF, T0));
+        prop_assert_eq!(effects.fold(None, |all, effect| effect.or(all)), effect);
+        prop_assert_eq!(&wide, &narrow);
+        let bytes = (0..u16::from(width)).map(|at| narrow.read(offset + at, 1, T0) << (8 * at));
+        prop_assert_eq!(wide.read(offset, width, T0), bytes.fold(0, |all, byte| all | byte));
+    }
+
     #[test]
     fn random_traffic_keeps_the_promises(
         steps in proptest::collection::vec(

@@ -1,4 +1,4 @@
-//! What people see of an I/O APIC.
+//! The inspection of an I/O APIC.
 
 use crate::IoApic;
 use crate::registers::PINS;
@@ -16,7 +16,7 @@ pub(crate) fn inspect(ioapic: &IoApic, to: &mut dyn Inspect) {
     to.field("pins", Value::Hex(u64::from(*pins)));
     to.begin("redirection");
     for (name, entry) in NAMES.iter().zip(entries) {
-        to.field(name, Value::Hex(entry.bits()));
+        to.field(name, Value::Hex(entry.into_bits()));
     }
     to.end();
 }

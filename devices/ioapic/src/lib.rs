@@ -1,14 +1,14 @@
 //! The model of an Intel 82093AA I/O APIC.
 //!
-//! It has 24 pins, and the EOI register of version 20h. The source is data sheet 290566 ("DS").
+//! It has 24 pins, and the EOI register of version 20h. It follows data sheet 290566 ("DS").
 //!
-//! A pin is given as *asserted* or not. The polarity bit holds what is written but does not
-//! invert: the devices of a virtual board have no voltage, and guests take the polarity from
-//! tables that describe other boards, too.
+//! The shell passes a pin's state as *asserted* or not. The polarity bit keeps the written value
+//! but does not invert the pin: virtual devices have no voltage levels, and guests may take the
+//! polarity from tables that describe other boards.
 //!
-//! Messages are returned, never sent: the shell delivers them to the local APICs at once. So the
-//! delivery status always reads idle, and remote IRR is set as soon as a level-triggered message
-//! leaves.
+//! Messages are returned to the shell, which delivers them to the local APICs at once. Therefore
+//! the delivery status always reads idle, and remote IRR is set as soon as a level-triggered
+//! message is returned.
 #![no_std]
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::wildcard_enum_match_arm))]
@@ -17,7 +17,7 @@
 extern crate std;
 
 mod inspect;
-pub mod registers;
+mod registers;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -27,7 +27,7 @@ pub use state::{SAVED_VERSION, Saved};
 use device::{Device, Inspect, Instant, RestoreError};
 use registers::*;
 
-/// How a message names its receivers (DS 3.2.4, bit 11).
+/// How a message addresses its receivers (DS 3.2.4, bit 11).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DestinationMode {
     /// The destination is an APIC ID.
@@ -36,7 +36,7 @@ pub enum DestinationMode {
     Logical,
 }
 
-/// What a message does at its receiver (DS 3.2.4, bits 10:8).
+/// The effect of a message at its receivers (DS 3.2.4, bits 10:8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeliveryMode {
     /// The vector is requested at each receiver.
@@ -49,29 +49,44 @@ pub enum DeliveryMode {
     Nmi,
     /// INIT.
     Init,
-    /// The receiver asks the 8259A for the vector.
+    /// The receiver reads the vector from the 8259A.
     ExtInt,
 }
 
-/// Whether the interrupt ends with an EOI message.
+impl DeliveryMode {
+    /// Decodes bits 10:8 of an entry; `None` for the reserved codes.
+    const fn of_code(code: u8) -> Option<Self> {
+        match code {
+            0 => Some(Self::Fixed),
+            1 => Some(Self::LowestPriority),
+            2 => Some(Self::Smi),
+            4 => Some(Self::Nmi),
+            5 => Some(Self::Init),
+            7 => Some(Self::ExtInt),
+            _ => None,
+        }
+    }
+}
+
+/// How the interrupt is triggered, which decides whether it ends with an EOI message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TriggerMode {
     /// Edge.
     Edge,
-    /// Level: report the end to [`IoApic::end_of_interrupt`].
+    /// Level: the shell reports the end to [`IoApic::end_of_interrupt`].
     Level,
 }
 
 /// An interrupt message to the local APICs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// Eight bits of destination; 0xFF is everyone.
+    /// The destination in eight bits; 0xFF means all APICs.
     pub destination: u8,
-    /// How `destination` is meant.
+    /// How to interpret `destination`.
     pub destination_mode: DestinationMode,
-    /// What the message does.
+    /// The effect at the receivers.
     pub delivery_mode: DeliveryMode,
-    /// The vector; without a meaning but for fixed and lowest priority.
+    /// The vector, which only fixed and lowest priority use.
     pub vector: u8,
     /// The trigger mode.
     pub trigger_mode: TriggerMode,
@@ -97,37 +112,21 @@ impl Iterator for Messages<'_> {
 }
 
 impl Entry {
-    fn vector(self) -> u8 {
-        (self & Self::VECTOR).bits() as u8
-    }
-
-    fn delivery_mode(self) -> Option<DeliveryMode> {
-        match (self & Self::DELIVERY_MODE).bits() >> 8 {
-            0 => Some(DeliveryMode::Fixed),
-            1 => Some(DeliveryMode::LowestPriority),
-            2 => Some(DeliveryMode::Smi),
-            4 => Some(DeliveryMode::Nmi),
-            5 => Some(DeliveryMode::Init),
-            7 => Some(DeliveryMode::ExtInt),
-            _ => None,
-        }
-    }
-
-    /// Only interrupts with a vector of their own are level-triggered; the others are treated as
+    /// Only fixed and lowest-priority interrupts can be level-triggered; the others are treated as
     /// edges even if programmed otherwise (DS 3.2.4, delivery mode).
     fn is_level(self) -> bool {
         let by_vector = matches!(
             self.delivery_mode(),
             Some(DeliveryMode::Fixed | DeliveryMode::LowestPriority)
         );
-        by_vector && self.contains(Self::LEVEL)
+        by_vector && self.level()
     }
 
-    /// What the entry sends; nothing for the reserved delivery modes.
+    /// The message that the entry sends; `None` for the reserved delivery modes.
     fn message(self) -> Option<Message> {
         Some(Message {
-            destination: (self.bits() >> 56) as u8,
-            destination_mode: if self.contains(Self::LOGICAL) {
+            destination: self.destination(),
+            destination_mode: if self.logical() {
                 DestinationMode::Logical
             } else {
                 DestinationMode::Physical
@@ -150,16 +149,16 @@ pub struct IoApic {
 }
 
 impl IoApic {
-    /// An I/O APIC after reset with all pins idle.
+    /// An I/O APIC after reset, with no pin asserted.
     pub fn new() -> Self {
         Self::power_on(0)
     }
 
     fn power_on(pins: u32) -> Self {
-        Self { select: 0, id: 0, entries: [Entry::MASKED; PINS], pins }
+        Self { select: 0, id: 0, entries: [Entry::RESET; PINS], pins }
     }
 
-    /// Reads 32 bits at a byte offset of the register page. What is no register reads zero.
+    /// Reads 32 bits at a byte offset of the register page. Offsets without a register read zero.
     pub fn read(&self, offset: u16) -> u32 {
         match offset {
             IOREGSEL => u32::from(self.select),
@@ -168,21 +167,21 @@ impl IoApic {
         }
     }
 
-    /// The register with this index, as IOWIN would read it.
+    /// The register with this index, as a read of IOWIN returns it.
     pub fn peek(&self, index: u8) -> u32 {
         match index {
-            // The arbitration ID follows the ID when that is written (DS 3.2.3).
+            // Writing the ID also sets the arbitration ID (DS 3.2.3).
             IOAPICID | IOAPICARB => self.id,
             IOAPICVER => VERSION,
             _ => match self.half_entry(index) {
-                Some((entry, high)) => (entry.bits() >> if high { 32 } else { 0 }) as u32,
+                Some((entry, high)) => (entry.into_bits() >> if high { 32 } else { 0 }) as u32,
                 None => 0,
             },
         }
     }
 
-    /// Writes 32 bits at a byte offset of the register page. What is no register, or read-only,
-    /// ignores it.
+    /// Writes 32 bits at a byte offset of the register page. Writes to read-only registers and to
+    /// offsets without a register are ignored.
     pub fn write(&mut self, offset: u16, value: u32) -> Messages<'_> {
         match offset {
             IOREGSEL => self.select = value as u8,
@@ -194,9 +193,10 @@ impl IoApic {
         self.messages(0)
     }
 
-    /// Sets whether a pin is asserted. Pins beyond the last do not exist.
+    /// Sets whether a pin is asserted. Pins beyond the last are ignored.
     ///
-    /// A masked edge is lost (DS 3.2.4, interrupt mask); a level waits until it is unmasked.
+    /// An edge at a masked pin is lost (DS 3.2.4, interrupt mask); a level waits until the pin is
+    /// unmasked.
     pub fn set_pin(&mut self, pin: u8, asserted: bool) -> Option<Message> {
         let entry = *self.entries.get(usize::from(pin))?;
         let bit = 1 << pin;
@@ -205,26 +205,26 @@ impl IoApic {
         if entry.is_level() {
             return if self.raise_level(pin) { entry.message() } else { None };
         }
-        if rises && !entry.contains(Entry::MASKED) { entry.message() } else { None }
+        if rises && !entry.masked() { entry.message() } else { None }
     }
 
-    /// Whether an unmasked pin sends NMI, SMI or INIT, which reach a CPU that has interrupts off.
+    /// Whether an unmasked pin sends NMI, SMI or INIT, which reach a CPU with interrupts disabled.
     pub fn reaches_cpus(&self) -> bool {
-        let mut open = self.entries.iter().filter(|entry| !entry.contains(Entry::MASKED));
+        let mut open = self.entries.iter().filter(|entry| !entry.masked());
         open.any(|entry| {
             let mode = entry.delivery_mode();
             matches!(mode, Some(DeliveryMode::Nmi | DeliveryMode::Smi | DeliveryMode::Init))
         })
     }
 
-    /// A level-triggered interrupt with this vector ended. Pins that are still asserted interrupt
+    /// Ends the level-triggered interrupts with this vector. Pins that are still asserted interrupt
     /// again (DS 3.2.4, remote IRR).
     pub fn end_of_interrupt(&mut self, vector: u8) -> Messages<'_> {
         let mut resend = 0;
         for pin in 0..PINS as u8 {
             let Some(entry) = self.entries.get_mut(usize::from(pin)) else { continue };
-            if entry.vector() == vector && entry.contains(Entry::REMOTE_IRR) {
-                entry.remove(Entry::REMOTE_IRR);
+            if entry.vector() == vector && entry.remote_irr() {
+                entry.set_remote_irr(false);
                 resend |= u32::from(self.raise_level(pin)) << pin;
             }
         }
@@ -235,24 +235,24 @@ impl IoApic {
         Messages { entries: &self.entries, pins }
     }
 
-    /// Whether a level-triggered pin is to send now; remote IRR is set then.
+    /// Sets remote IRR and returns true if a level-triggered pin must send its message now.
     fn raise_level(&mut self, pin: u8) -> bool {
         let asserted = self.pins >> pin & 1 != 0;
         let Some(entry) = self.entries.get_mut(usize::from(pin)) else { return false };
-        let idle = !entry.intersects(Entry::MASKED | Entry::REMOTE_IRR);
+        let idle = !entry.masked() && !entry.remote_irr();
         let raises = asserted && idle && entry.is_level();
-        entry.set(Entry::REMOTE_IRR, raises || entry.contains(Entry::REMOTE_IRR));
+        entry.set_remote_irr(raises || entry.remote_irr());
         raises
     }
 
     fn write_entry(&mut self, index: u8, value: u32) -> Messages<'_> {
         let Some((old, high)) = self.half_entry(index) else { return self.messages(0) };
         let (keep, shift) = if high { (0xFFFF_FFFF, 32) } else { (!0xFFFF_FFFF, 0) };
-        let bits = (old.bits() & keep) | u64::from(value) << shift;
-        let mut new = Entry::from_bits_truncate(bits) & Entry::WRITABLE;
-        // An edge has no remote IRR: software clears a stuck one by changing the trigger mode.
+        let bits = (old.into_bits() & keep) | u64::from(value) << shift;
+        let mut new = Entry::from_bits(bits & Entry::WRITABLE);
+        // Edges have no remote IRR, so software can clear a stuck bit by changing the trigger mode.
         if new.is_level() {
-            new |= old & Entry::REMOTE_IRR;
+            new.set_remote_irr(old.remote_irr());
         }
         let pin = (index - IOREDTBL) / 2;
         if let Some(entry) = self.entries.get_mut(usize::from(pin)) {
@@ -262,7 +262,7 @@ impl IoApic {
         self.messages(resend)
     }
 
-    /// The entry that a register index belongs to; true for its upper half.
+    /// The entry of a register index, and true if the register is its upper half.
     fn half_entry(&self, index: u8) -> Option<(Entry, bool)> {
         let place = index.checked_sub(IOREDTBL)?;
         let entry = self.entries.get(usize::from(place / 2))?;
@@ -279,7 +279,7 @@ impl Default for IoApic {
 impl Device for IoApic {
     type Saved = Saved;
 
-    /// The pins belong to the devices and stay as they are.
+    /// The pins stay as they are, since the devices drive them.
     fn reset(&mut self, _now: Instant) {
         *self = Self::power_on(self.pins);
     }

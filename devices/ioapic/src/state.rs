@@ -1,4 +1,4 @@
-//! The saved state.
+//! The saved state of an I/O APIC.
 
 use crate::IoApic;
 use crate::registers::{Entry, ID_BITS, PINS};
@@ -25,7 +25,7 @@ pub(crate) fn save(ioapic: &IoApic) -> Saved {
         version: SAVED_VERSION,
         select: *select,
         id: *id,
-        entries: entries.map(|entry| entry.bits()),
+        entries: entries.map(Entry::into_bits),
         pins: *pins,
     }
 }
@@ -37,13 +37,14 @@ pub(crate) fn restore(saved: &Saved) -> Result<IoApic, RestoreError> {
     }
     require(id & !ID_BITS == 0, "id")?;
     require(pins >> PINS == 0, "pins")?;
-    let mut entries = [Entry::MASKED; PINS];
+    let mut entries = [Entry::RESET; PINS];
     for (pin, (entry, bits)) in entries.iter_mut().zip(bits).enumerate() {
-        *entry = Entry::from_bits(bits).ok_or(RestoreError::Field("entries"))?;
-        let remote = entry.contains(Entry::REMOTE_IRR);
+        require(bits & !Entry::IMPLEMENTED == 0, "entries")?;
+        *entry = Entry::from_bits(bits);
+        let remote = entry.remote_irr();
         require(!remote || entry.is_level(), "entries")?;
-        // An asserted, unmasked level has always sent its message.
-        let owed = entry.is_level() && !entry.contains(Entry::MASKED) && pins >> pin & 1 != 0;
+        // An unmasked, level-triggered pin that is asserted has always sent its message.
+        let owed = entry.is_level() && !entry.masked() && pins >> pin & 1 != 0;
         require(remote || !owed, "entries")?;
     }
     Ok(IoApic { select, id, entries, pins })

@@ -1,4 +1,4 @@
-//! Register access through the xAPIC page or the x2APIC MSRs.
+//! Access to the registers through the xAPIC page or the x2APIC MSRs.
 
 use crate::registers::*;
 use crate::{Effect, GeneralProtection, LocalApic, Mode};
@@ -7,9 +7,9 @@ use device::{GuestTsc, Instant};
 impl LocalApic {
     /// Reads 32 bits of the xAPIC page at byte `offset` (SDM 11.4.1).
     ///
-    /// Registers stand at multiples of 16. An access to the bytes between them is undefined
-    /// (SDM 11.4.1); here, one that starts inside a register reads its upper bytes, any other
-    /// reads zero. Outside xAPIC mode nothing decodes the page: it reads all ones.
+    /// Registers are at multiples of 16, and accesses to other offsets are undefined (SDM 11.4.1).
+    /// Here, an access that starts inside a register reads its upper bytes, and one between two
+    /// registers reads zero. Outside xAPIC mode the page is not decoded and reads all ones.
     pub fn read_xapic(&mut self, offset: u16, now: Instant, tsc: GuestTsc) -> u32 {
         if self.mode != Mode::XApic {
             return u32::MAX;
@@ -21,17 +21,17 @@ impl LocalApic {
         let value = match register {
             ID => u32::from(self.identity().xapic_id()) << 24,
             APR => u32::from(self.arbitration_priority()),
-            LDR => u32::from(self.registers.ldr) << 24,
-            DFR => u32::from(self.registers.dfr_model) << 28 | DFR_ONES,
-            ICR_HIGH => (self.registers.icr >> 32) as u32,
+            LDR => LogicalDestination::new().with_logical_id(self.registers.ldr).into_bits(),
+            DFR => DestinationFormat::new().with_model(self.registers.dfr_model & 0xF).into_bits(),
+            ICR_HIGH => InterruptCommand::from_bits(self.registers.icr).destination(),
             EOI | REMOTE_READ => 0,
             _ => self.read_common(register, now, tsc),
         };
         value >> (8 * u32::from(offset & 3))
     }
 
-    /// Writes 32 bits to the xAPIC page at byte `offset`, a multiple of 16. Any other offset, a
-    /// read-only register or a mode other than xAPIC ignores the write.
+    /// Writes 32 bits to the xAPIC page at byte `offset`. The write is ignored if `offset` is not a
+    /// multiple of 16, if the register is read-only, or outside xAPIC mode.
     pub fn write_xapic(
         &mut self,
         offset: u16,
@@ -48,16 +48,16 @@ impl LocalApic {
         }
         match register {
             LDR => {
-                self.registers.ldr = (value >> 24) as u8;
+                self.registers.ldr = LogicalDestination::from_bits(value).logical_id();
                 Some(Effect::IdentityChanged)
             }
             DFR => {
-                self.registers.dfr_model = (value >> 28) as u8;
+                self.registers.dfr_model = DestinationFormat::from_bits(value).model();
                 Some(Effect::IdentityChanged)
             }
             ICR_HIGH => {
-                let low = self.registers.icr & u64::from(u32::MAX);
-                self.registers.icr = u64::from(value & ICR_XAPIC_HIGH) << 32 | low;
+                let command = InterruptCommand::from_bits(self.registers.icr);
+                self.registers.icr = command.with_destination(value & ICR_XAPIC_HIGH).into_bits();
                 None
             }
             ICR => self.write_command(value),
@@ -118,7 +118,7 @@ impl LocalApic {
         if exists && self.mode == Mode::X2Apic { Ok(index as u8) } else { Err(GeneralProtection) }
     }
 
-    /// The register at a page offset; `None` after logging the error if there is none.
+    /// The register at a page offset. If there is none, logs the error and returns `None`.
     fn xapic_register(&mut self, offset: u16) -> Option<u8> {
         let index = offset >> 4;
         if index < REGISTER_COUNT as u16 && XAPIC_PRESENT >> (index & 63) & 1 != 0 {
@@ -170,7 +170,8 @@ impl LocalApic {
             TPR => self.set_tpr(value as u8),
             SELF_IPI => self.write_self_ipi(value as u8),
             SVR => return self.write_svr(value, now, tsc),
-            // The write latches what was detected and arms the interrupt again (SDM 11.5.3).
+            // The write latches the detected errors and arms the error interrupt again (SDM
+            // 11.5.3).
             ESR => {
                 self.registers.esr = self.registers.errors;
                 self.registers.errors = ErrorStatus::empty();
@@ -198,15 +199,15 @@ impl LocalApic {
     }
 }
 
-/// Bits that WRMSR may set in a register of x2APIC mode; all others are reserved.
+/// Bits of a register that WRMSR may set in x2APIC mode; all others are reserved.
 #[inline]
 fn x2apic_bits(register: u8) -> u64 {
     match register {
-        // EOI and ESR take zero only (SDM table 11-6).
+        // EOI and ESR accept only zero (SDM table 11-6).
         EOI | ESR => 0,
         INITIAL_COUNT => u64::from(u32::MAX),
         TPR | SELF_IPI => 0xFF,
-        ICR => 0xFFFF_FFFF_0000_0000 | u64::from(ICR_LOW_BITS | ICR_STATUS),
+        ICR => ICR_X2APIC_BITS,
         SVR => u64::from(SVR_BITS),
         DIVIDE => u64::from(DIVIDE_BITS),
         LVT_FIRST..=LVT_LAST => {

@@ -1,16 +1,17 @@
-//! IA32_APIC_BASE with its mode transitions.
+//! IA32_APIC_BASE, which selects the mode.
 
-use crate::registers::{BASE_BSP, BASE_EN, BASE_EXTD, DEFAULT_PAGE};
+use crate::registers::{ApicBase, DEFAULT_PAGE, InterruptCommand};
 use crate::{GeneralProtection, LocalApic, Mode, Registers};
 
 /// IA32_APIC_BASE after power-on (SDM 11.4.7.1).
 pub(crate) fn reset_value(is_bsp: bool) -> u64 {
-    DEFAULT_PAGE | BASE_EN | if is_bsp { BASE_BSP } else { 0 }
+    ApicBase::from_bits(DEFAULT_PAGE).with_en(true).with_bsp(is_bsp).into_bits()
 }
 
-/// The mode in a value of IA32_APIC_BASE (SDM table 11-5), unless it is the invalid one.
+/// The mode that a value of IA32_APIC_BASE selects (SDM table 11-5); `None` if it is invalid.
 pub(crate) fn mode_of(value: u64) -> Option<Mode> {
-    match (value & BASE_EN != 0, value & BASE_EXTD != 0) {
+    let base = ApicBase::from_bits(value);
+    match (base.en(), base.extd()) {
         (false, false) => Some(Mode::Disabled),
         (true, false) => Some(Mode::XApic),
         (true, true) => Some(Mode::X2Apic),
@@ -18,9 +19,9 @@ pub(crate) fn mode_of(value: u64) -> Option<Mode> {
     }
 }
 
-/// IA32_APIC_BASE bits that may be set where `page_mask` bounds the address.
+/// Bits of IA32_APIC_BASE that are not reserved; `page_mask` has the implemented address bits.
 pub(crate) fn writable_bits(page_mask: u64) -> u64 {
-    page_mask | BASE_EN | BASE_EXTD | BASE_BSP
+    ApicBase::from_bits(page_mask).with_en(true).with_extd(true).with_bsp(true).into_bits()
 }
 
 impl LocalApic {
@@ -29,7 +30,7 @@ impl LocalApic {
         self.base
     }
 
-    /// Where the guest's xAPIC register page is: `None` outside xAPIC mode.
+    /// The address of the guest's xAPIC register page; `None` outside xAPIC mode.
     pub fn xapic_page(&self) -> Option<u64> {
         (self.mode == Mode::XApic).then_some(self.base & self.config.page_mask)
     }
@@ -40,17 +41,18 @@ impl LocalApic {
         self.mode
     }
 
-    /// Writes IA32_APIC_BASE. On success the caller asks for [`LocalApic::identity`],
+    /// Writes IA32_APIC_BASE. After a success the caller must ask for [`LocalApic::identity`],
     /// [`LocalApic::xapic_page`] and [`LocalApic::timer_deadline`] again.
     ///
-    /// The BSP flag is read/write (SDM volume 4, table 2-2) and decides nothing here. Disabling
-    /// loses the state of all registers (SDM 11.4.3); enabling x2APIC mode loses LDR, DFR and the
+    /// The BSP flag is read/write (SDM volume 4, table 2-2) and has no effect here. Disabling the
+    /// APIC resets all registers (SDM 11.4.3); enabling x2APIC mode resets LDR, DFR and the
     /// destination in the ICR (SDM 11.12.5.1).
     ///
     /// # Errors
     ///
-    /// Reserved bits, an address beyond the physical width, the invalid mode (EN = 0, EXTD = 1),
-    /// x2APIC to xAPIC, disabled to x2APIC (SDM 11.12.5).
+    /// A reserved bit is set, the address exceeds the physical width, the mode is invalid (EN = 0,
+    /// EXTD = 1), or the transition is not allowed: x2APIC to xAPIC, disabled to x2APIC (SDM
+    /// 11.12.5).
     pub fn set_apic_base(&mut self, value: u64) -> Result<(), GeneralProtection> {
         if value & !writable_bits(self.config.page_mask) != 0 {
             return Err(GeneralProtection);
@@ -72,6 +74,7 @@ impl LocalApic {
     fn enter_x2apic(&mut self) {
         self.registers.ldr = Registers::RESET.ldr;
         self.registers.dfr_model = Registers::RESET.dfr_model;
-        self.registers.icr &= u64::from(u32::MAX);
+        let command = InterruptCommand::from_bits(self.registers.icr);
+        self.registers.icr = command.with_destination(0).into_bits();
     }
 }

@@ -1,39 +1,38 @@
-//! The interrupt command register.
+//! The interrupt command register, which sends IPIs.
 
 use crate::registers::{
-    DELIVERY_MODE, ErrorStatus, FIRST_LEGAL_VECTOR, ICR_ASSERT, ICR_LEVEL, ICR_LOGICAL,
-    ICR_LOW_BITS,
+    DeliveryMode, ErrorStatus, FIRST_LEGAL_VECTOR, ICR_LOW_BITS, InterruptCommand, Shorthand,
 };
 use crate::{Destination, Effect, LocalApic, Mode};
 
-/// What an interrupt message does at its receiver (SDM 11.6.1, delivery mode).
+/// The effect of an interrupt message at its receivers (SDM 11.6.1, delivery mode).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delivery {
     /// The vector is requested at each receiver.
-    Fixed,
+    Fixed = DeliveryMode::Fixed as isize,
     /// The vector is requested at one receiver; see [`crate::lowest_priority`].
-    LowestPriority,
+    LowestPriority = DeliveryMode::LowestPriority as isize,
     /// System management interrupt.
-    Smi,
+    Smi = DeliveryMode::Smi as isize,
     /// Non-maskable interrupt.
-    Nmi,
+    Nmi = DeliveryMode::Nmi as isize,
     /// INIT.
-    Init,
+    Init = DeliveryMode::Init as isize,
     /// Start-up; execution starts at the vector times 4096.
-    StartUp,
+    StartUp = DeliveryMode::StartUp as isize,
 }
 
 impl Delivery {
-    /// The delivery mode in bits 10:8, unless it is a reserved one.
-    fn of_command(low: u32) -> Option<Self> {
-        match (low & DELIVERY_MODE) >> 8 {
-            0 => Some(Self::Fixed),
-            1 => Some(Self::LowestPriority),
-            2 => Some(Self::Smi),
-            4 => Some(Self::Nmi),
-            5 => Some(Self::Init),
-            6 => Some(Self::StartUp),
-            _ => None,
+    /// The effect of an IPI with this delivery mode; `None` for the two that the ICR reserves.
+    const fn of_command(mode: DeliveryMode) -> Option<Self> {
+        match mode {
+            DeliveryMode::Fixed => Some(Self::Fixed),
+            DeliveryMode::LowestPriority => Some(Self::LowestPriority),
+            DeliveryMode::Smi => Some(Self::Smi),
+            DeliveryMode::Nmi => Some(Self::Nmi),
+            DeliveryMode::Init => Some(Self::Init),
+            DeliveryMode::StartUp => Some(Self::StartUp),
+            DeliveryMode::Reserved | DeliveryMode::ExtInt => None,
         }
     }
 
@@ -45,39 +44,43 @@ impl Delivery {
 /// An inter-processor interrupt. All are edge-triggered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ipi {
-    /// Who receives it.
+    /// The receivers.
     pub destination: Destination,
-    /// What it does there.
+    /// The effect there.
     pub delivery: Delivery,
-    /// The vector; without a meaning for SMI, NMI and INIT.
+    /// The vector, which SMI, NMI and INIT ignore.
     pub vector: u8,
 }
 
 impl LocalApic {
-    /// Writes ICR bits 31:0, which sends (SDM 11.6.1). Bits 63:32 are in place already.
+    /// Writes ICR bits 31:0, which sends the IPI (SDM 11.6.1). Bits 63:32 must be set before.
     pub(crate) fn write_command(&mut self, value: u32) -> Option<Effect> {
-        let low = value & ICR_LOW_BITS;
-        self.registers.icr = (self.registers.icr & !u64::from(u32::MAX)) | u64::from(low);
-        let delivery = Delivery::of_command(low)?;
-        if delivery == Delivery::Init && low & ICR_LEVEL != 0 && low & ICR_ASSERT == 0 {
-            // INIT level de-assert once synchronised arbitration IDs; there are none.
+        let low = u64::from(value & ICR_LOW_BITS);
+        let command =
+            InterruptCommand::from_bits((self.registers.icr & !u64::from(u32::MAX)) | low);
+        self.registers.icr = command.into_bits();
+        let delivery = Delivery::of_command(command.delivery_mode())?;
+        if delivery == Delivery::Init && command.level() && !command.assert() {
+            // INIT level de-assert synchronised arbitration IDs, which do not exist here.
             return None;
         }
-        let vector = low as u8;
+        let vector = command.vector();
         if delivery.requests_vector() && vector < FIRST_LEGAL_VECTOR {
             self.log_error(ErrorStatus::SEND_ILLEGAL_VECTOR);
             return None;
         }
-        let destination = match (low >> 18) & 3 {
-            0 => self.command_destination(low),
+        let destination = match command.shorthand() {
+            Shorthand::None => self.command_destination(command),
             // SDM table 11-3: these two shorthands are valid for fixed interrupts only.
-            1 | 2 if delivery != Delivery::Fixed => return None,
-            1 => {
+            Shorthand::ToSelf | Shorthand::AllIncludingSelf if delivery != Delivery::Fixed => {
+                return None;
+            }
+            Shorthand::ToSelf => {
                 self.accept(vector, false);
                 return None;
             }
-            2 => Destination::AllIncludingSelf,
-            _ => Destination::AllExcludingSelf,
+            Shorthand::AllIncludingSelf => Destination::AllIncludingSelf,
+            Shorthand::AllExcludingSelf => Destination::AllExcludingSelf,
         };
         Some(Effect::Ipi(Ipi { destination, delivery, vector }))
     }
@@ -91,9 +94,9 @@ impl LocalApic {
         }
     }
 
-    fn command_destination(&self, low: u32) -> Destination {
-        let id = (self.registers.icr >> 32) as u32;
-        match (self.mode, low & ICR_LOGICAL != 0) {
+    fn command_destination(&self, command: InterruptCommand) -> Destination {
+        let id = command.destination();
+        match (self.mode, command.logical()) {
             (Mode::X2Apic, false) => Destination::Physical(id),
             (Mode::X2Apic, true) => Destination::Logical(id),
             (_, false) => Destination::physical8((id >> 24) as u8),

@@ -1,8 +1,8 @@
-//! Who receives an interrupt message.
+//! The addressing of interrupt messages.
 
 use crate::registers::{DFR_CLUSTER, DFR_FLAT};
 
-/// How software reaches the APIC (SDM 11.12.1, table 11-5).
+/// The interface through which software accesses the APIC (SDM 11.12.1, table 11-5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// IA32_APIC_BASE has EN = 0, EXTD = 0.
@@ -13,35 +13,35 @@ pub enum Mode {
     X2Apic,
 }
 
-/// The destination of a message, as its sender gave it.
+/// The destination of a message.
 ///
-/// An 8-bit broadcast is widened by [`Destination::physical8`] and [`Destination::logical8`], so
-/// that receivers need not know the width that the sender used.
+/// [`Destination::physical8`] and [`Destination::logical8`] widen an 8-bit broadcast to 32 bits, so
+/// receivers need not know the width that the sender used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Destination {
-    /// The APIC with this ID; `u32::MAX` is everyone (SDM 11.6.2.1, 11.12.10.1).
+    /// The APIC with this ID; `u32::MAX` means all APICs (SDM 11.6.2.1, 11.12.10.1).
     Physical(u32),
-    /// The APICs in this set; `u32::MAX` is everyone (SDM 11.6.2.2, 11.12.10.1).
+    /// The APICs in this logical set; `u32::MAX` means all APICs (SDM 11.6.2.2, 11.12.10.1).
     Logical(u32),
-    /// Everyone, the sender too (SDM 11.6.1, destination shorthand 10b).
+    /// All APICs including the sender (SDM 11.6.1, destination shorthand 10b).
     AllIncludingSelf,
-    /// Everyone but the sender (SDM 11.6.1, destination shorthand 11b).
+    /// All APICs except the sender (SDM 11.6.1, destination shorthand 11b).
     AllExcludingSelf,
 }
 
 impl Destination {
-    /// The physical destination in an IOAPIC's or MSI's message or in an xAPIC's IPI.
+    /// The physical destination of a message from an IOAPIC, an MSI or an xAPIC.
     pub const fn physical8(id: u8) -> Self {
         Self::Physical(widen(id))
     }
 
-    /// The logical destination in an IOAPIC's or MSI's message or in an xAPIC's IPI.
+    /// The logical destination of a message from an IOAPIC, an MSI or an xAPIC.
     pub const fn logical8(set: u8) -> Self {
         Self::Logical(widen(set))
     }
 
-    /// Whether the APIC with this identity receives the message. `is_sender` tells whether that
-    /// APIC sent it itself; it is false for messages from devices.
+    /// Whether the APIC with this identity receives the message. `is_sender` is true if that APIC
+    /// sent the message itself, and false for messages from devices.
     pub fn matches(self, target: Identity, is_sender: bool) -> bool {
         if target.mode == Mode::Disabled {
             return false;
@@ -59,7 +59,7 @@ const fn widen(destination: u8) -> u32 {
     if destination == 0xFF { u32::MAX } else { destination as u32 }
 }
 
-/// What a sender must know of an APIC to address it; fits in one atomic word.
+/// The facts by which senders address an APIC, small enough for one atomic word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// The interface in use.
@@ -70,9 +70,9 @@ pub struct Identity {
     pub logical_id: u8,
     /// Bits 31:28 of the xAPIC DFR.
     pub model: u8,
-    /// SVR bit 8. A software-disabled APIC takes NMI, SMI, INIT and SIPI, yet no vector.
+    /// SVR bit 8. A software-disabled APIC accepts NMI, SMI, INIT and SIPI, but no vectors.
     pub software_enabled: bool,
-    /// LINT0 is open: its entry is not masked, or the APIC is globally disabled (SDM 11.4.3).
+    /// The LINT0 entry is not masked, or the APIC is globally disabled (SDM 11.4.3).
     pub lint0_open: bool,
 }
 
@@ -82,13 +82,13 @@ impl Identity {
     const LINT0_OPEN: u64 = 1 << 47;
 
     /// The ID in the xAPIC page, bits 31:24.
-    pub const fn xapic_id(self) -> u8 {
+    pub(crate) const fn xapic_id(self) -> u8 {
         self.x2apic_id as u8
     }
 
-    /// The x2APIC logical ID, which hardware derives: bits 31:16 name the cluster, bits 15:0
-    /// hold one bit (SDM 11.12.10.2).
-    pub const fn x2apic_logical_id(self) -> u32 {
+    /// The x2APIC logical ID, which hardware derives from the x2APIC ID: the cluster in bits 31:16,
+    /// one bit set in bits 15:0 (SDM 11.12.10.2).
+    pub(crate) const fn x2apic_logical_id(self) -> u32 {
         ((self.x2apic_id >> 4) << 16) | (1 << (self.x2apic_id & 0xF))
     }
 
@@ -104,7 +104,7 @@ impl Identity {
             | if self.lint0_open { Self::LINT0_OPEN } else { 0 }
     }
 
-    /// Unpacks what [`Identity::to_bits`] packed. Zero is a disabled APIC, which receives nothing.
+    /// Reverses [`Identity::to_bits`]. Zero is a disabled APIC, which receives nothing.
     pub const fn from_bits(bits: u64) -> Self {
         let mode = match (bits >> Self::MODE_SHIFT) & 3 {
             1 => Mode::XApic,
@@ -133,7 +133,7 @@ impl Identity {
             let own = self.x2apic_logical_id();
             return set >> 16 == own >> 16 && set & own & 0xFFFF != 0;
         }
-        // An xAPIC has 8 bits of logical ID; a wider set names x2APICs only.
+        // An xAPIC has a logical ID of 8 bits, so a wider set contains only x2APICs.
         let Ok(set) = u8::try_from(set) else { return false };
         let own = self.logical_id;
         match self.model {
@@ -144,13 +144,13 @@ impl Identity {
     }
 }
 
-/// Picks the receiver of a lowest-priority message among `candidates`, which match it already.
+/// Picks the receiver of a lowest-priority message among `candidates`, which already match the
+/// message's destination. Software-disabled APICs are skipped.
 ///
-/// SDM 11.6.2.4 leaves the arbiter to the implementation. This one takes the candidate with the
-/// number *vector modulo count*, in the iterator's order: the same vector always finds the same
-/// CPU while the set stays the same, so its handler's cache stays warm; different vectors spread
-/// evenly; no one's task priority has to be read across CPUs. Software-disabled APICs take no
-/// part.
+/// SDM 11.6.2.4 leaves the arbitration to the implementation. This one picks candidate number
+/// *vector modulo count*, in the iterator's order. A vector therefore always goes to the same CPU
+/// while the set of candidates stays the same, which keeps its handler in that CPU's cache;
+/// different vectors spread evenly; and no task priority has to be read from another CPU.
 pub fn lowest_priority<T>(
     candidates: impl Iterator<Item = (T, Identity)> + Clone,
     vector: u8,

@@ -1,4 +1,4 @@
-//! What people see of a local APIC.
+//! The inspection of a local APIC.
 
 use crate::registers::{LVT_COUNT, LVT_FIRST, LVT_LAST};
 use crate::vectors::VectorSet;

@@ -1,24 +1,24 @@
 //! The model of one x86 local APIC.
 //!
 //! It covers the xAPIC register page, the x2APIC MSRs, IA32_APIC_BASE, IA32_TSC_DEADLINE, the
-//! timer, the local vector table with both LINT pins, and the acceptance of interrupts. The
-//! source is the Intel SDM volume 3, chapter 11 ("SDM"), with AMD's APM volume 2, chapter 16
-//! ("APM") where the two differ. What is left to the implementation was decided so:
+//! timer, the local vector table with both LINT pins, and the acceptance of interrupts. It follows
+//! the Intel SDM volume 3, chapter 11 ("SDM"), and where the two differ AMD's APM volume 2, chapter
+//! 16 ("APM"). Choices that these leave to the implementation:
 //!
-//! - Version 14h with six LVT entries: no CMCI, no suppression of EOI broadcasts. No performance
-//!   counter and no thermal sensor exists, so those two entries are registers only.
-//! - The xAPIC ID is read-only (SDM 11.4.6 allows it), so a guest can not imitate another's.
+//! - The version is 14h with six LVT entries: no CMCI, no suppression of EOI broadcasts. There is
+//!   no performance counter and no thermal sensor, so their two entries never interrupt.
+//! - The xAPIC ID is read-only (SDM 11.4.6 allows it), so a guest can not duplicate an ID.
 //! - IPIs other than INIT are edge-triggered whatever the ICR says; INIT level de-assert does
 //!   nothing (SDM 11.6.1, footnotes). A shorthand with a delivery mode that SDM table 11-3 calls
 //!   invalid sends nothing.
 //! - When TPR and ISRV have equal classes, PPR bits 3:0 are those of TPR (SDM 11.8.3.1).
 //!
-//! The model belongs to its VP alone. Other VPs and devices put interrupts into that VP's mailbox,
-//! which the shell drains through [`LocalApic::accept`]. The state machine of INIT and SIPI is the
-//! VP's, too: the model only resets itself in [`LocalApic::init`].
+//! Only the VP that owns the model accesses it. Other VPs and devices post interrupts to that VP's
+//! mailbox, which the shell drains through [`LocalApic::accept`]. The VP also holds the state of
+//! INIT and SIPI: the model only resets itself in [`LocalApic::init`].
 //!
-//! [`LocalApic::pending`] and [`LocalApic::accepts_ext_int`] are the outputs; the shell asks for
-//! them before each entry. A register access returns an [`Effect`] when more must happen.
+//! The outputs are [`LocalApic::pending`] and [`LocalApic::accepts_ext_int`], which the shell reads
+//! before each entry. A register access returns an [`Effect`] if the shell has more to do.
 #![no_std]
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::wildcard_enum_match_arm))]
@@ -32,7 +32,7 @@ mod command;
 mod destination;
 mod inspect;
 mod local;
-pub mod registers;
+mod registers;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -47,50 +47,50 @@ pub use timer::{TIMER_INPUT_HZ, TimerDeadline};
 
 use device::{Device, GuestTsc, Inspect, Instant, RestoreError};
 use registers::{
-    DFR_FLAT, ErrorStatus, FIRST_LEGAL_VECTOR, LVT_COUNT, LVT_MASKED, SVR_ENABLE, SVR_RESET,
+    DFR_FLAT, ErrorStatus, FIRST_LEGAL_VECTOR, LVT_COUNT, LVT_RESET, SVR_RESET, SpuriousVector,
 };
 use timer::Timer;
 use vectors::VectorSet;
 
-/// The access must raise #GP(0) in the guest, whose fault it is. Nothing has changed.
+/// The access is the guest's fault and must raise #GP(0) in it. Nothing has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GeneralProtection;
 
-/// What a register write asks of the shell.
+/// A request of a register write to the shell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Effect {
-    /// Send this interrupt to all that [`Destination::matches`]. One to itself alone never
-    /// appears here: the model has accepted it already.
+    /// Send this interrupt to all APICs that [`Destination::matches`]. A self-IPI is never
+    /// returned: the model accepts it itself.
     Ipi(Ipi),
-    /// A level-triggered interrupt ended: tell the IOAPICs (SDM 11.8.5).
+    /// A level-triggered interrupt has ended: notify the IOAPICs (SDM 11.8.5).
     EndOfInterrupt {
         /// The vector that ended.
         vector: u8,
     },
-    /// Ask for [`LocalApic::timer_deadline`] again.
+    /// Read [`LocalApic::timer_deadline`] again.
     TimerChanged,
-    /// Publish [`LocalApic::identity`] again, then as for [`Effect::TimerChanged`]: a software
-    /// disable masks the timer.
+    /// Publish [`LocalApic::identity`] again, then do as for [`Effect::TimerChanged`], because a
+    /// software disable masks the timer.
     IdentityChanged,
 }
 
-/// What construction fixes.
+/// Properties fixed at construction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Config {
     apic_id: u32,
     is_bsp: bool,
-    /// IA32_APIC_BASE bits that may hold an address.
+    /// The implemented address bits of IA32_APIC_BASE.
     page_mask: u64,
-    /// Shortest time between two interrupts of a periodic timer, in nanoseconds.
+    /// Minimum time between two interrupts of a periodic timer, in nanoseconds.
     minimum_period: u64,
 }
 
-/// All that a power-on reset initialises (SDM 11.4.7.1).
+/// The registers that a power-on reset initialises (SDM 11.4.7.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Registers {
     tpr: u8,
-    /// Derived from `tpr` and `isr`, kept because each entry asks for it.
+    /// Derived from `tpr` and `isr`; cached because each entry reads it.
     ppr: u8,
     irr: VectorSet,
     isr: VectorSet,
@@ -100,9 +100,9 @@ struct Registers {
     icr: u64,
     ldr: u8,
     dfr_model: u8,
-    /// What a read of the ESR shows.
+    /// The value that the ESR reads.
     esr: ErrorStatus,
-    /// What was detected since the last write of the ESR.
+    /// Errors detected since the last write of the ESR.
     errors: ErrorStatus,
     timer: Timer,
 }
@@ -115,7 +115,7 @@ impl Registers {
         isr: VectorSet::EMPTY,
         tmr: VectorSet::EMPTY,
         svr: SVR_RESET,
-        lvt: [LVT_MASKED; LVT_COUNT],
+        lvt: [LVT_RESET; LVT_COUNT],
         icr: 0,
         ldr: 0,
         dfr_model: DFR_FLAT,
@@ -141,12 +141,11 @@ pub struct LocalApic {
 }
 
 impl LocalApic {
-    /// A local APIC after power-on: xAPIC mode, software-disabled, page at
-    /// [`registers::DEFAULT_PAGE`].
+    /// A local APIC after power-on: xAPIC mode, software-disabled, page at FEE0_0000h.
     ///
-    /// `physical_bits` is the guest's MAXPHYADDR, which bounds where it may move the page; values
-    /// outside 32 to 52 are taken as the nearest of these. `minimum_timer_period` is in
-    /// nanoseconds; see [`LocalApic::advance_timer`].
+    /// `physical_bits` is the guest's MAXPHYADDR, which bounds the page's address; values outside
+    /// 32 to 52 count as the nearest of these. `minimum_timer_period` is in nanoseconds; see
+    /// [`LocalApic::advance_timer`].
     pub fn new(apic_id: u32, is_bsp: bool, physical_bits: u8, minimum_timer_period: u64) -> Self {
         let width = physical_bits.clamp(32, 52);
         let page_mask = ((1 << width) - 1) & !0xFFF;
@@ -159,13 +158,13 @@ impl LocalApic {
         Self { config, base, mode: Mode::XApic, latest, pins, registers: Registers::RESET }
     }
 
-    /// The reset that an INIT causes: all registers as after power-on, but the APIC ID, the mode
-    /// and IA32_APIC_BASE stay (SDM 11.4.7.3, 11.12.5.1).
+    /// The reset by an INIT: all registers as after power-on, except that the APIC ID, the mode and
+    /// IA32_APIC_BASE stay (SDM 11.4.7.3, 11.12.5.1).
     pub fn init(&mut self) {
         self.registers = Registers::RESET;
     }
 
-    /// What other VPs need in order to address this APIC.
+    /// The identity by which other VPs address this APIC.
     #[inline]
     pub fn identity(&self) -> Identity {
         Identity {
@@ -178,10 +177,10 @@ impl LocalApic {
         }
     }
 
-    /// Takes a fixed or lowest-priority interrupt into the IRR (SDM 11.8.4).
+    /// Accepts a fixed or lowest-priority interrupt into the IRR (SDM 11.8.4).
     ///
-    /// False if the APIC does not hold it now: a vector below 16 is logged as an error instead; a
-    /// software-disabled APIC takes none (SDM 11.4.7.2).
+    /// Returns whether it was accepted. A vector below 16 is logged as an error instead, and a
+    /// software-disabled APIC accepts none (SDM 11.4.7.2).
     #[inline]
     pub fn accept(&mut self, vector: u8, level_triggered: bool) -> bool {
         if self.mode == Mode::Disabled {
@@ -198,19 +197,20 @@ impl LocalApic {
         true
     }
 
-    /// The vector to give to the CPU as soon as it takes interrupts: the highest in the IRR, if
-    /// its class exceeds that of the processor priority (SDM 11.8.3.1).
+    /// The vector to deliver as soon as the CPU takes interrupts: the highest in the IRR, if its
+    /// class exceeds that of the processor priority (SDM 11.8.3.1).
     ///
-    /// What was accepted before a software disable stays deliverable (SDM 11.4.7.2: it "requires
-    /// masking or handling by the CPU").
+    /// Interrupts accepted before a software disable are still delivered (SDM 11.4.7.2: they
+    /// require "masking or handling by the CPU").
     #[inline]
     pub fn pending(&self) -> Option<u8> {
         let vector = self.registers.irr.highest();
         (vector >> 4 > self.registers.ppr >> 4).then_some(vector)
     }
 
-    /// As [`LocalApic::pending`], but for a CPU that compares the task priority itself, as AMD-V
-    /// does with V_TPR (APM 15.21.2): the guest may lower CR8 without an exit.
+    /// Like [`LocalApic::pending`], but ignores the task priority. This is for a CPU that compares
+    /// it itself, as AMD-V does with V_TPR (APM 15.21.2), so that the guest can lower CR8 without
+    /// an exit.
     #[inline]
     pub fn pending_at_any_task_priority(&self) -> Option<u8> {
         if self.registers.irr.is_empty() {
@@ -220,8 +220,8 @@ impl LocalApic {
         (vector >> 4 > self.registers.isr.highest() >> 4).then_some(vector)
     }
 
-    /// The CPU took `vector`: it moves from the IRR to the ISR (SDM 11.8.4). A vector that is not
-    /// requested changes nothing.
+    /// Moves `vector`, which the CPU has taken, from the IRR to the ISR (SDM 11.8.4). No effect if
+    /// the vector is not in the IRR.
     #[inline]
     pub fn acknowledge(&mut self, vector: u8) {
         if self.registers.irr.contains(vector) {
@@ -247,22 +247,23 @@ impl LocalApic {
         Some(Effect::EndOfInterrupt { vector })
     }
 
-    /// Bits 7:4 of the task priority: what CR8 reads (SDM 11.8.6).
+    /// Bits 7:4 of the task priority, as CR8 reads them (SDM 11.8.6).
     #[inline]
     pub fn task_priority_class(&self) -> u8 {
         self.registers.tpr >> 4
     }
 
-    /// Writes CR8. Bits 7:4 of `class` are the caller's #GP and ignored here (SDM 11.8.6.1).
+    /// Writes CR8. For bits 7:4 of `class` the caller must raise #GP; they are ignored here (SDM
+    /// 11.8.6.1).
     #[inline]
     pub fn set_task_priority_class(&mut self, class: u8) {
         self.set_tpr(class << 4);
     }
 
-    /// SVR bit 8. It is clear in a globally disabled APIC, too.
+    /// SVR bit 8, which is also clear while the APIC is globally disabled.
     #[inline]
-    pub fn software_enabled(&self) -> bool {
-        self.registers.svr & SVR_ENABLE != 0
+    fn software_enabled(&self) -> bool {
+        SpuriousVector::from_bits(self.registers.svr).enable()
     }
 
     fn set_tpr(&mut self, tpr: u8) {
@@ -286,8 +287,8 @@ impl LocalApic {
         self.registers.ppr = if tpr >> 4 >= in_service >> 4 { tpr } else { in_service };
     }
 
-    /// Logs an error. The error interrupt fires for the first since the last write of the ESR
-    /// (SDM 11.5.3).
+    /// Logs an error. Only the first error since the last write of the ESR raises the error
+    /// interrupt (SDM 11.5.3).
     fn log_error(&mut self, error: ErrorStatus) {
         let armed = self.registers.errors.is_empty();
         self.registers.errors |= error;
@@ -296,7 +297,7 @@ impl LocalApic {
         }
     }
 
-    /// The later of `now` and what was seen before.
+    /// The later of `now` and the latest time seen before.
     #[inline]
     fn at(&mut self, now: Instant) -> Instant {
         self.latest = self.latest.max(now);
@@ -304,8 +305,8 @@ impl LocalApic {
     }
 }
 
-/// Here `deadline` and `advance` know no TSC: use [`LocalApic::timer_deadline`] and
-/// [`LocalApic::advance_timer`] in a shell that offers TSC-deadline mode.
+/// `deadline` and `advance` do not cover TSC-deadline mode: a shell that offers it uses
+/// [`LocalApic::timer_deadline`] and [`LocalApic::advance_timer`].
 impl Device for LocalApic {
     type Saved = Saved;
 

@@ -1,10 +1,10 @@
-//! The saved state.
+//! The saved state of a local APIC.
 
 use crate::registers::{
-    BASE_EN, BASE_EXTD, DELIVERY_MODE, DIVIDE_BITS, ErrorStatus, ICR_LOW_BITS, ICR_XAPIC_HIGH,
-    LVT_BITS, LVT_COUNT, LVT_LEVEL, LVT_LINT0, LVT_MASKED, LVT_REMOTE_IRR, SVR_BITS, SVR_ENABLE,
+    DIVIDE_BITS, ErrorStatus, ICR_LOW_BITS, ICR_XAPIC_HIGH, InterruptCommand, LVT_BITS, LVT_COUNT,
+    LVT_LINT0, LVT_TIMER, LvtEntry, SVR_BITS, SpuriousVector, TimerMode,
 };
-use crate::timer::{Timer, TimerMode};
+use crate::timer::Timer;
 use crate::vectors::VectorSet;
 use crate::{Config, LocalApic, Mode, Registers, base};
 use device::{Instant, RestoreError};
@@ -126,9 +126,8 @@ pub(crate) fn restore(config: Config, saved: &Saved) -> Result<LocalApic, Restor
     check_timer(&registers)?;
     check_lvt(&registers)?;
     check_addressing(mode, &registers)?;
-    let disabled = base & (BASE_EN | BASE_EXTD) == 0;
-    // CR8 reaches the task priority even then.
-    require(!disabled || registers == Registers { tpr, ..Registers::RESET }, "base")?;
+    // A disabled APIC has reset values, except for the task priority, which CR8 still writes.
+    require(mode != Mode::Disabled || registers == Registers { tpr, ..Registers::RESET }, "base")?;
     let mut apic = LocalApic { config, base, mode, latest, pins, registers };
     apic.update_ppr();
     Ok(apic)
@@ -144,7 +143,7 @@ fn vectors(words: [u64; 4], field: &'static str) -> Result<VectorSet, RestoreErr
 
 fn check_timer(registers: &Registers) -> Result<(), RestoreError> {
     let timer = &registers.timer;
-    let mode = TimerMode::of(registers.lvt[crate::registers::LVT_TIMER]);
+    let mode = LvtEntry::from_bits(registers.lvt[LVT_TIMER]).timer_mode();
     require(timer.divide & !DIVIDE_BITS == 0, "timer_divide")?;
     require(mode.counts() || timer.initial == 0, "timer_initial")?;
     require(timer.expiry.is_none() || timer.initial != 0, "timer_expiry")?;
@@ -154,19 +153,22 @@ fn check_timer(registers: &Registers) -> Result<(), RestoreError> {
 
 fn check_lvt(registers: &Registers) -> Result<(), RestoreError> {
     require(registers.svr & !SVR_BITS == 0, "svr")?;
+    let enabled = SpuriousVector::from_bits(registers.svr).enable();
     for (index, (lvt, bits)) in registers.lvt.iter().zip(LVT_BITS).enumerate() {
-        let level = *lvt & (DELIVERY_MODE | LVT_LEVEL) == LVT_LEVEL;
-        let remote = if index == LVT_LINT0 && level { LVT_REMOTE_IRR } else { 0 };
+        let entry = LvtEntry::from_bits(*lvt);
+        let may_wait = index == LVT_LINT0 && entry.uses_remote_irr();
+        let remote = LvtEntry::new().with_remote_irr(may_wait).into_bits();
         require(*lvt & !(bits | remote) == 0, "lvt")?;
-        require(registers.svr & SVR_ENABLE != 0 || *lvt & LVT_MASKED != 0, "lvt")?;
+        require(enabled || entry.masked(), "lvt")?;
     }
     Ok(())
 }
 
 fn check_addressing(mode: Mode, registers: &Registers) -> Result<(), RestoreError> {
     let xapic = mode == Mode::XApic;
-    let high = if xapic { ICR_XAPIC_HIGH } else { u32::MAX };
-    let icr_bits = u64::from(high) << 32 | u64::from(ICR_LOW_BITS);
+    let icr_bits = InterruptCommand::from_bits(u64::from(ICR_LOW_BITS))
+        .with_destination(if xapic { ICR_XAPIC_HIGH } else { u32::MAX })
+        .into_bits();
     require(registers.icr & !icr_bits == 0, "icr")?;
     require(xapic || registers.ldr == Registers::RESET.ldr, "ldr")?;
     let model_bound = if xapic { 0..=0xF } else { Registers::RESET.dfr_model..=0xF };

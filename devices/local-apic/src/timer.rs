@@ -1,17 +1,17 @@
 //! The APIC timer.
 //!
-//! The input clock runs at 1 GHz, so one tick is one nanosecond of [`Instant`]; the divide
-//! configuration applies to it (SDM 11.5.4). TSC-deadline mode counts in the guest's TSC, whose
-//! frequency this model need not know (SDM 11.5.4.1).
+//! The input clock runs at 1 GHz, so before division one tick is one nanosecond of [`Instant`] (SDM
+//! 11.5.4). TSC-deadline mode compares with the guest's TSC, whose frequency does not matter here
+//! (SDM 11.5.4.1).
 
 use crate::LocalApic;
-use crate::registers::{DIVIDE_BITS, LVT_MASKED, LVT_TIMER, LVT_TIMER_MODE_SHIFT};
+use crate::registers::{DIVIDE_BITS, DivideConfiguration, LVT_TIMER, LvtEntry, TimerMode};
 use device::{GuestTsc, Instant};
 
 /// Frequency of the timer's input clock, in Hz.
 pub const TIMER_INPUT_HZ: u64 = 1_000_000_000;
 
-/// When the timer wants [`LocalApic::advance_timer`] to be called.
+/// The time at which [`LocalApic::advance_timer`] must be called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TimerDeadline {
     /// At this time.
@@ -20,39 +20,13 @@ pub enum TimerDeadline {
     Tsc(GuestTsc),
 }
 
-/// The mode in bits 18:17 of the LVT timer entry (SDM figure 11-8).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum TimerMode {
-    OneShot,
-    Periodic,
-    TscDeadline,
-    /// Encoding 11b; the timer does not count then.
-    Reserved,
-}
-
-impl TimerMode {
-    pub(crate) fn of(lvt: u32) -> Self {
-        match (lvt >> LVT_TIMER_MODE_SHIFT) & 3 {
-            0 => Self::OneShot,
-            1 => Self::Periodic,
-            2 => Self::TscDeadline,
-            _ => Self::Reserved,
-        }
-    }
-
-    /// Whether the count registers are in use.
-    pub(crate) fn counts(self) -> bool {
-        matches!(self, Self::OneShot | Self::Periodic)
-    }
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Timer {
     pub(crate) initial: u32,
     pub(crate) divide: u32,
-    /// When the count reaches zero next, in exact periods; `None` if it does not run.
+    /// The exact time at which the count next reaches zero; `None` if it does not run.
     pub(crate) expiry: Option<Instant>,
-    /// The earliest time for the next interrupt of a periodic timer.
+    /// The earliest time allowed for the next interrupt of a periodic timer.
     pub(crate) not_before: Instant,
     /// IA32_TSC_DEADLINE; zero if disarmed.
     pub(crate) tsc_deadline: u64,
@@ -62,23 +36,22 @@ impl Timer {
     pub(crate) const RESET: Self =
         Self { initial: 0, divide: 0, expiry: None, not_before: Instant::START, tsc_deadline: 0 };
 
-    /// Binary logarithm of the divisor (SDM figure 11-10).
+    /// Binary logarithm of the divisor.
     fn shift(&self) -> u32 {
-        let code = (self.divide & 3) | ((self.divide >> 1) & 4);
-        (code + 1) & 7
+        DivideConfiguration::from_bits(self.divide).shift()
     }
 
-    /// Nanoseconds from the initial count to zero.
+    /// Nanoseconds that the initial count takes to reach zero.
     fn period(&self) -> u64 {
         u64::from(self.initial) << self.shift()
     }
 
-    /// The current count `nanos` before zero: what is left of a tick counts as a whole one.
+    /// The current count `nanos` before it reaches zero; a partial tick counts as a whole one.
     fn count_for(&self, nanos: u64) -> u32 {
         nanos.div_ceil(1 << self.shift()).min(u64::from(u32::MAX)) as u32
     }
 
-    /// The count at `now`. A periodic timer whose interrupt is held back counts on meanwhile.
+    /// The count at `now`. A periodic timer keeps counting while its interrupt is delayed.
     fn current(&self, now: Instant) -> u32 {
         let Some(expiry) = self.expiry else { return 0 };
         let left = match now.since(expiry).checked_rem(self.period()) {
@@ -90,11 +63,10 @@ impl Timer {
 }
 
 impl LocalApic {
-    /// The time at which the timer changes an output next, if any. A masked timer changes none.
+    /// The time at which the timer next interrupts; `None` if it does not run or is masked.
     #[inline]
     pub fn timer_deadline(&self) -> Option<TimerDeadline> {
-        let lvt = self.registers.lvt[LVT_TIMER];
-        if lvt & LVT_MASKED != 0 {
+        if self.timer_entry().masked() {
             return None;
         }
         let timer = &self.registers.timer;
@@ -105,12 +77,12 @@ impl LocalApic {
         Some(TimerDeadline::At(expiry.max(timer.not_before)))
     }
 
-    /// Lets the timer's events up to `now`, when the guest's TSC is `tsc`, happen.
+    /// Processes the timer's events up to `now`, at which the guest's TSC is `tsc`.
     ///
-    /// Periods that were missed coalesce into one interrupt. A periodic timer never interrupts
-    /// more often than the minimum period given at construction, so that a guest's count of one
-    /// can not take the CPU from others; one-shot and TSC-deadline timers cost the guest an exit
-    /// for each interrupt and need no such bound.
+    /// Missed periods coalesce into one interrupt. A periodic timer never interrupts more often
+    /// than the minimum period given at construction, so a guest that sets a count of one can not
+    /// occupy the CPU. One-shot and TSC-deadline timers cost the guest an exit for each interrupt
+    /// and need no such bound.
     #[inline]
     pub fn advance_timer(&mut self, now: Instant, tsc: GuestTsc) {
         let now = self.at(now);
@@ -128,9 +100,10 @@ impl LocalApic {
     }
 
     fn expire(&mut self, expiry: Instant, now: Instant) {
-        let mode = TimerMode::of(self.registers.lvt[LVT_TIMER]);
+        let mode = self.timer_mode();
         let timer = &mut self.registers.timer;
-        // A period of zero can not be: a count of zero stops the timer. It would end it here, too.
+        // The period is never zero, because a count of zero stops the timer; if it were, the timer
+        // would end here.
         let late = now.since(expiry).checked_rem(timer.period());
         timer.expiry = match (mode, late) {
             (TimerMode::Periodic, Some(late)) => {
@@ -149,11 +122,12 @@ impl LocalApic {
 
     pub(crate) fn write_initial_count(&mut self, value: u32, now: Instant) {
         let now = self.at(now);
-        if !TimerMode::of(self.registers.lvt[LVT_TIMER]).counts() {
+        let mode = self.timer_mode();
+        if !mode.counts() {
             return;
         }
-        // The bound holds for the first period too, or rewriting the count would evade it.
-        let not_before = match self.timer_mode() {
+        // The bound also applies to the first period: rewriting the count must not evade it.
+        let not_before = match mode {
             TimerMode::Periodic => now.saturating_add(self.config.minimum_period),
             TimerMode::OneShot | TimerMode::TscDeadline | TimerMode::Reserved => Instant::START,
         };
@@ -163,7 +137,7 @@ impl LocalApic {
         timer.not_before = not_before;
     }
 
-    /// Changes the rate of the running count, which itself stays (SDM 11.5.4).
+    /// Changes the rate at which the count runs; its current value stays (SDM 11.5.4).
     pub(crate) fn write_divide(&mut self, value: u32, now: Instant, tsc: GuestTsc) {
         let count = self.current_count(now, tsc);
         let now = self.latest;
@@ -174,26 +148,26 @@ impl LocalApic {
         }
     }
 
-    /// Replaces the LVT timer entry. What expired under the old entry is settled first; entering
-    /// or leaving TSC-deadline mode disarms the timer (SDM 11.5.4.1).
-    pub(crate) fn write_lvt_timer(&mut self, value: u32, now: Instant, tsc: GuestTsc) {
+    /// Replaces the LVT timer entry. An expiry under the old entry is processed first; entering or
+    /// leaving TSC-deadline mode disarms the timer (SDM 11.5.4.1).
+    pub(crate) fn write_lvt_timer(&mut self, entry: LvtEntry, now: Instant, tsc: GuestTsc) {
         self.advance_timer(now, tsc);
-        let (old, new) = (self.timer_mode(), TimerMode::of(value));
-        self.registers.lvt[LVT_TIMER] = value;
+        let (old, new) = (self.timer_mode(), entry.timer_mode());
+        self.registers.lvt[LVT_TIMER] = entry.into_bits();
         if old != new && !(old.counts() && new.counts()) {
             let divide = self.registers.timer.divide;
             self.registers.timer = Timer { divide, ..Timer::RESET };
         }
     }
 
-    /// IA32_TSC_DEADLINE; zero if disarmed or in another mode (SDM 11.5.4.1).
+    /// IA32_TSC_DEADLINE, which is zero if disarmed or in another mode (SDM 11.5.4.1).
     pub fn tsc_deadline(&self) -> u64 {
         self.registers.timer.tsc_deadline
     }
 
-    /// Writes IA32_TSC_DEADLINE: zero disarms; a value that `tsc` has reached already interrupts
-    /// at once; outside TSC-deadline mode the write is ignored (SDM 11.5.4.1). The caller asks
-    /// for [`LocalApic::timer_deadline`] afterwards.
+    /// Writes IA32_TSC_DEADLINE. Zero disarms the timer, and a value that `tsc` has already reached
+    /// interrupts at once. Outside TSC-deadline mode the write is ignored (SDM 11.5.4.1). The
+    /// caller must then read [`LocalApic::timer_deadline`] again.
     #[inline]
     pub fn set_tsc_deadline(&mut self, value: u64, now: Instant, tsc: GuestTsc) {
         if self.timer_mode() == TimerMode::TscDeadline {
@@ -202,7 +176,13 @@ impl LocalApic {
         }
     }
 
-    pub(crate) fn timer_mode(&self) -> TimerMode {
-        TimerMode::of(self.registers.lvt[LVT_TIMER])
+    #[inline]
+    fn timer_mode(&self) -> TimerMode {
+        self.timer_entry().timer_mode()
+    }
+
+    #[inline]
+    fn timer_entry(&self) -> LvtEntry {
+        LvtEntry::from_bits(self.registers.lvt[LVT_TIMER])
     }
 }

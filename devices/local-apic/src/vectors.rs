@@ -1,19 +1,19 @@
-//! A set of interrupt vectors whose highest member is found without a scan.
+//! Sets of interrupt vectors whose highest member is found without a scan.
 
 use crate::registers::FIRST_LEGAL_VECTOR;
 
-/// One of IRR, ISR and TMR. Vectors below 16 are never members, so that 0 can stand for "none".
+/// The content of IRR, ISR or TMR. Vectors below 16 are never members, so 0 can mean "none".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct VectorSet {
     words: [u64; 4],
-    /// Bit n is set if and only if word n is not zero.
+    /// Bit n is set exactly if word n is not zero.
     occupied: u8,
 }
 
 impl VectorSet {
     pub(crate) const EMPTY: Self = Self { words: [0; 4], occupied: 0 };
 
-    /// The set with these members, or `None` if a vector below 16 is among them.
+    /// The set with these members; `None` if a vector below 16 is among them.
     pub(crate) fn from_words(words: [u64; 4]) -> Option<Self> {
         let legal = words[0] & ((1 << FIRST_LEGAL_VECTOR) - 1) == 0;
         let mut occupied = 0;
@@ -27,7 +27,7 @@ impl VectorSet {
         self.words
     }
 
-    /// Bits `32 * index ..` of the set, as the registers show them.
+    /// Members `32 * index ..` as a register shows them.
     pub(crate) fn register(&self, index: u8) -> u32 {
         let word = self.words[usize::from((index >> 1) & 3)];
         (word >> (32 * u32::from(index & 1))) as u32
@@ -61,8 +61,8 @@ impl VectorSet {
     /// The highest member, or 0 if there is none.
     #[inline]
     pub(crate) fn highest(&self) -> u8 {
-        // The `| 1` make both logarithms total; they change nothing but the answer for the empty
-        // set, which becomes vector 0.
+        // The `| 1` make both logarithms total. They only affect the empty set, for which the
+        // result becomes 0.
         let index = ((self.occupied | 1).ilog2() & 3) as u8;
         let word = self.words[usize::from(index)];
         index * 64 + (word | 1).ilog2() as u8

@@ -1,4 +1,4 @@
-//! What people see of the host bridge.
+//! The inspection of the host bridge.
 
 use crate::{Bridge, PciHost};
 use device::{Inspect, Value};

@@ -1,14 +1,14 @@
 //! The model of a PCI host bridge.
 //!
-//! It offers configuration mechanism #1 (ports CF8h to CFFh) beside the enhanced mechanism (ECAM).
-//! It is itself the function 00:00.0: a plain bridge with the identity of Intel's 82G33 DRAM
-//! controller (8086:29C0, class 0600h), whose driver needs nothing but PCIEXBAR, which is read-only
-//! here.
-//! Other functions are the shell's: it passes them as [`Functions`]. Where there is no function,
-//! reads return all ones and writes are lost, as a master abort does (PCI 6.1).
+//! It offers configuration mechanism #1 (ports CF8h to CFFh) and the enhanced mechanism (ECAM). It
+//! is itself the function 00:00.0, with the identity of Intel's 82G33 DRAM controller (8086:29C0,
+//! class 0600h). Drivers of that controller need no register but PCIEXBAR, which is read-only here.
 //!
-//! Port CF9h lies inside CONFIG_ADDRESS but belongs to the reset control: the shell routes byte
-//! accesses to it there. This model claims CF8h to CFBh for double words only.
+//! The shell passes all other functions as [`Functions`]. Where there is no function, reads return
+//! all ones and writes are lost, as after a master abort (PCI 6.1).
+//!
+//! Port CF9h lies inside CONFIG_ADDRESS but belongs to the reset control, to which the shell routes
+//! byte accesses. At CF8h to CFBh, this model accepts double-word accesses only.
 #![no_std]
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::wildcard_enum_match_arm))]
@@ -18,7 +18,7 @@ extern crate std;
 
 mod address;
 mod inspect;
-pub mod registers;
+mod registers;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -36,18 +36,17 @@ pub trait ConfigurationSpace {
     /// implemented reads zero.
     fn read(&mut self, register: u16) -> u32;
 
-    /// Writes those bits of the double word at `register` that `mask`, which covers whole bytes,
-    /// has set.
+    /// Writes the bits in `mask`, which covers whole bytes, of the double word at `register`.
     fn write(&mut self, register: u16, value: u32, mask: u32);
 }
 
-/// All functions but the host bridge.
+/// All functions except the host bridge.
 pub trait Functions {
     /// The function at this address, if there is one.
     fn function(&mut self, address: Function) -> Option<&mut dyn ConfigurationSpace>;
 }
 
-/// There are no other functions.
+/// A bus without other functions.
 impl Functions for () {
     fn function(&mut self, _: Function) -> Option<&mut dyn ConfigurationSpace> {
         None
@@ -82,7 +81,7 @@ impl ConfigurationSpace for Bridge {
     }
 }
 
-/// The host bridge with its two ways into configuration space.
+/// The host bridge with both mechanisms of access to configuration space.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PciHost {
     /// CONFIG_ADDRESS.
@@ -91,20 +90,21 @@ pub struct PciHost {
 }
 
 impl PciHost {
-    /// A host bridge whose ECAM window for 256 buses is at `ecam_base`: a multiple of 256 MiB
-    /// below 64 GiB (other bits are dropped). PCIEXBAR says so; `None` leaves it off.
+    /// A host bridge whose ECAM window for 256 buses is at `ecam_base`, a multiple of 256 MiB below
+    /// 64 GiB; other address bits are dropped. PCIEXBAR contains the address. With `None` the
+    /// window is disabled.
     pub fn new(ecam_base: Option<u64>) -> Self {
         let window = |base| base & PCIEXBAR_ADDRESS | PCIEXBAR_ENABLE;
         Self { address: 0, bridge: Bridge { pciexbar: ecam_base.map_or(0, window), command: 0 } }
     }
 
-    /// Where the ECAM window of [`ECAM_SIZE`] bytes is.
-    pub fn ecam_base(&self) -> Option<u64> {
+    /// The address of the ECAM window of [`ECAM_SIZE`] bytes, if it is enabled.
+    pub(crate) fn ecam_base(&self) -> Option<u64> {
         let enabled = self.bridge.pciexbar & PCIEXBAR_ENABLE != 0;
         enabled.then_some(self.bridge.pciexbar & PCIEXBAR_ADDRESS)
     }
 
-    /// Reads `width` bytes (1, 2 or 4) from a port of CF8h to CFFh; all ones from any other.
+    /// Reads `width` bytes (1, 2 or 4) from a port of CF8h to CFFh; other ports read all ones.
     pub fn read_port(&mut self, port: u16, width: u8, others: &mut dyn Functions) -> u32 {
         if (port, width) == (CONFIG_ADDRESS, 4) {
             return self.address;
@@ -122,8 +122,8 @@ impl PciHost {
         }
     }
 
-    /// Reads `width` bytes (1, 2 or 4) at a byte offset of the ECAM window; all ones beyond its
-    /// end, and if they are not aligned.
+    /// Reads `width` bytes (1, 2 or 4) at a byte offset of the ECAM window. Accesses beyond its end
+    /// and unaligned ones read all ones.
     pub fn read_ecam(&mut self, offset: u64, width: u8, others: &mut dyn Functions) -> u32 {
         self.read(ecam_access(offset, width), others) & ones(width)
     }
@@ -171,7 +171,7 @@ impl PciHost {
     }
 }
 
-/// The low `width` bytes; all four for a width that is none.
+/// A mask of the low `width` bytes; of all four if the width is invalid.
 fn ones(width: u8) -> u32 {
     match width {
         1 => 0xFF,
@@ -180,7 +180,7 @@ fn ones(width: u8) -> u32 {
     }
 }
 
-/// Bus 27:20, device 19:15, function 14:12, register 11:0 (PCIe 7.2.2).
+/// Decodes an ECAM offset: bus 27:20, device 19:15, function 14:12, register 11:0 (PCIe 7.2.2).
 fn ecam_access(offset: u64, width: u8) -> Option<Access> {
     let function = Function::from_routing_id((offset >> 12) as u16);
     let access = Access::new(function, (offset & 0xFFC) as u16, (offset & 3) as u8, width);
@@ -190,7 +190,7 @@ fn ecam_access(offset: u64, width: u8) -> Option<Access> {
 impl Device for PciHost {
     type Saved = Saved;
 
-    /// PCIEXBAR is part of the board here and stays.
+    /// PCIEXBAR is fixed by the board and stays.
     fn reset(&mut self, _now: Instant) {
         *self = Self::new(self.ecam_base());
     }

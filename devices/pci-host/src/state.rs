@@ -1,4 +1,4 @@
-//! The saved state.
+//! The saved state of the host bridge.
 
 use crate::registers::{ADDRESS_BITS, COMMAND_SERR};
 use crate::{Bridge, PciHost};
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// The version of [`Saved`] that this build writes and reads.
 pub const SAVED_VERSION: u16 = 1;
 
-/// The whole state of the host bridge. PCIEXBAR is configuration: it must be that of the model.
+/// The whole state of the host bridge. PCIEXBAR is configuration and must match that of the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the fields are those of the model, by the same names")]
 pub struct Saved {

@@ -1,11 +1,11 @@
-//! What a guest can see of the host bridge.
+//! Tests of what a guest can see of the host bridge.
 
 use crate::*;
 use proptest::prelude::*;
 
 const ECAM: u64 = 0xE000_0000;
 
-/// A function at 02:1f.3 whose registers all hold what was written last.
+/// A function at 02:1f.3 whose registers all share one value.
 #[derive(Default)]
 struct Probe {
     value: u32,
@@ -151,6 +151,35 @@ impl Inspect for Ignore {
 }
 
 proptest! {
+    /// Both mechanisms reach the same bytes, however they are divided into accesses.
+    #[test]
+    fn accesses_of_any_width_are_their_bytes(
+        value: u32, written: u32, register in (0u16..64).prop_map(|index| 4 * index),
+        place in 0u8..4, width in prop::sample::select(&[1u8, 2, 4]), by_port: bool
+    ) {
+        let place = place & !(width - 1);
+        let mut probe = Probe { value, last_register: 0 };
+        let mut host = host();
+        let bits = u32::MAX >> (32 - 8 * u32::from(width));
+        let shift = 8 * u32::from(place);
+        let offset = (2 << 20 | 31 << 15 | 3 << 12) + u64::from(register) + u64::from(place);
+        let port = CONFIG_DATA + u16::from(place);
+        select(&mut host, 0x8002_FB00 | u32::from(register));
+        let read = if by_port {
+            host.read_port(port, width, &mut probe)
+        } else {
+            host.read_ecam(offset, width, &mut probe)
+        };
+        prop_assert_eq!((read, probe.last_register), (value >> shift & bits, register));
+        if by_port {
+            host.write_port(port, width, written, &mut probe);
+        } else {
+            host.write_ecam(offset, width, written, &mut probe);
+        }
+        let expected = value & !(bits << shift) | (written & bits) << shift;
+        prop_assert_eq!((probe.value, probe.last_register), (expected, register));
+    }
+
     #[test]
     fn random_traffic_keeps_the_promises(
         steps in proptest::collection::vec(

@@ -1,11 +1,11 @@
-//! One of the two 8259A chips.
+//! The model of one 8259A chip.
 
-use crate::registers::{DEFAULT_IR, Icw1, Icw4, Ocw3};
+use crate::registers::{Command, DEFAULT_IR, Icw1, Icw4, Ocw2, Ocw3, POLL_INTERRUPT};
 
-/// The word that the data port takes next (DS figure 6).
+/// The command word that the next write to the data port is (DS figure 6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Expects {
-    /// Nothing before an ICW1: the chip has just been powered on and is silent.
+    /// None before an ICW1: the chip has been powered on and requests nothing.
     Nothing,
     Icw2,
     Icw3,
@@ -14,7 +14,7 @@ pub(crate) enum Expects {
     Ocw1,
 }
 
-/// What a read of the command port returns.
+/// The register that a read of the command port returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Status {
     Irr,
@@ -28,16 +28,16 @@ pub(crate) struct Chip {
     pub(crate) icw1: Icw1,
     /// Bits 7:3 of the vectors.
     pub(crate) base: u8,
-    /// Master: inputs with slaves. Slave: its identity in bits 2:0.
+    /// In the master, the inputs with slaves; in the slave, its identity in bits 2:0.
     pub(crate) icw3: u8,
     pub(crate) icw4: Icw4,
     pub(crate) lines: u8,
-    /// Inputs that have risen since they were last acknowledged, and are high still.
+    /// Inputs that have risen since their last acknowledge and are still high.
     pub(crate) edges: u8,
     pub(crate) isr: u8,
     pub(crate) imr: u8,
     pub(crate) elcr: u8,
-    /// The input of lowest priority.
+    /// The input with the lowest priority.
     pub(crate) lowest: u8,
     pub(crate) rotates_on_auto_eoi: bool,
     pub(crate) special_mask: bool,
@@ -67,8 +67,8 @@ impl Chip {
         }
     }
 
-    /// An input changes. An edge counts only while the input stays high (DS, "Edge and level
-    /// triggered modes"): if it falls before the acknowledge, the default IR7 results.
+    /// Sets the level of an input. An edge counts only while the input stays high: if it falls
+    /// before the acknowledge, the default IR7 results (DS, "Edge and level triggered modes").
     pub(crate) fn set_line(&mut self, input: u8, level: bool) {
         let bit = 1 << (input & 7);
         if level {
@@ -85,7 +85,7 @@ impl Chip {
         (self.lines & levels) | (self.edges & !levels)
     }
 
-    /// The request that the INT output stands for, if it is active.
+    /// The input for which the INT output is active, if it is.
     pub(crate) fn request(&self) -> Option<u8> {
         if self.expects != Expects::Ocw1 {
             return None;
@@ -99,19 +99,19 @@ impl Chip {
         (again || self.rank(request) < self.rank(blocker)).then_some(request)
     }
 
-    /// In the special mask mode a masked input in service blocks no other (DS, "Special mask
-    /// mode").
+    /// The inputs in service that block others: in the special mask mode, only those not masked
+    /// (DS, "Special mask mode").
     fn blocking(&self) -> u8 {
         if self.special_mask { self.isr & !self.imr } else { self.isr }
     }
 
-    /// Whether a slave answers for this input of the master.
+    /// Whether ICW3 of the master assigns this input to a slave.
     pub(crate) fn has_slave(&self, input: u8) -> bool {
         !self.icw1.contains(Icw1::SINGLE) && self.icw3 >> (input & 7) & 1 != 0
     }
 
-    /// Completes an acknowledge cycle: the input now in service, or `None` if the request went
-    /// away, in which case nothing is in service.
+    /// Acknowledges the highest request and returns its input, which is then in service unless the
+    /// automatic EOI is on; `None` if the request has gone away.
     pub(crate) fn acknowledge(&mut self) -> Option<u8> {
         let input = self.request()?;
         let bit = 1 << input;
@@ -124,7 +124,7 @@ impl Chip {
         Some(input)
     }
 
-    /// The vector for an input, or for a request that went away.
+    /// The vector of an input, or for `None` that of a request that has gone away.
     pub(crate) fn vector(&self, input: Option<u8>) -> u8 {
         self.base | input.unwrap_or(DEFAULT_IR)
     }
@@ -135,12 +135,12 @@ impl Chip {
         } else if value & Ocw3::IS_OCW3.bits() != 0 {
             self.write_ocw3(Ocw3::from_bits_truncate(value));
         } else {
-            self.write_ocw2(value >> 5, value & 7);
+            self.write_ocw2(Ocw2::from_bits(value));
         }
     }
 
-    /// ICW1 (DS, "Initialization command words 1 and 2"). An input that is high already has to
-    /// fall first to count as an edge.
+    /// Takes ICW1 (DS, "Initialization command words 1 and 2"). An input that is already high must
+    /// fall before it can make an edge.
     fn initialize(&mut self, icw1: Icw1) {
         *self = Self {
             expects: Expects::Icw2,
@@ -154,20 +154,22 @@ impl Chip {
         };
     }
 
-    /// OCW2: bits 7:5 are R, SL, EOI (DS figure 8).
-    fn write_ocw2(&mut self, command: u8, level: u8) {
-        match command {
-            0b000 => self.rotates_on_auto_eoi = false,
-            0b100 => self.rotates_on_auto_eoi = true,
-            0b001 | 0b101 => {
-                if let Some(input) = self.first(self.blocking()) {
-                    self.end(input, command == 0b101);
-                }
-            }
-            0b011 | 0b111 => self.end(level, command == 0b111),
-            0b110 => self.lowest = level,
-            // 010 is the no-operation.
-            _ => {}
+    fn write_ocw2(&mut self, ocw2: Ocw2) {
+        match ocw2.command() {
+            Command::RotateInAutomaticEoiClear => self.rotates_on_auto_eoi = false,
+            Command::RotateInAutomaticEoiSet => self.rotates_on_auto_eoi = true,
+            Command::NonSpecificEoi => self.end_first(false),
+            Command::RotateOnNonSpecificEoi => self.end_first(true),
+            Command::SpecificEoi => self.end(ocw2.level(), false),
+            Command::RotateOnSpecificEoi => self.end(ocw2.level(), true),
+            Command::SetPriority => self.lowest = ocw2.level(),
+            Command::NoOperation => {}
+        }
+    }
+
+    fn end_first(&mut self, rotate: bool) {
+        if let Some(input) = self.first(self.blocking()) {
+            self.end(input, rotate);
         }
     }
 
@@ -212,10 +214,10 @@ impl Chip {
         if self.icw1.contains(Icw1::NEEDS_ICW4) { Expects::Icw4 } else { Expects::Ocw1 }
     }
 
-    /// Reads a port. After a poll command either one acknowledges (DS, "Poll command").
+    /// Reads a port. After a poll command, a read of either port acknowledges (DS, "Poll command").
     pub(crate) fn read(&mut self, data_port: bool) -> u8 {
         if core::mem::take(&mut self.polls) {
-            return self.acknowledge().map_or(0, |input| 0x80 | input);
+            return self.acknowledge().map_or(0, |input| POLL_INTERRUPT | input);
         }
         match (data_port, self.status) {
             (true, _) => self.imr,
@@ -224,12 +226,12 @@ impl Chip {
         }
     }
 
-    /// Distance from the highest priority.
+    /// The number of inputs with a higher priority.
     fn rank(&self, input: u8) -> u8 {
         input.wrapping_sub(self.lowest).wrapping_sub(1) & 7
     }
 
-    /// The input of the highest priority in a set.
+    /// The input with the highest priority in a set.
     fn first(&self, set: u8) -> Option<u8> {
         let start = self.lowest.wrapping_add(1) & 7;
         let rank = set.rotate_right(u32::from(start)).trailing_zeros() as u8;

@@ -1,4 +1,4 @@
-//! What people see of the pair.
+//! The inspection of both chips.
 
 use crate::Pic;
 use crate::chip::{Chip, Expects, Status};

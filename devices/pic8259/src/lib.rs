@@ -1,8 +1,8 @@
 //! The model of a PC's pair of 8259A interrupt controllers.
 //!
-//! The source is Intel's data sheet 231468 ("DS"). The slave drives input 2 of the master. Each
-//! of the other inputs is edge-triggered unless its bit in the edge/level control registers, or
-//! LTIM in ICW1, says otherwise.
+//! It follows Intel's data sheet 231468 ("DS"). The slave drives input 2 of the master. Each of the
+//! other inputs is edge-triggered unless its bit in the edge/level control registers or LTIM in
+//! ICW1 is set.
 #![no_std]
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::wildcard_enum_match_arm))]
@@ -12,7 +12,7 @@ extern crate std;
 
 mod chip;
 mod inspect;
-pub mod registers;
+mod registers;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -31,14 +31,14 @@ pub struct Pic {
 }
 
 impl Pic {
-    /// Both chips after power-on: silent until they are initialized.
+    /// Both chips after power-on: they request nothing until they are initialized.
     pub fn new() -> Self {
         Self { master: Chip::power_on(true, 0), slave: Chip::power_on(false, 0) }
     }
 
-    /// Reads a byte from one of the six ports; all ones from any other.
+    /// Reads a byte from one of the six ports; other ports read all ones.
     ///
-    /// The read after a poll command acknowledges an interrupt.
+    /// The first read after a poll command acknowledges an interrupt.
     pub fn read(&mut self, port: u16) -> u8 {
         let value = match port {
             MASTER_COMMAND | MASTER_DATA => self.master.read(port == MASTER_DATA),
@@ -58,7 +58,7 @@ impl Pic {
         value
     }
 
-    /// Writes a byte to one of the six ports; to any other it is lost.
+    /// Writes a byte to one of the six ports; writes to other ports are ignored.
     pub fn write(&mut self, port: u16, value: u8) {
         match port {
             MASTER_COMMAND => self.master.write_command(value),
@@ -72,8 +72,8 @@ impl Pic {
         self.update_cascade();
     }
 
-    /// Sets the level of an interrupt line, 0 to 15. Line 2 is the slave's own; it and those
-    /// beyond 15 do not exist.
+    /// Sets the level of an interrupt line, 0 to 15. Line 2, which the slave drives, and lines
+    /// beyond 15 are ignored.
     pub fn set_line(&mut self, irq: u8, level: bool) {
         match irq {
             CASCADE => {}
@@ -92,12 +92,12 @@ impl Pic {
         self.master.request().is_some()
     }
 
-    /// The CPU's interrupt acknowledge cycle: the vector, which is that of IRQ 7 or 15 if the
-    /// request has gone away (DS, "Interrupt sequence").
+    /// Performs the CPU's interrupt acknowledge cycle and returns the vector. If the request has
+    /// gone away, this is the vector of IRQ 7 or 15 (DS, "Interrupt sequence").
     pub fn acknowledge(&mut self) -> u8 {
         let input = self.master.acknowledge();
         let Some(CASCADE) = input.filter(|input| self.master.has_slave(*input)) else {
-            // Any other input that ICW3 gives to a slave finds none: the bus floats.
+            // For any other input with a slave in ICW3, no slave answers and the bus floats.
             let floats = input.is_some_and(|input| self.master.has_slave(input));
             return if floats { 0xFF } else { self.master.vector(input) };
         };
@@ -110,7 +110,8 @@ impl Pic {
         self.slave.vector(from_slave)
     }
 
-    /// The slave's INT output falls when it is acknowledged, so what remains is a new edge.
+    /// Lowers the slave's INT output, which falls when it is acknowledged. A remaining request then
+    /// makes a new edge.
     fn drop_cascade(&mut self) {
         self.master.set_line(CASCADE, false);
     }
@@ -129,7 +130,7 @@ impl Default for Pic {
 impl Device for Pic {
     type Saved = Saved;
 
-    /// The lines belong to the devices and stay as they are.
+    /// The lines stay as they are, since the devices drive them.
     fn reset(&mut self, _now: Instant) {
         let lines = self.master.lines & !(1 << CASCADE);
         self.master = Chip::power_on(true, lines);

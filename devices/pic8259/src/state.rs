@@ -1,4 +1,4 @@
-//! The saved state.
+//! The saved state of both chips.
 
 use crate::Pic;
 use crate::chip::{Chip, Expects, Status};
@@ -18,7 +18,8 @@ pub struct Saved {
     pub slave: SavedChip,
 }
 
-/// The state of one chip. `expects` counts from 0 (nothing yet) over ICW2, 3 and 4 to 4 (OCW1).
+/// The state of one chip. `expects` is 0 before an ICW1, then 1 to 3 for ICW2 to ICW4 and 4 for
+/// OCW1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the fields are those of the model, by the same names")]
 pub struct SavedChip {

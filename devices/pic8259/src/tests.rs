@@ -1,7 +1,8 @@
-//! What a guest can see of the pair.
+//! Tests of what a guest can see of the pair.
 
 use crate::*;
 use proptest::prelude::*;
+use std::vec::Vec;
 
 const EOI: u8 = 0x20;
 
@@ -274,7 +275,82 @@ impl Inspect for Ignore {
     fn end(&mut self) {}
 }
 
+/// One chip with edge-triggered inputs, by lists of inputs in the order of their priority.
+#[derive(Default)]
+struct Naive {
+    high: Vec<u8>,
+    requested: Vec<u8>,
+    in_service: Vec<u8>,
+    masked: u8,
+    lowest: u8,
+}
+
+impl Naive {
+    /// The first of these inputs by priority.
+    fn first(&self, of: impl Fn(u8) -> bool) -> Option<u8> {
+        (1..=8).map(|rank| (self.lowest + rank) % 8).find(|input| of(*input))
+    }
+
+    fn request(&self) -> Option<u8> {
+        let open = |input| self.requested.contains(&input) && self.masked >> input & 1 == 0;
+        let first = self.first(|input| open(input) || self.in_service.contains(&input))?;
+        (open(first) && !self.in_service.contains(&first)).then_some(first)
+    }
+}
+
 proptest! {
+    #[test]
+    fn priorities_agree_with_lists_of_inputs(
+        steps in proptest::collection::vec((0u8..6, 0u8..8), 0..150)
+    ) {
+        let mut pic = Pic::new();
+        for (port, word) in [(0x20, 0x13), (0x21, 0x30), (0x21, 0x01)] {
+            pic.write(port, word);
+        }
+        let mut naive = Naive { lowest: 7, ..Naive::default() };
+        for (kind, input) in steps {
+            match kind {
+                // Input 2 belongs to the slave.
+                0 | 1 if input != 2 => {
+                    pic.set_line(input, kind == 0);
+                    if kind == 1 {
+                        naive.high.retain(|high| *high != input);
+                        naive.requested.retain(|request| *request != input);
+                    } else if !naive.high.contains(&input) {
+                        naive.high.push(input);
+                        naive.requested.push(input);
+                    }
+                }
+                2 => {
+                    let request = naive.request();
+                    prop_assert_eq!(take(&mut pic), request.map(|input| 0x30 | input));
+                    if let Some(input) = request {
+                        naive.requested.retain(|request| *request != input);
+                        naive.in_service.push(input);
+                    }
+                }
+                3 => {
+                    pic.write(0x20, if input % 2 == 0 { EOI } else { 0xA0 });
+                    if let Some(ended) = naive.first(|input| naive.in_service.contains(&input)) {
+                        naive.in_service.retain(|input| *input != ended);
+                        naive.lowest = if input % 2 == 0 { naive.lowest } else { ended };
+                    }
+                }
+                4 => {
+                    naive.masked ^= 1 << input;
+                    pic.write(0x21, naive.masked);
+                }
+                _ => {
+                    pic.write(0x20, 0x60 | input);
+                    naive.in_service.retain(|other| *other != input);
+                }
+            }
+            prop_assert_eq!(pic.output(), naive.request().is_some());
+            let bits = naive.in_service.iter().fold(0, |bits, input| bits | 1 << input);
+            prop_assert_eq!(isr(&mut pic, 0x20), bits);
+        }
+    }
+
     #[test]
     fn random_traffic_keeps_the_promises(
         ready: bool,

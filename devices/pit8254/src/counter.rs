@@ -1,40 +1,40 @@
-//! One counter of the 8254.
+//! The model of one counter of the 8254.
 //!
-//! Nothing counts step by step: each value is computed from the clock tick at which the count
-//! began, so any absence costs the same.
+//! It does not count step by step: each value is computed from the clock tick at which the count
+//! began, so the cost does not depend on the time that has passed.
 
-use crate::registers::{ACCESS_HIGH, ACCESS_LOW, STATUS_NULL, STATUS_OUT};
+use crate::registers::{Access, ControlWord, Status};
 
-/// What the counting element does.
+/// The activity of the counting element.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Run {
-    /// No count was written since the control word.
+    /// No count has been written since the control word.
     Idle,
-    /// Waits for the gate.
+    /// It waits for the gate to rise.
     Armed,
-    /// Has counted since this tick, or begins there.
+    /// It has been counting since this tick, or begins then.
     Counting(i64),
-    /// Was stopped by the gate after so many ticks.
+    /// The gate has stopped it after this many ticks.
     Stopped(i64),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Counter {
-    /// Bits 5:0 of the control word.
-    pub(crate) control: u8,
+    /// The control word without its selection of a counter.
+    pub(crate) control: ControlWord,
     /// The count register.
     pub(crate) count: u16,
-    /// What the counting element was loaded with.
+    /// The count that the counting element was loaded with last.
     pub(crate) active: u16,
-    /// The count register waits to be loaded into a counting element at work.
+    /// The count register has a new count that is not loaded into the counting element yet.
     pub(crate) reload: bool,
-    /// When it will be, if that is a matter of time.
+    /// The tick at which it will be loaded, unless that depends on the gate.
     pub(crate) reload_at: Option<i64>,
     pub(crate) run: Run,
     pub(crate) gate: bool,
-    /// The first byte of a count of two.
+    /// The low byte of a count whose high byte has not been written yet.
     pub(crate) low_byte: Option<u8>,
-    /// The next read of a two-byte count returns the high byte.
+    /// The next read returns the high byte of a two-byte count.
     pub(crate) reads_high: bool,
     pub(crate) latched_count: Option<u16>,
     pub(crate) latched_status: Option<u8>,
@@ -44,7 +44,7 @@ impl Counter {
     /// A counter at power-on, which the data sheet leaves undefined: mode 3, OUT high, idle.
     pub(crate) const fn power_on(gate: bool) -> Self {
         Self {
-            control: 0x36,
+            control: ControlWord::new().with_access(Access::LowThenHigh).with_mode(3),
             count: 0,
             active: 0,
             reload: false,
@@ -58,28 +58,24 @@ impl Counter {
         }
     }
 
-    pub(crate) fn access(&self) -> u8 {
-        self.control >> 4
+    pub(crate) fn access(&self) -> Access {
+        self.control.access()
     }
 
     /// The mode; bit 2 is not decoded in modes 2 and 3 (DS figure 7).
     pub(crate) fn mode(&self) -> u8 {
-        let mode = (self.control >> 1) & 7;
+        let mode = self.control.mode();
         if mode >= 6 { mode - 4 } else { mode }
     }
 
-    fn bcd(&self) -> bool {
-        self.control & 1 != 0
-    }
-
     fn modulus(&self) -> i64 {
-        if self.bcd() { 10_000 } else { 0x1_0000 }
+        if self.control.bcd() { 10_000 } else { 0x1_0000 }
     }
 
-    /// The number of ticks that a count stands for: zero is the largest (DS, "Minimum and maximum
-    /// initial counts"). One is illegal in modes 2 and 3 and taken as two there.
-    fn ticks(&self, count: u16) -> i64 {
-        let value = if self.bcd() { from_bcd(count) } else { i64::from(count) };
+    /// The number of ticks of a count. Zero is the largest count (DS, "Minimum and maximum initial
+    /// counts"). One is illegal in modes 2 and 3 and counts as two there.
+    pub(crate) fn ticks(&self, count: u16) -> i64 {
+        let value = if self.control.bcd() { from_bcd(count) } else { i64::from(count) };
         match (value, self.mode()) {
             (0, _) => self.modulus(),
             (1, 2 | 3) => 2,
@@ -87,16 +83,16 @@ impl Counter {
         }
     }
 
-    pub(crate) fn write_control(&mut self, control: u8) {
+    pub(crate) fn write_control(&mut self, control: ControlWord) {
         *self =
             Self { control, count: self.count, active: self.active, ..Self::power_on(self.gate) };
     }
 
     pub(crate) fn write(&mut self, byte: u8, tick: i64) {
         match self.access() {
-            ACCESS_LOW => self.load(u16::from(byte), tick),
-            ACCESS_HIGH => self.load(u16::from(byte) << 8, tick),
-            _ => match self.low_byte.take() {
+            Access::Low => self.load(u16::from(byte), tick),
+            Access::High => self.load(u16::from(byte) << 8, tick),
+            Access::LowThenHigh | Access::Latch => match self.low_byte.take() {
                 Some(low) => self.load(u16::from_le_bytes([low, byte]), tick),
                 None => {
                     self.low_byte = Some(byte);
@@ -109,7 +105,7 @@ impl Counter {
         }
     }
 
-    /// A count is complete. Counting begins with the tick after the write (DS, "Mode
+    /// Takes a complete count. Counting begins with the tick after the write (DS, "Mode
     /// definitions").
     fn load(&mut self, count: u16, tick: i64) {
         self.count = count;
@@ -123,10 +119,11 @@ impl Counter {
                 self.reload = true;
                 self.reload_at = Some(self.boundary(start, tick));
             }
-            (2 | 3, _) if !self.gate => {
+            (2 | 3, Run::Idle) if !self.gate => {
                 self.run = Run::Armed;
                 self.reload = true;
             }
+            (2 | 3, _) if !self.gate => self.reload = true,
             (0 | 4, _) if !self.gate => {
                 self.active = count;
                 self.run = Run::Stopped(0);
@@ -142,7 +139,7 @@ impl Counter {
         self.run = Run::Counting(tick.saturating_add(1));
     }
 
-    /// The gate changes (DS figure 21).
+    /// Sets the level of the gate (DS figure 21).
     pub(crate) fn set_gate(&mut self, gate: bool, tick: i64) {
         if gate == self.gate {
             return;
@@ -151,8 +148,9 @@ impl Counter {
         match (self.mode(), self.run, gate) {
             (_, Run::Idle, _) => {}
             (1 | 2 | 3 | 5, _, true) => self.begin(tick),
-            (2 | 3, _, false) => {
-                self.run = Run::Armed;
+            (2 | 3, Run::Counting(start), false) => {
+                let elapsed = tick.saturating_sub(start).max(0);
+                self.run = Run::Stopped(elapsed % self.ticks(self.active));
                 self.reload_at = None;
             }
             (0 | 4, Run::Counting(start), false) => {
@@ -165,7 +163,7 @@ impl Counter {
         }
     }
 
-    /// Loads a count that waited for the end of a period (mode 2) or half period (mode 3).
+    /// Loads a new count once the period (mode 2) or half period (mode 3) has ended.
     pub(crate) fn settle(&mut self, tick: i64) {
         let Some(boundary) = self.reload_at.filter(|at| *at <= tick) else { return };
         let was_high = self.ends_high(boundary);
@@ -176,8 +174,8 @@ impl Counter {
         self.run = Run::Counting(boundary.saturating_sub(skipped));
     }
 
-    /// The first tick after `tick` at which a new count is loaded: the end of the period, in mode
-    /// 3 also that of the high half.
+    /// The first tick after `tick` at which a new count is loaded: the end of the period, or in
+    /// mode 3 the end of either half.
     fn boundary(&self, start: i64, tick: i64) -> i64 {
         let ticks = self.ticks(self.active);
         let elapsed = tick.saturating_sub(start).max(0);
@@ -189,13 +187,14 @@ impl Counter {
         start.saturating_add(elapsed).saturating_add(left)
     }
 
-    /// Whether `boundary` is the end of a high half period.
+    /// Whether `boundary` ends the high half of a period in mode 3.
     fn ends_high(&self, boundary: i64) -> bool {
         let Run::Counting(start) = self.run else { return false };
         self.mode() == 3 && boundary.saturating_sub(start) % self.ticks(self.active) != 0
     }
 
-    /// Length of the high half period in mode 3: an odd count is longer there (DS, mode 3).
+    /// Ticks of the high half period in mode 3, which is the longer one of an odd count (DS, mode
+    /// 3).
     fn high_ticks(&self, count: u16) -> i64 {
         (self.ticks(count) + 1) / 2
     }
@@ -237,7 +236,7 @@ impl Counter {
         (rise > tick).then_some(rise)
     }
 
-    /// What the counting element holds at `tick`.
+    /// The value of the counting element at `tick`.
     fn value(&self, tick: i64) -> u16 {
         let elapsed = match self.run {
             Run::Counting(start) if tick >= start => tick.saturating_sub(start),
@@ -248,7 +247,8 @@ impl Counter {
         let value = match self.mode() {
             2 => ticks - elapsed % ticks,
             3 => {
-                // It counts down by two, in each half from the even part of the count.
+                // In each half it counts down by two, from the count rounded down to an even
+                // number.
                 let (phase, high) = (elapsed % ticks, self.high_ticks(self.active));
                 let in_half = if phase < high { phase } else { phase - high };
                 (ticks & !1) - 2 * in_half
@@ -256,7 +256,7 @@ impl Counter {
             _ => ticks.saturating_sub(elapsed),
         };
         let value = value.rem_euclid(self.modulus());
-        if self.bcd() { to_bcd(value) } else { value as u16 }
+        if self.control.bcd() { to_bcd(value) } else { value as u16 }
     }
 
     pub(crate) fn latch_count(&mut self, tick: i64) {
@@ -271,28 +271,27 @@ impl Counter {
         }
     }
 
-    /// The status byte (DS figure 12).
     fn status(&self, tick: i64) -> u8 {
         let waits = match self.run {
             Run::Idle => true,
             Run::Counting(start) => tick < start || self.reload,
             Run::Armed | Run::Stopped(_) => self.reload,
         };
-        self.control
-            | if waits { STATUS_NULL } else { 0 }
-            | if self.out(tick) { STATUS_OUT } else { 0 }
+        let control = Status::from_bits(self.control.into_bits());
+        control.with_null_count(waits).with_out(self.out(tick)).into_bits()
     }
 
-    /// Reads the counter's port: a latched status first, then a latched count, then the count.
+    /// Reads the counter's port, which returns a latched status first, then a latched count, then
+    /// the current count.
     pub(crate) fn read(&mut self, tick: i64) -> u8 {
         if let Some(status) = self.latched_status.take() {
             return status;
         }
         let [low, high] = self.latched_count.unwrap_or_else(|| self.value(tick)).to_le_bytes();
         let (byte, last) = match self.access() {
-            ACCESS_LOW => (low, true),
-            ACCESS_HIGH => (high, true),
-            _ => {
+            Access::Low => (low, true),
+            Access::High => (high, true),
+            Access::LowThenHigh | Access::Latch => {
                 self.reads_high = !self.reads_high;
                 if self.reads_high { (low, false) } else { (high, true) }
             }
@@ -304,8 +303,7 @@ impl Counter {
     }
 }
 
-/// The value of four decimal digits. A digit above 9, which a guest must not write, counts as it
-/// stands.
+/// The value of four BCD digits. A digit above 9, which is illegal, counts with its binary value.
 fn from_bcd(digits: u16) -> i64 {
     [12, 8, 4, 0].iter().fold(0, |value, shift| value * 10 + i64::from((digits >> shift) & 0xF))
 }

@@ -1,4 +1,4 @@
-//! What people see of the timer.
+//! The inspection of the timer.
 
 use crate::Pit;
 use crate::counter::{Counter, Run};
@@ -9,7 +9,7 @@ pub(crate) fn inspect(pit: &Pit, to: &mut dyn Inspect) {
     to.field("latest_ns", Value::Number(latest.as_nanos()));
     to.field("minimum_period_ns", Value::Number(*minimum_period));
     to.field("not_before_ns", Value::Number(not_before.as_nanos()));
-    to.field("port_61", Value::Hex(u64::from(*speaker)));
+    to.field("port_61", Value::Hex(u64::from(speaker.into_bits())));
     to.field("due", Value::Flag(*due));
     to.field("edge", Value::Flag(*edge));
     for (name, counter) in ["counter_0", "counter_1", "counter_2"].iter().zip(counters) {
@@ -40,7 +40,7 @@ fn inspect_counter(counter: &Counter, tick: i64, to: &mut dyn Inspect) {
         Run::Stopped(_) => "stopped",
     };
     to.field("mode", Value::Number(u64::from(counter.mode())));
-    to.field("access", Value::Number(u64::from(counter.access())));
+    to.field("access", Value::Number(counter.access() as u64));
     to.field("run", Value::Text(state));
     to.field("count", Value::Number(u64::from(*count)));
     to.field("active", Value::Number(u64::from(*active)));

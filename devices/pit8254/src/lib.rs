@@ -1,12 +1,13 @@
 //! The model of an Intel 8254 timer as a PC wires it.
 //!
-//! It comprises the three counters at ports 40h to 43h, and port 61h, which has the gate and
-//! output of counter 2. The source is Intel's data sheet 231164 ("DS").
+//! It comprises the three counters at ports 40h to 43h, and port 61h with the gate and the output
+//! of counter 2. It follows Intel's data sheet 231164 ("DS").
 //!
-//! Counter 0 drives IRQ 0. Its rising edges are what an interrupt controller counts, so the shell
-//! takes them from [`Pit::take_edge`] and pulses the line (low, then high) for each. Rising edges
-//! come no more often than the minimum period given at construction; those between coalesce, so a
-//! count of one can not starve the machine. Each output's exact level is in [`Pit::output`].
+//! Counter 0 drives IRQ 0. Interrupt controllers react to the rising edges of its output, so the
+//! shell reads these from [`Pit::take_edge`] and pulses the line (low, then high) for each. Edges
+//! are reported no more often than once in the minimum period given at construction, and edges
+//! between coalesce, so a count of one can not starve the machine. [`Pit::output`] has the exact
+//! level of each output.
 #![no_std]
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::wildcard_enum_match_arm))]
@@ -16,7 +17,7 @@ extern crate std;
 
 mod counter;
 mod inspect;
-pub mod registers;
+mod registers;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -29,26 +30,26 @@ use registers::*;
 
 const NANOS_PER_SECOND: u128 = 1_000_000_000;
 
-/// The three counters with the speaker port.
+/// The three counters and port 61h.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pit {
-    /// Nanoseconds between two interrupts, at least.
+    /// Minimum time between two interrupts, in nanoseconds.
     minimum_period: u64,
     latest: Instant,
     counters: [Counter; 3],
-    /// Bits 3:0 of port 61h.
-    speaker: u8,
-    /// The tick up to which rising edges of OUT0 were looked for.
+    /// The writable bits of port 61h.
+    speaker: SpeakerPort,
+    /// The tick up to which OUT0 has been checked for rising edges.
     examined: i64,
-    /// OUT0 rose, which has not become an interrupt yet.
+    /// OUT0 has risen, and the interrupt is still delayed by the minimum period.
     due: bool,
-    /// An interrupt that the shell has not taken yet.
+    /// There is an interrupt that the shell has not taken yet.
     edge: bool,
     not_before: Instant,
 }
 
 impl Pit {
-    /// A timer at power-on: nothing counts. `minimum_period` is in nanoseconds.
+    /// A timer at power-on, with no counter running. `minimum_period` is in nanoseconds.
     pub fn new(minimum_period: u64) -> Self {
         Self::power_on(minimum_period, Instant::START)
     }
@@ -59,7 +60,7 @@ impl Pit {
             latest,
             // Gates 0 and 1 are tied high; port 61h drives gate 2.
             counters: [Counter::power_on(true), Counter::power_on(true), Counter::power_on(false)],
-            speaker: 0,
+            speaker: SpeakerPort::new(),
             examined: tick(latest),
             due: false,
             edge: false,
@@ -67,7 +68,7 @@ impl Pit {
         }
     }
 
-    /// Reads a byte from port 40h to 43h or 61h; all ones from any other, and from the control
+    /// Reads a byte from port 40h to 43h or 61h. Other ports read all ones, and so does the control
     /// word, which is write-only.
     pub fn read(&mut self, port: u16, now: Instant) -> u8 {
         self.advance(now);
@@ -79,7 +80,7 @@ impl Pit {
         }
     }
 
-    /// Writes a byte to port 40h to 43h or 61h; to any other it is lost.
+    /// Writes a byte to port 40h to 43h or 61h; writes to other ports are ignored.
     pub fn write(&mut self, port: u16, value: u8, now: Instant) {
         self.advance(now);
         let tick = tick(self.latest);
@@ -90,34 +91,34 @@ impl Pit {
                     counter.write(value, tick);
                 }
             }
-            CONTROL => self.write_control(value, tick),
+            CONTROL => self.write_control(ControlWord::from_bits(value), tick),
             SPEAKER => {
-                self.speaker = value & SPEAKER_BITS;
+                self.speaker = SpeakerPort::from_bits(value & SpeakerPort::WRITABLE);
                 let [_, _, counter] = &mut self.counters;
-                counter.set_gate(value & SPEAKER_GATE != 0, tick);
+                counter.set_gate(self.speaker.gate(), tick);
             }
             _ => {}
         }
-        // A change of mode may raise OUT0, too.
+        // A change of the mode can also raise OUT0.
         self.due |= self.out(0) && !was_high;
         self.fire();
     }
 
-    /// The level of an output (0 to 2) at `now`; low if there is no such counter.
+    /// The level of an output (0 to 2) at `now`; outputs beyond 2 are low.
     pub fn output(&mut self, counter: usize, now: Instant) -> bool {
         self.advance(now);
         self.out(counter)
     }
 
-    /// Whether OUT0 rose since the last call: then pulse IRQ 0.
+    /// Whether OUT0 has risen since the last call, so that the shell must pulse IRQ 0.
     #[must_use]
     pub fn take_edge(&mut self) -> bool {
         core::mem::take(&mut self.edge)
     }
 
-    /// The level at the speaker: OUT2 if the guest lets it through.
+    /// The level at the speaker: OUT2 if port 61h connects it.
     pub fn speaker(&mut self, now: Instant) -> bool {
-        self.output(2, now) && self.speaker & SPEAKER_DATA != 0
+        self.output(2, now) && self.speaker.data()
     }
 
     fn counter(&mut self, port: u16) -> Option<&mut Counter> {
@@ -129,29 +130,28 @@ impl Pit {
         self.counters.get(counter).is_some_and(|counter| counter.out(tick))
     }
 
-    fn write_control(&mut self, value: u8, tick: i64) {
-        let select = value >> 6;
+    fn write_control(&mut self, word: ControlWord, tick: i64) {
+        let select = word.select();
         if select == READ_BACK {
-            self.read_back(value, tick);
+            self.read_back(ReadBack::from_bits(word.into_bits()), tick);
         } else if let Some(counter) = self.counters.get_mut(usize::from(select)) {
-            if (value & CONTROL_BITS) >> 4 == ACCESS_LATCH {
+            if word.access() == Access::Latch {
                 counter.latch_count(tick);
             } else {
-                counter.write_control(value & CONTROL_BITS);
+                counter.write_control(word.with_select(0));
             }
         }
     }
 
-    /// The read-back command (DS figure 11): bits 3:1 select counters.
-    fn read_back(&mut self, command: u8, tick: i64) {
+    fn read_back(&mut self, command: ReadBack, tick: i64) {
         for (index, counter) in self.counters.iter_mut().enumerate() {
-            if command >> (index + 1) & 1 == 0 {
+            if command.counters() >> index & 1 == 0 {
                 continue;
             }
-            if command & READ_BACK_NO_COUNT == 0 {
+            if !command.no_count() {
                 counter.latch_count(tick);
             }
-            if command & READ_BACK_NO_STATUS == 0 {
+            if !command.no_status() {
                 counter.latch_status(tick);
             }
         }
@@ -159,12 +159,10 @@ impl Pit {
 
     fn read_speaker(&self) -> u8 {
         let refresh = (self.latest.as_nanos() / REFRESH_NANOS) & 1 != 0;
-        self.speaker
-            | if refresh { SPEAKER_REFRESH } else { 0 }
-            | if self.out(2) { SPEAKER_OUT2 } else { 0 }
+        self.speaker.with_refresh(refresh).with_out2(self.out(2)).into_bits()
     }
 
-    /// Turns a rise into an interrupt as soon as the minimum period allows.
+    /// Makes an interrupt of a rising edge, as soon as the minimum period allows.
     fn fire(&mut self) {
         if self.due && self.latest >= self.not_before {
             self.due = false;
@@ -216,7 +214,7 @@ impl Device for Pit {
     }
 }
 
-/// The number of clock ticks up to a time. 64 bits of nanoseconds are less than 2^55 ticks.
+/// The number of clock ticks up to a time. It is below 2^55, since time has 64 bits of nanoseconds.
 fn tick(at: Instant) -> i64 {
     (u128::from(at.as_nanos()) * u128::from(CLOCK_HZ) / NANOS_PER_SECOND) as i64
 }

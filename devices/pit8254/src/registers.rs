@@ -1,50 +1,115 @@
-//! Ports with the bits of the control words.
+//! The registers of the timer with their fields.
 //!
 //! Sections are those of Intel's 8254 data sheet, order number 231164 ("DS"); port 61h is NMI_SC
 //! of Intel's ICH data sheets.
 
-/// First counter; the other two follow.
-pub const COUNTER_0: u16 = 0x40;
+use bitfield_struct::bitfield;
+
+/// First counter; the other two have the next two ports.
+pub(crate) const COUNTER_0: u16 = 0x40;
 /// Last counter.
-pub const COUNTER_2: u16 = 0x42;
+pub(crate) const COUNTER_2: u16 = 0x42;
 /// Control word.
-pub const CONTROL: u16 = 0x43;
+pub(crate) const CONTROL: u16 = 0x43;
 /// NMI status and speaker control.
-pub const SPEAKER: u16 = 0x61;
+pub(crate) const SPEAKER: u16 = 0x61;
 
 /// Input clock of the three counters, in Hz.
-pub const CLOCK_HZ: u64 = 1_193_182;
+pub(crate) const CLOCK_HZ: u64 = 1_193_182;
 
-/// Control word: value of bits 7:6 for the read-back command (DS figure 11).
+/// Control word (DS figure 7).
+#[bitfield(u8)]
+#[derive(PartialEq, Eq)]
+pub(crate) struct ControlWord {
+    pub(crate) bcd: bool,
+    #[bits(3)]
+    pub(crate) mode: u8,
+    #[bits(2)]
+    pub(crate) access: Access,
+    /// The counter, or [`READ_BACK`].
+    #[bits(2)]
+    pub(crate) select: u8,
+}
+
+/// Control word: the value of `select` for the read-back command (DS figure 11).
 pub(crate) const READ_BACK: u8 = 3;
-/// Read-back: do not latch the count.
-pub(crate) const READ_BACK_NO_COUNT: u8 = 1 << 5;
-/// Read-back: do not latch the status.
-pub(crate) const READ_BACK_NO_STATUS: u8 = 1 << 4;
 
-/// Control word: access, mode and BCD (DS figure 7).
-pub(crate) const CONTROL_BITS: u8 = 0x3F;
-/// Access: latch command, which is no access of its own.
-pub(crate) const ACCESS_LATCH: u8 = 0;
-/// Access: least significant byte only.
-pub(crate) const ACCESS_LOW: u8 = 1;
-/// Access: most significant byte only.
-pub(crate) const ACCESS_HIGH: u8 = 2;
+/// RW1 and RW0 of the control word: the bytes of a count that are accessed through the counter's
+/// port (DS figure 7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// The counter latch command, which does not program the counter.
+    Latch = 0,
+    Low = 1,
+    High = 2,
+    LowThenHigh = 3,
+}
 
-/// Status byte: the OUT pin (DS figure 12).
-pub(crate) const STATUS_OUT: u8 = 1 << 7;
-/// Status byte: the count is not loaded yet.
-pub(crate) const STATUS_NULL: u8 = 1 << 6;
+impl Access {
+    const fn from_bits(bits: u8) -> Self {
+        match bits & 3 {
+            0 => Self::Latch,
+            1 => Self::Low,
+            2 => Self::High,
+            _ => Self::LowThenHigh,
+        }
+    }
 
-/// Port 61h: gate of counter 2.
-pub(crate) const SPEAKER_GATE: u8 = 1 << 0;
-/// Port 61h: the speaker follows OUT2.
-pub(crate) const SPEAKER_DATA: u8 = 1 << 1;
-/// Port 61h: bits that hold what is written; 3:2 disable NMI sources that do not exist here.
-pub(crate) const SPEAKER_BITS: u8 = 0x0F;
-/// Port 61h: toggles with each refresh cycle.
-pub(crate) const SPEAKER_REFRESH: u8 = 1 << 4;
-/// Port 61h: OUT2.
-pub(crate) const SPEAKER_OUT2: u8 = 1 << 5;
+    const fn into_bits(self) -> u8 {
+        self as u8
+    }
+}
+
+/// Read-back command (DS figure 11).
+#[bitfield(u8)]
+pub(crate) struct ReadBack {
+    _reserved: bool,
+    /// The selected counters, one bit each.
+    #[bits(3)]
+    pub(crate) counters: u8,
+    /// Do not latch the status.
+    pub(crate) no_status: bool,
+    /// Do not latch the count.
+    pub(crate) no_count: bool,
+    #[bits(2)]
+    _select: u8,
+}
+
+/// Status byte (DS figure 12).
+#[bitfield(u8)]
+pub(crate) struct Status {
+    /// Bits 5:0 of the control word.
+    #[bits(6)]
+    _control: u8,
+    /// The count has not been loaded yet.
+    pub(crate) null_count: bool,
+    /// The OUT pin.
+    pub(crate) out: bool,
+}
+
+/// Port 61h.
+#[bitfield(u8)]
+#[derive(PartialEq, Eq)]
+pub(crate) struct SpeakerPort {
+    /// Gate of counter 2.
+    pub(crate) gate: bool,
+    /// The speaker follows OUT2.
+    pub(crate) data: bool,
+    /// Disable bits for NMI sources that do not exist here.
+    #[bits(2)]
+    _nmi_disable: u8,
+    /// Toggles with each refresh cycle; read-only.
+    pub(crate) refresh: bool,
+    /// OUT2; read-only.
+    pub(crate) out2: bool,
+    #[bits(2)]
+    _nmi_status: u8,
+}
+
+impl SpeakerPort {
+    /// The writable bits.
+    pub(crate) const WRITABLE: u8 = 0x0F;
+}
+
 /// Nanoseconds between two refresh cycles.
 pub(crate) const REFRESH_NANOS: u64 = 15_085;

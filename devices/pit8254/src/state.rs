@@ -1,7 +1,7 @@
-//! The saved state.
+//! The saved state of the timer.
 
 use crate::counter::{Counter, Run};
-use crate::registers::{CONTROL_BITS, SPEAKER_BITS, SPEAKER_GATE};
+use crate::registers::{Access, ControlWord, SpeakerPort};
 use crate::{Pit, tick};
 use device::{Instant, RestoreError};
 use serde::{Deserialize, Serialize};
@@ -39,16 +39,16 @@ pub struct SavedCounter {
     pub latched_status: Option<u8>,
 }
 
-/// What a counting element does.
+/// The activity of a counting element.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SavedRun {
-    /// No count was written.
+    /// No count has been written.
     Idle,
-    /// Waits for the gate.
+    /// It waits for the gate to rise.
     Armed,
-    /// Counts since this tick.
+    /// It has been counting since this tick.
     Counting(i64),
-    /// Stopped after so many ticks.
+    /// The gate has stopped it after this many ticks.
     Stopped(i64),
 }
 
@@ -59,7 +59,7 @@ pub(crate) fn save(pit: &Pit) -> Saved {
         version: SAVED_VERSION,
         latest: *latest,
         counters: counters.map(save_counter),
-        speaker: *speaker,
+        speaker: speaker.into_bits(),
         due: *due,
         edge: *edge,
         not_before: *not_before,
@@ -87,7 +87,7 @@ fn save_counter(counter: Counter) -> SavedCounter {
         Run::Stopped(elapsed) => SavedRun::Stopped(elapsed),
     };
     SavedCounter {
-        control,
+        control: control.into_bits(),
         count,
         active,
         reload,
@@ -106,11 +106,11 @@ pub(crate) fn restore(minimum_period: u64, saved: &Saved) -> Result<Pit, Restore
     if version != SAVED_VERSION {
         return Err(RestoreError::Version { found: version, supported: SAVED_VERSION });
     }
-    require(speaker & !SPEAKER_BITS == 0, "speaker")?;
+    require(speaker & !SpeakerPort::WRITABLE == 0, "speaker")?;
+    let speaker = SpeakerPort::from_bits(speaker);
     require(!due || latest < not_before, "due")?;
     let [zero, one, two] = counters;
-    let gate = speaker & SPEAKER_GATE != 0;
-    require(zero.gate && one.gate && two.gate == gate, "gate")?;
+    require(zero.gate && one.gate && two.gate == speaker.gate(), "gate")?;
     let examined = tick(latest);
     let counters = [
         restore_counter(&zero, examined)?,
@@ -141,7 +141,7 @@ fn restore_counter(saved: &SavedCounter, now: i64) -> Result<Counter, RestoreErr
         SavedRun::Stopped(elapsed) => Run::Stopped(elapsed),
     };
     let counter = Counter {
-        control,
+        control: ControlWord::from_bits(control),
         count,
         active,
         reload,
@@ -153,8 +153,8 @@ fn restore_counter(saved: &SavedCounter, now: i64) -> Result<Counter, RestoreErr
         latched_count,
         latched_status,
     };
-    let two_bytes = counter.access() == 3;
-    require(control & !CONTROL_BITS == 0 && counter.access() != 0, "control")?;
+    let two_bytes = counter.access() == Access::LowThenHigh;
+    require(counter.control.select() == 0 && counter.access() != Access::Latch, "control")?;
     require(two_bytes || (low_byte.is_none() && !reads_high), "low_byte")?;
     check_run(&counter, now)?;
     Ok(counter)
@@ -170,12 +170,19 @@ fn check_run(counter: &Counter, now: i64) -> Result<(), RestoreError> {
             start <= now.saturating_add(1) && start >= -0x1_0000 && (counter.gate || !stoppable)
         }
         Run::Stopped(elapsed) => {
-            matches!(counter.mode(), 0 | 4) && !counter.gate && (0..=now).contains(&elapsed)
+            let end = if periodic { counter.ticks(counter.active) } else { now.saturating_add(1) };
+            let stoppable = periodic || matches!(counter.mode(), 0 | 4);
+            stoppable && !counter.gate && (0..end).contains(&elapsed)
         }
     };
     require(possible, "run")?;
     let counting = matches!(counter.run, Run::Counting(_));
-    require(!counter.reload || !matches!(counter.run, Run::Idle | Run::Stopped(_)), "reload")?;
+    let loads_later = match counter.run {
+        Run::Idle => false,
+        Run::Stopped(_) => periodic,
+        Run::Armed | Run::Counting(_) => true,
+    };
+    require(!counter.reload || loads_later, "reload")?;
     let timed = counter.reload && periodic && counting;
     require(counter.reload_at.is_some() == timed, "reload_at")?;
     let soon = now..=now.saturating_add(0x1_0001);

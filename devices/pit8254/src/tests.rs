@@ -1,4 +1,6 @@
-//! What a guest can see of the timer.
+//! Tests of what a guest can see of the timer.
+
+mod steps;
 
 use crate::*;
 use proptest::prelude::*;
@@ -9,8 +11,8 @@ fn at(tick: i64) -> Instant {
     instant(tick)
 }
 
-/// A timer whose counter has this mode and count since tick -1, so that tick 0 is its first.
-/// Counter 2's gate is high.
+/// A timer whose counter got this mode and count at tick 0, so it loads the count at tick 1. The
+/// gate of counter 2 is high.
 fn counting(counter: u8, mode: u8, count: u16) -> Pit {
     let mut pit = Pit::new(0);
     pit.write(SPEAKER, 1, at(0));
@@ -27,7 +29,7 @@ fn read_count(pit: &mut Pit, counter: u8, tick: i64) -> u16 {
     u16::from_le_bytes([pit.read(port, at(tick)), pit.read(port, at(tick))])
 }
 
-/// OUT at each tick from 1 on, as in the data sheet's figures.
+/// The level of OUT at each tick from 1 on, as drawn in the data sheet.
 fn wave(pit: &mut Pit, counter: usize, ticks: i64) -> Vec<u8> {
     (1..=ticks).map(|tick| u8::from(pit.output(counter, at(tick)))).collect()
 }
@@ -246,6 +248,109 @@ fn port_61_shows_refresh_and_speaker() {
     assert!(!pit.speaker(now));
     pit.reset(now);
     assert_eq!((pit.deadline(), pit.read(SPEAKER, now) & 0x0F), (None, 0));
+}
+
+#[test]
+fn a_count_written_while_the_gate_is_low_is_loaded() {
+    for (mode, ends) in [(0, 1), (4, 0)] {
+        let mut pit = Pit::new(0);
+        pit.write(CONTROL, 0xB0 | mode << 1, at(0));
+        pit.write(COUNTER_2, 5, at(0));
+        pit.write(COUNTER_2, 0, at(0));
+        assert_eq!(read_count(&mut pit, 2, 50), 5);
+        pit.write(SPEAKER, 1, at(100));
+        let levels: Vec<_> = (103..107).map(|tick| u8::from(pit.output(2, at(tick)))).collect();
+        assert_eq!(levels, [1 - ends, 1 - ends, ends, 1], "mode {mode}");
+    }
+}
+
+#[test]
+fn a_new_count_waits_for_the_next_trigger_in_modes_1_and_5() {
+    for mode in [1, 5] {
+        let mut pit = counting(2, mode, 6);
+        pit.write(SPEAKER, 0, at(10));
+        pit.write(SPEAKER, 1, at(10));
+        pit.write(COUNTER_2, 3, at(12));
+        pit.write(COUNTER_2, 0, at(12));
+        assert_eq!(read_count(&mut pit, 2, 13), 4);
+        pit.write(SPEAKER, 0, at(30));
+        pit.write(SPEAKER, 1, at(30));
+        assert_eq!(read_count(&mut pit, 2, 32), 2);
+    }
+}
+
+#[test]
+fn the_status_byte_has_the_control_word_and_the_null_count() {
+    for word in [0x10, 0x22, 0x34, 0x3E, 0x35, 0x1A, 0x2D] {
+        for counter in 0..3 {
+            let mut pit = Pit::new(0);
+            pit.write(CONTROL, counter << 6 | word, at(0));
+            pit.write(CONTROL, 0xE0 | 2 << counter, at(0));
+            let status = pit.read(COUNTER_0 + u16::from(counter), at(0));
+            let out = if word & 0x0E == 0 { 0 } else { 0x80 };
+            assert_eq!(status, word | 0x40 | out, "{word:#x}");
+        }
+    }
+    // The null count falls with the clock that loads the count (DS figure 14).
+    let mut pit = Pit::new(0);
+    pit.write(CONTROL, 0x14, at(7));
+    pit.write(COUNTER_0, 9, at(7));
+    let mut null = |tick| {
+        pit.write(CONTROL, 0xE2, at(tick));
+        pit.read(COUNTER_0, at(tick)) & 0x40 != 0
+    };
+    assert_eq!([7, 8, 9].map(&mut null), [true, false, false]);
+}
+
+#[test]
+fn one_read_back_latches_several_counters() {
+    let mut pit = Pit::new(0);
+    pit.write(SPEAKER, 1, at(0));
+    for (counter, count) in [(0, 100), (1, 200), (2, 250)] {
+        pit.write(CONTROL, counter << 6 | 0x14, at(0));
+        pit.write(COUNTER_0 + u16::from(counter), count, at(0));
+    }
+    pit.write(CONTROL, 0xDA, at(11));
+    let ports = [COUNTER_0, COUNTER_0 + 1, COUNTER_2];
+    assert_eq!(ports.map(|port| pit.read(port, at(50))), [90, 200 - 49, 240]);
+    assert_eq!(ports.map(|port| pit.read(port, at(60))), [41, 141, 191], "each latch once");
+}
+
+#[test]
+fn reads_and_writes_of_two_bytes_do_not_disturb_each_other() {
+    let mut pit = counting(0, 2, 0x1234);
+    pit.write(CONTROL, 0x00, at(1));
+    assert_eq!(pit.read(COUNTER_0, at(2)), 0x34);
+    pit.write(COUNTER_0, 0x78, at(3));
+    assert_eq!(pit.read(COUNTER_0, at(4)), 0x12);
+    pit.write(COUNTER_0, 0x56, at(5));
+    assert_eq!(pit.deadline(), Some(at(1 + 0x1234)));
+    pit.advance(at(1 + 0x1234));
+    assert_eq!(pit.deadline(), Some(at(1 + 0x1234 + 0x5678)));
+}
+
+#[test]
+fn a_control_word_drops_latches_and_half_written_counts() {
+    let mut pit = counting(0, 2, 1000);
+    pit.write(CONTROL, 0xC2, at(10));
+    pit.write(COUNTER_0, 0x55, at(10));
+    pit.write(CONTROL, 0x34, at(10));
+    assert_eq!(pit.deadline(), None, "nothing counts before a count");
+    pit.write(COUNTER_0, 0x10, at(20));
+    pit.write(COUNTER_0, 0x00, at(20));
+    assert_eq!(pit.deadline(), Some(at(37)));
+    assert_eq!(u16::from_le_bytes([0, 1].map(|_| pit.read(COUNTER_0, at(22)))), 15);
+}
+
+#[test]
+fn a_zero_is_the_largest_count() {
+    for (word, largest) in [(0x30, 0x1_0000), (0x34, 0x1_0000), (0x31, 10_000), (0x37, 10_000)] {
+        let mut pit = Pit::new(0);
+        pit.write(CONTROL, word, at(0));
+        pit.write(COUNTER_0, 0, at(0));
+        pit.write(COUNTER_0, 0, at(0));
+        assert_eq!(pit.deadline(), Some(at(1 + largest)), "{word:#x}");
+    }
 }
 
 struct Ignore;

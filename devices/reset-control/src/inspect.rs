@@ -1,4 +1,4 @@
-//! What people see of the reset registers.
+//! The inspection of the reset registers.
 
 use crate::ResetControl;
 use device::{Inspect, Value};

@@ -1,9 +1,9 @@
 //! The model of a PC's registers that reset the machine.
 //!
-//! They are the chipset's reset control at CF9h, the fast reset at port 92h, and the reset pulse
-//! of the 8042 at port 64h. There is no keyboard behind the 8042: its status reads zero, so a
-//! driver finds it ready and silent. Address line 20 is never forced low; the bit that would do it
-//! is a register only. The source is Intel's ICH9 data sheet.
+//! They are the chipset's reset control at CF9h, the fast reset at port 92h, and the reset pulse of
+//! the 8042 at port 64h. The 8042 has no keyboard: its status reads zero, so a driver finds it
+//! ready and without data. The bit that forces address line 20 low is stored without an effect. The
+//! model follows Intel's ICH9 data sheet.
 #![no_std]
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::wildcard_enum_match_arm))]
@@ -12,7 +12,7 @@
 extern crate std;
 
 mod inspect;
-pub mod registers;
+mod registers;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -22,13 +22,13 @@ pub use state::{SAVED_VERSION, Saved};
 use device::{Device, Inspect, Instant, RestoreError};
 use registers::*;
 
-/// A reset that the guest asks for.
+/// A reset that the guest requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Reset {
     /// INIT to all processors; memory and devices keep their state.
     Init,
-    /// Reset of processors and devices.
+    /// Reset of all processors and devices.
     Hard,
     /// As [`Reset::Hard`], by switching the power off and on.
     PowerCycle,
@@ -47,7 +47,7 @@ impl ResetControl {
         Self { port_92: A20, reset_control: 0 }
     }
 
-    /// Reads a byte from port 64h, 92h or CF9h; all ones from any other.
+    /// Reads a byte from port 64h, 92h or CF9h; other ports read all ones.
     pub fn read(&self, port: u16) -> u8 {
         match port {
             KEYBOARD_COMMAND => 0,
@@ -57,9 +57,9 @@ impl ResetControl {
         }
     }
 
-    /// Writes a byte to port 64h, 92h or CF9h; to any other it is lost.
+    /// Writes a byte to port 64h, 92h or CF9h; writes to other ports are ignored.
     ///
-    /// The caller resets the machine as asked, this model with it.
+    /// The caller performs the returned reset, which includes this model.
     pub fn write(&mut self, port: u16, value: u8) -> Option<Reset> {
         match port {
             KEYBOARD_COMMAND => {
@@ -76,7 +76,7 @@ impl ResetControl {
         }
     }
 
-    /// RST_CNT: the rise of RST_CPU resets, and the other bits say what (ICH 13.7.5).
+    /// RST_CNT: a rise of RST_CPU causes a reset of the kind in the other bits (ICH 13.7.5).
     fn write_reset_control(&mut self, value: u8) -> Option<Reset> {
         let rises = value & !self.reset_control & RESET_CPU != 0;
         self.reset_control = value & RESET_BITS;

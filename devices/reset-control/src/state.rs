@@ -1,4 +1,4 @@
-//! The saved state.
+//! The saved state of the reset registers.
 
 use crate::ResetControl;
 use crate::registers::{A20, FAST_RESET, RESET_BITS};

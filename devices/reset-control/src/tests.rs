@@ -1,7 +1,10 @@
-//! What a guest can see of the reset registers.
+//! Tests of what a guest can see of the reset registers.
 
 use crate::*;
 use proptest::prelude::*;
+
+/// RESET_VALUE in the FADT, which the guest writes to RESET_REG.
+const RESET_VALUE: u8 = 0x06;
 
 #[test]
 fn reset_control_acts_on_the_rise_of_bit_2() {

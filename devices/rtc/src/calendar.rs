@@ -1,15 +1,15 @@
-//! The Gregorian calendar of the clock.
+//! The clock's Gregorian calendar, alarm times included.
 
-/// A date and a time of day, as the registers count them.
+/// A date and a time of day in the units of the registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Calendar {
     pub(crate) second: u8,
     pub(crate) minute: u8,
-    /// 0 to 23, whatever the mode.
+    /// 0 to 23 in both modes.
     pub(crate) hour: u8,
     /// 1 to 7; Sunday is 1.
     pub(crate) weekday: u8,
-    /// 1 to 31; a guest may set the 31st of any month.
+    /// 1 to 31; a guest may set day 31 in any month.
     pub(crate) day: u8,
     pub(crate) month: u8,
     /// 0 to 99.
@@ -21,7 +21,7 @@ pub(crate) struct Calendar {
 pub(crate) const DAY_SECONDS: u64 = 86_400;
 
 impl Calendar {
-    /// The calendar at a Unix time. Years beyond 9999 start again at 0.
+    /// The calendar at a Unix time. Year 0 follows year 9999.
     pub(crate) fn from_unix(seconds: u64) -> Self {
         let epoch = Self {
             second: 0,
@@ -40,7 +40,7 @@ impl Calendar {
         u64::from(self.hour) * 3600 + u64::from(self.minute) * 60 + u64::from(self.second)
     }
 
-    /// The calendar so many seconds later. At midnight a day beyond the month's last becomes one
+    /// The calendar `seconds` later. At midnight, a day beyond the end of the month becomes a day
     /// of the next month.
     pub(crate) fn after(self, seconds: u64) -> Self {
         let total = self.second_of_day().saturating_add(seconds);
@@ -58,11 +58,11 @@ impl Calendar {
         new
     }
 
-    /// Days since 1 March of year 0 of the calendar's 10,000 years, whose leap years repeat
-    /// every 400. The year starts in March, so that its odd day is its last.
+    /// Days since 1 March of year 0 of the calendar's 10,000 years, whose leap years repeat every
+    /// 400 years. Counting years from March puts the leap day at the end of a year.
     fn day_number(&self) -> u64 {
         let (year, month) = (u64::from(self.century) * 100 + u64::from(self.year), self.month);
-        // January and February belong to the year before; year 0's to that of 9999.
+        // January and February belong to the year before, and those of year 0 to year 9999.
         let year = if month > 2 { year } else { year + YEARS - 1 };
         let month = (u64::from(month) + 9) % 12;
         year * 365 + year / 4 - year / 100 + year / 400 + month_start(month) + u64::from(self.day)
@@ -71,7 +71,8 @@ impl Calendar {
 
     fn set_day_number(&mut self, number: u64) {
         let (cycle, day) = (number / CYCLE_DAYS, number % CYCLE_DAYS);
-        // What is left of each longer unit's odd day keeps the quotient in range.
+        // The last century and the last year of a cycle are a day longer; `min` keeps that day in
+        // them.
         let centuries = (day / CENTURY_DAYS).min(3);
         let day = day - centuries * CENTURY_DAYS;
         let fours = day / FOUR_YEARS_DAYS;
@@ -88,18 +89,18 @@ impl Calendar {
     }
 }
 
-/// Years that the registers can tell apart, a multiple of 400.
+/// Number of years that the registers can represent, a multiple of 400.
 const YEARS: u64 = 10_000;
 const CYCLE_DAYS: u64 = 146_097;
 const CENTURY_DAYS: u64 = 36_524;
 const FOUR_YEARS_DAYS: u64 = 1_461;
 
-/// Days before a month, counted from March.
+/// Days from 1 March to the start of a month, where March is month 0.
 fn month_start(month: u64) -> u64 {
     (153 * month + 2) / 5
 }
 
-/// The time of an alarm; `None` in a place matches everything.
+/// The time of an alarm; `None` matches any value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Alarm {
     pub(crate) hour: Option<u8>,
@@ -108,14 +109,15 @@ pub(crate) struct Alarm {
 }
 
 impl Alarm {
-    /// Seconds from a time of day to the next match, 1 to 86,400.
+    /// Seconds from `now` to the next match, 1 to 86,400.
     pub(crate) fn next(self, now: &Calendar) -> u64 {
         let target = self.target(now);
         let wait = (target + DAY_SECONDS - now.second_of_day()) % DAY_SECONDS;
         if wait == 0 { DAY_SECONDS } else { wait }
     }
 
-    /// The second of the day of the next match: the smallest place that can wait is advanced.
+    /// The second of the day of the next match. The smallest unit that can still advance to a match
+    /// does.
     fn target(self, now: &Calendar) -> u64 {
         let (hour, minute) = (now.hour, now.minute);
         if self.hour.is_none_or(|alarm| alarm == hour) {

@@ -1,10 +1,10 @@
-//! What people see of the clock.
+//! The inspection of the clock.
 
 use crate::Rtc;
 use crate::calendar::Calendar;
 use device::{Inspect, Value};
 
-/// The memory is the guest's and firmware's own; it may hold a password, so it stays hidden.
+/// The memory belongs to guest and firmware. It may hold a password, so it is not shown.
 pub(crate) fn inspect(rtc: &Rtc, to: &mut dyn Inspect) {
     let Rtc { latest, second_start, calendar, alarm, index, a, b, flags, memory: _ } = rtc;
     let Calendar { second, minute, hour, weekday, day, month, year, century } = calendar;
@@ -30,8 +30,8 @@ pub(crate) fn inspect(rtc: &Rtc, to: &mut dyn Inspect) {
         to.field(name, hex(*byte));
     }
     to.end();
-    to.field("index", hex(*index));
-    to.field("a", hex(*a));
+    to.field("index", hex(index.into_bits()));
+    to.field("a", hex(a.into_bits()));
     to.field("b", hex(b.bits()));
     to.field("flags", hex(flags.bits()));
     to.field("memory", Value::Secret);

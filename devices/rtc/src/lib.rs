@@ -1,17 +1,17 @@
-//! The model of the MC146818 real-time clock in a PC.
+//! The model of a PC's MC146818 real-time clock.
 //!
-//! It comprises the clock with its alarm and interrupts, the 114 bytes of memory behind it, the
-//! century byte at index 32h and the NMI mask. The source is Motorola's data sheet ("DS").
+//! It comprises the clock with its alarm and interrupts, 113 bytes of memory, the century byte at
+//! index 32h and the NMI mask. It follows Motorola's data sheet ("DS").
 //!
-//! Decided where the data sheet leaves room:
-//! - The update takes no time: the registers change at the end of the second, and UIP is set for
-//!   the 244 µs before it.
-//! - A value that is no time (an hour of 77, say) is taken modulo its range when it is written. An
-//!   alarm byte that is no time matches never.
-//! - The time runs as long as the divider does, and while SET holds it back it is lost, as on
-//!   silicon.
-//! - Periodic interrupts that nobody took coalesce: the flag stays set until register C is read,
-//!   so each costs the guest an exit and needs no further bound.
+//! Choices that the data sheet leaves open:
+//! - An update takes no time: the registers change at the end of the second, and UIP is set for the
+//!   244 µs before.
+//! - An invalid value (for example hour 77) is reduced modulo its range when it is written. An
+//!   invalid alarm byte never matches.
+//! - The time advances only while the divider runs. Seconds that pass while SET is on are lost, as
+//!   on silicon.
+//! - Periodic interrupts coalesce: the flag stays set until register C is read. Each interrupt thus
+//!   costs the guest an exit, and no further bound on the rate is needed.
 #![no_std]
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::wildcard_enum_match_arm))]
@@ -21,7 +21,7 @@ extern crate std;
 
 mod calendar;
 mod inspect;
-pub mod registers;
+mod registers;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -37,45 +37,44 @@ use registers::*;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rtc {
     latest: Instant,
-    /// When the current second of the divider began.
+    /// The time at which the divider's current second began.
     second_start: Instant,
     calendar: Calendar,
     /// Alarm bytes, in the order seconds, minutes, hours.
     alarm: [u8; 3],
-    /// Bit 7 masks NMI.
-    index: u8,
-    a: u8,
+    index: Index,
+    /// UIP is kept clear here: it is computed when the guest reads it.
+    a: RegisterA,
     b: Control,
     flags: Control,
-    /// Memory by index; the places of registers stay zero.
+    /// Memory by index; the bytes at the indices of registers stay zero.
     memory: [[u8; 32]; 4],
 }
 
 impl Rtc {
-    /// A clock that shows the UTC `unix_seconds` at `now`, in BCD and 24-hour mode.
+    /// A clock that shows the UTC time `unix_seconds` at `now`, in BCD and 24-hour mode.
     pub fn new(unix_seconds: u64, now: Instant) -> Self {
         Self {
             latest: now,
             second_start: now,
             calendar: Calendar::from_unix(unix_seconds),
             alarm: [0; 3],
-            index: 0,
-            // 1,024 Hz, as a PC's BIOS leaves it.
-            a: A_NORMAL | 6,
+            index: Index::new(),
+            a: RegisterA::BY_BIOS,
             b: Control::HOURS_24,
             flags: Control::empty(),
             memory: [[0; 32]; 4],
         }
     }
 
-    /// Reads a byte from port 70h or 71h; all ones from any other, and from the index, which is
+    /// Reads a byte from port 71h. Other ports read all ones, and so does port 70h, which is
     /// write-only.
     pub fn read(&mut self, port: u16, now: Instant) -> u8 {
         self.advance(now);
         if port != DATA {
             return 0xFF;
         }
-        match self.index & 0x7F {
+        match self.index.register() {
             C => {
                 let value = self.c();
                 self.flags = Control::empty();
@@ -85,17 +84,17 @@ impl Rtc {
         }
     }
 
-    /// Writes a byte to port 70h or 71h; to any other it is lost.
+    /// Writes a byte to port 70h or 71h; writes to other ports are ignored.
     pub fn write(&mut self, port: u16, value: u8, now: Instant) {
         self.advance(now);
         match port {
-            INDEX => self.index = value,
-            DATA => self.write_register(self.index & 0x7F, value),
+            INDEX => self.index = Index::from_bits(value),
+            DATA => self.write_register(self.index.register(), value),
             _ => {}
         }
     }
 
-    /// What a read of a register (0 to 127) would return, without clearing anything.
+    /// The value that a read of a register (0 to 127) returns, without its side effects.
     pub fn peek(&self, index: u8) -> u8 {
         let [second, minute, hour] = self.alarm;
         match index & 0x7F {
@@ -110,7 +109,7 @@ impl Rtc {
             ALARM_SECONDS => second,
             ALARM_MINUTES => minute,
             ALARM_HOURS => hour,
-            A => self.a | if self.update_in_progress() { A_UPDATE } else { 0 },
+            A => self.a.with_update_in_progress(self.update_in_progress()).into_bits(),
             B => self.b.bits(),
             C => self.c(),
             D => D_VALID,
@@ -118,22 +117,9 @@ impl Rtc {
         }
     }
 
-    /// Sets a byte of memory as firmware would before the guest starts. An index that names a
-    /// register of the clock is ignored.
-    pub fn set_memory(&mut self, index: u8, value: u8) {
-        if is_memory(index) {
-            self.memory[usize::from(index >> 5) & 3][usize::from(index & 31)] = value;
-        }
-    }
-
     /// The level of IRQ 8, active high.
     pub fn interrupt(&self) -> bool {
         self.flags.intersects(self.b & Control::INTERRUPTS)
-    }
-
-    /// Whether port 70h masks NMI.
-    pub fn masks_nmi(&self) -> bool {
-        self.index & 0x80 != 0
     }
 
     fn c(&self) -> u8 {
@@ -156,11 +142,11 @@ impl Rtc {
             A => self.write_a(value),
             B => self.write_b(value),
             C | D => {}
-            _ => self.set_memory(index, value),
+            _ => self.memory[usize::from(index >> 5) & 3][usize::from(index & 31)] = value,
         }
     }
 
-    /// Register B. SET ends an update in progress with its interrupt (DS, "Register B").
+    /// Writes register B. SET aborts an update in progress and clears UIE (DS, "Register B").
     fn write_b(&mut self, value: u8) {
         self.b = Control::from_bits_retain(value);
         if self.b.contains(Control::SET) {
@@ -172,7 +158,7 @@ impl Rtc {
         if self.b.contains(Control::BINARY) { value } else { ((value / 10) << 4) | (value % 10) }
     }
 
-    /// The value of a byte; a digit above 9 counts as it stands.
+    /// The value of a byte. A BCD digit above 9 counts with its binary value.
     fn decode(&self, byte: u8) -> u8 {
         if self.b.contains(Control::BINARY) { byte } else { (byte >> 4) * 10 + (byte & 0xF) }
     }
@@ -193,7 +179,7 @@ impl Rtc {
         self.decode(byte & !HOURS_PM) % 12 + afternoon
     }
 
-    /// The alarm, unless one of its bytes is no time.
+    /// The alarm; `None` if one of its bytes is invalid.
     fn alarm_time(&self) -> Option<Alarm> {
         let [second, minute, hour] = self.alarm;
         let place = |byte: u8, value: u8, range: u8| match byte & ALARM_ANY {
@@ -208,7 +194,7 @@ impl Rtc {
     }
 }
 
-/// A value that counts from one.
+/// Reduces a value to the range from 1 to `range`.
 fn from_one(value: u8, range: u8) -> u8 {
     if value == 0 { 1 } else { (value - 1) % range + 1 }
 }
@@ -220,13 +206,13 @@ fn is_memory(index: u8) -> bool {
 impl Device for Rtc {
     type Saved = Saved;
 
-    /// The RESET pin: it disables the interrupts and the square wave, and clears the flags. The
-    /// time, the alarm and the memory are the battery's (DS, "Reset").
+    /// Acts as the RESET pin: disables the interrupts and the square wave, and clears the flags.
+    /// The battery keeps the time, the alarm and the memory (DS, "Reset").
     fn reset(&mut self, now: Instant) {
         self.advance(now);
         self.b -= Control::INTERRUPTS | Control::SQUARE_WAVE;
         self.flags = Control::empty();
-        self.index = 0;
+        self.index = Index::new();
     }
 
     fn deadline(&self) -> Option<Instant> {

@@ -1,7 +1,7 @@
-//! The saved state.
+//! The saved state of the clock.
 
 use crate::calendar::Calendar;
-use crate::registers::{A_BITS, Control, SECOND, SIZE};
+use crate::registers::{Control, Index, RegisterA, SECOND, SIZE};
 use crate::{Rtc, is_memory};
 use device::{Instant, RestoreError};
 use serde::{Deserialize, Serialize};
@@ -35,8 +35,8 @@ pub(crate) fn save(rtc: &Rtc) -> Saved {
         second_start,
         calendar: [second, minute, hour, weekday, day, month, year, century],
         alarm,
-        index,
-        a,
+        index: index.into_bits(),
+        a: a.into_bits(),
         b: b.bits(),
         flags: flags.bits(),
         memory,
@@ -53,7 +53,8 @@ pub(crate) fn restore(saved: &Saved) -> Result<Rtc, RestoreError> {
     let time = second < 60 && minute < 60 && hour < 24 && year < 100 && century < 100;
     let date = (1..=7).contains(&weekday) && (1..=31).contains(&day) && (1..=12).contains(&month);
     require(time && date, "calendar")?;
-    require(a & !A_BITS == 0, "a")?;
+    let (index, a) = (Index::from_bits(index), RegisterA::from_bits(a));
+    require(!a.update_in_progress(), "a")?;
     let b = Control::from_bits_retain(b);
     require(!b.contains(Control::SET | Control::UPDATE_ENDED), "b")?;
     let flags = Control::from_bits_retain(flags);

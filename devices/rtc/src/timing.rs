@@ -1,16 +1,17 @@
-//! The divider chain: updates, alarms, periodic flags.
+//! The divider chain, which causes updates, alarms, periodic interrupts.
 
 use crate::Rtc;
 use crate::registers::*;
 use device::Instant;
 
 impl Rtc {
-    /// Whether the divider runs: only 010b suits the crystal of a PC (DS table 4).
+    /// Whether the divider runs, which it does with the setting for a PC's crystal only (DS table
+    /// 4).
     pub(crate) fn divider_runs(&self) -> bool {
-        self.a & A_DIVIDER == A_NORMAL
+        self.a.divider() == RegisterA::DIVIDER_32768_HZ
     }
 
-    /// Whether seconds update the calendar.
+    /// Whether the calendar is updated each second.
     fn updates(&self) -> bool {
         self.divider_runs() && !self.b.contains(Control::SET)
     }
@@ -19,13 +20,13 @@ impl Rtc {
         self.updates() && self.latest.since(self.second_start) >= SECOND - UPDATE_WARNING
     }
 
-    /// Register A. Starting the divider makes the first update follow half a second later (DS,
-    /// "Divider control").
+    /// Writes register A. After the divider is started, the first update follows half a second
+    /// later (DS, "Divider control").
     pub(crate) fn write_a(&mut self, value: u8) {
         let ran = self.divider_runs();
-        self.a = value & A_BITS;
+        self.a = RegisterA::from_bits(value).with_update_in_progress(false);
         if self.divider_runs() && !ran {
-            // Before the clock's own start there is no time to point at; then it is a full one.
+            // Time can not go below zero: right after the clock's start, the second is a full one.
             let start = self.latest.as_nanos().saturating_sub(SECOND / 2);
             self.second_start = Instant::from_nanos(start);
         }
@@ -53,10 +54,10 @@ impl Rtc {
         self.calendar = self.calendar.after(seconds);
     }
 
-    /// The periodic rate in Hz (DS table 5, for 32,768 Hz): the two fastest codes repeat slower
-    /// ones.
+    /// The periodic rate in Hz for a 32,768 Hz crystal (DS table 5). Codes 1 and 2 have the rates
+    /// of codes 8 and 9.
     fn rate(&self) -> Option<u64> {
-        match self.a & A_RATE {
+        match self.a.rate() {
             0 => None,
             1 => Some(256),
             2 => Some(128),
@@ -64,13 +65,13 @@ impl Rtc {
         }
     }
 
-    /// Whole periods from the start of the current second to a time in it.
+    /// Whole periods from the start of the current second to `at`.
     fn periods(&self, at: Instant) -> u64 {
         let elapsed = at.since(self.second_start);
         self.rate().map_or(0, |rate| elapsed.saturating_mul(rate) / SECOND)
     }
 
-    /// The earliest time at which a flag is set that interrupts.
+    /// The earliest time at which an enabled interrupt becomes active.
     pub(crate) fn next_event(&self) -> Option<Instant> {
         if !self.divider_runs() || self.interrupt() {
             return None;

@@ -1,4 +1,4 @@
-//! What people see of the interface.
+//! The inspection of the interface.
 
 use crate::{Buffers, Phase, TpmCrb};
 use device::{Inspect, Value};

@@ -1,18 +1,20 @@
-//! The model of a TPM's command response buffer interface.
+//! The model of a TPM's command response buffer (CRB) interface.
 //!
-//! It comprises the control registers of the five localities. Command and response lie in plain
-//! guest memory, so a guest exits for a register only, some six times a command. The engine behind
-//! is not part of the model: [`TpmCrb::write`] tells when it is to work, [`TpmCrb::complete`] that
-//! it has. The source is the TCG PC Client Platform TPM Profile ("PTP"), 6.5.3.
+//! It comprises the control registers of the five localities. Command and response are in plain
+//! guest memory, so a guest exits only for registers, about six times for a command. The TPM engine
+//! is not a part of the model: [`TpmCrb::write`] returns when the engine must work, and the shell
+//! calls [`TpmCrb::complete`] when it has. The model follows the TCG PC Client Platform TPM Profile
+//! ("PTP"), 6.5.3.
 //!
-//! Decided where the profile leaves room:
+//! Choices that the profile leaves open:
 //! - There are no interrupts; the guest polls TPM_CRB_CTRL_START.
 //! - Idle and Ready are entered at once, so the bits of TPM_CRB_CTRL_REQ always read zero.
-//! - A locality may be requested while another is active; the highest of those that wait follows.
-//! - Whoever loses the locality while a command runs loses its response: the command is cancelled,
-//!   and what it answers is dropped.
-//! - The control registers read the same from every page, and can be written from the active
-//!   locality's only.
+//! - A locality can be requested while another is active. When that ends, the highest requested
+//!   locality becomes active.
+//! - If a locality is lost while its command runs, the command is cancelled and its response is
+//!   dropped.
+//! - The control registers read the same through the page of each locality, but can only be written
+//!   through that of the active one.
 #![no_std]
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::wildcard_enum_match_arm))]
@@ -31,39 +33,39 @@ pub use state::{SAVED_VERSION, Saved};
 use device::{Device, Inspect, Instant, RestoreError};
 use registers::*;
 
-/// Where the guest's command and the response to it lie, in guest-physical addresses.
+/// The guest-physical addresses of the buffers for command and response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Buffers {
-    /// The command's first byte.
+    /// Address of the command.
     pub command: u64,
-    /// Bytes of room for it.
+    /// Size of the command's buffer in bytes.
     pub command_size: u32,
-    /// The response's first byte.
+    /// Address of the response.
     pub response: u64,
-    /// Bytes of room for it.
+    /// Size of the response's buffer in bytes.
     pub response_size: u32,
 }
 
-/// What a write asks of the engine.
+/// A request of a register write to the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Effect {
     /// Execute the command in the buffer, then call [`TpmCrb::complete`].
     Execute {
-        /// The locality that it comes from.
+        /// The locality of the command.
         locality: u8,
     },
-    /// Cancel the command that runs. It still completes.
+    /// Cancel the running command, which still has to complete.
     Cancel,
 }
 
-/// What the interface does (PTP 6.5.3.10, the states of a CRB).
+/// The state of the interface (PTP 6.5.3.10).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
     Idle,
-    /// The guest may write a command: Ready or Command Reception, which look alike.
+    /// The guest may write a command: Ready or Command Reception, which no register distinguishes.
     Ready,
-    /// A command runs; `wanted` unless its locality has been lost.
+    /// A command runs. `wanted` is false once its locality has been lost.
     Execution {
         wanted: bool,
     },
@@ -77,9 +79,9 @@ pub struct TpmCrb {
     buffers: Buffers,
     phase: Phase,
     active: Option<u8>,
-    /// Localities that wait, one bit each.
+    /// Localities that are requested but not active, one bit each.
     requested: u8,
-    /// Localities that were taken away, one bit each.
+    /// Localities that a higher one has seized, one bit each.
     seized: u8,
     cancel: bool,
     failed: bool,
@@ -101,26 +103,27 @@ impl TpmCrb {
         }
     }
 
-    /// Where command and response lie.
+    /// The buffers for command and response.
     pub const fn buffers(&self) -> Buffers {
         self.buffers
     }
 
-    /// Reads `width` bytes (1, 2, 4 or 8) at `offset` from the first page. What no register has
-    /// reads as zero, and what is beyond the last page as all ones.
+    /// Reads `width` bytes (1, 2, 4 or 8) at `offset` from the first page. Bytes without a register
+    /// read zero; bytes beyond the last page read all ones.
     pub fn read(&self, offset: u16, width: u8) -> u64 {
         let mut bytes = [0; 8];
-        for (at, byte) in (offset..).zip(bytes.iter_mut().take(width.into())) {
-            *byte = if at < LENGTH {
-                let [b0, b1, b2, b3] = self.register(at & !3).to_le_bytes();
-                match at & 3 {
-                    0 => b0,
-                    1 => b1,
-                    2 => b2,
-                    _ => b3,
+        for (place, byte) in (0..).zip(bytes.iter_mut().take(width.into())) {
+            *byte = match offset.checked_add(place) {
+                Some(at) if at < LENGTH => {
+                    let [b0, b1, b2, b3] = self.register(at & !3).to_le_bytes();
+                    match at & 3 {
+                        0 => b0,
+                        1 => b1,
+                        2 => b2,
+                        _ => b3,
+                    }
                 }
-            } else {
-                0xFF
+                _ => 0xFF,
             };
         }
         u64::from_le_bytes(bytes)
@@ -147,10 +150,12 @@ impl TpmCrb {
     }
 
     fn locality_state(&self) -> u32 {
-        let mut state = LocalityState::VALID;
-        state.set(LocalityState::NOT_ESTABLISHED, !self.established);
-        state.set(LocalityState::ASSIGNED, self.active.is_some());
-        state.bits() | u32::from(self.active.unwrap_or(0)) << ACTIVE_SHIFT
+        LocalityState::new()
+            .with_valid(true)
+            .with_not_established(!self.established)
+            .with_assigned(self.active.is_some())
+            .with_active(self.active.unwrap_or(0) & 7)
+            .into_bits()
     }
 
     fn locality_status(&self, locality: u8) -> LocalityStatus {
@@ -167,23 +172,22 @@ impl TpmCrb {
         status
     }
 
-    /// Writes `width` bytes (1, 2, 4 or 8) of `value` at `offset` from the first page. Of a wide
-    /// write, the lower register is written first; what it asks for counts.
+    /// Writes `width` bytes (1, 2, 4 or 8) of `value` at `offset` from the first page. A wide write
+    /// reaches the lower register first; if both registers have an effect, the first is returned.
     pub fn write(&mut self, offset: u16, width: u8, value: u64) -> Option<Effect> {
-        let (mut effect, mut at, end) = (None, offset, offset.saturating_add(width.min(8).into()));
-        while at < end.min(LENGTH) {
-            let skipped = u32::from(at - offset) * 8;
-            let next = (at | 3) + 1;
-            let bytes = u32::from(next.min(end) - at);
-            let part = (value >> skipped) as u32 & u32::MAX.unbounded_shr(32 - 8 * bytes);
-            let asked = self.write_register(at & !3, part << (u32::from(at & 3) * 8));
-            effect = effect.or(asked);
-            at = next;
+        let mut effect = None;
+        let end = offset.saturating_add(width.min(8).into()).min(LENGTH);
+        for (at, byte) in (offset..end).zip(value.to_le_bytes()) {
+            // No register has a writable bit beyond its first byte.
+            if at & 3 == 0 {
+                let asked = self.write_register(at, byte.into());
+                effect = effect.or(asked);
+            }
         }
         effect
     }
 
-    /// Writes a register; every bit that acts does so when it is written as one.
+    /// Writes the first byte of a register. Zeros have an effect in TPM_CRB_CTRL_CANCEL only.
     fn write_register(&mut self, offset: u16, value: u32) -> Option<Effect> {
         let locality = (offset / PAGE) as u8;
         if offset % PAGE == LOC_CTRL {
@@ -220,7 +224,7 @@ impl TpmCrb {
         None
     }
 
-    /// The highest locality that waits becomes active, if none is.
+    /// Makes the highest requested locality active, if none is.
     fn grant(&mut self) {
         if self.active.is_none() && self.requested != 0 {
             let highest = self.requested.ilog2() as u8;
@@ -254,7 +258,7 @@ impl TpmCrb {
         self.drop_command()
     }
 
-    /// The response of a command that runs is not wanted any more; one that lies there is gone.
+    /// Marks a running command as unwanted, or drops the response of a completed one.
     fn drop_command(&mut self) -> Option<Effect> {
         match &mut self.phase {
             Phase::Execution { wanted } => {
@@ -290,17 +294,17 @@ impl TpmCrb {
             return None;
         }
         self.phase = Phase::Execution { wanted: true };
-        // A cancel that was left standing would be meant for this command (PTP 6.5.3.8).
+        // A cancel bit that is still set applies to this command (PTP 6.5.3.8).
         Some(Effect::Execute { locality })
     }
 
-    /// Whether the command that runs is to be cancelled.
+    /// Whether the running command must be cancelled.
     pub const fn is_cancelled(&self) -> bool {
         self.cancel || matches!(self.phase, Phase::Execution { wanted: false })
     }
 
-    /// The engine has answered. True if the response is wanted: it must lie in the buffer before
-    /// the guest reads a register again.
+    /// Reports that the engine has answered. If this returns true, the response is wanted and must
+    /// be in the buffer before the guest next reads a register.
     #[must_use]
     pub fn complete(&mut self) -> bool {
         match self.phase {
@@ -316,7 +320,7 @@ impl TpmCrb {
         }
     }
 
-    /// The engine is of no more use: the guest sees a fatal error until a reset.
+    /// Reports that the engine has failed: the guest sees a fatal error until a reset.
     pub fn fail(&mut self) {
         self.failed = true;
         self.phase = Phase::Idle;

@@ -1,17 +1,18 @@
-//! Offsets with the bits of the registers.
+//! The registers of the interface with their fields.
 //!
 //! Sections are those of the TCG PC Client Platform TPM Profile, version 1.05 ("PTP"). Offsets are
 //! relative to the page of a locality.
 
+use bitfield_struct::bitfield;
 use bitflags::bitflags;
 
-/// Where the pages of localities 0 to 4 lie in a PC (PTP 6.5.3, table 15).
+/// Address of the first locality's page in a PC (PTP 6.5.3, table 15).
 pub const BASE: u64 = 0xFED4_0000;
-/// Bytes from one locality's page to the next.
+/// Size of a locality's page in bytes.
 pub const PAGE: u16 = 0x1000;
 /// Number of localities.
 pub const LOCALITIES: u8 = 5;
-/// Bytes of all pages.
+/// Size of all pages in bytes.
 pub const LENGTH: u16 = PAGE * LOCALITIES as u16;
 
 /// TPM_LOC_STATE (PTP 6.5.3.1).
@@ -42,43 +43,32 @@ pub const CTRL_RSP_SIZE: u16 = 0x64;
 pub const CTRL_RSP_ADDR: u16 = 0x68;
 
 bitflags! {
-    /// TPM_LOC_STATE.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub struct LocalityState: u32 {
-        /// No dynamic root of trust has been established.
-        const NOT_ESTABLISHED = 1 << 0;
-        /// A locality is active; bits 4:2 say which.
-        const ASSIGNED = 1 << 1;
-        /// All other bits are valid.
-        const VALID = 1 << 7;
-    }
-
     /// TPM_LOC_CTRL.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub struct LocalityControl: u32 {
-        /// Asks for the locality.
+    pub(crate) struct LocalityControl: u32 {
+        /// Requests the locality.
         const REQUEST_ACCESS = 1 << 0;
-        /// Gives it up, or takes the request back.
+        /// Gives the locality up, or withdraws the request.
         const RELINQUISH = 1 << 1;
-        /// Takes it from a lower one.
+        /// Takes the access from a lower locality.
         const SEIZE = 1 << 2;
-        /// Clears the sign of a dynamic root of trust, from locality 3 or 4.
+        /// Clears tpmEstablished; only localities 3 and 4 can.
         const RESET_ESTABLISHMENT = 1 << 3;
     }
 
     /// TPM_LOC_STS.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub struct LocalityStatus: u32 {
-        /// The locality is the active one.
+    pub(crate) struct LocalityStatus: u32 {
+        /// The locality is active.
         const GRANTED = 1 << 0;
-        /// A higher one has taken it away.
+        /// A higher locality has seized the access.
         const BEEN_SEIZED = 1 << 1;
     }
 
     /// TPM_CRB_CTRL_REQ.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub struct Request: u32 {
-        /// Leave Idle, or Command Completion, for Ready.
+    pub(crate) struct Request: u32 {
+        /// Go to Ready, from Idle or Command Completion.
         const COMMAND_READY = 1 << 0;
         /// Go to Idle.
         const GO_IDLE = 1 << 1;
@@ -87,18 +77,73 @@ bitflags! {
     /// TPM_CRB_CTRL_STS.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub struct Status: u32 {
-        /// The TPM has failed for good.
+        /// The TPM has failed until the next reset.
         const FATAL = 1 << 0;
         /// The TPM is idle.
         const IDLE = 1 << 1;
     }
 }
 
-/// Where the number of the active locality lies in TPM_LOC_STATE.
-pub(crate) const ACTIVE_SHIFT: u32 = 2;
-/// TPM_CRB_CTRL_START and TPM_CRB_CTRL_CANCEL: the one bit they have.
+/// TPM_LOC_STATE.
+#[bitfield(u32)]
+pub(crate) struct LocalityState {
+    /// tpmEstablished, which is active low: no dynamic root of trust has been established.
+    pub(crate) not_established: bool,
+    /// A locality is active.
+    pub(crate) assigned: bool,
+    /// The active locality.
+    #[bits(3)]
+    pub(crate) active: u8,
+    #[bits(2)]
+    _reserved: u8,
+    /// All other bits are valid.
+    pub(crate) valid: bool,
+    #[bits(24)]
+    _reserved: u32,
+}
+
+/// The only bit of TPM_CRB_CTRL_START and of TPM_CRB_CTRL_CANCEL.
 pub(crate) const ONE: u32 = 1;
-/// TPM_CRB_INTF_ID, lower half: CRB is active, in version 1; five localities; a command may follow
-/// another without Idle between; transfers of 64 bytes; CRB is the one interface, and is locked.
-pub(crate) const INTERFACE: u32 =
-    1 | 1 << 4 | 1 << 8 | 1 << 9 | 3 << 11 | 1 << 14 | 1 << 17 | 1 << 19;
+
+/// TPM_CRB_INTF_ID, lower half.
+#[bitfield(u32)]
+struct InterfaceId {
+    /// 1 is the CRB.
+    #[bits(4)]
+    interface_type: u8,
+    /// 1 is the CRB's only version.
+    #[bits(4)]
+    interface_version: u8,
+    /// There are five localities.
+    cap_locality: bool,
+    /// A command may follow another one without Idle between them.
+    cap_crb_idle_bypass: bool,
+    _reserved: bool,
+    /// 3: transfers of up to 64 bytes.
+    #[bits(2)]
+    cap_data_xfer_size: u8,
+    cap_fifo: bool,
+    cap_crb: bool,
+    #[bits(2)]
+    _reserved: u8,
+    /// 1 selects the CRB.
+    #[bits(2)]
+    interface_selector: u8,
+    /// The selector is locked.
+    selector_lock: bool,
+    #[bits(12)]
+    _reserved: u16,
+}
+
+/// TPM_CRB_INTF_ID, lower half, as it always reads.
+pub(crate) const INTERFACE: u32 = InterfaceId::new()
+    .with_interface_type(1)
+    .with_interface_version(1)
+    .with_cap_locality(true)
+    .with_cap_crb_idle_bypass(true)
+    .with_cap_data_xfer_size(3)
+    .with_cap_fifo(false)
+    .with_cap_crb(true)
+    .with_interface_selector(1)
+    .with_selector_lock(true)
+    .into_bits();

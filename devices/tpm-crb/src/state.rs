@@ -1,4 +1,4 @@
-//! The saved state.
+//! The saved state of the interface.
 
 use crate::registers::LOCALITIES;
 use crate::{Buffers, Phase, TpmCrb};
@@ -11,8 +11,8 @@ pub const SAVED_VERSION: u16 = 1;
 /// One bit for each locality.
 const ALL: u8 = (1 << LOCALITIES) - 1;
 
-/// The whole state of the interface. The phase is 0 when it is idle, 1 when it is ready, 2 while a
-/// command runs, 3 while one does whose response is not wanted, and 4 when one is complete.
+/// The whole state of the interface. `phase` is 0 in Idle, 1 in Ready, 2 while a command runs, 3
+/// while a command runs whose response is not wanted, and 4 after the completion of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the fields are those of the model, by the same names")]
 pub struct Saved {
@@ -73,7 +73,7 @@ pub(crate) fn restore(saved: &Saved) -> Result<TpmCrb, RestoreError> {
     let phase = *PHASES.get(usize::from(phase)).ok_or(RestoreError::Field("phase"))?;
     require(active.is_none_or(|active| active < LOCALITIES), "active")?;
     let own = active.map_or(0, crate::bit);
-    // Who is active waits for nothing and has lost nothing; if none is, none waits.
+    // The active locality is neither requested nor seized. If none is active, none is requested.
     require(requested & !ALL == 0 && requested & own == 0, "requested")?;
     require(requested == 0 || active.is_some(), "requested")?;
     require(seized & !ALL == 0 && seized & own == 0, "seized")?;

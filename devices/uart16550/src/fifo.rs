@@ -1,9 +1,9 @@
-//! A byte queue of the UART's depth.
+//! The FIFOs of the UART.
 
 use crate::registers::FIFO_SIZE;
 
-/// Up to 16 characters, each with its error bits as LSR shows them. Unused places hold zero, so
-/// that equal queues compare equal.
+/// Up to 16 characters, each with its error bits from the LSR. Unused entries are zero, so that
+/// queues with equal contents compare equal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Fifo {
     characters: [(u8, u8); FIFO_SIZE],
@@ -13,7 +13,7 @@ pub(crate) struct Fifo {
 impl Fifo {
     pub(crate) const EMPTY: Self = Self { characters: [(0, 0); FIFO_SIZE], length: 0 };
 
-    /// The queue with these contents, or `None` if they are none that a queue can have.
+    /// The queue with these contents; `None` if the contents are impossible.
     pub(crate) fn from_parts(characters: [(u8, u8); FIFO_SIZE], length: u8) -> Option<Self> {
         let length = usize::from(length);
         let unused = characters.get(length..)?;
@@ -32,7 +32,7 @@ impl Fifo {
         self.length == 0
     }
 
-    /// Appends a character; a full queue loses it.
+    /// Appends a character; if the queue is full, the character is dropped.
     pub(crate) fn push(&mut self, byte: u8, errors: u8) {
         if let Some(place) = self.characters.get_mut(self.length) {
             *place = (byte, errors);
@@ -48,7 +48,7 @@ impl Fifo {
         Some(byte)
     }
 
-    /// The error bits of the oldest character, zero if there is none.
+    /// The error bits of the oldest character; zero if the queue is empty.
     pub(crate) fn top_errors(&self) -> u8 {
         self.characters[0].1
     }

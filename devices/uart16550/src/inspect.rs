@@ -1,9 +1,9 @@
-//! What people see of a UART.
+//! The inspection of a UART.
 
 use crate::Uart;
 use device::{Inspect, Value};
 
-/// The queued characters are the guest's data: only their number is shown.
+/// Only the number of queued characters is shown, since they are the guest's data.
 pub(crate) fn inspect(uart: &Uart, to: &mut dyn Inspect) {
     let Uart {
         latest,
@@ -24,8 +24,8 @@ pub(crate) fn inspect(uart: &Uart, to: &mut dyn Inspect) {
     let hex = |value: u8| Value::Hex(u64::from(value));
     to.field("latest_ns", Value::Number(latest.as_nanos()));
     to.field("ier", hex(enable.bits()));
-    to.field("fcr", hex(fifo_control.bits()));
-    to.field("lcr", hex(*line_control));
+    to.field("fcr", hex(fifo_control.into_bits()));
+    to.field("lcr", hex(line_control.into_bits()));
     to.field("mcr", hex(modem_control.bits()));
     to.field("divisor", Value::Number(u64::from(*divisor)));
     to.field("scr", hex(*scratch));

@@ -1,17 +1,18 @@
 //! The model of a National PC16550D UART.
 //!
-//! The source is its data sheet of June 1995 ("DS"). The shell connects both sides:
+//! It follows the data sheet of June 1995 ("DS"). The shell connects both directions:
 //!
-//! - After each register write it takes bytes from [`Uart::transmitted`] until there are none, so
-//!   the transmitter is empty when the guest looks again. The divisor is a register only: no baud
-//!   rate paces the bytes.
-//! - It offers bytes to [`Uart::receive`], keeps what that refuses and offers it again later. So
-//!   the line is flow-controlled and loses nothing; an overrun needs the loopback mode. In
-//!   loopback mode the input is disconnected (DS 8.7): bytes are refused until it ends.
+//! - After each register write it takes all bytes from [`Uart::transmitted`], so the transmitter is
+//!   empty when the guest next reads a register. The divisor has no effect: bytes are not paced by
+//!   a baud rate.
+//! - It offers received bytes to [`Uart::receive`]. If that refuses a byte, the shell offers it
+//!   again later. The line is therefore flow-controlled and loses no bytes; an overrun can only
+//!   occur in loopback mode. In loopback mode the input is disconnected (DS 8.7), so bytes are
+//!   refused until the mode ends.
 //!
-//! The character time-out counts four characters of ten bits at 115,200 baud, whatever the
-//! divisor: see [`CHARACTER_TIMEOUT_NANOS`]. The interrupt output is gated by OUT2 as in every
-//! PC; loopback mode switches the OUT2 pin off and with it the line.
+//! The character time-out is the time of four characters of ten bits at 115,200 baud, whatever the
+//! divisor. OUT2 gates the interrupt output, as in every PC. Loopback mode deactivates the OUT2 pin
+//! and with it the interrupt.
 #![no_std]
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::wildcard_enum_match_arm))]
@@ -21,7 +22,7 @@ extern crate std;
 
 mod fifo;
 mod inspect;
-pub mod registers;
+mod registers;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -33,18 +34,18 @@ use device::{Device, Inspect, Instant, RestoreError};
 use fifo::Fifo;
 use registers::*;
 
-/// From the last character received, or read, to the character time-out interrupt, in
+/// Time from the last reception or read of a character to the character time-out interrupt, in
 /// nanoseconds: four characters of ten bits at 115,200 baud (DS 8.11, FIFO interrupt mode).
 pub const CHARACTER_TIMEOUT_NANOS: u64 = 4 * 10 * 1_000_000_000 / 115_200;
 
-/// What can be wrong with a received character (DS 8.3).
+/// An error of a received character (DS 8.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flaw {
     /// The parity bit is wrong.
     Parity,
     /// The stop bit is missing.
     Framing,
-    /// The line was low for a whole character; the byte is zero.
+    /// The line was low for a whole character.
     Break,
 }
 
@@ -53,20 +54,19 @@ pub enum Flaw {
 pub struct Uart {
     latest: Instant,
     enable: InterruptEnable,
-    /// ENABLE, DMA_MODE, TRIGGER; the reset bits are pulses.
     fifo_control: FifoControl,
-    line_control: u8,
+    line_control: LineControl,
     modem_control: ModemControl,
     divisor: u16,
     scratch: u8,
     receiver: Fifo,
     transmitter: Fifo,
     overrun: bool,
-    /// The transmitter became empty, which no read of the IIR has reported yet.
+    /// The transmitter has become empty, and no read of the IIR has reported it yet.
     thr_empty_pending: bool,
-    /// When the character time-out happens, or happened.
+    /// The time of the character time-out, which may have passed.
     timeout: Option<Instant>,
-    /// Lines that the modem drives.
+    /// Levels of the lines that the modem drives.
     lines: ModemLines,
     deltas: u8,
 }
@@ -77,7 +77,7 @@ impl Uart {
         Self::power_on(Instant::START, ModemLines::empty())
     }
 
-    /// A UART after reset whose modem drives `lines`: none of them counts as changed.
+    /// A UART after reset whose modem drives `lines`, none of which counts as changed.
     pub fn connected(lines: ModemLines) -> Self {
         Self::power_on(Instant::START, lines)
     }
@@ -86,8 +86,8 @@ impl Uart {
         Self {
             latest,
             enable: InterruptEnable::empty(),
-            fifo_control: FifoControl::empty(),
-            line_control: 0,
+            fifo_control: FifoControl::new(),
+            line_control: LineControl::new(),
             modem_control: ModemControl::empty(),
             divisor: 0,
             scratch: 0,
@@ -110,7 +110,7 @@ impl Uart {
             (RBR_THR_DLL, false) => self.read_received(),
             (IER_DLM, false) => self.enable.bits(),
             (IIR_FCR, _) => self.read_identification(),
-            (LCR, _) => self.line_control,
+            (LCR, _) => self.line_control.into_bits(),
             (MCR, _) => self.modem_control.bits(),
             (LSR, _) => self.read_line_status(),
             (MSR, _) => {
@@ -118,6 +118,7 @@ impl Uart {
                 self.deltas = 0;
                 value
             }
+            // Scratch register.
             _ => self.scratch,
         }
     }
@@ -130,43 +131,44 @@ impl Uart {
             (IER_DLM, true) => self.divisor = (self.divisor & 0xFF) | u16::from(value) << 8,
             (RBR_THR_DLL, false) => self.transmit(value),
             (IER_DLM, false) => self.write_enable(value),
-            (IIR_FCR, _) => self.write_fifo_control(FifoControl::from_bits_truncate(value)),
-            (LCR, _) => self.write_line_control(value),
+            (IIR_FCR, _) => self.write_fifo_control(FifoControl::from_bits(value)),
+            (LCR, _) => self.write_line_control(LineControl::from_bits(value)),
             (MCR, _) => {
                 let value = ModemControl::from_bits_truncate(value);
                 self.with_deltas(|uart| uart.modem_control = value);
             }
-            // LSR is for factory tests (DS 8.3); the deltas of MSR are not writable here.
+            // Writes of LSR are for factory tests (DS 8.3); the deltas in MSR are read-only here.
             (LSR | MSR, _) => {}
             _ => self.scratch = value,
         }
     }
 
-    /// The next byte that the guest sent, if any.
+    /// Takes the next byte that the guest has sent, if any.
     pub fn transmitted(&mut self) -> Option<u8> {
         let byte = self.transmitter.pop()?;
         self.thr_empty_pending |= self.transmitter.is_empty();
         Some(byte)
     }
 
-    /// Whether the guest has sent a byte that [`Uart::transmitted`] has not given yet.
+    /// Whether [`Uart::transmitted`] has a byte to return.
     pub fn has_output(&self) -> bool {
         !self.transmitter.is_empty()
     }
 
-    /// Whether [`Uart::receive`] would take a byte now.
+    /// Whether [`Uart::receive`] would accept a byte now.
     pub fn has_room(&self) -> bool {
         !self.loops() && self.receiver.len() < self.capacity()
     }
 
-    /// Takes a byte from the line. False if there is no room for it now: offer it again later.
+    /// Receives a byte from the line. Returns false if there is no room: offer the byte again
+    /// later.
     #[must_use]
     pub fn receive(&mut self, byte: u8, now: Instant) -> bool {
         self.receive_with(byte, LineStatus::empty(), now)
     }
 
-    /// Takes a damaged character from the line; a break arrives as zero. False as for
-    /// [`Uart::receive`].
+    /// Receives a character with an error; for a break the byte is zero. Returns false as
+    /// [`Uart::receive`] does.
     #[must_use]
     pub fn receive_flawed(&mut self, byte: u8, flaw: Flaw, now: Instant) -> bool {
         match flaw {
@@ -176,23 +178,7 @@ impl Uart {
         }
     }
 
-    /// Sets the lines that the modem drives.
-    pub fn set_modem_lines(&mut self, lines: ModemLines) {
-        self.with_deltas(|uart| uart.lines = lines);
-    }
-
-    /// Whether the guest holds its output in the break state.
-    pub fn sends_break(&self) -> bool {
-        self.line_control & LCR_BREAK != 0 && !self.loops()
-    }
-
-    /// Whether DTR and RTS are active, in this order.
-    pub fn ready_lines(&self) -> (bool, bool) {
-        let control = if self.loops() { ModemControl::empty() } else { self.modem_control };
-        (control.contains(ModemControl::DTR), control.contains(ModemControl::RTS))
-    }
-
-    /// The level of the interrupt line behind the gate that OUT2 controls.
+    /// The level of the interrupt line, which OUT2 gates.
     pub fn interrupt(&self) -> bool {
         let gate = self.modem_control.contains(ModemControl::OUT2) && !self.loops();
         gate && self.identification() != IIR_NONE
@@ -207,7 +193,7 @@ impl Uart {
         true
     }
 
-    /// A character arrives in the receiver whether or not there is room (DS 8.3, overrun).
+    /// Puts a character into the receiver; if there is no room, this is an overrun (DS 8.3).
     fn shift_in(&mut self, byte: u8, errors: LineStatus) {
         if self.receiver.len() >= self.capacity() {
             self.overrun = true;
@@ -239,7 +225,7 @@ impl Uart {
         byte
     }
 
-    /// The character time-out counts from here while characters wait in the FIFO (DS 8.11).
+    /// Restarts the character time-out, which runs while the FIFO holds characters (DS 8.11).
     fn restart_timeout(&mut self) {
         let waits = self.fifos_on() && !self.receiver.is_empty();
         self.timeout = waits.then(|| self.latest.saturating_add(CHARACTER_TIMEOUT_NANOS));
@@ -248,31 +234,33 @@ impl Uart {
     fn write_enable(&mut self, value: u8) {
         let old = self.enable;
         self.enable = InterruptEnable::from_bits_truncate(value);
-        // Enabling the interrupt reports an empty transmitter at once (DS 8.6 with table IV).
+        // Enabling the interrupt while the transmitter is empty raises it (DS 8.6 with table IV).
         if (self.enable - old).contains(InterruptEnable::THR_EMPTY) && self.transmitter.is_empty() {
             self.thr_empty_pending = true;
         }
     }
 
     fn write_fifo_control(&mut self, value: FifoControl) {
-        let enables = value.contains(FifoControl::ENABLE);
+        let enables = value.enable();
         let switches = enables != self.fifos_on();
-        if switches || (enables && value.contains(FifoControl::RESET_RECEIVER)) {
+        if switches || (enables && value.reset_receiver()) {
             self.receiver = Fifo::EMPTY;
         }
-        if switches || (enables && value.contains(FifoControl::RESET_TRANSMITTER)) {
+        if switches || (enables && value.reset_transmitter()) {
             self.thr_empty_pending |= !self.transmitter.is_empty();
             self.transmitter = Fifo::EMPTY;
         }
-        // Without ENABLE the other bits are not programmed (DS 8.4).
-        let kept = FifoControl::DMA_MODE | FifoControl::TRIGGER;
-        self.fifo_control =
-            if enables { FifoControl::ENABLE | (value & kept) } else { self.fifo_control & kept };
-        self.restart_timeout();
+        // The other bits are only programmed if ENABLE is set in the same write (DS 8.4).
+        let programmed = if enables { value } else { self.fifo_control };
+        let held = programmed.into_bits() & FifoControl::HELD;
+        self.fifo_control = FifoControl::from_bits(held).with_enable(enables);
+        if self.receiver.is_empty() {
+            self.timeout = None;
+        }
     }
 
-    fn write_line_control(&mut self, value: u8) {
-        let breaks = value & !self.line_control & LCR_BREAK != 0;
+    fn write_line_control(&mut self, value: LineControl) {
+        let breaks = value.set_break() && !self.line_control.set_break();
         self.line_control = value;
         if breaks && self.loops() {
             self.shift_in(0, LineStatus::BREAK | LineStatus::FRAMING);
@@ -287,7 +275,7 @@ impl Uart {
         identification | if self.fifos_on() { IIR_FIFOS } else { 0 }
     }
 
-    /// The pending interrupt of the highest priority (DS table IV).
+    /// The IIR code of the pending interrupt with the highest priority (DS table IV).
     fn identification(&self) -> u8 {
         let enabled = |source| self.enable.contains(source);
         if enabled(InterruptEnable::LINE_STATUS)
@@ -325,7 +313,7 @@ impl Uart {
         status.bits()
     }
 
-    /// Bits 7:4 of the MSR: in loopback mode the modem control register drives them (DS 8.7).
+    /// Bits 7:4 of the MSR, which in loopback mode come from the modem control register (DS 8.7).
     fn modem_lines(&self) -> ModemLines {
         if !self.loops() {
             return self.lines;
@@ -338,7 +326,7 @@ impl Uart {
         lines
     }
 
-    /// Records the deltas that a change causes: RI counts when it ends (DS 8.8).
+    /// Records the deltas caused by a change. RI only has one when it ends (DS 8.8).
     fn with_deltas(&mut self, change: impl FnOnce(&mut Self)) {
         let old = self.modem_lines();
         change(self);
@@ -352,11 +340,11 @@ impl Uart {
     }
 
     fn fifos_on(&self) -> bool {
-        self.fifo_control.contains(FifoControl::ENABLE)
+        self.fifo_control.enable()
     }
 
     fn divisor_latched(&self) -> bool {
-        self.line_control & LCR_DLAB != 0
+        self.line_control.divisor_latch()
     }
 
     fn capacity(&self) -> usize {
@@ -364,14 +352,7 @@ impl Uart {
     }
 
     fn trigger_level(&self) -> usize {
-        let [one, four, eight, fourteen] = TRIGGER_LEVELS.map(usize::from);
-        match self.fifo_control.bits() >> 6 {
-            _ if !self.fifos_on() => 1,
-            0 => one,
-            1 => four,
-            2 => eight,
-            _ => fourteen,
-        }
+        if self.fifos_on() { self.fifo_control.trigger_level() } else { 1 }
     }
 }
 

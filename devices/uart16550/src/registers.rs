@@ -1,28 +1,27 @@
-//! Names of the registers with the bits that each one implements.
+//! The registers of the UART with their fields.
 //!
 //! Sections are those of the National Semiconductor PC16550D data sheet, June 1995 ("DS").
 
+use bitfield_struct::bitfield;
 use bitflags::bitflags;
 
 /// Receiver buffer (read) or transmitter holding register (write); divisor low byte with DLAB.
-pub const RBR_THR_DLL: u8 = 0;
+pub(crate) const RBR_THR_DLL: u8 = 0;
 /// Interrupt enable; divisor high byte with DLAB.
-pub const IER_DLM: u8 = 1;
+pub(crate) const IER_DLM: u8 = 1;
 /// Interrupt identification (read) or FIFO control (write).
-pub const IIR_FCR: u8 = 2;
+pub(crate) const IIR_FCR: u8 = 2;
 /// Line control.
-pub const LCR: u8 = 3;
+pub(crate) const LCR: u8 = 3;
 /// Modem control.
-pub const MCR: u8 = 4;
+pub(crate) const MCR: u8 = 4;
 /// Line status.
-pub const LSR: u8 = 5;
+pub(crate) const LSR: u8 = 5;
 /// Modem status.
-pub const MSR: u8 = 6;
-/// Scratch.
-pub const SCR: u8 = 7;
+pub(crate) const MSR: u8 = 6;
 
 /// Bytes in each FIFO (DS 8.4).
-pub const FIFO_SIZE: usize = 16;
+pub(crate) const FIFO_SIZE: usize = 16;
 
 bitflags! {
     /// Interrupt enable register (DS 8.6).
@@ -32,17 +31,6 @@ bitflags! {
         const THR_EMPTY = 1 << 1;
         const LINE_STATUS = 1 << 2;
         const MODEM_STATUS = 1 << 3;
-    }
-
-    /// FIFO control register (DS 8.4).
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub(crate) struct FifoControl: u8 {
-        const ENABLE = 1 << 0;
-        const RESET_RECEIVER = 1 << 1;
-        const RESET_TRANSMITTER = 1 << 2;
-        /// The RXRDY and TXRDY pins, which a PC does not wire.
-        const DMA_MODE = 1 << 3;
-        const TRIGGER = 0b11 << 6;
     }
 
     /// Modem control register (DS 8.7).
@@ -68,7 +56,7 @@ bitflags! {
         const FIFO_ERROR = 1 << 7;
     }
 
-    /// The modem's lines as bits 7:4 of the modem status register show them (DS 8.8).
+    /// The modem's lines, as in bits 7:4 of the modem status register (DS 8.8).
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub struct ModemLines: u8 {
         /// Clear to send.
@@ -82,14 +70,51 @@ bitflags! {
     }
 }
 
-/// LCR: divisor latch access (DS 8.1).
-pub(crate) const LCR_DLAB: u8 = 1 << 7;
-/// LCR: set break (DS 8.1).
-pub(crate) const LCR_BREAK: u8 = 1 << 6;
+/// FIFO control register (DS 8.4).
+#[bitfield(u8)]
+#[derive(PartialEq, Eq)]
+pub(crate) struct FifoControl {
+    pub(crate) enable: bool,
+    pub(crate) reset_receiver: bool,
+    pub(crate) reset_transmitter: bool,
+    /// Mode of the RXRDY and TXRDY pins, which a PC does not connect.
+    pub(crate) dma_mode: bool,
+    #[bits(2)]
+    _reserved: u8,
+    /// Receiver trigger, the code of [`FifoControl::trigger_level`].
+    #[bits(2)]
+    pub(crate) trigger: u8,
+}
 
-/// MSR: the deltas of CTS, DSR and DCD stand 4 bits below their lines (DS 8.8).
+impl FifoControl {
+    /// Bits that keep the written value; the reset bits clear themselves.
+    pub(crate) const HELD: u8 = 0b1100_1001;
+
+    /// The number of characters in the receiver FIFO that raises the interrupt (DS 8.4).
+    pub(crate) const fn trigger_level(self) -> usize {
+        match self.trigger() {
+            0 => 1,
+            1 => 4,
+            2 => 8,
+            _ => 14,
+        }
+    }
+}
+
+/// Line control register (DS 8.1). The format of a character has no effect here.
+#[bitfield(u8)]
+#[derive(PartialEq, Eq)]
+pub(crate) struct LineControl {
+    #[bits(6)]
+    _format: u8,
+    pub(crate) set_break: bool,
+    /// DLAB: divisor latch access.
+    pub(crate) divisor_latch: bool,
+}
+
+/// MSR: distance from the bit of a line to that of its delta (DS 8.8).
 pub(crate) const MSR_DELTA_SHIFT: u32 = 4;
-/// MSR bits 3:0.
+/// MSR: the deltas in bits 3:0.
 pub(crate) const MSR_DELTAS: u8 = 0x0F;
 
 /// IIR: no interrupt is pending (DS table IV).
@@ -104,8 +129,5 @@ pub(crate) const IIR_TIMEOUT: u8 = 0x0C;
 pub(crate) const IIR_THR_EMPTY: u8 = 0x02;
 /// IIR: modem status, fourth priority.
 pub(crate) const IIR_MODEM_STATUS: u8 = 0x00;
-/// IIR: both FIFO bits, set while the FIFOs are on (DS 8.5).
+/// IIR: both FIFO bits, which are set while the FIFOs are enabled (DS 8.5).
 pub(crate) const IIR_FIFOS: u8 = 0xC0;
-
-/// Receiver FIFO levels that FCR bits 7:6 select (DS 8.4).
-pub(crate) const TRIGGER_LEVELS: [u8; 4] = [1, 4, 8, 14];

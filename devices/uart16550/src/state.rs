@@ -1,9 +1,10 @@
-//! The saved state.
+//! The saved state of a UART.
 
 use crate::Uart;
 use crate::fifo::Fifo;
 use crate::registers::{
-    FIFO_SIZE, FifoControl, InterruptEnable, LineStatus, MSR_DELTAS, ModemControl, ModemLines,
+    FIFO_SIZE, FifoControl, InterruptEnable, LineControl, LineStatus, MSR_DELTAS, ModemControl,
+    ModemLines,
 };
 use device::{Instant, RestoreError};
 use serde::{Deserialize, Serialize};
@@ -11,7 +12,7 @@ use serde::{Deserialize, Serialize};
 /// The version of [`Saved`] that this build writes and reads.
 pub const SAVED_VERSION: u16 = 1;
 
-/// The whole state of a UART. Each queued character stands beside its error bits.
+/// The whole state of a UART. A queued character is a pair of the byte and its error bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the fields are those of the model, by the same names")]
 pub struct Saved {
@@ -57,8 +58,8 @@ pub(crate) fn save(uart: &Uart) -> Saved {
         version: SAVED_VERSION,
         latest: *latest,
         enable: enable.bits(),
-        fifo_control: fifo_control.bits(),
-        line_control: *line_control,
+        fifo_control: fifo_control.into_bits(),
+        line_control: line_control.into_bits(),
         modem_control: modem_control.bits(),
         divisor: *divisor,
         scratch: *scratch,
@@ -100,9 +101,8 @@ pub(crate) fn restore(saved: &Saved) -> Result<Uart, RestoreError> {
     let uart = Uart {
         latest,
         enable: InterruptEnable::from_bits(enable).ok_or(RestoreError::Field("enable"))?,
-        fifo_control: FifoControl::from_bits(fifo_control)
-            .ok_or(RestoreError::Field("fifo_control"))?,
-        line_control,
+        fifo_control: FifoControl::from_bits(fifo_control),
+        line_control: LineControl::from_bits(line_control),
         modem_control: ModemControl::from_bits(modem_control)
             .ok_or(RestoreError::Field("modem_control"))?,
         divisor,
@@ -122,8 +122,7 @@ pub(crate) fn restore(saved: &Saved) -> Result<Uart, RestoreError> {
 }
 
 fn check(uart: &Uart) -> Result<(), RestoreError> {
-    let pulses = FifoControl::RESET_RECEIVER | FifoControl::RESET_TRANSMITTER;
-    require(!uart.fifo_control.intersects(pulses), "fifo_control")?;
+    require(uart.fifo_control.into_bits() & !FifoControl::HELD == 0, "fifo_control")?;
     let errors = (LineStatus::PARITY | LineStatus::FRAMING | LineStatus::BREAK).bits();
     let legal = |fifo: &Fifo, mask: u8| {
         let (characters, _) = fifo.parts();

@@ -1,10 +1,13 @@
-//! What a guest can see of a UART.
+//! Tests of what a guest can see of a UART.
 
 use crate::*;
 use proptest::prelude::*;
+use std::vec;
 use std::vec::Vec;
 
 const T0: Instant = Instant::START;
+/// Scratch register.
+const SCR: u8 = 7;
 
 /// A UART whose interrupt gate is open, with these interrupts enabled.
 fn uart(enable: u8) -> Uart {
@@ -189,25 +192,23 @@ fn loopback_returns_bytes_lines_and_overruns() {
         (0..16).collect::<Vec<_>>()
     );
     uart.write(LCR, 0x43, T0);
-    assert_eq!((read(&mut uart, LSR), uart.sends_break()), (0xF9, false));
+    assert_eq!(read(&mut uart, LSR), 0xF9);
     uart.write(IIR_FCR, 0, T0);
     uart.write(0, 1, T0);
     uart.write(0, 2, T0);
     assert_eq!((read(&mut uart, LSR), read(&mut uart, 0)), (0x63, 2), "overwritten");
-    uart.write(MCR, 0, T0);
-    assert!(uart.sends_break());
 }
 
 #[test]
 fn modem_deltas_interrupt_last() {
     let mut uart = uart(0x0A);
-    uart.set_modem_lines(ModemLines::CTS | ModemLines::RI);
-    assert_eq!(read(&mut uart, IIR_FCR), 0x02);
-    assert_eq!((read(&mut uart, IIR_FCR), uart.interrupt()), (0x00, true));
+    uart.write(MCR, 0x16, T0);
+    assert_eq!((read(&mut uart, IIR_FCR), read(&mut uart, IIR_FCR)), (0x02, 0x00));
     assert_eq!((read(&mut uart, MSR), read(&mut uart, MSR)), (0x51, 0x50));
     assert_eq!(read(&mut uart, IIR_FCR), 0x01);
-    uart.set_modem_lines(ModemLines::empty());
-    assert_eq!(read(&mut uart, MSR), 0x05);
+    uart.write(MCR, 0x08, T0);
+    assert_eq!((read(&mut uart, IIR_FCR), uart.interrupt()), (0x00, true));
+    assert_eq!((read(&mut uart, MSR), uart.interrupt()), (0x05, false));
 }
 
 #[test]
@@ -218,9 +219,133 @@ fn out2_gates_the_line() {
         uart.write(MCR, control, T0);
         assert_eq!(uart.interrupt(), line);
     }
-    assert_eq!(uart.ready_lines(), (true, true));
     uart.reset(T0);
     assert_eq!(uart, Uart::new());
+}
+
+/// Raises CTS and lowers it again by a turn in loopback mode, which leaves the delta set.
+fn pulse_cts(uart: &mut Uart) {
+    uart.write(MCR, 0x12, T0);
+    uart.write(MCR, 0x08, T0);
+}
+
+#[test]
+fn the_four_sources_are_reported_by_priority_and_cleared_as_table_iv_says() {
+    let mut uart = uart(0x0F);
+    pulse_cts(&mut uart);
+    assert!(uart.receive_flawed(b'a', Flaw::Framing, T0));
+    assert_eq!((read(&mut uart, IIR_FCR), read(&mut uart, IIR_FCR)), (0x06, 0x06));
+    assert_eq!((read(&mut uart, LSR), read(&mut uart, IIR_FCR)), (0x69, 0x04));
+    assert_eq!((read(&mut uart, RBR_THR_DLL), read(&mut uart, IIR_FCR)), (b'a', 0x02));
+    assert_eq!(read(&mut uart, IIR_FCR), 0x00, "only a read that reports THRE clears it");
+    assert!(uart.interrupt());
+    assert_eq!((read(&mut uart, MSR), read(&mut uart, IIR_FCR)), (0x01, 0x01));
+    assert!(!uart.interrupt());
+}
+
+#[test]
+fn each_enable_bit_opens_its_own_source() {
+    for (enable, identification) in [(0x01, 0x04), (0x02, 0x02), (0x04, 0x06), (0x08, 0x00)] {
+        let mut uart = uart(enable);
+        pulse_cts(&mut uart);
+        assert!(uart.receive_flawed(b'a', Flaw::Parity, T0));
+        assert_eq!((uart.interrupt(), read(&mut uart, IIR_FCR)), (true, identification));
+        uart.write(IER_DLM, !enable & 0x0F, T0);
+        assert_ne!(read(&mut uart, IIR_FCR), identification);
+    }
+}
+
+#[test]
+fn an_empty_transmitter_is_reported_once_however_often_it_is_enabled() {
+    let mut uart = uart(0x02);
+    assert_eq!(read(&mut uart, IIR_FCR), 0x02);
+    uart.write(IER_DLM, 0x02, T0);
+    assert_eq!(read(&mut uart, IIR_FCR), 0x01, "it was enabled already");
+    uart.write(0, b'x', T0);
+    uart.write(IER_DLM, 0x00, T0);
+    uart.write(IER_DLM, 0x02, T0);
+    assert_eq!(read(&mut uart, IIR_FCR), 0x01, "the transmitter is not empty");
+}
+
+#[test]
+fn without_fifos_errors_do_not_reach_bit_7_of_the_lsr() {
+    let mut uart = uart(0);
+    assert!(uart.receive_flawed(b'a', Flaw::Parity, T0));
+    assert_eq!((read(&mut uart, LSR), read(&mut uart, LSR)), (0x65, 0x61));
+    assert_eq!(read(&mut uart, RBR_THR_DLL), b'a');
+    assert!(uart.receive_flawed(b'b', Flaw::Break, T0));
+    assert_eq!((read(&mut uart, LSR), read(&mut uart, RBR_THR_DLL)), (0x79, 0));
+}
+
+#[test]
+fn the_divisor_latch_hides_data_and_enables_without_touching_them() {
+    let mut uart = fifo_uart(0x01, 0);
+    assert!(uart.receive(b'a', T0));
+    uart.write(LCR, 0x80, T0);
+    uart.write(RBR_THR_DLL, 0x01, T0);
+    uart.write(IER_DLM, 0xC2, T0);
+    assert_eq!((read(&mut uart, RBR_THR_DLL), read(&mut uart, IER_DLM)), (0x01, 0xC2));
+    assert_eq!((read(&mut uart, LSR), uart.has_output()), (0x61, false));
+    uart.write(LCR, 0x00, T0);
+    assert_eq!((read(&mut uart, IER_DLM), read(&mut uart, RBR_THR_DLL)), (0x01, b'a'));
+}
+
+#[test]
+fn each_modem_line_has_its_delta_and_the_ring_counts_when_it_ends() {
+    // In loopback mode RTS, DTR, OUT1 and OUT2 drive CTS, DSR, RI and DCD (DS 8.7).
+    for (bit, control) in [0x02, 0x01, 0x04, 0x08].into_iter().enumerate() {
+        let (level, delta) = (0x10 << bit, 0x01 << bit);
+        let mut uart = Uart::new();
+        uart.write(MCR, 0x10 | control, T0);
+        let rise = if level == 0x40 { level } else { level | delta };
+        assert_eq!((read(&mut uart, MSR), read(&mut uart, MSR)), (rise, level));
+        uart.write(MCR, 0x10 | control, T0);
+        assert_eq!(read(&mut uart, MSR), level, "no change, no delta");
+        uart.write(MCR, 0x10, T0);
+        assert_eq!((read(&mut uart, MSR), read(&mut uart, MSR)), (delta, 0));
+    }
+}
+
+#[test]
+fn a_write_of_the_fcr_neither_delays_nor_drops_a_character_timeout() {
+    let at = |nanos| Instant::from_nanos(nanos);
+    let due = at(CHARACTER_TIMEOUT_NANOS);
+    let mut uart = fifo_uart(0x01, 3);
+    assert!(uart.receive(1, T0));
+    uart.write(IIR_FCR, 0xC1, at(1000));
+    assert_eq!(uart.deadline(), Some(due), "only receiving or reading a character restarts it");
+    uart.advance(due);
+    uart.write(IIR_FCR, 0x81, due);
+    assert_eq!((uart.interrupt(), uart.read(IIR_FCR, due)), (true, 0xCC));
+    uart.write(IIR_FCR, 0x83, due);
+    assert_eq!((uart.interrupt(), uart.deadline()), (false, None), "nothing waits any more");
+}
+
+#[test]
+fn a_reset_keeps_only_the_modems_lines() {
+    let lines = ModemLines::CTS | ModemLines::DSR | ModemLines::DCD;
+    let mut uart = Uart::connected(lines);
+    assert_eq!(read(&mut uart, MSR), 0xB0, "no line has changed");
+    for (offset, value) in [(LCR, 0xFF), (0, 0x55), (LCR, 0x03), (MCR, 0x0F), (SCR, 0x77)] {
+        uart.write(offset, value, T0);
+    }
+    uart.write(IIR_FCR, 0xC1, T0);
+    assert!(uart.receive(b'a', T0));
+    uart.reset(T0);
+    assert_eq!(uart, Uart::connected(lines));
+}
+
+#[test]
+fn a_new_trigger_level_applies_to_characters_in_the_fifo() {
+    let mut uart = fifo_uart(0x01, 3);
+    for count in 0..4 {
+        assert!(uart.receive(count, T0));
+    }
+    assert!(!uart.interrupt());
+    uart.write(IIR_FCR, 0x41, T0);
+    assert_eq!((uart.interrupt(), read(&mut uart, IIR_FCR)), (true, 0xC4));
+    uart.write(IIR_FCR, 0x81, T0);
+    assert_eq!((uart.interrupt(), read(&mut uart, LSR)), (false, 0x61));
 }
 
 struct Ignore;
@@ -232,6 +357,33 @@ impl Inspect for Ignore {
 }
 
 proptest! {
+    #[test]
+    fn no_byte_is_lost_or_reordered(
+        fifos: bool, steps in proptest::collection::vec((0u8..3, any::<u8>()), 0..200)
+    ) {
+        let mut uart = uart(0x01);
+        uart.write(IIR_FCR, u8::from(fifos), T0);
+        let (mut sent, mut line, mut offered, mut got) = (vec![], vec![], vec![], vec![]);
+        for (kind, byte) in steps {
+            match kind {
+                0 if uart.receive(byte, T0) => offered.push(byte),
+                1 if read(&mut uart, LSR) & 0x01 != 0 => got.push(read(&mut uart, 0)),
+                2 if read(&mut uart, LSR) & 0x20 != 0 => {
+                    for byte in 0..if fifos { 16 } else { 1 } {
+                        uart.write(0, byte, T0);
+                        sent.push(byte);
+                    }
+                }
+                _ => line.extend(drain(&mut uart)),
+            }
+        }
+        line.extend(drain(&mut uart));
+        while uart.interrupt() {
+            got.push(read(&mut uart, 0));
+        }
+        prop_assert_eq!((got, line), (offered, sent));
+    }
+
     #[test]
     fn random_traffic_keeps_the_promises(
         steps in proptest::collection::vec((0u8..7, any::<u8>(), any::<u8>(), any::<u32>()), 0..200)
@@ -245,11 +397,11 @@ proptest! {
                 1 | 2 => uart.write(offset, value, now),
                 3 => drop(uart.receive(value, now)),
                 4 => drop(uart.receive_flawed(value, Flaw::Parity, now)),
-                5 => uart.set_modem_lines(ModemLines::from_bits_truncate(value)),
+                5 => uart.write(MCR, value, now),
                 _ => drop(drain(&mut uart)),
             }
             if let Some(due) = uart.deadline() {
-                // The promise: nothing happens before it, the interrupt is there at it.
+                // The interrupt appears at the deadline and not before.
                 let mut early = uart.clone();
                 early.advance(Instant::from_nanos(due.as_nanos() - 1));
                 prop_assert_eq!(early.interrupt(), uart.interrupt());

@@ -1,4 +1,4 @@
-//! One command: its output and its end go out in frames.
+//! Runs one command, reported to the host in frames.
 
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
@@ -17,8 +17,8 @@ use wire::exec::{self, Channel};
 
 use crate::system;
 
-/// A pipe is taken for empty when it gave nothing for so long after the command's end; something
-/// in the background may hold it open for ever.
+/// After the command has ended, a pipe that stays silent for this long counts as closed: a
+/// background process may hold it open for ever.
 const SILENCE: Duration = Duration::from_millis(500);
 
 enum Event {
@@ -46,7 +46,7 @@ pub fn run(text: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Opens the port as a plain path for bytes.
+/// Opens the serial port in raw mode.
 fn open_port() -> io::Result<File> {
     let explain = |error| io::Error::other(format!("{}: {error}", exec::PORT));
     let port = OpenOptions::new().read(true).write(true).open(exec::PORT).map_err(explain)?;
@@ -70,7 +70,7 @@ fn start(text: &[u8]) -> io::Result<Child> {
 }
 
 fn carry(mut child: Child, port: &mut File) -> io::Result<()> {
-    // One place, so that whoever is waited for is read from: memory stays bounded.
+    // A channel of one event bounds memory: a pipe is read no faster than the port takes its bytes.
     let (sender, events) = sync_channel(1);
     if let Some(pipe) = child.stdout.take() {
         pump(pipe, Channel::Output, sender.clone());
@@ -112,7 +112,7 @@ fn forward(events: &Receiver<Event>, port: &mut File) -> io::Result<WaitStatus> 
     }
 }
 
-/// Sends what comes out of a pipe, from a thread of its own.
+/// Sends the bytes of a pipe as events, from a thread of its own.
 fn pump(mut pipe: impl Read + Send + 'static, channel: Channel, sender: SyncSender<Event>) {
     thread::spawn(move || {
         let mut buffer = [0; exec::MAX_PAYLOAD];
@@ -135,4 +135,67 @@ fn write_frame(port: &mut File, channel: Channel, payload: &[u8]) -> io::Result<
     let mut frame = exec::header(channel, payload.len() as u16).to_vec();
     frame.extend_from_slice(payload);
     port.write_all(&frame)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Seek, SeekFrom};
+
+    use wire::exec::{Event as Frame, Parser};
+
+    use super::*;
+
+    /// The only test that may start a child: this test reaps all children of the process.
+    #[test]
+    fn a_commands_output_and_status_arrive_as_frames() {
+        let mut port = tempfile::tempfile().unwrap();
+        port.write_all(&exec::START).unwrap();
+        let command = b"head -c 10000 /dev/zero; printf 'to\\377err' >&2; exit 7";
+        carry(start(command).unwrap(), &mut port).unwrap();
+        port.seek(SeekFrom::Start(0)).unwrap();
+        let mut bytes = Vec::new();
+        port.read_to_end(&mut bytes).unwrap();
+        let (mut output, mut errors, mut status) = (0, Vec::new(), None);
+        let mut parser = Parser::default();
+        parser.feed(&bytes, |frame| match frame {
+            Frame::Started => {}
+            Frame::Output(piece) => output += piece.iter().filter(|byte| **byte == 0).count(),
+            Frame::Error(piece) => errors.extend_from_slice(piece),
+            Frame::Exited(code) => status = Some(code),
+            other => panic!("{other:?}"),
+        });
+        assert_eq!((output, errors.as_slice(), status), (10_000, &b"to\xfferr"[..], Some(7)));
+        assert!(parser.has_ended() && !parser.is_broken());
+    }
+
+    #[test]
+    fn a_stream_is_split_to_fit_into_frames() {
+        let bytes: Vec<u8> = (0..3 * exec::MAX_PAYLOAD).map(|number| number as u8).collect();
+        let (sender, events) = sync_channel(1);
+        pump(io::Cursor::new(bytes.clone()), Channel::Error, sender);
+        let (mut all, mut closed) = (Vec::new(), 0);
+        for event in events {
+            match event {
+                Event::Piece(Channel::Error, piece) if piece.len() <= exec::MAX_PAYLOAD => {
+                    all.extend(piece);
+                }
+                Event::Closed => closed += 1,
+                Event::Piece(..) | Event::Ended(_) => panic!("nothing else is sent"),
+            }
+        }
+        assert_eq!((all, closed), (bytes, 1));
+    }
+
+    #[test]
+    fn a_lost_status_is_an_error() {
+        let mut port = tempfile::tempfile().unwrap();
+        let (sender, events) = sync_channel(2);
+        sender.send(Event::Piece(Channel::Output, b"x".to_vec())).unwrap();
+        sender.send(Event::Ended(Err(io::ErrorKind::Other.into()))).unwrap();
+        assert!(forward(&events, &mut port).is_err());
+        port.seek(SeekFrom::Start(0)).unwrap();
+        let mut bytes = Vec::new();
+        port.read_to_end(&mut bytes).unwrap();
+        assert_eq!(bytes, [1, 1, 0, b'x'], "what came before is sent");
+    }
 }

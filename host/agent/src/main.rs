@@ -1,8 +1,8 @@
-//! The guest's first process: runs one command and carries its output out, or gives a shell; then
-//! powers the guest off.
+//! The guest's first process, which runs a command or a shell.
 //!
-//! It is started by Linux as PID 1 from the initial RAM disk. The command, if there is one, lies
-//! beside it in a file; its output leaves through the second serial port (see `wire::exec`).
+//! Linux starts it as PID 1 from the initial RAM disk. If the RAM disk has a file with a command,
+//! the agent runs it and sends its output through the second serial port (see `wire::exec`);
+//! otherwise it runs a shell on the console. Then it powers the guest off.
 #![forbid(unsafe_code)]
 
 mod command;

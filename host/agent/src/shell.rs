@@ -1,4 +1,4 @@
-//! An interactive shell on the console.
+//! The interactive shell on the console.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -11,8 +11,8 @@ use crate::system;
 /// Runs a shell until it ends.
 pub fn run() -> io::Result<()> {
     let console = open_console()?;
-    // Without a controlling terminal the shell works, but without job control. PID 1 takes it for
-    // the shell too: a child is born into its session.
+    // The shell inherits the session of PID 1 with its controlling terminal. Without one it works,
+    // but has no job control.
     let _ = setsid();
     let _ = ioctl_tiocsctty(&console);
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
@@ -30,7 +30,7 @@ pub fn run() -> io::Result<()> {
     system::reap_until(shell.id()).map(drop)
 }
 
-/// Opens the terminal behind the console, as the console itself can not be a controlling terminal.
+/// Opens the terminal behind the console: /dev/console can not be a controlling terminal.
 fn open_console() -> io::Result<File> {
     let open = |path: &str| OpenOptions::new().read(true).write(true).open(path);
     let active = fs::read_to_string("/sys/class/tty/console/active").unwrap_or_default();

@@ -1,5 +1,4 @@
-//! What PID 1 owes its machine: file systems at the start, a wait for each orphan, power off at the
-//! end.
+//! The system duties of PID 1: mounting file systems, reaping orphans, powering off.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -13,14 +12,15 @@ use rustix::process::{Pid, WaitOptions, WaitStatus, wait};
 use rustix::system::{RebootCommand, reboot};
 use wire::exec;
 
-/// File systems that a user expects: type, place, a file that shows that it is there already.
+/// File systems to mount: the type, the mount point, and a file that exists if it is mounted.
 const FILE_SYSTEMS: [(&str, &str, &str); 3] = [
     ("devtmpfs", "/dev", "/dev/ttyS1"),
     ("proc", "/proc", "/proc/self"),
     ("sysfs", "/sys", "/sys/class"),
 ];
 
-/// Mounts what is missing. A failure shows where the place is used first, so it is not one here.
+/// Mounts the missing file systems. Failures are ignored here: the first use of the mount point
+/// reports them.
 pub fn mount_all() {
     for (kind, place, sign) in FILE_SYSTEMS {
         if Path::new(sign).exists() {
@@ -33,8 +33,8 @@ pub fn mount_all() {
     }
 }
 
-/// Runs the script that the initial file system brings for its own needs, if it brings one: it loads
-/// drivers, say. What it has to say goes to the console.
+/// Runs the start script of the initial file system, if it has one, for example to load drivers.
+/// Its output goes to the console.
 pub fn run_start_script() {
     let script = Path::new("/").join(exec::START_PATH);
     if !script.exists() {
@@ -49,7 +49,7 @@ pub fn run_start_script() {
     }
 }
 
-/// Waits until a child has ended, and for every orphan that ends before it.
+/// Reaps processes until this child has ended.
 pub fn reap_until(child: u32) -> io::Result<WaitStatus> {
     loop {
         let (process, status) = reap()?;
@@ -59,7 +59,7 @@ pub fn reap_until(child: u32) -> io::Result<WaitStatus> {
     }
 }
 
-/// Waits for every orphan, until there is neither child nor orphan.
+/// Reaps processes until none is left.
 pub fn reap_all() {
     while reap().is_ok() {}
 }
@@ -81,7 +81,7 @@ pub fn say(line: &str) {
     }
 }
 
-/// Powers the machine off; if the kernel can not, waits for whoever can.
+/// Powers the machine off; if the kernel can not, sleeps until the VM is ended from outside.
 pub fn power_off() -> ! {
     rustix::fs::sync();
     if let Err(error) = reboot(RebootCommand::PowerOff) {

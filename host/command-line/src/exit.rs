@@ -1,14 +1,14 @@
-//! How a run ends, and the exit code that says so.
+//! The exit codes of `paravane`.
 
 use std::fmt::Write;
 
 use wire::Status;
 
-/// Our own failure: a file that can not be written, and the like.
+/// A failure of `paravane` itself, for example a file that can not be written.
 pub const OURS: u8 = 1;
-/// What the arguments name can not be used; clap's code for wrong arguments.
+/// Wrong arguments, or a file named by them that can not be used. Clap exits with the same code.
 pub const USAGE: u8 = 2;
-/// `vtpm` only: another process listens on its port.
+/// `vtpm` only: another process listens on the port.
 pub const PORT_IN_USE: u8 = 75;
 
 /// How a run ended.
@@ -16,13 +16,13 @@ pub const PORT_IN_USE: u8 = 75;
 pub enum End {
     /// The command ended with this status.
     Exited(u8),
-    /// The command was ended by this signal.
+    /// A signal ended the command.
     Signalled(u8),
-    /// The guest powered itself off, with nothing else to say.
+    /// The guest powered itself off.
     PoweredOff,
     /// The user left the console.
     Left,
-    /// The run could not begin, or go on, for a reason of ours.
+    /// The run could not begin, or not continue.
     Failed(Failure),
 }
 
@@ -31,19 +31,19 @@ pub enum End {
 pub enum Failure {
     /// The guest ended before its command did.
     GuestDied,
-    /// `--timeout`.
+    /// The time of `--timeout` was over.
     Timeout,
     /// QEMU is missing, or does not start.
     Qemu,
     /// The paravisor crashed.
     Crashed,
-    /// The VM is of no use to the paravisor.
+    /// The paravisor can not use this VM.
     UnusableVm,
     /// The configuration is wrong.
     BadConfig,
-    /// The guest's files are of no use.
+    /// The guest's files can not be used.
     BadGuest,
-    /// The files of the paravisor's state are of no use.
+    /// The files of the paravisor's state can not be used.
     BadState,
     /// The guest shut down right after its start.
     GuestFailed,
@@ -53,16 +53,16 @@ pub enum Failure {
     NoCommand,
     /// A signal ended this program.
     Interrupted,
-    /// Our own failure.
+    /// A failure of `paravane` itself.
     Ours,
 }
 
-/// Every failure: exit code, name in the JSON file, what it means.
+/// Every failure with its exit code, its name in the JSON file, and its meaning.
 const TABLE: [(Failure, u8, &str, &str); 13] = [
-    (Failure::Ours, OURS, "failed", "paravane itself failed, a file can not be written perhaps"),
+    (Failure::Ours, OURS, "failed", "paravane itself failed, for example to write a file"),
     (Failure::BadState, USAGE, "bad-state", "wrong arguments, or --state can not be used"),
     (Failure::GuestDied, 64, "guest-died", "the guest ended before its command did"),
-    (Failure::Timeout, 65, "timeout", "--timeout is over"),
+    (Failure::Timeout, 65, "timeout", "the time given by --timeout was over"),
     (Failure::Qemu, 66, "qemu-failed", "QEMU is missing, or does not start"),
     (Failure::Crashed, 67, "paravisor-crashed", "the paravisor crashed: a bug of ours"),
     (Failure::UnusableVm, 68, "unusable-vm", "the paravisor can not use this CPU, RAM or VM"),
@@ -75,7 +75,12 @@ const TABLE: [(Failure, u8, &str, &str); 13] = [
         "the guest shut down by a triple fault, or called a BIOS",
     ),
     (Failure::NoCommand, 72, "no-command", "the command can not be run in the guest"),
-    (Failure::GuestHalted, 74, "guest-halted", "the guest halted with interrupts off for good"),
+    (
+        Failure::GuestHalted,
+        74,
+        "guest-halted",
+        "the guest halted for good with interrupts disabled",
+    ),
     (Failure::Interrupted, 73, "interrupted", "a signal ended paravane"),
 ];
 
@@ -87,7 +92,7 @@ impl Failure {
             .map_or((OURS, "failed"), |(_, code, name, _)| (*code, *name))
     }
 
-    /// The failure that the paravisor reports by this status.
+    /// The failure that this status of the paravisor reports, if it is one.
     pub fn of_status(status: Status) -> Option<Self> {
         match status {
             Status::PowerOff => None,
@@ -114,7 +119,7 @@ impl End {
         }
     }
 
-    /// The name in the JSON file.
+    /// The name of this end in the JSON file.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Exited(_) => "exited",
@@ -159,6 +164,32 @@ mod tests {
         assert_eq!(End::Exited(7).code(), 7);
         assert_eq!(End::Signalled(9).code(), 137);
         assert_eq!(End::PoweredOff.code(), 0);
+    }
+
+    #[test]
+    fn a_signals_code_never_wraps() {
+        assert_eq!((End::Signalled(127).code(), End::Signalled(255).code()), (255, 255));
+    }
+
+    #[test]
+    fn every_end_has_a_name_of_its_own() {
+        let ends = [End::Exited(0), End::Signalled(1), End::PoweredOff, End::Left];
+        let failures = TABLE.iter().map(|(failure, ..)| End::Failed(*failure));
+        let names: Vec<_> = ends.into_iter().chain(failures).map(|end| end.name()).collect();
+        let distinct: std::collections::BTreeSet<_> = names.iter().collect();
+        assert_eq!(distinct.len(), names.len());
+    }
+
+    #[test]
+    fn the_help_lists_each_code_once_in_order() {
+        let table = table();
+        let codes: Vec<u8> = table
+            .lines()
+            .map(|line| line.split_whitespace().next().unwrap().parse().unwrap())
+            .collect();
+        assert_eq!(codes.len(), TABLE.len() + 1);
+        assert!(codes.is_sorted_by(|first, second| first < second), "{codes:?}");
+        assert!(crate::run_help().contains(&table));
     }
 
     #[test]

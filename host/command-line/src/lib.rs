@@ -1,6 +1,6 @@
-//! The command line of `paravane`: its options, and the exit codes that it promises.
+//! The interface of the `paravane` command: options, exit codes.
 //!
-//! `cargo xtask run` takes the options of `paravane run` from here, too.
+//! `cargo xtask run` uses the options of `paravane run` from here.
 #![forbid(unsafe_code)]
 
 pub mod exit;
@@ -22,12 +22,12 @@ pub use run::{AccelChoice, RunOptions, given, run_help};
 #[derive(Debug, Parser)]
 #[command(name = "paravane", version, max_term_width = 100, subcommand_required = true)]
 pub struct Arguments {
-    /// What to do.
+    /// The subcommand.
     #[command(subcommand)]
     pub action: Action,
 }
 
-/// What `paravane` can do.
+/// The subcommands of `paravane`.
 #[derive(Debug, Subcommand)]
 pub enum Action {
     /// Start a VM: the paravisor, and a guest of yours below it
@@ -77,7 +77,7 @@ pub struct SymbolizeOptions {
 #[derive(Debug, Args)]
 pub struct VtpmOptions {
     /// Listen here for commands, and on the next port for the platform's signals; port 0 takes any
-    /// two that are free
+    /// two free neighbours
     #[arg(
         long,
         value_name = "ADDRESS:PORT",
@@ -85,16 +85,16 @@ pub struct VtpmOptions {
         value_parser = values::address
     )]
     pub socket: SocketAddr,
-    /// Keep the TPM's state in FILE, which is made if it is not there; without it all is lost at
-    /// the end
+    /// Keep the TPM's state in FILE; a missing file is made. Without this option, the state is lost
+    /// at the end
     #[arg(long, value_name = "FILE")]
     pub state: Option<PathBuf>,
 }
 
-/// Options of the hidden guard.
+/// Arguments of the hidden `guard`.
 #[derive(Debug, Args)]
 pub struct GuardOptions {
-    /// The process that must live on.
+    /// The ID of the process with which the program ends.
     pub parent: i32,
     /// The program and its arguments.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
@@ -109,7 +109,7 @@ const VTPM_HELP: &str = "Examples:
   paravane vtpm --state tpm.state
       one that keeps its keys, NV indices and seeds
 
-Who reaches the ports may do all that a TPM's owner with physical presence may.
+Anyone who can reach the ports can do whatever a TPM's owner with physical presence can.
 
 Exit codes: 0 ended by a signal or a client, 1 failed, 75 a port is in use";
 
@@ -122,6 +122,78 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Arguments::command().debug_assert();
+    }
+
+    fn run_options(words: &[&str]) -> RunOptions {
+        let words = ["paravane", "run"].iter().chain(words);
+        match Arguments::try_parse_from(words).map(|arguments| arguments.action) {
+            Ok(Action::Run(options)) => *options,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_kernel_is_enough_to_run() {
+        let options = run_options(&["-k", "vmlinuz"]);
+        assert_eq!(options.kernel, PathBuf::from("vmlinuz"));
+        assert_eq!((options.memory, options.cpus), (512 << 20, 1));
+        assert_eq!((options.accel, options.log), (AccelChoice::Auto, wire::LogLevel::Warn));
+        let files = [&options.initrd, &options.state, &options.state_key, &options.tpm_ca];
+        assert!(files.iter().all(|file| file.is_none()) && options.modules.is_empty());
+        assert!(options.append.is_none() && options.exec.is_none() && options.uuid.is_none());
+        assert!(options.timeout.is_none() && options.json.is_none() && options.qemu.is_empty());
+        assert!(!options.no_hyperv && !options.no_tpm && !options.direct);
+    }
+
+    #[test]
+    fn values_may_look_like_options_where_they_are_text() {
+        let options = run_options(&["-k", "k", "-a", "-x --y", "-e", "--help", "--", "-smp", "2"]);
+        assert_eq!(options.append.as_deref(), Some("-x --y".as_ref()));
+        assert_eq!(options.exec.as_deref(), Some("--help".as_ref()));
+        assert_eq!(options.qemu, ["-smp", "2"]);
+        let options = run_options(&["-k", "k", "--module", "a,x=1", "--module", "b"]);
+        let files: Vec<_> = options.modules.iter().map(|module| module.file.clone()).collect();
+        assert_eq!(files, [PathBuf::from("a"), PathBuf::from("b")]);
+    }
+
+    #[test]
+    fn a_wrong_command_line_ends_with_the_code_for_usage() {
+        for words in [
+            &[][..],
+            &["nonsense"],
+            &["run"],
+            &["run", "-k"],
+            &["run", "-k", "k", "-c", "65"],
+            &["run", "-k", "k", "-m", "0"],
+            &["run", "-k", "k", "--accel", "hvf"],
+            &["run", "-k", "k", "--module", ",a"],
+            &["run", "-k", "k", "--tpm-ca", "ca"],
+            &["run", "-k", "k", "-k", "k"],
+            &["run", "-k", "k", "stray"],
+            &["vtpm", "--socket", "65535"],
+            &["guard", "1"],
+        ] {
+            let error = Arguments::try_parse_from(["paravane"].iter().chain(words)).unwrap_err();
+            assert_eq!(error.exit_code(), i32::from(exit::USAGE), "{words:?}");
+        }
+        let asked = Arguments::try_parse_from(["paravane", "run", "--help"]).unwrap_err();
+        assert_eq!(asked.exit_code(), 0);
+    }
+
+    #[test]
+    fn the_other_commands_have_defaults() {
+        let parse = |words: &[&str]| {
+            Arguments::try_parse_from(["paravane"].iter().chain(words)).unwrap().action
+        };
+        let Action::Vtpm(options) = parse(&["vtpm"]) else { panic!("no vtpm") };
+        assert_eq!(options.socket, SocketAddr::from(([127, 0, 0, 1], 2321)));
+        assert!(options.state.is_none());
+        let Action::Symbolize(options) = parse(&["symbolize"]) else { panic!("no symbolize") };
+        assert_eq!(options.file, PathBuf::from("-"));
+        let Action::Guard(options) = parse(&["guard", "7", "qemu", "-m", "1"]) else {
+            panic!("no guard")
+        };
+        assert_eq!((options.parent, options.program.len()), (7, 3));
     }
 
     #[test]

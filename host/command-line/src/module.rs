@@ -1,4 +1,4 @@
-//! Modules of a Multiboot or PVH kernel, as `run --module` takes them.
+//! The values of `run --module`: modules of a Multiboot or PVH kernel.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -9,9 +9,9 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 /// One module.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Module {
-    /// Its file.
+    /// The module's file.
     pub file: PathBuf,
-    /// What the kernel is told of it besides its name.
+    /// The arguments that the kernel gets with the module's name.
     pub arguments: OsString,
 }
 
@@ -22,7 +22,7 @@ impl Module {
             .try_map(|value| Self::parse(&value).ok_or("give FILE, or FILE,ARGS"))
     }
 
-    /// The file's name up to the first comma that is not doubled; the arguments behind that.
+    /// Splits at the first comma that is not doubled: the file's name, then the arguments.
     fn parse(value: &OsStr) -> Option<Self> {
         let (mut file, mut rest) = (vec![], value.as_bytes());
         let arguments = loop {
@@ -44,7 +44,8 @@ impl Module {
         (!file.as_os_str().is_empty()).then_some(Self { file, arguments })
     }
 
-    /// The text that the kernel finds: the file's name, then the arguments, as QEMU has it.
+    /// The module's text for the kernel, the same as from QEMU: the file's name, then the
+    /// arguments.
     pub fn text(&self) -> Vec<u8> {
         let name = self.file.as_os_str().as_bytes();
         match self.arguments.as_bytes() {

@@ -19,8 +19,8 @@ pub struct RunOptions {
     /// The guest's initial RAM disk
     #[arg(short, long, value_name = "FILE")]
     pub initrd: Option<PathBuf>,
-    /// A module for a Multiboot or PVH kernel, and the arguments that the kernel finds with it; may be
-    /// given up to 8 times. A comma in the name of the file is doubled
+    /// A module for a Multiboot or PVH kernel, and the arguments that the kernel finds with it; may
+    /// be given up to 8 times. A comma in the name of the file is doubled
     #[arg(long = "module", value_name = "FILE[,ARGS]", value_parser = Module::parser())]
     pub modules: Vec<Module>,
     /// The guest's command line [default: console=ttyS0 quiet]
@@ -36,37 +36,37 @@ pub struct RunOptions {
     /// --state, else a random one]
     #[arg(long, value_name = "UUID", value_parser = values::uuid)]
     pub uuid: Option<String>,
-    /// Keep the paravisor's state (the TPM's keys, seeds and NV) in FILE, encrypted; a new one is
-    /// made if it is not there; without it all is lost at the end
+    /// Keep the paravisor's state (the TPM's keys, seeds and NV) in FILE, encrypted; a missing file
+    /// is made. Without this option, the state is lost at the end
     #[arg(long, value_name = "FILE", conflicts_with = "direct")]
     pub state: Option<PathBuf>,
-    /// The key of the state, 32 bytes [default: the state's name with `.key` behind it, made with
-    /// the state]
+    /// The key of the state, 32 bytes [default: the state's name followed by `.key`, made together
+    /// with the state]
     #[arg(long, value_name = "FILE", requires = "state")]
     pub state_key: Option<PathBuf>,
     /// Certify the endorsement keys of a new state's TPM by this CA: a PEM file with a P-256 key
     /// (PKCS#8) and its certificate [default: a test CA whose key is public]
     #[arg(long, value_name = "FILE", requires = "state")]
     pub tpm_ca: Option<PathBuf>,
-    /// What runs the VM; `auto` takes KVM where it offers nested AMD-V, and says which it took
+    /// The accelerator of the VM; `auto` takes KVM if it offers nested AMD-V, and says what it took
     #[arg(long, value_enum, default_value = "auto")]
     pub accel: AccelChoice,
-    /// Run this shell command in the guest, hand on its output and its status, power off
+    /// Run this shell command in the guest, pass on its output and status, then power off
     #[arg(short, long, value_name = "COMMAND", allow_hyphen_values = true)]
     pub exec: Option<OsString>,
-    /// End the VM after so many seconds
+    /// End the VM after this many seconds
     #[arg(short, long, value_name = "SECONDS", value_parser = values::seconds)]
     pub timeout: Option<Duration>,
-    /// Do not offer the Hyper-V interface to the guest: plain hardware
+    /// Do not offer the Hyper-V interface to the guest
     #[arg(long)]
     pub no_hyperv: bool,
-    /// Give the guest no TPM. It has an ephemeral one otherwise: its keys die with the VM
+    /// Give the guest no TPM. Without --state its TPM is ephemeral: the keys are lost with the VM
     #[arg(long)]
     pub no_tpm: bool,
-    /// How much the paravisor logs; from `info` on, `--exec` shows the guest's console too
+    /// Log level of the paravisor; from `info` on, `--exec` also shows the guest's console
     #[arg(long, value_name = "LEVEL", default_value = "warn", value_parser = values::log_level)]
     pub log: LogLevel,
-    /// Write how the run went to FILE, or to standard output for `-`
+    /// Write a summary of the run to FILE, or to standard output for `-`
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
     /// The paravisor's unstripped ELF file [default: `paravisor` beside this program]
@@ -75,7 +75,7 @@ pub struct RunOptions {
     /// The program that carries --exec in the guest [default: `agent` beside this program]
     #[arg(long, value_name = "FILE", env = "PARAVANE_AGENT")]
     pub agent: Option<PathBuf>,
-    /// Boot the guest without the paravisor in the same VM, to compare
+    /// Boot the guest without the paravisor in the same VM, for comparison
     #[arg(long)]
     pub direct: bool,
     /// Give the paravisor this file as its configuration
@@ -86,21 +86,21 @@ pub struct RunOptions {
     pub qemu: Vec<OsString>,
 }
 
-/// What `--accel` takes.
+/// The values of `--accel`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum AccelChoice {
-    /// The best that the machine has.
+    /// KVM if it offers nested AMD-V, else QEMU's software CPU.
     Auto,
     /// KVM.
     Kvm,
-    /// QEMU's software CPU, in one thread, whatever the number of CPUs.
+    /// QEMU's software CPU, with one thread for all CPUs.
     Tcg,
-    /// QEMU's software CPU with a thread for each CPU: faster where several work at once, but QEMU has
-    /// races there that now and then break a guest while it boots.
+    /// QEMU's software CPU with a thread for each CPU: faster if several are busy, but races in
+    /// QEMU occasionally break a guest while it boots.
     TcgThreads,
 }
 
-/// What stands below the options in the help.
+/// The text below the options in the help.
 pub fn run_help() -> String {
     format!(
         "Examples:
@@ -122,8 +122,8 @@ command may end with one of the codes above: `end` in the --json file tells them
     )
 }
 
-/// The options of `run` as they were given on a command line, for `paravane run` to be given them
-/// again. Values that come from the environment or are defaults are left out.
+/// The options of `run` that were given on a command line, in a form that `paravane run` accepts.
+/// Defaults and values from the environment are left out.
 pub fn given(matches: &ArgMatches) -> Vec<OsString> {
     let mut words = vec![];
     let mut last = vec![];

@@ -1,14 +1,14 @@
-//! What the values of options may be.
+//! Parsers for the values of options.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use wire::LogLevel;
 
-/// Most VPs that the paravisor knows.
+/// Largest number of VPs that the paravisor supports.
 const MAX_CPUS: u32 = 64;
 
-/// A size in bytes: a number with K, M or G, or of MiB.
+/// A size in bytes, given as a number with K, M or G; without a letter it counts MiB.
 pub fn memory(text: &str) -> Result<u64, String> {
     let (digits, shift) = match text.as_bytes().last() {
         Some(b'k' | b'K') => (text.get(..text.len() - 1), 10),
@@ -35,13 +35,13 @@ pub fn seconds(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "give a number of seconds, more than 0 and less than 1.8e19".to_owned())
 }
 
-/// A level by its name.
+/// A log level, given by its name.
 pub fn log_level(text: &str) -> Result<LogLevel, String> {
     LogLevel::of_name(text).ok_or_else(|| "give error, warn, info or debug".to_owned())
 }
 
-/// A UUID in its usual form (RFC 9562, section 4), but for the two that name no machine (SMBIOS
-/// 3.7, 7.2.1).
+/// A UUID in its usual form (RFC 9562, section 4). The two that mean "no UUID" in SMBIOS (3.7,
+/// 7.2.1) are refused.
 pub fn uuid(text: &str) -> Result<String, String> {
     let groups: Vec<usize> = text.split('-').map(str::len).collect();
     let digits: String = text.chars().filter(|digit| *digit != '-').collect();
@@ -54,7 +54,7 @@ pub fn uuid(text: &str) -> Result<String, String> {
     Ok(text.to_ascii_lowercase())
 }
 
-/// The address of `--socket`: `ADDRESS:PORT`, or a port of this machine alone.
+/// The address of `--socket`: `ADDRESS:PORT`, or just a port on the loopback address.
 pub fn address(text: &str) -> Result<SocketAddr, String> {
     let port = text.parse().map(|port| SocketAddr::new(IpAddr::from([127, 0, 0, 1]), port));
     let address = port.or_else(|_| text.parse());

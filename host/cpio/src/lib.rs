@@ -1,7 +1,7 @@
-//! Writes cpio archives in the `newc` form, as Linux unpacks them into its first file system.
+//! A writer of cpio archives in the `newc` format of initial RAM disks.
 //!
-//! Linux takes several archives one after the other, compressed or not, when each starts at a
-//! multiple of four bytes; between them it skips zeroes. See its
+//! Linux unpacks several archives that follow one another, compressed or not, if each starts at a
+//! multiple of four bytes; it skips zeros between them. See its
 //! `Documentation/driver-api/early-userspace/buffer-format.rst`.
 #![forbid(unsafe_code)]
 
@@ -14,7 +14,7 @@ const CHARACTER_DEVICE: u32 = 0o020_000;
 const FILE: u32 = 0o100_000;
 const LINK: u32 = 0o120_000;
 
-/// An archive that grows. Paths are relative to the root, without a leading slash.
+/// An archive under construction. Paths are relative to the root, without a leading slash.
 #[derive(Debug, Default)]
 pub struct Archive {
     bytes: Vec<u8>,
@@ -28,7 +28,7 @@ impl Archive {
         Self::default()
     }
 
-    /// Adds a directory, and those it lies in.
+    /// Adds a directory and its parents.
     pub fn directory(&mut self, path: &str) {
         self.parents(path);
         if self.directories.insert(path.to_owned()) {
@@ -36,25 +36,25 @@ impl Archive {
         }
     }
 
-    /// Adds a file with these permission bits, and the directories it lies in.
+    /// Adds a file with these permission bits, and its parent directories.
     pub fn file(&mut self, path: &str, permissions: u32, content: &[u8]) {
         self.parents(path);
         self.entry(path, FILE | permissions, (0, 0), content);
     }
 
-    /// Adds a symbolic link, and the directories it lies in.
+    /// Adds a symbolic link and its parent directories.
     pub fn link(&mut self, path: &str, target: &str) {
         self.parents(path);
         self.entry(path, LINK | 0o777, (0, 0), target.as_bytes());
     }
 
-    /// Adds a character device for root alone, and the directories it lies in.
+    /// Adds a character device that only root may use, and its parent directories.
     pub fn device(&mut self, path: &str, major: u32, minor: u32) {
         self.parents(path);
         self.entry(path, CHARACTER_DEVICE | 0o600, (major, minor), &[]);
     }
 
-    /// The whole archive.
+    /// Ends the archive and returns its bytes.
     pub fn finish(mut self) -> Vec<u8> {
         self.inodes = 0;
         self.entry(TRAILER, 0, (0, 0), &[]);
@@ -73,7 +73,7 @@ impl Archive {
 
     fn entry(&mut self, path: &str, mode: u32, device: (u32, u32), content: &[u8]) {
         let links = if mode & DIRECTORY == DIRECTORY { 2 } else { 1 };
-        // Linux refuses a member of 4 GiB or more, and so does the length field.
+        // Neither Linux nor the length field takes a member of 4 GiB or more.
         let length = u32::try_from(content.len()).unwrap_or(u32::MAX);
         let fields = [
             self.inodes,
@@ -103,7 +103,7 @@ impl Archive {
     }
 }
 
-/// Appends `archive` to `initrd`, which may hold archives of any form.
+/// Appends `archive` to `initrd`, which may hold archives in any format.
 pub fn append(initrd: &mut Vec<u8>, archive: &[u8]) {
     align(initrd);
     initrd.extend_from_slice(archive);
@@ -117,7 +117,7 @@ fn align(bytes: &mut Vec<u8>) {
 mod tests {
     use super::*;
 
-    /// Reads the archive back: path, mode, content.
+    /// Decodes an archive: path, mode and content of each entry.
     fn read(mut bytes: &[u8]) -> Vec<(String, u32, Vec<u8>)> {
         let mut entries = vec![];
         loop {
@@ -153,6 +153,27 @@ mod tests {
         assert_eq!(entries[2].2, b"12345");
         assert_eq!(entries[3].2, b"b/file");
         assert_eq!(entries[5].1, 0o020_600);
+    }
+
+    #[test]
+    fn every_entry_has_the_header_that_linux_reads() {
+        let mut archive = Archive::new();
+        archive.directory("d");
+        archive.device("n", 5, 1);
+        archive.file("f", 0o600, b"abc");
+        let bytes = archive.finish();
+        let header = |start: usize| {
+            let text = std::str::from_utf8(&bytes[start..start + 110]).unwrap();
+            assert_eq!(&text[..6], "070701");
+            let field =
+                |index: usize| u32::from_str_radix(&text[6 + 8 * index..][..8], 16).unwrap();
+            (0..13).map(field).collect::<Vec<u32>>()
+        };
+        // Inode, mode, user, group, links, time, size, device, device of a node, name, checksum.
+        assert_eq!(header(0), [0, 0o040_755, 0, 0, 2, 0, 0, 0, 0, 0, 0, 2, 0]);
+        assert_eq!(header(112), [1, 0o020_600, 0, 0, 1, 0, 0, 0, 0, 5, 1, 2, 0]);
+        assert_eq!(header(224), [2, 0o100_600, 0, 0, 1, 0, 3, 0, 0, 0, 0, 2, 0]);
+        assert_eq!(&bytes[336..340], b"abc\0");
     }
 
     #[test]

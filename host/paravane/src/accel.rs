@@ -1,22 +1,22 @@
-//! What runs the VM: KVM where it offers nested AMD-V, else QEMU's software CPU.
+//! The choice of the accelerator: KVM where it offers nested AMD-V, else QEMU's software CPU.
 
 use std::fs::{self, OpenOptions};
 
 use command_line::AccelChoice;
 
-/// What runs the VM.
+/// The accelerator of a VM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Accel {
     /// KVM.
     Kvm,
-    /// QEMU's software CPU, all of them in one thread.
+    /// QEMU's software CPU, with one thread for all CPUs.
     Tcg,
     /// QEMU's software CPU with a thread for each CPU.
     TcgThreads,
 }
 
 impl Accel {
-    /// The name that QEMU knows it by.
+    /// The name in the JSON file.
     pub fn name(self) -> &'static str {
         match self {
             Self::Kvm => "kvm",
@@ -26,7 +26,7 @@ impl Accel {
     }
 }
 
-/// What the machine shows of itself.
+/// The facts about this machine that decide whether KVM will do.
 struct Machine {
     has_svm: bool,
     kvm_opens: bool,
@@ -44,7 +44,7 @@ impl Machine {
         }
     }
 
-    /// Why KVM will not do, if so. A `/dev/kvm` alone does not say that a guest may nest.
+    /// Why KVM will not do, or `None`. `/dev/kvm` alone does not mean that nesting works.
     fn obstacle(&self) -> Option<&'static str> {
         if !self.has_svm {
             return Some("the CPU shows no AMD-V (svm)");
@@ -60,7 +60,7 @@ impl Machine {
     }
 }
 
-/// Chooses, and says why.
+/// Chooses an accelerator and gives the reason as a text for the user.
 pub fn choose(choice: AccelChoice) -> (Accel, String) {
     decide(choice, Machine::look().obstacle())
 }
@@ -71,7 +71,7 @@ fn decide(choice: AccelChoice, obstacle: Option<&str>) -> (Accel, String) {
         (AccelChoice::Auto, Some(why)) => (Accel::Tcg, format!("QEMU's software CPU (TCG): {why}")),
         (AccelChoice::Kvm, None) => (Accel::Kvm, "KVM, as asked".to_owned()),
         (AccelChoice::Kvm, Some(why)) => {
-            (Accel::Kvm, format!("KVM, as asked; it will hardly do: {why}"))
+            (Accel::Kvm, format!("KVM, as asked, although it will probably fail: {why}"))
         }
         (AccelChoice::Tcg, _) => (Accel::Tcg, "QEMU's software CPU (TCG), as asked".to_owned()),
         (AccelChoice::TcgThreads, _) => {
@@ -101,11 +101,26 @@ mod tests {
     }
 
     #[test]
+    fn each_obstacle_is_named() {
+        let machine = |has_svm, kvm_opens, nested: Option<&str>| {
+            let nested = nested.map(str::to_owned);
+            Machine { has_svm, kvm_opens, nested }.obstacle().unwrap()
+        };
+        assert!(machine(false, false, None).contains("svm"));
+        assert!(machine(true, false, None).contains("/dev/kvm"));
+        assert!(machine(true, true, None).contains("not loaded"));
+        assert!(machine(true, true, Some("N\n")).contains("nested"));
+    }
+
+    #[test]
     fn a_wish_is_kept_and_auto_follows_the_machine() {
         assert_eq!(decide(AccelChoice::Auto, None).0, Accel::Kvm);
         assert_eq!(decide(AccelChoice::Auto, Some("no")).0, Accel::Tcg);
         assert_eq!(decide(AccelChoice::Tcg, None).0, Accel::Tcg);
         assert_eq!(decide(AccelChoice::TcgThreads, None).0, Accel::TcgThreads);
+        assert_eq!(decide(AccelChoice::Kvm, None).0, Accel::Kvm);
+        let (accel, why) = decide(AccelChoice::Auto, Some("no svm"));
+        assert!(accel == Accel::Tcg && why.contains("no svm"), "the reason is told");
         let (accel, why) = decide(AccelChoice::Kvm, Some("no svm"));
         assert!(accel == Accel::Kvm && why.contains("no svm"));
     }

@@ -1,4 +1,4 @@
-//! The files that the VM is given: the user's own, and those made for this run.
+//! The files that the VM is given.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -14,13 +14,13 @@ use wire::{Config, exec, file};
 use crate::kernel_line;
 use crate::plain::check_readable;
 
-/// The command line where the user gives none.
+/// The guest's command line if the user gives none.
 const DEFAULT_COMMAND_LINE: &str = "console=ttyS0 quiet";
 
-/// What the VM is made of. The directory goes when this does.
+/// The files of one VM. Those made for this run are deleted on drop.
 #[derive(Debug)]
 pub struct Files {
-    /// Of the files that are made for this run.
+    /// The directory of the files made for this run.
     _directory: TempDir,
     /// The paravisor.
     pub image: PathBuf,
@@ -34,23 +34,23 @@ pub struct Files {
     pub module_texts: Option<PathBuf>,
     /// The guest's command line.
     pub command_line: OsString,
-    /// The same in a file, but for an empty one.
+    /// A file with the command line, unless that is empty.
     pub command_line_file: Option<PathBuf>,
     /// The configuration.
     pub config: PathBuf,
 }
 
-/// Why the files can not be had, and whose fault that is.
+/// Why the files can not be prepared, by whose fault it is.
 #[derive(Debug)]
 pub enum Error {
     /// The guest's files, as the user named them.
     Guest(anyhow::Error),
-    /// All else.
+    /// Anything else.
     Ours(anyhow::Error),
 }
 
 impl Files {
-    /// Finds and makes them.
+    /// Checks the user's files and makes the others.
     pub fn prepare(options: &RunOptions) -> Result<Self, Error> {
         check_readable(&options.kernel).context("the guest's kernel").map_err(Error::Guest)?;
         if let Some(initrd) = &options.initrd {
@@ -107,7 +107,7 @@ fn make(options: &RunOptions) -> Result<Files> {
     })
 }
 
-/// The texts of the modules, each with a zero behind it.
+/// Writes the texts of the modules to a file, each followed by a zero byte.
 fn module_texts(modules: &[Module], directory: &Path) -> Result<Option<PathBuf>> {
     if modules.is_empty() {
         return Ok(None);
@@ -119,14 +119,14 @@ fn module_texts(modules: &[Module], directory: &Path) -> Result<Option<PathBuf>>
     Ok(Some(path))
 }
 
-/// A file of the user's choice, or the one with this name beside this program.
+/// The file that the user chose, or the one with this name beside this program.
 pub fn beside_us(choice: Option<&Path>, name: &str) -> PathBuf {
     let beside = || std::env::current_exe().ok()?.parent().map(|folder| folder.join(name));
     choice.map(Path::to_owned).or_else(beside).unwrap_or_else(|| PathBuf::from(name))
 }
 
 fn configuration(options: &RunOptions) -> Config {
-    // A command must not be run again by a guest that starts again.
+    // A guest that restarts must not run the command again.
     let once = options.exec.is_some();
     Config {
         hyperv: !options.no_hyperv,
@@ -137,11 +137,11 @@ fn configuration(options: &RunOptions) -> Config {
     }
 }
 
-/// The user's initrd, with the agent and its command before it.
+/// The user's initrd, preceded by an archive with the agent and its command.
 ///
-/// Linux unpacks what follows an archive that is not compressed as it would unpack it alone. What
-/// follows a compressed one depends on the compression: LZ4 as the kernel has it shows no end, and
-/// takes the next archive for more of its own.
+/// The agent's archive comes first because it is not compressed, so Linux finds its end. Behind a
+/// compressed archive that depends on the compression: in the kernel's LZ4 format the end is not
+/// marked, and the next archive would be read as a part of it.
 fn initrd_with_command(options: &RunOptions, command: &OsStr, directory: &Path) -> Result<PathBuf> {
     let agent = beside_us(options.agent.as_deref(), "agent");
     let agent = check_readable(&agent)
@@ -150,7 +150,7 @@ fn initrd_with_command(options: &RunOptions, command: &OsStr, directory: &Path) 
     let mut archive = Archive::new();
     archive.file(exec::AGENT_PATH, 0o755, &agent);
     archive.file(exec::COMMAND_PATH, 0o600, command.as_bytes());
-    // The agent's runtime wants its three streams open before it can mount anything.
+    // The agent's runtime opens its standard streams before the agent can mount /dev.
     archive.device("dev/console", 5, 1);
     archive.device("dev/null", 1, 3);
     let mut initrd = archive.finish();
@@ -163,7 +163,7 @@ fn initrd_with_command(options: &RunOptions, command: &OsStr, directory: &Path) 
     Ok(path)
 }
 
-/// The guest's command line: the user's; where a command is run, with the agent as first process.
+/// The user's command line for the guest; to run a command, with the agent as the first process.
 fn command_line(append: Option<&OsStr>, exec: bool) -> OsString {
     let line = append.unwrap_or(OsStr::new(DEFAULT_COMMAND_LINE));
     if exec {
@@ -175,7 +175,99 @@ fn command_line(append: Option<&OsStr>, exec: bool) -> OsString {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+    use command_line::{Action, Arguments};
+    use wire::LogLevel;
+
     use super::*;
+
+    /// A folder with a kernel, an initrd, an image and an agent, and the words that name them.
+    fn rig() -> (TempDir, Vec<String>) {
+        let folder = tempfile::tempdir().unwrap();
+        let mut words = vec!["paravane".to_owned(), "run".to_owned()];
+        for name in ["kernel", "initrd", "image", "agent"] {
+            let path = folder.path().join(name);
+            fs::write(&path, format!("the {name}")).unwrap();
+            words.extend([format!("--{name}"), path.display().to_string()]);
+        }
+        (folder, words)
+    }
+
+    fn prepare(words: &[String], more: &[&str]) -> Result<Files, Error> {
+        let words = words.iter().map(String::as_str).chain(more.iter().copied());
+        match Arguments::try_parse_from(words).unwrap().action {
+            Action::Run(options) => Files::prepare(&options),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_command_comes_before_the_users_initrd_and_runs_once() {
+        let (_folder, words) = rig();
+        let files = prepare(&words, &["-e", "echo hi"]).unwrap();
+        let initrd = fs::read(files.initrd.unwrap()).unwrap();
+        assert!(initrd.starts_with(b"070701") && initrd.ends_with(b"the initrd"));
+        for part in [&b"paravane/command\0"[..], b"echo hi", b"paravane/agent\0", b"the agent"] {
+            assert!(initrd.windows(part.len()).any(|window| window == part));
+        }
+        let config = Config::parse(&fs::read(&files.config).unwrap()).unwrap();
+        assert!(config.end_on_crash && config.end_on_reset);
+    }
+
+    #[test]
+    fn without_a_command_the_users_files_are_passed_unchanged() {
+        let (folder, words) = rig();
+        let files = prepare(&words, &["--no-tpm", "--no-hyperv", "--log", "info"]).unwrap();
+        assert_eq!(files.initrd.as_deref(), Some(&*folder.path().join("initrd")));
+        let config = Config {
+            hyperv: false,
+            log: LogLevel::Info,
+            end_on_crash: false,
+            end_on_reset: false,
+            tpm: false,
+        };
+        assert_eq!(fs::read_to_string(&files.config).unwrap(), config.to_string());
+        let name = fs::read(&files.kernel_name).unwrap();
+        assert_eq!(name, files.kernel.as_os_str().as_bytes());
+        assert_eq!(
+            fs::read(files.command_line_file.as_ref().unwrap()).unwrap(),
+            b"console=ttyS0 quiet"
+        );
+        assert!(files.module_texts.is_none());
+        let made = files.config.clone();
+        drop(files);
+        assert!(!made.exists(), "nothing stays behind");
+    }
+
+    #[test]
+    fn module_texts_end_with_zeros() {
+        let (folder, words) = rig();
+        let module = folder.path().join("kernel").display().to_string();
+        let files = prepare(&words, &["--module", &module, "--module", &format!("{module},a b")]);
+        let texts = fs::read(files.unwrap().module_texts.unwrap()).unwrap();
+        assert_eq!(texts, format!("{module}\0{module} a b\0").as_bytes());
+    }
+
+    #[test]
+    fn a_missing_file_is_reported_as_the_guests_or_ours() {
+        let (folder, words) = rig();
+        let missing = folder.path().join("missing").display().to_string();
+        let guest = |more: &[&str]| match prepare(&words, more) {
+            Err(Error::Guest(error)) => format!("{error:#}"),
+            other => panic!("{other:?}"),
+        };
+        assert!(guest(&["--module", &missing]).contains("a module"));
+        let nine = ["--module", &words[3]].repeat(9);
+        assert_eq!(guest(&nine), "at most 8 modules can be given");
+        fs::remove_file(folder.path().join("agent")).unwrap();
+        let Err(Error::Ours(error)) = prepare(&words, &["-e", "true"]) else { panic!("no agent") };
+        assert!(format!("{error:#}").contains("--agent"));
+        fs::remove_file(folder.path().join("image")).unwrap();
+        assert!(matches!(prepare(&words, &[]), Err(Error::Ours(_))));
+        assert!(prepare(&words, &["--direct"]).is_ok(), "it takes no part there");
+        fs::remove_file(folder.path().join("initrd")).unwrap();
+        assert!(guest(&["--direct"]).contains("the guest's initrd"));
+    }
 
     #[test]
     fn the_command_line_is_the_users_but_for_what_a_command_needs() {

@@ -1,8 +1,8 @@
-//! The guest's command line, read as Linux reads it (its `next_arg` and `parse_args`).
+//! The guest's command line, parsed as Linux parses it.
 //!
-//! Words end at white space outside double quotes; a word may begin with a quote, or have them
-//! anywhere else. The word `--` without a value ends the kernel's part. Of an option that is given
-//! twice, the last one counts.
+//! The rules are those of Linux's `next_arg` and `parse_args`. Words end at white space outside
+//! double quotes; quotes may begin a word or stand inside it. The word `--` without a value ends
+//! the kernel's part. If an option is given twice, the last one counts.
 
 use std::ops::Range;
 
@@ -11,16 +11,16 @@ use wire::exec;
 /// One word of the line.
 #[derive(Debug, PartialEq, Eq)]
 struct Word<'a> {
-    /// Where it is in the line, with its quotes.
+    /// The word's place in the line, quotes included.
     place: Range<usize>,
-    /// What stands before the `=`, or all of it.
+    /// The part before the `=`, or the whole word.
     name: &'a [u8],
     has_value: bool,
-    /// A quote is open at its end, which is that of the line.
+    /// A quote is still open at the word's end, which is then the end of the line.
     is_open: bool,
 }
 
-/// Linux' table of characters takes the no-break space of Latin-1 as white space, too.
+/// Linux's character table counts the no-break space of Latin-1 as white space, too.
 const fn is_space(byte: u8) -> bool {
     matches!(byte, 9..=13 | b' ' | 0xa0)
 }
@@ -37,7 +37,7 @@ fn next_word(line: &[u8], from: usize) -> Option<Word<'_>> {
                 end = place;
                 break;
             }
-            // One that nothing stands before belongs to the name.
+            // A leading `=` belongs to the name.
             b'=' if equals.is_none() && place > first => equals = Some(place),
             b'"' => is_open = !is_open,
             _ => {}
@@ -49,8 +49,8 @@ fn next_word(line: &[u8], from: usize) -> Option<Word<'_>> {
     Some(Word { place: start..end, name, has_value, is_open })
 }
 
-/// The line with the agent as the guest's first process, and a panic that ends the guest unless
-/// the user says what a panic does.
+/// Adds the agent as the guest's first process, and `panic=-1` unless the line has a `panic=` of
+/// its own, so that a panic ends the guest.
 pub fn with_agent(line: &[u8]) -> Vec<u8> {
     let (mut place, mut own, mut has_panic) = (line.len(), line.to_vec(), false);
     let mut next = next_word(line, 0);
@@ -62,12 +62,13 @@ pub fn with_agent(line: &[u8]) -> Vec<u8> {
         has_panic |= word.name == b"panic" && word.has_value;
         match (word.is_open, word.name) {
             (false, _) => {}
-            // It would be the last one of its kind. The value does not matter, so it may end here.
+            // The user's `rdinit` would be the last one and win. Its value does not matter, so the
+            // quote is closed and ours follows.
             (true, b"rdinit") => {
                 own.push(b'"');
                 place = own.len();
             }
-            // All that follows would belong to it.
+            // Anything appended would become a part of this word.
             (true, _) => place = word.place.start,
         }
         next = next_word(line, word.place.end);
@@ -96,7 +97,7 @@ mod tests {
         String::from_utf8(with_agent(line.as_bytes())).unwrap()
     }
 
-    /// Names of the kernel's words with their values, as the kernel would see them.
+    /// The words of the kernel's part, by name, as the kernel sees them.
     fn seen(line: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
         let mut seen = vec![];
         let mut next = next_word(line, 0);

@@ -1,4 +1,4 @@
-//! `paravane`: starts a VM with the paravisor and a guest of the user's below it.
+//! The `paravane` command, which runs a guest below the paravisor in a VM.
 #![forbid(unsafe_code)]
 
 mod accel;

@@ -1,8 +1,8 @@
-//! Files that the user names, opened with care: plain files only, and never through a link.
+//! Safe opening of files that the user names: plain files only, never through a link.
 //!
-//! What a name leads to is looked at before it is opened, as the opening of a FIFO waits and that of
-//! a device may do things. A file that is written is locked, and the lock is on the file itself: two
-//! names of one file (hard links, bind mounts) have one lock.
+//! The type of a file is checked before it is opened, because opening a FIFO can block and opening
+//! a device can have side effects. A file that will be written is locked. The lock is on the file
+//! itself, so all names of one file (hard links, bind mounts) share it.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Write};
@@ -13,12 +13,12 @@ use anyhow::{Context, Result, bail};
 use rustix::fs::OFlags;
 use tempfile::NamedTempFile;
 
-/// The name as it is shown.
+/// The name as shown to the user.
 pub fn named(path: &Path) -> String {
     path.display().to_string()
 }
 
-/// Whether there is anything by that name, a link that leads nowhere too.
+/// Whether the name exists, even as a dangling link.
 pub fn exists(path: &Path) -> Result<bool> {
     match fs::symlink_metadata(path) {
         Ok(_) => Ok(true),
@@ -27,14 +27,14 @@ pub fn exists(path: &Path) -> Result<bool> {
     }
 }
 
-/// Makes a file for its owner alone, whole or not at all; one that came into being meanwhile is
-/// left as it is.
+/// Makes a file that only its owner can access, whole or not at all. A file of that name that
+/// another process has made meanwhile is left as it is.
 pub fn make(path: &Path, content: &[u8]) -> Result<()> {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    // Such a file has the mode 0600.
+    // Temporary files have the mode 0600.
     let write = || -> Result<()> {
         let mut file = NamedTempFile::new_in(folder)?;
         file.write_all(content)?;
@@ -48,7 +48,7 @@ pub fn make(path: &Path, content: &[u8]) -> Result<()> {
     write().with_context(|| format!("{} can not be made", path.display()))
 }
 
-/// Opens a plain file that is no link. `write` asks for writing, too.
+/// Opens a plain file, but not through a link; for writing too if `write`.
 pub fn open(path: &Path, write: bool) -> Result<File> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let metadata = fs::symlink_metadata(path).with_context(|| named(path))?;
@@ -64,14 +64,14 @@ pub fn open(path: &Path, write: bool) -> Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(write).custom_flags(flags.bits().cast_signed());
     let file = options.open(path).with_context(|| named(path))?;
-    // What was looked at and what was opened may be two things.
+    // The name may have been replaced between the check and the opening.
     if !file.metadata().with_context(|| named(path))?.is_file() {
         bail!("{} is no file", path.display());
     }
     Ok(file)
 }
 
-/// Whether a file can be read, a link to one too. A FIFO or a device is refused, not waited for.
+/// Checks that a plain file, or a link to one, can be read. A FIFO or device is refused unopened.
 pub fn check_readable(path: &Path) -> Result<()> {
     if !fs::metadata(path).with_context(|| named(path))?.is_file() {
         bail!("{} is no file", path.display());
@@ -79,8 +79,8 @@ pub fn check_readable(path: &Path) -> Result<()> {
     File::open(path).map(drop).with_context(|| named(path))
 }
 
-/// Opens a plain file for writing, as the only one that does. `taken` says what is wrong when
-/// another process has it.
+/// Opens and locks a plain file for writing. `taken` begins the error message if another process
+/// has the lock.
 pub fn open_locked(path: &Path, taken: &str) -> Result<File> {
     let file = open(path, true)?;
     match file.try_lock() {
@@ -88,11 +88,79 @@ pub fn open_locked(path: &Path, taken: &str) -> Result<File> {
         Err(TryLockError::WouldBlock) => bail!("{taken} {}", path.display()),
         Err(TryLockError::Error(error)) => return Err(error).with_context(|| named(path)),
     }
-    // A file that was put in its place before the lock was ours would be written by another.
+    // Another file may have taken the name before the lock was ours; whoever opens that one has a
+    // lock of their own.
     let (ours, named_now) = (file.metadata(), fs::symlink_metadata(path));
     let identity = |facts: fs::Metadata| (facts.dev(), facts.ino());
     match (ours.map(identity), named_now.map(identity)) {
         (Ok(ours), Ok(now)) if ours == now => Ok(file),
         _ => bail!("{} was replaced while it was opened", path.display()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    use tempfile::tempdir;
+
+    use super::*;
+
+    fn line<T>(result: Result<T>) -> String {
+        format!("{:#}", result.err().expect("it is refused"))
+    }
+
+    #[test]
+    fn a_file_is_made_once_and_only_for_its_owner() {
+        let folder = tempdir().unwrap();
+        let path = folder.path().join("file");
+        assert!(!exists(&path).unwrap());
+        make(&path, b"first").unwrap();
+        make(&path, b"second").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"first", "what is there stays");
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert!(line(make(&folder.path().join("no/file"), b"")).contains("can not be made"));
+    }
+
+    #[test]
+    fn a_dangling_link_exists_and_is_refused() {
+        let folder = tempdir().unwrap();
+        let link = folder.path().join("link");
+        symlink("nowhere", &link).unwrap();
+        assert!(exists(&link).unwrap());
+        assert!(line(open(&link, false)).contains("is a symbolic link"));
+        assert!(check_readable(&link).is_err());
+    }
+
+    #[test]
+    fn only_plain_files_are_opened_without_blocking() {
+        let folder = tempdir().unwrap();
+        let fifo = folder.path().join("fifo");
+        mknodat(CWD, &fifo, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        for path in [folder.path(), &fifo, Path::new("/dev/null")] {
+            assert!(line(open(path, false)).ends_with("is no file"), "{}", path.display());
+            assert!(line(check_readable(path)).ends_with("is no file"), "{}", path.display());
+        }
+        let file = folder.path().join("file");
+        assert!(line(open(&file, false)).contains("file"), "the name is told");
+        fs::write(&file, "x").unwrap();
+        let link = folder.path().join("link");
+        symlink(&file, &link).unwrap();
+        check_readable(&link).unwrap();
+    }
+
+    #[test]
+    fn all_names_of_a_file_share_its_lock() {
+        let folder = tempdir().unwrap();
+        let [file, other] = ["file", "other"].map(|name| folder.path().join(name));
+        fs::write(&file, "x").unwrap();
+        fs::hard_link(&file, &other).unwrap();
+        let first = open_locked(&file, "somebody has").unwrap();
+        assert!(line(open_locked(&other, "somebody has")).starts_with("somebody has "));
+        assert!(open(&other, false).is_ok(), "reading asks for no lock");
+        drop(first);
+        open_locked(&other, "somebody has").unwrap();
     }
 }

@@ -17,23 +17,23 @@ use crate::state::State;
 use command_line::RunOptions;
 
 const PROGRAM: &str = "qemu-system-x86_64";
-/// The software CPU: it has AMD-V and nested paging. QEMU 7.2 corrupts flags where several CPUs
-/// contend for a CMPXCHG16B, so guests had better not find it.
+/// The software CPU, with AMD-V and nested paging. QEMU 7.2 corrupts flags when several CPUs
+/// contend in a CMPXCHG16B, so that feature is hidden from guests.
 const TCG_CPU: &str = "EPYC,+svm,+npt,-cx16";
 
-/// The channels that lead out of QEMU.
+/// The names of the channels out of QEMU.
 pub mod socket {
     /// The paravisor's report port.
     pub const REPORT: &str = "report";
     /// QEMU's own events.
     pub const MONITOR: &str = "monitor";
-    /// The guest's console, where a command is run.
+    /// The guest's console, when a command is run.
     pub const CONSOLE: &str = "console";
     /// The command's output.
     pub const EXEC: &str = "exec";
 }
 
-/// Where QEMU is, if it is anywhere.
+/// The path of QEMU, if it is installed.
 pub fn find() -> Option<PathBuf> {
     let path = env::var_os("PATH")?;
     env::split_paths(&path).map(|folder| folder.join(PROGRAM)).find(|program| program.is_file())
@@ -53,8 +53,8 @@ pub fn command(
     command.args(["-display", "none", "-vga", "none", "-machine", "q35,smm=off"]);
     match accel {
         Accel::Kvm => command.args(["-accel", "kvm", "-cpu", "host"]),
-        // With a thread for each CPU, code that one CPU changes may still be run by another, as it
-        // was (QEMU before 8.1): Linux changes its code all the time while it boots.
+        // With a thread for each CPU, a CPU may keep running code that another has changed (QEMU
+        // before 8.1), and Linux changes its code often while it boots.
         Accel::Tcg => command.args(["-accel", "tcg,thread=single", "-cpu", TCG_CPU]),
         Accel::TcgThreads => command.args(["-accel", "tcg,thread=multi", "-cpu", TCG_CPU]),
     };
@@ -81,7 +81,7 @@ pub fn command(
         channel(&mut command, ends, socket::EXEC)?;
         command.args(["-serial", "chardev:console", "-serial", "chardev:exec"]);
         command.stdin(Stdio::null());
-        // What QEMU may say there is none of the command's output.
+        // QEMU's own messages must not mix with the command's output.
         command.stdout(Stdio::null());
     } else {
         command.args(["-chardev", "stdio,id=console,mux=on,signal=off"]);
@@ -93,8 +93,8 @@ pub fn command(
     Ok(command)
 }
 
-/// CPUs of the VM. Of several, the paravisor leaves the first one of QEMU's software CPU alone: it
-/// can not run a guest safely while others run theirs.
+/// The number of CPUs of the VM. With several software CPUs, the paravisor leaves the first one
+/// idle, because it can not run a guest safely while others do; so the VM gets one CPU more.
 pub fn cpus(options: &RunOptions, accel: Accel) -> u32 {
     let spare = accel != Accel::Kvm && options.cpus > 1 && !options.direct;
     options.cpus + u32::from(spare)
@@ -126,9 +126,10 @@ fn give_file(command: &mut Command, name: &str, path: &Path) {
     command.arg("-fw_cfg").arg(value);
 }
 
-/// The disk of the paravisor's state, which it knows by its serial number, and its key. A flush of
-/// the disk is one of the file; nothing guesses a format from what the file holds, nor a protocol
-/// from its name; an error goes to the paravisor, and does not stop the VM.
+/// Adds the disk of the paravisor's state, which the paravisor finds by its serial number, and the
+/// state's key. A flush of the disk flushes the file. Format and protocol are fixed, so QEMU
+/// guesses neither from the file's content or name. Errors are reported to the paravisor and do not
+/// stop the VM.
 fn state_disk(command: &mut Command, state: &State) -> Result<()> {
     let (file, key) = state.pass()?;
     let mut value = OsString::from(
@@ -165,7 +166,7 @@ fn channel(command: &mut Command, ends: &Ends, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// QEMU splits its options at commas; a doubled one stands for itself.
+/// Doubles commas, at which QEMU would split an option.
 fn escape(path: &Path) -> OsString {
     let mut bytes = Vec::new();
     for byte in path.as_os_str().as_bytes() {
@@ -179,7 +180,83 @@ fn escape(path: &Path) -> OsString {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
+    use clap::Parser;
+    use command_line::{Action, Arguments};
+
     use super::*;
+
+    fn options(words: &[&str]) -> RunOptions {
+        let words = ["paravane", "run"].iter().chain(words);
+        match Arguments::try_parse_from(words).unwrap().action {
+            Action::Run(options) => *options,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The arguments for QEMU of a guest whose kernel has a comma in its name.
+    fn boot(more: &[&str]) -> (Vec<String>, String) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        for name in ["k,1", "initrd", "module", "image"] {
+            fs::write(path(name), name).unwrap();
+        }
+        let (kernel, image, initrd) = (path("k,1"), path("image"), path("initrd"));
+        let module = format!("{},x=1,2", path("module"));
+        let words = ["-k", &kernel, "--image", &image, "-i", &initrd, "--module", &module];
+        let options = options(&[&words, more].concat());
+        let files = Files::prepare(&options).unwrap();
+        let mut command = Command::new("qemu");
+        if options.direct {
+            direct_boot(&mut command, &options, &files);
+        } else {
+            paravisor_boot(&mut command, &options, &files);
+        }
+        let words = command.get_args().map(|word| word.to_str().unwrap().to_owned()).collect();
+        (words, folder.path().display().to_string())
+    }
+
+    #[test]
+    fn the_paravisor_gets_the_guests_files_by_their_names() {
+        let (words, folder) = boot(&["-a", "quiet"]);
+        assert_eq!(words[..2], ["-kernel".to_owned(), format!("{folder}/image")]);
+        let given: Vec<_> = words[2..].chunks(2).map(|pair| pair[1].as_str()).collect();
+        assert!(words[2..].chunks(2).all(|pair| pair[0] == "-fw_cfg"));
+        for file in ["kernel,file={}/k,,1", "module-0,file={}/module", "initrd,file={}/initrd"] {
+            let file = format!("name=opt/org.paravane/{}", file.replace("{}", &folder));
+            assert!(given.contains(&file.as_str()), "{file} in {given:?}");
+        }
+        for name in ["config", "kernel-name", "module-texts", "cmdline"] {
+            let start = format!("name=opt/org.paravane/{name},file=");
+            assert!(given.iter().any(|file| file.starts_with(&start)), "{name} in {given:?}");
+        }
+        let (words, _) = boot(&["-a", ""]);
+        assert!(!words.iter().any(|word| word.contains("cmdline")), "an empty one is no file");
+    }
+
+    #[test]
+    fn without_the_paravisor_qemu_loads_the_guest_itself() {
+        let (words, folder) = boot(&["--direct", "-a", "a, b"]);
+        let files = format!("{folder}/initrd,{folder}/module x=1,,2");
+        assert_eq!(
+            words,
+            ["-kernel", &format!("{folder}/k,1"), "-append", "a, b", "-initrd", &files]
+        );
+    }
+
+    #[test]
+    fn several_software_cpus_get_one_more() {
+        for (words, accel, cpus) in [
+            (&["-k", "k"][..], Accel::Tcg, 1),
+            (&["-k", "k", "-c", "4"], Accel::Tcg, 5),
+            (&["-k", "k", "-c", "4"], Accel::TcgThreads, 5),
+            (&["-k", "k", "-c", "4"], Accel::Kvm, 4),
+            (&["-k", "k", "-c", "4", "--direct"], Accel::Tcg, 4),
+        ] {
+            assert_eq!(super::cpus(&options(words), accel), cpus, "{words:?} {accel:?}");
+        }
+    }
 
     #[test]
     fn commas_are_doubled() {
@@ -199,7 +276,7 @@ mod tests {
         assert!(words[3].contains(",serial=paravane-state,disable-legacy=on,"));
         let (_, disk) = words[1].split_once(",file.driver=file,file.filename=").unwrap();
         let key_file = words[5].strip_prefix("name=opt/org.paravane/state-key,file=").unwrap();
-        // Another file by the name does not matter.
+        // Replacing the named files has no effect.
         let bytes = std::fs::read(&key).unwrap();
         std::fs::rename(&file, folder.path().join("moved")).unwrap();
         std::fs::write(&file, "other").unwrap();

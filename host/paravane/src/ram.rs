@@ -1,5 +1,7 @@
-//! Whether a VM has room for the paravisor to start at all. The paravisor says itself that it has
-//! too little RAM, and names what it needs; where it does not even fit, this program says so.
+//! The check that the paravisor's image fits into the VM's RAM.
+//!
+//! With too little RAM for its work, the paravisor itself reports how much it needs. With too
+//! little even to load it, this program does.
 
 use std::ffi::OsString;
 use std::fs;
@@ -11,18 +13,18 @@ use object::{Object, ObjectSegment};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
-/// Below this, the image and its first stack have no room.
+/// With less RAM, the image and its first stack do not fit.
 const SPEECHLESS: u64 = 3 * MIB;
-/// What the paravisor leaves to the guest at the least, and takes beside its image and its CPUs'
-/// parts: its `discover.rs` counts the same, and a VM test compares the two.
+/// RAM that the paravisor needs in addition to its image and its CPUs' parts, including the minimum
+/// that it leaves to the guest. Its `discover.rs` counts the same, and a VM test compares the two.
 const LEAST: u64 = 24 * MIB + 640 * KIB + 94 * 4 * KIB;
-/// What it takes for each CPU.
+/// RAM that the paravisor takes for each CPU.
 const PER_CPU: u64 = 64 * KIB;
 
-/// Refuses a VM with so many CPUs in which the paravisor could not say a word.
+/// Refuses a VM in which the paravisor can not even start.
 ///
 /// # Errors
-/// How much RAM there is, and how much is needed.
+/// States how much RAM there is, and how much is needed for this number of CPUs.
 pub fn check(options: &RunOptions, image: &Path, cpus: u32) -> Result<()> {
     let found = of_qemu(&options.qemu).unwrap_or(options.memory);
     if found >= SPEECHLESS {
@@ -37,7 +39,7 @@ pub fn check(options: &RunOptions, image: &Path, cpus: u32) -> Result<()> {
     bail!("the VM has {found} of RAM; the paravisor and a guest need {wanted} MiB")
 }
 
-/// Bytes from the start of the image to its end in memory, in whole pages.
+/// Size of the image in memory in bytes, in whole pages.
 fn span(image: &Path) -> Option<u64> {
     let bytes = fs::read(image).ok()?;
     let object = object::File::parse(bytes.as_slice()).ok()?;
@@ -47,8 +49,8 @@ fn span(image: &Path) -> Option<u64> {
     Some((end - start).next_multiple_of(4 * KIB))
 }
 
-/// The RAM that arguments for QEMU ask for, as its `-m` reads it: `SIZE` or `size=SIZE`, in MiB
-/// where it has no letter.
+/// The RAM size in a `-m` among the arguments for QEMU, parsed as QEMU does: `SIZE` or `size=SIZE`,
+/// in MiB without a letter.
 fn of_qemu(arguments: &[OsString]) -> Option<u64> {
     let mut pairs = arguments.iter().zip(arguments.iter().skip(1));
     let (_, value) = pairs.rfind(|(name, _)| *name == "-m" || *name == "--m")?;
@@ -67,7 +69,31 @@ fn of_qemu(arguments: &[OsString]) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+    use command_line::{Action, Arguments};
+
     use super::*;
+
+    fn refusal(words: &[&str], cpus: u32) -> Option<String> {
+        let start = ["paravane", "run", "-k", "kernel"];
+        match Arguments::try_parse_from(start.iter().chain(words)).unwrap().action {
+            Action::Run(options) => check(&options, Path::new("/none"), cpus).err(),
+            other => panic!("{other:?}"),
+        }
+        .map(|error| error.to_string())
+    }
+
+    #[test]
+    fn only_a_vm_that_can_not_load_the_paravisor_is_refused() {
+        for words in [&["-m", "3M"][..], &[], &["-m", "1M", "--", "-m", "64"]] {
+            assert_eq!(refusal(words, 1), None, "{words:?}");
+        }
+        let needs = |mib| format!("the paravisor and a guest need {mib} MiB");
+        let line = refusal(&["-m", "2M"], 1).unwrap();
+        assert_eq!(line, format!("the VM has 2 MiB of RAM; {}", needs(26)));
+        let line = refusal(&["-m", "2M", "--", "-m", "2500k"], 64).unwrap();
+        assert_eq!(line, format!("the VM has 2500 KiB of RAM; {}", needs(29)));
+    }
 
     #[test]
     fn qemus_own_size_is_read_as_qemu_reads_it() {

@@ -1,25 +1,25 @@
-//! What the paravisor says on its report port.
+//! The lines that the paravisor sends through its report port.
 
 use std::collections::BTreeMap;
 
 use wire::report::{Line, parse};
 
-/// Bound on what a paravisor gone wild can make us keep.
+/// Bound on the entries kept of each kind, should a paravisor run wild.
 const MAX_KEPT: usize = 1000;
 
-/// What has been said so far.
+/// The lines received so far.
 #[derive(Debug, Default)]
 pub struct Report {
     /// The counters.
     pub counters: BTreeMap<String, u64>,
     /// The lines of the crash record.
     pub record: Vec<String>,
-    /// The log, level and text.
+    /// The log: level and text.
     pub log: Vec<(String, String)>,
 }
 
 impl Report {
-    /// Takes a line; answers what to show of it.
+    /// Takes a line; returns the text to show to the user, if any.
     pub fn take(&mut self, line: &str) -> Option<String> {
         match parse(line)? {
             Line::Log(level, text) => {
@@ -48,7 +48,7 @@ impl Report {
         }
     }
 
-    /// Whether an error was logged: it says why the VM ended.
+    /// Whether an error was logged, which then says why the VM ended.
     pub fn has_error(&self) -> bool {
         self.log.iter().any(|(level, _)| level == "ERROR")
     }
@@ -70,5 +70,19 @@ mod tests {
         assert_eq!(report.take("panic frame 0x100"), None);
         assert_eq!(report.record, ["frame 0x100"]);
         assert_eq!(report.take("SeaBIOS (version x)"), None);
+    }
+
+    #[test]
+    fn the_number_of_kept_entries_is_bounded() {
+        let mut report = Report::default();
+        for number in 0..2 * MAX_KEPT {
+            assert!(report.take(&format!("log DEBUG {number}")).is_some(), "it is still shown");
+            report.take(&format!("count c{number} {number}"));
+            report.take(&format!("panic frame {number}"));
+        }
+        let kept = [report.log.len(), report.counters.len(), report.record.len()];
+        assert_eq!(kept, [MAX_KEPT; 3]);
+        assert!(!report.has_error());
+        assert_eq!(report.log[0], ("DEBUG".to_owned(), "0".to_owned()));
     }
 }

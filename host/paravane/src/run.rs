@@ -1,4 +1,4 @@
-//! `paravane run`: one VM from its start to its end.
+//! `paravane run`: the life of one VM.
 
 use std::collections::VecDeque;
 use std::io::{self, IsTerminal, Write};
@@ -24,20 +24,20 @@ use crate::{qemu, ram, signals, symbolize};
 use command_line::exit::{End, Failure};
 use command_line::{AccelChoice, RunOptions};
 
-/// Events that may wait: more would only take memory.
+/// Largest number of events that wait in the channel.
 const WAITING: usize = 64;
 /// How long a guest may take to power off after its command.
 const GRACE: Duration = Duration::from_secs(20);
-/// Signals that come so soon after the first belong to it: some senders send two.
+/// A second signal within this time counts as the first one: some senders send two.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How much of the guest's console is shown when it dies.
+/// Bytes of the guest's console that are shown when the guest dies.
 const TAIL: usize = 4096;
-/// What QEMU says of each feature that its software CPU lacks; nothing asked for is among them.
+/// QEMU's warning for each feature that its software CPU lacks; `paravane` needs none of these.
 const NOISE: &str = "TCG doesn't support requested feature";
 
-/// Runs a VM; answers the exit code.
+/// Runs a VM and returns the exit code.
 pub fn run(options: &RunOptions) -> u8 {
-    // Whoever wants to read of the run learns before it that nothing can be written.
+    // If the summary can not be written, the user learns it before the run.
     let target = match options.json.as_deref().map(|path| Target::open(path, options)).transpose() {
         Ok(target) => target,
         Err(stop) => {
@@ -49,7 +49,7 @@ pub fn run(options: &RunOptions) -> u8 {
         say!("{:#}", stop.why);
         Outcome::unbegun(options, stop.failure)
     });
-    // The run is over, and its code says how: what it did can not be undone by this.
+    // A failure here does not change the exit code, which says how the run ended.
     if let Some(Err(error)) = target.map(|target| target.write(&end, &facts, &report)) {
         say!("--json: {error:#}");
     }
@@ -79,9 +79,9 @@ impl Outcome {
 /// Why a run never began.
 #[derive(Debug)]
 pub struct Stop {
-    /// Its kind.
+    /// The kind of failure.
     pub failure: Failure,
-    /// The words.
+    /// The reason for the user.
     pub why: anyhow::Error,
 }
 
@@ -101,7 +101,7 @@ fn try_run(options: &RunOptions) -> Result<Outcome, Stop> {
         let cpus = qemu::cpus(options, accel::choose(options.accel).0);
         ram::check(options, &files.image, cpus).map_err(stop(Failure::UnusableVm))?;
     }
-    // Locked until the VM has ended.
+    // The state stays locked until the VM has ended.
     let state = options
         .state
         .as_deref()
@@ -115,7 +115,7 @@ fn try_run(options: &RunOptions) -> Result<Outcome, Stop> {
     }
     let ephemeral = state.is_none() && !options.no_tpm && !options.direct;
     if ephemeral && options.exec.is_none() && io::stderr().is_terminal() {
-        say!("the TPM is ephemeral, its keys die with the VM: --state FILE keeps it");
+        say!("the TPM is ephemeral: its keys are lost with the VM; --state FILE keeps them");
     }
     let sizes = summary::sizes(options, &files);
     let terminal = Saved::note();
@@ -125,7 +125,7 @@ fn try_run(options: &RunOptions) -> Result<Outcome, Stop> {
         .and_then(|mut command| Ok(command.spawn()?))
         .context("QEMU can not be started")
         .map_err(stop(Failure::Qemu))?;
-    // QEMU has its own, and a channel ends only when nobody has it any more.
+    // QEMU has inherited the ends; a channel closes only when no process holds its end.
     drop(ends);
     if let Some(stderr) = child.stderr.take() {
         read_errors(stderr, sender);
@@ -136,14 +136,14 @@ fn try_run(options: &RunOptions) -> Result<Outcome, Stop> {
     drop(terminal);
     let end = vm.judge(forced, status);
     vm.explain(&end, status, accel);
-    // Without a command, the console is the terminal's.
+    // Without a command, QEMU connects the console to the terminal, so it is not counted.
     let console_bytes = options.exec.is_some().then_some(vm.console_bytes);
     let wall = vm.started.elapsed();
     let facts = Facts { accel, wall, agent: vm.agent, console_bytes, sizes };
     Ok(Outcome { end, facts, report: vm.report })
 }
 
-/// Opens the ways out of the VM, and that of signals to us.
+/// Opens the channels out of the VM, and starts to watch for signals.
 fn watch(sender: &SyncSender<Event>) -> Result<(Readers, Ends)> {
     signals::keep_children()?;
     let mut signals = signals::watch(&[SIGHUP, SIGINT, SIGQUIT, SIGTERM])?;
@@ -152,7 +152,8 @@ fn watch(sender: &SyncSender<Event>) -> Result<(Readers, Ends)> {
         let mut signals = signals.forever();
         let Some(signal) = signals.next() else { return };
         let first = Instant::now();
-        // This waits while nobody takes our output. Whoever asks again then gets a quick end.
+        // Sending can block while nobody reads our output. A second signal then ends this program
+        // at once.
         std::thread::spawn(move || events.send(Event::Signal(signal)));
         for _ in signals {
             if first.elapsed() > PATIENCE {
@@ -163,28 +164,28 @@ fn watch(sender: &SyncSender<Event>) -> Result<(Readers, Ends)> {
     Readers::open(sender)
 }
 
-/// A running VM and what it has said.
+/// A running VM with what has been received from it.
 struct Vm<'a> {
     options: &'a RunOptions,
     child: Child,
-    /// Until QEMU has read them.
+    /// Present until QEMU has read them.
     files: Option<Files>,
     image: std::path::PathBuf,
     started: Instant,
-    /// When the agent first spoke.
+    /// The time from the start to the agent's first frame.
     agent: Option<Duration>,
     report: Report,
     parser: Parser,
     outcome: Option<End>,
     /// Why the command could not be run.
     reason: String,
-    /// The end of what the guest's console said.
+    /// The last bytes of the guest's console.
     console: VecDeque<u8>,
-    /// How much it said in all.
+    /// The number of all bytes of the guest's console.
     console_bytes: u64,
     /// QEMU saw the VM being reset, which the paravisor never asks for.
     was_reset: bool,
-    /// Why the VM must end.
+    /// Set if the VM must be ended: the failure with its reason.
     wish: Option<(Failure, String)>,
 }
 
@@ -208,9 +209,9 @@ impl<'a> Vm<'a> {
         }
     }
 
-    /// Follows the VM to its end, or to the point where it must be ended; answers why.
+    /// Handles events until the VM has ended or must be ended; in the latter case returns why.
     fn follow(&mut self, events: &Receiver<Event>) -> Option<(Failure, String)> {
-        // A time that no clock can show never comes.
+        // A deadline beyond the clock's range never comes.
         let limit = self.options.timeout.and_then(|timeout| self.started.checked_add(timeout));
         let mut grace = None;
         while self.wish.is_none() {
@@ -224,12 +225,11 @@ impl<'a> Vm<'a> {
             match event {
                 Ok(Event::Ended) | Err(RecvTimeoutError::Disconnected) => return None,
                 Ok(event) => self.take(event),
-                // What it was asked for is done.
+                // The command has ended, and the guest has not powered off in time.
                 Err(RecvTimeoutError::Timeout) if self.outcome.is_some() => return None,
                 Err(RecvTimeoutError::Timeout) => {
                     let seconds = self.options.timeout.unwrap_or_default().as_secs_f64();
-                    let why =
-                        format!("the VM was ended after {seconds} seconds, as --timeout says");
+                    let why = format!("the VM was ended after {seconds} seconds (--timeout)");
                     return Some((Failure::Timeout, why));
                 }
             }
@@ -240,9 +240,9 @@ impl<'a> Vm<'a> {
         self.wish.take()
     }
 
-    /// Ends QEMU, if it has not ended, and takes the rest of what it sent.
+    /// Ends QEMU if it still runs, and handles the rest of its events.
     fn stop(&mut self, readers: Readers, events: &Receiver<Event>) -> Option<ExitStatus> {
-        // A process that is ending keeps its own exit code, whatever signal comes now.
+        // A process that is already exiting keeps its exit code despite the signal.
         let _ = self.child.kill();
         let status = self.child.wait().ok();
         let finished = std::thread::spawn(|| readers.finish());
@@ -280,7 +280,8 @@ impl<'a> Vm<'a> {
     }
 
     fn take_console(&mut self, piece: &[u8]) {
-        // The guest runs, so QEMU has read its files: nothing stays behind if we are killed.
+        // The guest runs, so QEMU has read the files. Deleting them now leaves nothing behind
+        // should this program be killed.
         self.files = None;
         self.console_bytes += piece.len() as u64;
         if matches!(self.options.log, LogLevel::Info | LogLevel::Debug) {
@@ -300,7 +301,7 @@ impl<'a> Vm<'a> {
         self.parser.feed(piece, |event| match event {
             ExecEvent::Started => *agent = Some(started.elapsed()),
             ExecEvent::Output(bytes) if written.is_ok() => written = write_now(io::stdout(), bytes),
-            // Where nobody reads the errors, the output still counts.
+            // If standard error is closed, standard output still counts.
             ExecEvent::Error(bytes) => drop(write_now(io::stderr(), bytes)),
             ExecEvent::Output(_) => {}
             ExecEvent::Exited(status) => *outcome = Some(End::Exited(status)),
@@ -313,12 +314,12 @@ impl<'a> Vm<'a> {
         if let Err(error) = written {
             self.wish = Some((Failure::Ours, format!("standard output: {error}")));
         } else if self.parser.is_broken() {
-            let why = "the guest started again, or spoils the channel of the command's output";
+            let why = "the guest restarted, or wrote something else to the channel of the command's output";
             self.wish = Some((Failure::GuestDied, why.to_owned()));
         }
     }
 
-    /// Decides how the run ended: what was forced comes first, then what the paravisor says.
+    /// Decides how the run ended: a forced end comes first, then the paravisor's status.
     fn judge(&mut self, forced: Option<(Failure, String)>, status: Option<ExitStatus>) -> End {
         if let Some((failure, why)) = forced {
             say!("{why}");
@@ -334,14 +335,14 @@ impl<'a> Vm<'a> {
                 return End::Left;
             }
             (None, Some(0)) => None,
-            // Ours was the signal, after the grace.
+            // Our own signal ended QEMU after the grace period.
             (None, None) if self.outcome.is_some() => None,
             (None, _) => Some(Failure::Qemu),
         };
         match (failure, self.outcome.take()) {
             (Some(Failure::Crashed), _) => End::Failed(Failure::Crashed),
             (_, Some(outcome)) => outcome,
-            // However it died, whoever waits for a command looks for one code.
+            // With a command, every death of the guest has the same exit code.
             (Some(Failure::GuestFailed | Failure::GuestHalted), None)
                 if self.options.exec.is_some() =>
             {
@@ -353,7 +354,7 @@ impl<'a> Vm<'a> {
         }
     }
 
-    /// Says what has not been said yet.
+    /// Tells the user why the run failed, unless that has been said.
     fn explain(&self, end: &End, status: Option<ExitStatus>, accel: Accel) {
         if !matches!(end, End::Failed(Failure::Crashed)) && !self.report.record.is_empty() {
             say!("a part of the paravisor crashed, a bug of ours; its record:");
@@ -367,7 +368,7 @@ impl<'a> Vm<'a> {
                     Some(signal) => format!("by signal {signal}"),
                     None => format!("with code {}", status.and_then(|s| s.code()).unwrap_or(-1)),
                 };
-                say!("QEMU ({}) ended {how}; its own words are above", accel.name());
+                say!("QEMU ({}) ended {how}; see its messages above", accel.name());
             }
             Failure::NoCommand => say!("{}", self.reason),
             Failure::GuestDied => {
@@ -377,7 +378,7 @@ impl<'a> Vm<'a> {
             Failure::GuestFailed | Failure::GuestHalted | Failure::Timeout => self.show_console(),
             Failure::UnusableVm | Failure::BadConfig | Failure::BadGuest | Failure::BadState => {
                 if !self.report.has_error() {
-                    say!("the paravisor refuses, and does not say why");
+                    say!("the paravisor refused the VM and gave no reason");
                 }
             }
             Failure::Interrupted | Failure::Ours => {}
@@ -386,7 +387,7 @@ impl<'a> Vm<'a> {
 
     fn explain_crash(&self) {
         if self.report.record.is_empty() {
-            say!("the paravisor ended without a word: a bug of ours");
+            say!("the paravisor ended without a crash record, a bug of ours");
             return;
         }
         say!("the paravisor crashed, a bug of ours; its record:");
@@ -413,3 +414,6 @@ fn write_now(mut out: impl Write, bytes: &[u8]) -> io::Result<()> {
     out.write_all(bytes)?;
     out.flush()
 }
+
+#[cfg(test)]
+mod tests;

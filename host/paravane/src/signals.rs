@@ -1,7 +1,7 @@
-//! Signals that end this program, and those that whoever started it wants ignored.
+//! The signals that end this program, except those it inherited as ignored.
 //!
-//! A signal that was ignored when a Unix program started stays ignored: so `nohup` keeps a program
-//! through the end of its terminal, and a shell's background job is not for the keyboard to end.
+//! A Unix program leaves a signal ignored that was ignored when it started. This way `nohup` keeps
+//! a program alive when its terminal closes, and the keyboard does not end a background job.
 
 use std::fs;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use nix::sys::signal::{SigSet, Signal};
 use signal_hook::consts::SIGCHLD;
 use signal_hook::iterator::Signals;
 
-/// Those of `wanted` that were not ignored, to be waited for.
+/// Watches those signals of `wanted` that are not ignored.
 ///
 /// # Errors
 /// When the kernel refuses.
@@ -21,19 +21,19 @@ pub fn watch(wanted: &[i32]) -> Result<Signals> {
     Ok(Signals::new(wanted.iter().filter(|signal| !is_in(ignored, **signal)))?)
 }
 
-/// Has the kernel keep the status of a child that ends, also where whoever started this program
-/// ignores the ends of children.
+/// Makes the kernel keep the exit status of children, even if this program was started with SIGCHLD
+/// ignored.
 ///
 /// # Errors
 /// When the kernel refuses.
 pub fn keep_children() -> Result<()> {
     // Any handler will do.
     let handler = signal_hook::flag::register(SIGCHLD, Arc::new(AtomicBool::new(false)));
-    handler.map(drop).context("the ends of children")
+    handler.map(drop).context("the exit status of children can not be kept")
 }
 
-/// Blocks the signals that were ignored, for a program that this process becomes: QEMU takes
-/// several of them whatever it inherits.
+/// Blocks the ignored signals, for a program that this process executes: QEMU installs handlers for
+/// several of them even if they are ignored.
 ///
 /// # Errors
 /// When the kernel refuses.
@@ -44,11 +44,11 @@ pub fn block_ignored() -> Result<()> {
             .into_iter()
             .filter(|signal| is_in(ignored, *signal as i32)),
     );
-    set.thread_block().context("the signals that are ignored")
+    set.thread_block().context("the ignored signals can not be blocked")
 }
 
-/// The signals that this process ignores, a bit for each from the lowest. Only a handler of ours
-/// changes that.
+/// The signals that this process ignores, one bit each from the lowest. A handler of ours removes
+/// its signal from the set.
 fn ignored() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

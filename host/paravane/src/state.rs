@@ -1,7 +1,8 @@
-//! The file of the paravisor's state, and its key's, before the VM has them.
+//! The files of the paravisor's state, before QEMU gets them.
 //!
-//! Both are the user's, so they are checked, made where they are missing, and locked. QEMU then gets
-//! what was checked, whatever has its name by then.
+//! The state and its key are files of the user, so they are checked, and made if they are missing;
+//! the state is also locked. QEMU gets the open files that were checked, even if their names now
+//! lead to other files.
 
 use std::fs::File;
 use std::io::Read;
@@ -20,30 +21,31 @@ const SIZE: u64 = 1 << 20;
 const SECTOR: u64 = 512;
 const KEY_SIZE: usize = 32;
 
-/// A state that is this process's own.
+/// A state that this process has locked.
 #[derive(Debug)]
 pub struct State {
-    /// The file once more, without the lock: QEMU would hold that for a moment longer than this
-    /// process lives.
+    /// The state's file for QEMU, opened a second time without the lock, which QEMU would otherwise
+    /// hold for a moment after this process has ended.
     file: File,
-    /// Its key's.
+    /// The key's file.
     key: File,
-    /// Held for as long as the VM may write.
+    /// The state's file with the lock, held for as long as the VM may write.
     _lock: File,
 }
 
 impl State {
-    /// Checks and locks a state, and makes it if it is not there: with a TPM whose endorsement keys
-    /// are certified by the CA in the file `authority`, or by the test CA. Without `key`, the key is
-    /// in `FILE.key`, and is made with the state.
+    /// Checks and locks a state. A missing state is made, with a TPM whose endorsement keys are
+    /// certified by the CA in the file `authority`, or by the test CA. Without `key`, the key is in
+    /// `FILE.key`, and is made together with the state.
     ///
     /// # Errors
-    /// One line for the user, who gave something that can not be used.
+    /// One line for the user that names the file and says why it can not be used.
     pub fn prepare(file: &Path, key: Option<&Path>, authority: Option<&Path>) -> Result<Self> {
         let beside = beside(file);
         let key_file = key.unwrap_or(&beside);
         if !exists(file)? {
-            // The key first: a state without one is of no use, a key without a state is.
+            // The key is made first: a state without its key is useless, but a key without a state
+            // is used by the next run.
             if key.is_none() && !exists(&beside)? {
                 let mut bytes = Zeroizing::new([0; KEY_SIZE]);
                 manufacture::fill_random(&mut *bytes).with_context(|| named(&beside))?;
@@ -65,8 +67,8 @@ impl State {
         Ok(Self { file, key, _lock: lock })
     }
 
-    /// Lets the program that is started next inherit both files; answers the names by which that
-    /// program opens the state and the key.
+    /// Lets the next child process inherit both files; returns the names under which it can open
+    /// the state and the key.
     ///
     /// # Errors
     /// When the kernel refuses.
@@ -78,7 +80,7 @@ impl State {
     }
 }
 
-/// The name of an open file for the process that has it open.
+/// The name of an open file, valid in the process that has it open.
 fn own_name(file: &File) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }
@@ -96,7 +98,7 @@ fn open_state(path: &Path) -> Result<File> {
     Ok(file)
 }
 
-/// Refuses a file whose size is no state's.
+/// Refuses a file whose size no state has.
 pub fn check_size(file: &File, path: &Path) -> Result<()> {
     let size = file.metadata().with_context(|| named(path))?.len();
     if size < SIZE {
@@ -108,13 +110,13 @@ pub fn check_size(file: &File, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The key's file, and the key.
+/// Opens the key's file and reads the key.
 fn open_key(path: &Path) -> Result<(File, Zeroizing<Vec<u8>>)> {
     if !exists(path)? {
         bail!("the state's key {} is not there", path.display());
     }
     let file = plain::open(path, false)?;
-    // One byte more tells a longer one.
+    // One byte more than a key has, to notice a longer file.
     let mut bytes = Zeroizing::new(Vec::with_capacity(KEY_SIZE + 1));
     (&file).take(KEY_SIZE as u64 + 1).read_to_end(&mut bytes).with_context(|| named(path))?;
     match bytes.len() {

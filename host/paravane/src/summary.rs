@@ -1,4 +1,4 @@
-//! The `--json` file.
+//! The summary of a run in the `--json` file.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -19,22 +19,22 @@ use crate::state::beside;
 use command_line::RunOptions;
 use command_line::exit::{End, Failure};
 
-/// What the file tells beside the report.
+/// Facts about a run that are not in the paravisor's report.
 #[derive(Debug)]
 pub struct Facts {
-    /// What ran the VM.
+    /// The accelerator that ran the VM.
     pub accel: Accel,
-    /// From QEMU's start to its end.
+    /// The time from QEMU's start to its end.
     pub wall: Duration,
-    /// From QEMU's start to the agent's first word.
+    /// The time from QEMU's start to the agent's first frame.
     pub agent: Option<Duration>,
-    /// What the guest's console said, if it came to us.
+    /// Bytes of the guest's console, if it was connected to this program.
     pub console_bytes: Option<u64>,
     /// Sizes of files.
     pub sizes: Value,
 }
 
-/// Sizes of the files, while they are still there.
+/// The sizes of the VM's files, which must still exist.
 pub fn sizes(options: &RunOptions, files: &Files) -> Value {
     let size = |path: &Path| fs::metadata(path).map(|facts| facts.len()).ok();
     json!({
@@ -46,12 +46,12 @@ pub fn sizes(options: &RunOptions, files: &Files) -> Value {
     })
 }
 
-/// Where the summary goes, open since before the VM.
+/// The destination of the summary, opened before the VM starts.
 #[derive(Debug)]
 pub enum Target {
     /// Standard output.
     Output,
-    /// A file; its old content stays until there is a new one.
+    /// A file, whose old content stays until the summary is written.
     File(File, PathBuf),
 }
 
@@ -59,7 +59,7 @@ impl Target {
     /// Opens the file that the user names.
     ///
     /// # Errors
-    /// A file that can not be written, or that the VM is made of.
+    /// The file can not be written, or is one of the VM's own files.
     pub fn open(path: &Path, options: &RunOptions) -> Result<Self, Stop> {
         if path.as_os_str() == "-" {
             return Ok(Self::Output);
@@ -78,7 +78,7 @@ impl Target {
     /// Writes the summary.
     ///
     /// # Errors
-    /// Why it could not be written.
+    /// The summary could not be written.
     pub fn write(self, end: &End, facts: &Facts, report: &Report) -> Result<()> {
         let mut text = serde_json::to_string_pretty(&value(end, facts, report))?;
         text.push('\n');
@@ -100,7 +100,7 @@ impl Target {
     }
 }
 
-/// Opens a file for writing without a wait: a FIFO that nobody reads is refused.
+/// Opens a file for writing without blocking: a FIFO without a reader is refused.
 fn open(path: &Path) -> Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(false);
@@ -114,14 +114,14 @@ fn open(path: &Path) -> Result<File> {
     Ok(file)
 }
 
-/// Files that the VM is made of, by the names that the user gives.
+/// The VM's files that the user named.
 fn inputs(options: &RunOptions) -> impl Iterator<Item = &Path> {
     let RunOptions { kernel, initrd, state, state_key, tpm_ca, image, agent, config, .. } = options;
     let others = [initrd, state, state_key, tpm_ca, image, agent, config];
     others.into_iter().flatten().chain([kernel]).map(PathBuf::as_path)
 }
 
-/// Whether both names lead to one plain file.
+/// Whether both names lead to the same plain file.
 fn is_same(first: &Path, second: &Path) -> bool {
     let identity = |path| {
         let facts = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
@@ -160,7 +160,86 @@ fn value(end: &End, facts: &Facts, report: &Report) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+    use command_line::{Action, Arguments};
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    use tempfile::tempdir;
+
     use super::*;
+
+    fn facts() -> Facts {
+        let (accel, wall) = (Accel::Tcg, Duration::from_millis(1500));
+        Facts { accel, wall, agent: None, console_bytes: None, sizes: json!({}) }
+    }
+
+    fn options(words: &[&str]) -> RunOptions {
+        match Arguments::try_parse_from(["paravane", "run"].iter().chain(words)).unwrap().action {
+            Action::Run(options) => *options,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_old_file_stays_until_there_is_a_summary() {
+        let folder = tempdir().unwrap();
+        let path = folder.path().join("json");
+        fs::write(&path, "x".repeat(10_000)).unwrap();
+        let target = Target::open(&path, &options(&["-k", "kernel"])).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().len(), 10_000);
+        target.write(&End::PoweredOff, &facts(), &Report::default()).unwrap();
+        let value: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        assert_eq!((&value["end"], &value["exit-code"]), (&json!("powered-off"), &json!(0)));
+        assert_eq!((&value["accel"], &value["wall-seconds"]), (&json!("tcg"), &json!(1.5)));
+        for absent in ["command-status", "command-signal", "agent-seconds", "console-bytes"] {
+            assert_eq!(value.get(absent), Some(&Value::Null), "{absent}");
+        }
+    }
+
+    #[test]
+    fn the_vms_own_files_are_never_overwritten() {
+        let folder = tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        for name in ["kernel", "state", "state.key", "ca"] {
+            fs::write(path(name), name).unwrap();
+        }
+        fs::hard_link(path("kernel"), path("other name")).unwrap();
+        let given = ["kernel", "state", "ca"].map(|name| path(name).display().to_string());
+        let [kernel, state, ca] = &given;
+        let options = options(&["-k", kernel, "--state", state, "--tpm-ca", ca]);
+        for name in ["kernel", "other name", "state", "state.key", "ca"] {
+            let stop = Target::open(&path(name), &options).unwrap_err();
+            assert_eq!(stop.failure, Failure::BadState, "{name}");
+            assert!(stop.why.to_string().contains(name), "{}", stop.why);
+        }
+        assert_eq!(fs::read(path("state.key")).unwrap(), b"state.key");
+    }
+
+    #[test]
+    fn a_target_that_can_not_be_written_is_refused_without_blocking() {
+        let folder = tempdir().unwrap();
+        let fifo = folder.path().join("fifo");
+        mknodat(CWD, &fifo, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        let options = options(&["-k", "kernel"]);
+        for path in [&fifo, folder.path(), &folder.path().join("no/json")] {
+            let stop = Target::open(path, &options).unwrap_err();
+            assert_eq!(stop.failure, Failure::Ours);
+            assert!(format!("{:#}", stop.why).contains(path.to_str().unwrap()), "{:#}", stop.why);
+        }
+        assert!(matches!(Target::open("-".as_ref(), &options), Ok(Target::Output)));
+    }
+
+    #[test]
+    fn a_commands_status_or_signal_is_in_the_summary() {
+        let of = |end: End| value(&end, &facts(), &Report::default());
+        let exited = of(End::Exited(3));
+        assert_eq!((&exited["command-status"], &exited["exit-code"]), (&json!(3), &json!(3)));
+        let signalled = of(End::Signalled(9));
+        assert_eq!(
+            (&signalled["command-signal"], &signalled["end"]),
+            (&json!(9), &json!("signalled"))
+        );
+        assert_eq!(signalled["command-status"], Value::Null);
+    }
 
     #[test]
     fn exits_stand_apart_from_other_counters_and_ends_are_told_apart() {

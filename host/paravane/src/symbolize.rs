@@ -1,4 +1,4 @@
-//! Names the places of a crash record, from the unstripped image.
+//! Resolves the addresses of a crash record by the unstripped image.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -28,13 +28,13 @@ pub fn file(options: &SymbolizeOptions) -> Result<()> {
     std::io::stdout().write_all(text.as_bytes()).context("standard output")
 }
 
-/// A line without the marks that it may carry: those of the report port, or ours.
+/// A line without the prefix of the report port or of this program.
 fn record_part(line: &str) -> &str {
     line.trim().trim_start_matches("paravane:").trim_start().trim_start_matches("panic ")
 }
 
-/// The record with each frame's function and line; without them, and with the reason, where the
-/// image can not tell.
+/// The record with the function and line of each frame. If the image can not be used, the frames
+/// stay as they are and the reason follows.
 pub fn record(lines: &[impl AsRef<str>], image: &Path) -> String {
     let symbols = lines
         .iter()
@@ -50,7 +50,7 @@ pub fn record(lines: &[impl AsRef<str>], image: &Path) -> String {
         };
         let _ = write!(text, "{frame:4}: {address:#x}");
         if let Ok(loader) = &symbols {
-            // Return addresses lie behind their call.
+            // All but the first are return addresses, which follow the call.
             describe(&mut text, loader, if frame == 0 { address } else { address - 1 });
         } else {
             text.push('\n');
@@ -80,7 +80,7 @@ fn open(image: &Path, build_id: &str) -> Result<Loader> {
     let id = object.build_id().with_context(name)?.unwrap_or_default();
     let id: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
     if id != build_id {
-        return Err(anyhow!("{} is of build {id}", image.display()));
+        return Err(anyhow!("{} is from build {id}", image.display()));
     }
     Loader::new(image).map_err(|error| anyhow!("{}: {error}", image.display()))
 }
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn frames_of_this_very_program_have_names() {
-        // Any ELF file with a build id or none will do: this one's id is what it is.
+        // Any ELF file will do, with or without a build ID.
         let path = std::env::current_exe().unwrap();
         let bytes = fs::read(&path).unwrap();
         let object = object::File::parse(bytes.as_slice()).unwrap();

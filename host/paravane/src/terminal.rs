@@ -1,11 +1,11 @@
-//! The user's terminal: QEMU takes it over, and a QEMU that is killed does not give it back.
+//! Restores the user's terminal, which a killed QEMU leaves in its own modes.
 
 use std::io::{IsTerminal, stdin};
 
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 
-/// How the terminal was; it is so again when this is dropped.
+/// The saved state of the terminal, restored on drop.
 #[derive(Debug)]
 pub struct Saved {
     modes: Option<Termios>,
@@ -13,7 +13,7 @@ pub struct Saved {
 }
 
 impl Saved {
-    /// Notes how the terminal is.
+    /// Saves the state of the terminal.
     pub fn note() -> Self {
         let modes = if stdin().is_terminal() { tcgetattr(stdin()).ok() } else { None };
         Self { modes, flags: fcntl_getfl(stdin()).ok() }
@@ -23,7 +23,7 @@ impl Saved {
 impl Drop for Saved {
     fn drop(&mut self) {
         if let Some(modes) = &self.modes {
-            // Nothing is left to do where this fails: the terminal has gone.
+            // If this fails, the terminal is gone and there is nothing to restore.
             let _ = tcsetattr(stdin(), OptionalActions::Now, modes);
         }
         if let Some(flags) = self.flags {

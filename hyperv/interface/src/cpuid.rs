@@ -1,9 +1,9 @@
-//! The CPUID leaves of the interface.
+//! The CPUID leaves of the Hyper-V interface.
 
 /// The highest leaf.
 pub const MAX_LEAF: u32 = 0x4000_0006;
 
-/// Partition privileges (TLFS 4.2.2): what [`crate::Partition`] implements, no more.
+/// Partition privileges (TLFS 4.2.2): exactly those that [`crate::Partition`] implements.
 mod privilege {
     pub(super) const REFERENCE_COUNTER: u32 = 1 << 1;
     pub(super) const HYPERCALL_MSRS: u32 = 1 << 5;
@@ -13,19 +13,19 @@ mod privilege {
     pub(super) const TSC_INVARIANT: u32 = 1 << 15;
 }
 
-/// Features, EDX of leaf 4000_0003: the frequency registers are there.
+/// Features, EDX of leaf 4000_0003: the frequency registers exist.
 const FREQUENCY_REGISTERS: u32 = 1 << 8;
-/// Hints, EAX of leaf 4000_0004: use relaxed timing; a VP may be held up at any time.
+/// Hints, EAX of leaf 4000_0004: use relaxed timing, as a VP may be delayed at any time.
 const RELAXED_TIMING: u32 = 1 << 5;
-/// Never notify about spinning.
+/// Hints, EBX of leaf 4000_0004: never notify the hypervisor of spinning.
 const NO_SPIN_NOTIFICATION: u32 = u32::MAX;
 
-/// EAX, EBX, ECX, EDX of `leaf`, if it is one of the interface's (TLFS 2.4).
+/// EAX, EBX, ECX and EDX of `leaf`; `None` outside the interface (TLFS 2.4).
 pub const fn leaf(leaf: u32, vps: u32) -> Option<[u32; 4]> {
     Some(match leaf {
         0x4000_0000 => [MAX_LEAF, word(b"Micr"), word(b"osof"), word(b"t Hv")],
         0x4000_0001 => [word(b"Hv#1"), 0, 0, 0],
-        // Build, then major and minor version: that of the specification's time.
+        // Build number, then major and minor version, of the release that the TLFS describes.
         0x4000_0002 => [20_348, 10 << 16, 0, 0],
         0x4000_0003 => {
             let privileges = privilege::REFERENCE_COUNTER

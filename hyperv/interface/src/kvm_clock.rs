@@ -1,48 +1,48 @@
-//! KVM's paravirtual clock, for guests that take leaf 4000_0001h for KVM's.
+//! KVM's paravirtual clock, for guests that mistake leaf 4000_0001h for KVM's.
 //!
-//! Such a guest, each of Solo5's for one, does not look at the signature in leaf 4000_0000h. It reads
-//! "Hv#1" as KVM's feature bits, finds "clock source 2" in them, and uses these registers. KVM serves
-//! them below Hyper-V's leaves too, so such a guest runs there. Sources: Linux,
-//! Documentation/virt/kvm/x86/cpuid.rst, msr.rst.
+//! Such guests, for example all Solo5 unikernels, ignore the signature in leaf 4000_0000h. They
+//! read "Hv#1" as KVM's feature bits, find "clock source 2" set, and use these registers. On KVM
+//! they run even where it presents Hyper-V's leaves, because KVM serves these registers there too.
+//! Sources: Linux, Documentation/virt/kvm/x86/cpuid.rst, msr.rst.
 
 use device::GuestTsc;
 
-/// MSR_KVM_WALL_CLOCK_NEW: where to write the wall-clock time of the start.
+/// MSR_KVM_WALL_CLOCK_NEW: the address for the wall-clock time of the start.
 pub const WALL_CLOCK: u32 = 0x4b56_4d00;
-/// MSR_KVM_SYSTEM_TIME_NEW: where the VP's clock is to be, and whether it is on.
+/// MSR_KVM_SYSTEM_TIME_NEW: the address of the VP's clock, with its enable bit.
 pub const SYSTEM_TIME: u32 = 0x4b56_4d01;
-/// MSR_KVM_PV_EOI_EN: where to say that an EOI may be left out. That is never said.
+/// MSR_KVM_PV_EOI_EN: the address of a flag that lets the guest skip an EOI. It is never set here.
 pub const PV_EOI: u32 = 0x4b56_4d04;
 
 const ENABLE: u64 = 1 << 0;
-/// Bit 1 of PV_EOI must be zero; it is a multiple of four with the enable bit.
+/// Bit 1 of PV_EOI: reserved, as the address is a multiple of four.
 const PV_EOI_RESERVED: u64 = 1 << 1;
 const NANOSECONDS: u64 = 1_000_000_000;
-/// The clocks of all VPs agree.
+/// Flag: the clocks of all VPs agree.
 const TSC_STABLE: u8 = 1 << 0;
 
-/// Bytes for the guest's memory.
+/// Bytes to write to the guest's memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Record<const LENGTH: usize> {
-    /// The guest-physical address that the guest gave: it may not be RAM, then nothing is written.
+    /// The guest-physical address that the guest gave. If it is not RAM, nothing is written.
     pub gpa: u64,
-    /// What belongs there.
+    /// The bytes.
     pub bytes: [u8; LENGTH],
 }
 
-/// The registers of a VP.
+/// The clock registers of a VP.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct KvmClock {
     wall_clock: u64,
     system_time: u64,
     pv_eoi: u64,
-    /// The version of the record that was written last: even, and another one each time.
+    /// The version of the last record: always even, and different for each record.
     version: u32,
 }
 
 impl KvmClock {
-    /// Reads an MSR, if it is one of these.
+    /// Reads an MSR; `None` if it is not one of these.
     pub const fn read(&self, number: u32) -> Option<u64> {
         Some(match number {
             WALL_CLOCK => self.wall_clock,
@@ -52,7 +52,7 @@ impl KvmClock {
         })
     }
 
-    /// Writes an MSR; false if it is none of these, or the value is refused.
+    /// Writes an MSR; false if it is not one of these, or sets a reserved bit.
     pub const fn write(&mut self, number: u32, value: u64) -> bool {
         match number {
             WALL_CLOCK => self.wall_clock = value,
@@ -63,12 +63,12 @@ impl KvmClock {
         true
     }
 
-    /// The wall-clock record: version, seconds since 1970 and nanoseconds when the system time was
-    /// zero, four bytes each (`struct pvclock_wall_clock`).
+    /// The wall-clock record (`struct pvclock_wall_clock`): version, then the time at which the
+    /// system time was zero as seconds since 1970 and nanoseconds, four bytes each.
     pub fn wall_clock_record(&self, seconds_at_zero: u64) -> Record<12> {
         const VERSION: u32 = 2;
         let mut bytes = [0; 12];
-        // The field is this narrow: it ends in 2106.
+        // The layout has 32 bits for the seconds, which end in 2106.
         let words = [VERSION, seconds_at_zero as u32, 0];
         for (to, from) in bytes.iter_mut().zip(words.into_iter().flat_map(u32::to_le_bytes)) {
             *to = from;
@@ -76,12 +76,12 @@ impl KvmClock {
         Record { gpa: self.wall_clock, bytes }
     }
 
-    /// The VP's clock, if it is on: `nanoseconds` of system time when its TSC is at `tsc`; the TSC
-    /// runs at `frequency` Hz.
+    /// The record of the VP's clock; `None` if the clock is off. The system time is `nanoseconds`
+    /// when the VP's TSC is `tsc`; the TSC runs at `frequency` Hz.
     ///
-    /// Layout (`struct pvclock_vcpu_time_info`): version (4 bytes), padding (4), TSC (8), system time
-    /// (8), multiplier (4), shift (1, signed), flags (1), padding (2). The guest shifts the ticks
-    /// since by `shift` to the left, multiplies, and drops 32 bits.
+    /// Layout (`struct pvclock_vcpu_time_info`): version (4 bytes), padding (4), TSC (8), system
+    /// time (8), multiplier (4), shift (1, signed), flags (1), padding (2). The guest shifts the
+    /// ticks since `tsc` left by `shift`, multiplies them, and drops the low 32 bits.
     pub fn system_time_record(
         &mut self,
         tsc: GuestTsc,
@@ -105,12 +105,13 @@ impl KvmClock {
     }
 }
 
-/// Multiplier and shift by which TSC ticks become nanoseconds. The multiplier has its highest bit
-/// set, so that nothing of its precision is lost.
+/// The multiplier and the shift that convert TSC ticks to nanoseconds. The multiplier has its
+/// highest bit set, for full precision.
 fn scale(frequency: u64) -> (u32, i8) {
     let frequency = u128::from(frequency.max(1));
     let mut shift = 0_i8;
-    // One tick in nanoseconds, with so many bits behind the point that `shift` leaves 32.
+    // A tick in nanoseconds as a fixed-point number, with enough fraction bits to leave 32 after
+    // the shift.
     while frequency << shift.max(0) <= u128::from(NANOSECONDS) {
         shift += 1;
     }
@@ -126,7 +127,7 @@ fn scale(frequency: u64) -> (u32, i8) {
 mod tests {
     use super::*;
 
-    /// What a guest reads.
+    /// The time that a guest computes from a record.
     fn time(record: &Record<32>, tsc: u64) -> u64 {
         let word = |at: usize| u64::from_le_bytes(record.bytes[at..at + 8].try_into().unwrap());
         let (multiplier, shift) = (word(24) as u32, record.bytes[28] as i8);
@@ -153,7 +154,7 @@ mod tests {
         for seconds in [0, 1, 100_000] {
             let expected = 77 + seconds * NANOSECONDS;
             let read = time(&record, 1_000 + seconds * frequency);
-            // A part in 2^31, and the ticks that a shift to the right drops.
+            // The multiplier's precision, and the ticks that a right shift drops.
             let error = read.abs_diff(expected);
             assert!(error <= 10 + expected / (1 << 31), "{frequency} Hz: {read}, not {expected}");
         }

@@ -1,9 +1,9 @@
-//! The minimum of the Hyper-V interface: what a guest needs to trust its clocks.
+//! The part of the Hyper-V interface that makes a guest trust its clocks.
 //!
-//! Linux switches x2APIC on without interrupt remapping, believes the frequencies of TSC and APIC
-//! timer, and keeps `tsc` as its clock source, if it finds this interface. Source: Hypervisor
-//! Top-Level Functional Specification 6.0b ("TLFS"). There are no synthetic interrupts, no
-//! hypercall does anything, and CPUID says so.
+//! If Linux finds this interface, it enables x2APIC without interrupt remapping, trusts the
+//! reported frequencies of TSC and APIC timer, and keeps `tsc` as its clock source. Source:
+//! Hypervisor Top-Level Functional Specification 6.0b ("TLFS"). There are no synthetic interrupts
+//! and no hypercalls, and CPUID says so.
 #![no_std]
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::wildcard_enum_match_arm))]
@@ -21,7 +21,7 @@ pub use partition::{Clock, GeneralProtection, PageWrite, Partition, VpRegisters}
 pub use reference_tsc::reference_tsc_page;
 pub use state::{SAVED_VERSION, Saved};
 
-/// HV_STATUS_INVALID_HYPERCALL_CODE (TLFS appendix B): the answer to every hypercall.
+/// HV_STATUS_INVALID_HYPERCALL_CODE (TLFS appendix B): the result of every hypercall.
 pub const INVALID_HYPERCALL_CODE: u64 = 2;
 
 /// MSR numbers (TLFS appendix F).
@@ -40,7 +40,7 @@ pub mod msr {
     pub const TSC_FREQUENCY: u32 = 0x4000_0022;
     /// HV_X64_MSR_APIC_FREQUENCY.
     pub const APIC_FREQUENCY: u32 = 0x4000_0023;
-    /// HV_X64_MSR_VP_ASSIST_PAGE: Linux sets it on every Hyper-V that has a hypercall page.
+    /// HV_X64_MSR_VP_ASSIST_PAGE: Linux writes it whenever there is a hypercall page.
     pub const VP_ASSIST_PAGE: u32 = 0x4000_0073;
     /// HV_X64_MSR_TSC_INVARIANT_CONTROL.
     pub const TSC_INVARIANT_CONTROL: u32 = 0x4000_0118;

@@ -1,4 +1,4 @@
-//! The registers that all VPs of the guest share.
+//! The Hyper-V registers of the guest.
 
 use device::{GuestTsc, Inspect, Value};
 
@@ -10,19 +10,19 @@ const LOCKED: u64 = 1 << 1;
 const PAGE: u64 = !0xfff;
 const TSC_INVARIANT: u64 = 1 << 0;
 
-/// VMMCALL; RET: what a guest calls.
+/// The code in the hypercall page: VMMCALL; RET.
 const HYPERCALL_CODE: [u8; 4] = [0x0f, 0x01, 0xd9, 0xc3];
 
-/// The access must raise #GP(0) in the guest, whose fault it is. Nothing has changed.
+/// The access is the guest's fault and must raise #GP(0) in it. Nothing has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GeneralProtection;
 
-/// The clocks behind the interface.
+/// The clocks that the interface reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Clock {
     /// TSC ticks per second.
     pub tsc_frequency: u64,
-    /// APIC timer ticks per second, divided by one.
+    /// APIC timer ticks per second at a divisor of one.
     pub apic_frequency: u64,
     /// The guest's TSC when its reference time was zero.
     pub tsc_at_zero: u64,
@@ -32,7 +32,7 @@ pub struct Clock {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct PageWrite {
-    /// The page's guest-physical address, as the guest gave it: it may not be RAM, then nothing is
+    /// The page's guest-physical address, as the guest gave it. If it is not RAM, nothing is
     /// written.
     pub gpa: u64,
     bytes: [u8; 24],
@@ -54,14 +54,14 @@ impl PageWrite {
     }
 }
 
-/// The registers that each VP has for itself.
+/// The registers that exist once for each VP.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct VpRegisters {
     assist_page: u64,
 }
 
 impl VpRegisters {
-    /// Reads an MSR, if it is one of the VP's own.
+    /// Reads an MSR; `None` if it is not one of the VP's own.
     pub const fn read(&self, number: u32) -> Option<u64> {
         match number {
             msr::VP_ASSIST_PAGE => Some(self.assist_page),
@@ -69,8 +69,8 @@ impl VpRegisters {
         }
     }
 
-    /// Writes an MSR; false if it is none of the VP's own. The assist page stays as the guest made
-    /// it: what it is for (lazy EOI, nested guests) is not offered (TLFS 10.5).
+    /// Writes an MSR; false if it is not one of the VP's own. The assist page itself is never
+    /// written: its features (lazy EOI, nested guests) are not offered (TLFS 10.5).
     pub const fn write(&mut self, number: u32, value: u64) -> bool {
         match number {
             msr::VP_ASSIST_PAGE => self.assist_page = value & (PAGE | ENABLE),
@@ -80,7 +80,7 @@ impl VpRegisters {
     }
 }
 
-/// The interface's state, shared by the VPs.
+/// The registers that all VPs share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Partition {
     pub(crate) clock: Clock,
@@ -91,7 +91,7 @@ pub struct Partition {
 }
 
 impl Partition {
-    /// The state after a start of the machine.
+    /// The state after the machine has started.
     pub const fn new(clock: Clock) -> Self {
         Self { clock, guest_os_id: 0, hypercall: 0, reference_tsc: 0, tsc_invariant: 0 }
     }
@@ -127,7 +127,7 @@ impl Partition {
         Ok(None)
     }
 
-    /// The answer to a hypercall, or none if the guest has not enabled them.
+    /// The result of a hypercall; `None` if the guest has not enabled hypercalls.
     pub const fn hypercall(&self) -> Option<u64> {
         if self.hypercall & ENABLE == 0 { None } else { Some(INVALID_HYPERCALL_CODE) }
     }
@@ -138,7 +138,7 @@ impl Partition {
         ((u128::from(ticks) * u128::from(scale(self.clock.tsc_frequency))) >> 64) as u64
     }
 
-    /// Zero also takes the hypercall page away (TLFS 3.13).
+    /// A guest OS ID of zero also disables the hypercall page (TLFS 3.13).
     fn set_guest_os_id(&mut self, value: u64) {
         self.guest_os_id = value;
         if value == 0 {
@@ -150,7 +150,7 @@ impl Partition {
         if self.hypercall & LOCKED != 0 {
             return None;
         }
-        // A guest that has not said who it is gets no page.
+        // The page needs a guest OS ID (TLFS 3.13).
         let kept = if self.guest_os_id == 0 { value & !ENABLE } else { value };
         self.hypercall = kept & (PAGE | LOCKED | ENABLE);
         (kept & ENABLE != 0).then(|| PageWrite::new(kept & PAGE, &HYPERCALL_CODE))
@@ -162,7 +162,7 @@ impl Partition {
         (value & ENABLE != 0).then(|| PageWrite::new(value & PAGE, &page))
     }
 
-    /// Reports the state for people.
+    /// Reports the state for inspection.
     pub fn inspect(&self, to: &mut dyn Inspect) {
         to.field("guest_os_id", Value::Hex(self.guest_os_id));
         to.field("hypercall", Value::Hex(self.hypercall));

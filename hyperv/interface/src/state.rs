@@ -1,14 +1,14 @@
-//! Saved state.
+//! The saved state.
 
 use device::RestoreError;
 use serde::{Deserialize, Serialize};
 
 use crate::Partition;
 
-/// The version that this build writes.
+/// The version of [`Saved`] that this build writes and reads.
 pub const SAVED_VERSION: u16 = 1;
 
-/// The whole state, but for the clock, which the new machine brings.
+/// The whole state except the clock, which belongs to the new machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Saved {
     /// [`SAVED_VERSION`].
@@ -30,7 +30,8 @@ impl Partition {
         Saved { version: SAVED_VERSION, guest_os_id, hypercall, reference_tsc, tsc_invariant }
     }
 
-    /// Replaces the state by a saved one, or refuses it and changes nothing.
+    /// Replaces the state by a saved one. A state that can not have been saved is refused, and
+    /// nothing changes.
     pub fn restore(&mut self, saved: &Saved) -> Result<(), RestoreError> {
         let Saved { version, guest_os_id, hypercall, reference_tsc, tsc_invariant } = *saved;
         if version != SAVED_VERSION {

@@ -1,4 +1,4 @@
-//! What a guest sees of the interface.
+//! Tests of what a guest sees of the interface.
 
 use device::{GuestTsc, RestoreError};
 
@@ -30,7 +30,7 @@ fn linux_finds_the_interface_and_its_clocks() {
 
 #[test]
 fn no_privilege_is_offered_without_its_register() {
-    // SynIC, synthetic timers, APIC MSRs, reset, statistics, guest idle: not offered, so #GP.
+    // Reset, APIC MSRs, SynIC, synthetic timers, guest idle: not offered, so they raise #GP.
     for number in [0x4000_0003, 0x4000_0070, 0x4000_0080, 0x4000_00b0, 0x4000_00f0] {
         assert_eq!(partition().read(number, 0, GuestTsc(0)), Err(GeneralProtection));
         assert_eq!(partition().write(number, 0), Err(GeneralProtection));
@@ -85,6 +85,49 @@ fn the_page_and_the_counter_tell_the_same_time() {
         assert!(by_page.abs_diff(counter) <= 1, "{by_page} {counter}");
         assert!(counter.abs_diff(seconds * 10_000_000) <= 1, "{counter}");
     }
+}
+
+#[test]
+fn the_leaves_announce_only_implemented_features() {
+    assert_eq!(leaf(0x4000_0001, 3), Some([u32::from_le_bytes(*b"Hv#1"), 0, 0, 0]));
+    let privileges = [1, 5, 6, 9, 11, 15].iter().fold(0, |bits, bit| bits | 1 << bit);
+    assert_eq!(leaf(0x4000_0003, 3), Some([privileges, 0, 0, 1 << 8]));
+    assert_eq!(leaf(0x4000_0004, 3), Some([1 << 5, u32::MAX, 0, 0]), "relaxed timing");
+    assert_eq!(leaf(0x4000_0005, 3), Some([3, 3, 0, 0]));
+    assert_eq!(leaf(0x4000_0006, 3), Some([0; 4]));
+    for outside in [0, 0x3FFF_FFFF, MAX_LEAF + 1, 0x4000_0100, 0x8000_0000, u32::MAX] {
+        assert_eq!(leaf(outside, 3), None, "{outside:#x}");
+    }
+}
+
+#[test]
+fn registers_start_at_zero_and_drop_their_reserved_bits() {
+    let mut p = partition();
+    let written =
+        [msr::GUEST_OS_ID, msr::HYPERCALL, msr::REFERENCE_TSC, msr::TSC_INVARIANT_CONTROL];
+    for number in written {
+        assert_eq!(p.read(number, 0, GuestTsc(0)), Ok(0), "{number:#x}");
+    }
+    assert_eq!(p.write(msr::GUEST_OS_ID, u64::MAX), Ok(None));
+    assert_eq!(p.read(msr::GUEST_OS_ID, 0, GuestTsc(0)), Ok(u64::MAX));
+    assert_eq!(p.write(msr::HYPERCALL, 0x5FFC), Ok(None), "not enabled, no page");
+    assert_eq!(p.read(msr::HYPERCALL, 0, GuestTsc(0)), Ok(0x5000));
+    assert_eq!(p.write(msr::REFERENCE_TSC, 0x7FFE), Ok(None));
+    assert_eq!(p.read(msr::REFERENCE_TSC, 0, GuestTsc(0)), Ok(0x7000));
+    assert_eq!(p.write(msr::TSC_INVARIANT_CONTROL, 1), Ok(None));
+    assert_eq!(p.write(msr::TSC_INVARIANT_CONTROL, 2), Err(GeneralProtection));
+    assert_eq!(p.read(msr::TSC_INVARIANT_CONTROL, 0, GuestTsc(0)), Ok(1), "unchanged");
+}
+
+#[test]
+fn reference_time_starts_at_zero_and_lasts_as_long_as_the_tsc() {
+    let p = partition();
+    let time = |tsc| p.read(msr::TIME_REF_COUNT, 0, GuestTsc(tsc)).unwrap();
+    assert_eq!((time(CLOCK.tsc_at_zero), time(CLOCK.tsc_at_zero + 249)), (0, 0));
+    assert_eq!(time(CLOCK.tsc_at_zero + 251), 1, "250 ticks are 100 ns");
+    // 233 years: 2^64 ticks at 2.5 GHz.
+    let last = time(CLOCK.tsc_at_zero - 1);
+    assert_eq!(last / 10_000_000 / 86_400 / 365, 233);
 }
 
 #[test]

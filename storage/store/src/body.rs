@@ -1,4 +1,6 @@
-//! The records of a slot on the disk: chunks, each encrypted and authenticated with the header.
+//! The chunks that hold a slot's records on the disk.
+//!
+//! Each is encrypted, and authenticated together with the slot's header.
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -9,7 +11,7 @@ use crate::disk::{Disk, DiskError};
 use crate::header::Sealed;
 use crate::layout::{CHUNK, CHUNK_PLAIN, TAG, sealed_size};
 
-/// The chunk's number for the sealer; the header has 0.
+/// The number under which the sealer knows a chunk; the header has number 0.
 const fn number(chunk: u32) -> u32 {
     chunk + 1
 }
@@ -31,13 +33,13 @@ pub(crate) fn write(disk: &mut impl Disk, under: &Sealed, plain: &[u8]) -> Resul
     Ok(())
 }
 
-/// Reads the records of a header's slot; nothing if they are not those that belong to it.
+/// Reads the records of a header's slot; `None` if they are not the ones sealed with that header.
 pub(crate) fn read(
     disk: &mut impl Disk,
     under: &Sealed,
 ) -> Result<Option<Zeroizing<Vec<u8>>>, DiskError> {
     let length = under.header.length as usize;
-    // As large as it gets: growing would leave copies behind.
+    // Allocated at full size: a growing vector would leave copies of secrets behind.
     let mut plain = Zeroizing::new(Vec::with_capacity(length));
     let mut buffer = Zeroizing::new(vec![0; CHUNK]);
     for chunk in 0..length.div_ceil(CHUNK_PLAIN) as u32 {

@@ -1,31 +1,31 @@
-//! The disk below a store.
+//! The interface of the disk below a store.
 
 use core::fmt;
 
 /// Bytes of a sector.
 pub const SECTOR: usize = 512;
 
-/// A disk of 512-byte sectors. What it answers is the host's word.
+/// A disk of 512-byte sectors. Its answers come from the host and are not trusted.
 ///
-/// A write of one sector is whole or did not happen, whatever cuts it; one of several sectors may
-/// be cut between any two. Writes become durable in any order, until a flush returns.
+/// Each sector is written whole or not at all; a write of several sectors may be interrupted
+/// between any two of them. Writes become durable in any order until a flush returns.
 pub trait Disk {
-    /// How many sectors it has.
+    /// Number of sectors.
     fn sectors(&self) -> u64;
     /// Reads whole sectors from `sector` on.
     ///
     /// # Errors
-    /// The content of `to` is then of no meaning.
+    /// The content of `to` is then undefined.
     fn read(&mut self, sector: u64, to: &mut [u8]) -> Result<(), DiskError>;
     /// Writes whole sectors from `sector` on.
     ///
     /// # Errors
     /// Each of the sectors may then have the old or the new content.
     fn write(&mut self, sector: u64, from: &[u8]) -> Result<(), DiskError>;
-    /// Makes durable what has been written.
+    /// Makes all earlier writes durable.
     ///
     /// # Errors
-    /// Any of it may then not be durable.
+    /// Any of these writes may then not be durable.
     fn flush(&mut self) -> Result<(), DiskError>;
 }
 
@@ -47,10 +47,10 @@ impl<D: Disk + ?Sized> Disk for &mut D {
     }
 }
 
-/// Why a disk did not do what was asked. The fault is the host's.
+/// Why a disk operation failed. The fault is the host's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DiskError {
-    /// The sectors are not all on the disk, or the bytes are no whole sectors.
+    /// A sector lies beyond the end of the disk, or the buffer is not a whole number of sectors.
     OutOfRange,
     /// The disk reports an error.
     Failed,

@@ -1,4 +1,4 @@
-//! Why a store can not be made, opened or changed.
+//! The errors of a store.
 
 use core::fmt;
 
@@ -7,40 +7,40 @@ use crate::key::KeyError;
 use crate::layout::{DISK_SECTORS, Slot};
 use crate::records::{MAX_RECORD, Tenant};
 
-/// Why a disk can not be opened as a store. It has not been written to.
+/// Why a disk can not be opened as a store. The disk has not been written to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpenError {
-    /// Its place is all zeros: there is no store yet.
+    /// The store's sectors are all zeros: there is no store yet.
     Blank,
-    /// A format was cut short: there is no store yet.
+    /// A format was interrupted: there is no store yet.
     Unfinished,
-    /// It holds something else.
+    /// The disk holds something else.
     NotOurs,
-    /// It has only so many sectors.
+    /// The disk is too small: it has this many sectors.
     Truncated(u64),
-    /// It is a store of another version.
+    /// The store has this version of the format, which is not ours.
     Version(u32),
-    /// No header is authentic: the key is another's, or both slots were altered. The two can not
+    /// No header is authentic: the key is wrong, or both slots were altered. The two cases can not
     /// be told apart.
     WrongKey,
-    /// The header of this slot is damaged. It may have been the newer one, and an interrupted
-    /// write does not do that.
+    /// The header of this slot is damaged, and this slot may have been the newer one. An
+    /// interrupted write does not cause this.
     Header(Slot),
     /// The records in this slot, which is the newer one, are damaged. An interrupted write does
-    /// not do that.
+    /// not cause this.
     Records(Slot),
-    /// The slots are authentic, but not of one store at one time.
+    /// Both slots are authentic, but they come from different stores or different times.
     Mismatched,
-    /// The content is authentic, but not in the form that this version writes.
+    /// The records are authentic, but not in the form that this version writes.
     Malformed,
     /// There is no key.
     Key(KeyError),
-    /// The disk fails.
+    /// The disk failed.
     Disk(DiskError),
 }
 
 impl OpenError {
-    /// Whether there never was a store, so that one may be made without losing anything.
+    /// Whether there never was a store on the disk, so that formatting it loses nothing.
     pub const fn is_new(self) -> bool {
         matches!(self, Self::Blank | Self::Unfinished)
     }
@@ -50,16 +50,19 @@ impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Blank => f.write_str("the state is blank"),
-            Self::Unfinished => f.write_str("the state was never finished when it was made"),
-            Self::NotOurs => f.write_str("this is no state of Paravane"),
-            Self::Truncated(sectors) => write!(
-                f,
-                "the state is cut short: {sectors} sectors of 512 bytes, and {DISK_SECTORS} wanted"
-            ),
-            Self::Version(version) => {
-                write!(f, "the state has the format {version}, which this version does not know")
+            Self::Unfinished => {
+                f.write_str("the state is incomplete: its creation was interrupted")
             }
-            Self::WrongKey => f.write_str("the state has another key, or was altered"),
+            Self::NotOurs => f.write_str("this is not a state of Paravane"),
+            Self::Truncated(sectors) => {
+                write!(f, "the state has {sectors} sectors of 512 bytes, but needs {DISK_SECTORS}")
+            }
+            Self::Version(version) => {
+                write!(f, "the state has format {version}, which this version does not support")
+            }
+            Self::WrongKey => {
+                f.write_str("the key is not that of the state, or the state was altered")
+            }
             Self::Header(slot) => write!(
                 f,
                 "the state is damaged or was altered: slot {slot}, perhaps the newer, has no \
@@ -94,18 +97,18 @@ impl From<DiskError> for OpenError {
     }
 }
 
-/// Why no store was made.
+/// Why a disk was not formatted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FormatError {
     /// The disk is not blank.
     NotBlank,
-    /// It has only so many sectors.
+    /// The disk is too small: it has this many sectors.
     Truncated(u64),
     /// There is no key.
     Key(KeyError),
-    /// There is no randomness.
+    /// There is no randomness, or it repeats.
     Entropy,
-    /// The disk fails. It is blank, or begun, or a store without records.
+    /// The disk failed. It is now blank, partly formatted, or a store without records.
     Disk(DiskError),
 }
 
@@ -123,7 +126,7 @@ impl fmt::Display for FormatError {
 
 impl core::error::Error for FormatError {}
 
-/// Why records have not changed.
+/// Why a commit changed no records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CommitError {
     /// A record's data has more than [`MAX_RECORD`] bytes.
@@ -137,11 +140,11 @@ pub enum CommitError {
     Quota(Tenant),
     /// There is no randomness, or it repeats.
     Entropy,
-    /// All sequence numbers are used up, after 2^64 commits.
+    /// All 2^64 sequence numbers are used up.
     Exhausted,
-    /// The disk fails. In memory nothing has changed; on the disk the old records stand, or, if
-    /// the last flush was it that failed, perhaps the new. The next commit, or a start without
-    /// one, decides.
+    /// The disk failed. The records in memory are unchanged. The disk holds the old records, or
+    /// possibly the new ones if the final flush failed; the next commit restores the old ones. If
+    /// the VM ends before it, the next VM opens what the disk holds.
     Disk(DiskError),
 }
 

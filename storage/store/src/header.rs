@@ -13,25 +13,25 @@ pub(crate) const MAGIC: [u8; 8] = *b"PVstate\0";
 pub(crate) const VERSION: u32 = 1;
 /// Bytes of a store's identity.
 pub(crate) const ID: usize = 16;
-/// The number under which a header is authenticated.
+/// The number under which the sealer knows a header.
 const HEADER_NUMBER: u32 = 0;
-/// Bytes that the tag covers.
+/// Bytes of a header that its tag covers.
 const COVERED: usize = SECTOR - TAG;
 
-/// What a header says.
+/// The fields of a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
-    /// The store's identity, random since its format.
+    /// The store's identity: random bytes drawn by its format.
     pub(crate) id: [u8; ID],
-    /// Counts the commits; tells the slot.
+    /// The number of the commit, which also determines the slot.
     pub(crate) sequence: u64,
-    /// Bytes of records.
+    /// Size of the records in bytes.
     pub(crate) length: u32,
-    /// From which the content's key is derived.
+    /// The salt from which the content's key is derived.
     pub(crate) salt: [u8; SALT],
 }
 
-/// A header in its form on the disk, with what opens or seals the chunks behind it.
+/// A header as it is on the disk, with the sealer for the chunks that follow it.
 pub(crate) struct Sealed {
     pub(crate) header: Header,
     pub(crate) bytes: [u8; SECTOR],
@@ -39,17 +39,17 @@ pub(crate) struct Sealed {
 }
 
 impl Header {
-    /// The slot that it belongs to.
+    /// The slot that the header belongs to.
     pub(crate) const fn slot(&self) -> Slot {
         Slot::of(self.sequence)
     }
 
-    /// Whether it is what a format writes first, before there is a store.
+    /// Whether this is the header that a format writes first, when there is no store yet.
     pub(crate) const fn is_first(&self) -> bool {
         self.sequence == 1 && self.length == 0
     }
 
-    /// The header as it goes to the disk.
+    /// Encodes and authenticates the header for the disk.
     pub(crate) fn seal(self, key: &Key) -> Option<Sealed> {
         let sealer = Sealer::new(key, &self.salt);
         let mut bytes = [0; SECTOR];
@@ -73,22 +73,22 @@ impl Header {
     }
 }
 
-/// What stands where a header belongs.
+/// The content of a header's sector.
 pub(crate) enum Found {
     /// Zeros.
     Blank,
-    /// Something else than a header.
+    /// No header.
     Foreign,
     /// A header of another version.
     Version(u32),
-    /// A header that the key does not confirm, for this place.
+    /// A header that is not authentic under this key, or does not belong in this slot.
     Unauthentic,
-    /// A header.
+    /// An authentic header.
     Good(Box<Sealed>),
 }
 
 /// The identity that the first sector of a disk claims for its store, if it claims one. Nothing is
-/// checked: it is a name, not a proof.
+/// authenticated: use it as a name only.
 pub fn identity(sector: &[u8; SECTOR]) -> Option<[u8; ID]> {
     let mut fields = Fields(sector);
     let is_ours = fields.take() == MAGIC;
@@ -98,7 +98,7 @@ pub fn identity(sector: &[u8; SECTOR]) -> Option<[u8; ID]> {
 }
 
 impl Found {
-    /// Judges the sector that was read for the header of `slot`.
+    /// Decodes and authenticates the sector that was read for the header of `slot`.
     pub(crate) fn read(bytes: [u8; SECTOR], slot: Slot, key: &Key) -> Self {
         if bytes == [0; SECTOR] {
             return Self::Blank;
@@ -133,11 +133,11 @@ impl Found {
     }
 }
 
-/// Reads fields one after the other.
+/// Takes fields off a sector, one after the other.
 struct Fields<'a>(&'a [u8]);
 
 impl Fields<'_> {
-    /// The next bytes; zeros behind the end.
+    /// The next bytes; zeros beyond the end.
     fn take<const N: usize>(&mut self) -> [u8; N] {
         match self.0.split_first_chunk() {
             Some((field, rest)) => {

@@ -1,4 +1,4 @@
-//! The key of a store and where it comes from, randomness.
+//! The secrets that a store is given: its key, randomness.
 
 use core::fmt;
 
@@ -31,24 +31,23 @@ impl fmt::Debug for Key {
     }
 }
 
-/// Where a key comes from: a file that the host hands in, or, on a confidential platform, the
-/// platform itself.
+/// The source of a key: a file from the host, or the platform itself if that is confidential.
 pub trait KeySource {
-    /// The key; the same each time.
+    /// The key, the same at each call.
     ///
     /// # Errors
-    /// Why there is none.
+    /// [`KeyError`] says why there is no key.
     fn key(&mut self) -> Result<Key, KeyError>;
 }
 
 /// Why there is no key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyError {
-    /// None is given.
+    /// No key was given.
     Missing,
-    /// What is given has so many bytes, not 32.
+    /// The key has this many bytes instead of 32.
     Length(usize),
-    /// It can not be read.
+    /// The key can not be read.
     Unreadable,
 }
 
@@ -66,6 +65,6 @@ impl core::error::Error for KeyError {}
 
 /// Randomness fit for keys.
 pub trait Entropy {
-    /// Fills `out`; false if there is none, and `out` is then of no meaning.
+    /// Fills `out`; false if there is no randomness, and the content of `out` is then undefined.
     fn fill(&mut self, out: &mut [u8]) -> bool;
 }

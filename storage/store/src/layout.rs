@@ -1,4 +1,4 @@
-//! Where everything lies on the disk.
+//! The layout of a store on the disk.
 
 use core::fmt;
 
@@ -6,12 +6,12 @@ use crate::disk::SECTOR;
 
 /// Sectors of a slot.
 pub(crate) const SLOT_SECTORS: u64 = 1024;
-/// Sectors that a store takes: 1 MiB. A disk may have more; they are left alone.
+/// Sectors that a store takes: 1 MiB. Further sectors of a disk are never accessed.
 pub const DISK_SECTORS: u64 = 2 * SLOT_SECTORS;
-/// Bytes of records at the most, with [`crate::RECORD_OVERHEAD`] for each.
+/// Largest size of all records together in bytes, with [`crate::RECORD_OVERHEAD`] for each.
 pub const MAX_PLAIN: usize = 256 << 10;
 
-/// Bytes that are sealed together, with their tag: what a large sector of a real disk has.
+/// Bytes of a chunk with its tag: the size of a large sector on a real disk.
 pub(crate) const CHUNK: usize = 4096;
 /// Bytes of an authentication tag.
 pub(crate) const TAG: usize = 16;
@@ -20,10 +20,11 @@ pub(crate) const CHUNK_PLAIN: usize = CHUNK - TAG;
 /// Sectors of a full chunk.
 const CHUNK_SECTORS: u64 = (CHUNK / SECTOR) as u64;
 
-// The header has the first chunk's place to itself, so that no disk rewrites the one for the other.
+// The header takes the space of one chunk, so that a disk with large sectors never rewrites it
+// while it writes records.
 const _: () = assert!((1 + MAX_PLAIN.div_ceil(CHUNK_PLAIN)) as u64 * CHUNK_SECTORS <= SLOT_SECTORS);
 
-/// One of the two places for a content.
+/// One of the two places on the disk that records are written to in turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Slot {
     /// The first half of the disk, for even sequence numbers.
@@ -38,7 +39,7 @@ impl Slot {
         if sequence.is_multiple_of(2) { Self::A } else { Self::B }
     }
 
-    /// The other one.
+    /// The other slot.
     pub(crate) const fn other(self) -> Self {
         match self {
             Self::A => Self::B,
@@ -46,12 +47,12 @@ impl Slot {
         }
     }
 
-    /// Its number in a header.
+    /// The slot's number in a header.
     pub(crate) const fn number(self) -> u32 {
         self as u32
     }
 
-    /// The sector of its header.
+    /// The sector of the slot's header.
     pub(crate) const fn header_sector(self) -> u64 {
         self as u64 * SLOT_SECTORS
     }
@@ -71,7 +72,7 @@ impl fmt::Display for Slot {
     }
 }
 
-/// Bytes on the disk of a chunk with `plain` bytes of records: whole sectors.
+/// Size on the disk, in bytes, of a chunk with `plain` bytes of records: whole sectors.
 pub(crate) const fn sealed_size(plain: usize) -> usize {
     (plain + TAG).next_multiple_of(SECTOR)
 }

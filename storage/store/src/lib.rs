@@ -1,11 +1,11 @@
-//! The paravisor's private store: records of several tenants on a disk that is not trusted.
+//! The paravisor's private store of records on a disk that is not trusted.
 //!
-//! A store lies in two slots of a small disk. Each commit writes all records, encrypted and
-//! authenticated under a key of its own, to the slot with the older content, so a commit that is
-//! cut at any point leaves the other. `docs/state.md` has the layout, the order of writes with the
-//! argument for it, and what is detected and what is not.
+//! A store takes two slots of a small disk. Each commit writes all records of all tenants,
+//! encrypted and authenticated under a key of its own, to the slot with the older records. A commit
+//! that is interrupted at any point therefore leaves the other slot intact. `docs/state.md` has the
+//! layout, the order of writes with its justification, and which attacks are detected.
 //!
-//! No byte that the disk answers can cause a panic; what it answers is read once, checked, then
+//! Data from the disk can not cause a panic: each sector is read once, then authenticated, then
 //! used.
 #![no_std]
 #![forbid(unsafe_code)]

@@ -1,7 +1,7 @@
-//! Records by tenant and key, in the one form that they have in memory and, encrypted, on the disk.
+//! The encoding of records, in memory as on the disk, where it is encrypted.
 //!
-//! Form: for each record its tenant (1 byte), its key (4), the size of its data (2), numbers
-//! little-endian, and the data; ascending by tenant and key, each once.
+//! Each record consists of its tenant (1 byte), its key (4 bytes), the size of its data (2 bytes)
+//! and the data. Numbers are little-endian. Records ascend by tenant and key, without duplicates.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -12,12 +12,13 @@ use zeroize::Zeroizing;
 use crate::error::CommitError;
 use crate::layout::MAX_PLAIN;
 
-/// Bytes of data in a record at the most: what a TPM keeps at Shutdown(STATE) is the largest one.
+/// Largest size of a record's data in bytes. The largest record holds what a TPM keeps at
+/// Shutdown(STATE).
 pub const MAX_RECORD: usize = 16 << 10;
-/// Bytes that a record takes beside its data.
+/// Bytes that a record takes in addition to its data.
 pub const RECORD_OVERHEAD: usize = 7;
 
-/// Whose records they are.
+/// The owner of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Tenant {
@@ -30,10 +31,10 @@ pub enum Tenant {
 }
 
 impl Tenant {
-    /// All of them, in the order of their records.
+    /// All tenants, in the order of their records.
     pub const ALL: [Self; 3] = [Self::Tpm, Self::UefiVariables, Self::Presence];
 
-    /// Bytes that its records may take, with [`RECORD_OVERHEAD`] for each.
+    /// Bytes that the tenant's records may take, with [`RECORD_OVERHEAD`] for each.
     pub const fn quota(self) -> usize {
         match self {
             Self::Tpm => 96 << 10,
@@ -62,12 +63,12 @@ impl fmt::Display for Tenant {
     }
 }
 
-/// What becomes of one record. Of several changes of one record the last counts.
+/// A change of one record. If a commit changes a record several times, the last change counts.
 #[derive(Clone, Copy)]
 pub struct Change<'a> {
-    /// Its key.
+    /// The record's key.
     pub key: u32,
-    /// Its new data, or none to remove it, which a record that is not there allows too.
+    /// The new data, or `None` to remove the record. Removing an absent record is no error.
     pub data: Option<&'a [u8]>,
 }
 
@@ -85,12 +86,12 @@ type Map<'a> = BTreeMap<(Tenant, u32), &'a [u8]>;
 pub(crate) struct Records(Zeroizing<Vec<u8>>);
 
 impl Records {
-    /// None.
+    /// No records.
     pub(crate) fn none() -> Self {
         Self(Zeroizing::new(Vec::new()))
     }
 
-    /// Checks bytes that were authentic; nothing if they have not the form.
+    /// Decodes authentic bytes; `None` if they are malformed.
     pub(crate) fn parse(bytes: Zeroizing<Vec<u8>>) -> Option<Self> {
         let mut rest = bytes.as_slice();
         let mut last = None;
@@ -106,7 +107,7 @@ impl Records {
         used.iter().all(|(tenant, used)| *used <= tenant.quota()).then_some(Self(bytes))
     }
 
-    /// In their form.
+    /// The encoded records.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.0
     }
@@ -124,10 +125,10 @@ impl Records {
             .map(|((_, key), data)| (key, data))
     }
 
-    /// The records after changes.
+    /// The records after `changes`.
     ///
     /// # Errors
-    /// What would be too large.
+    /// A record or the tenant's records would be too large.
     pub(crate) fn changed(
         &self,
         tenant: Tenant,
@@ -149,7 +150,7 @@ impl Records {
         if of_tenant.map(|(_, data)| size(data)).sum::<usize>() > tenant.quota() {
             return Err(CommitError::Quota(tenant));
         }
-        // As large as it gets: growing would leave copies behind.
+        // Allocated at full size: a growing vector would leave copies of secrets behind.
         let mut bytes =
             Zeroizing::new(Vec::with_capacity(map.values().map(|data| size(data)).sum()));
         for ((owner, key), data) in map {
@@ -162,7 +163,7 @@ impl Records {
     }
 }
 
-/// Takes the next record off `rest`; nothing at the end, or if it has not the form.
+/// Takes the next record off `rest`; `None` at the end, or if the record is malformed.
 fn record<'a>(rest: &mut &'a [u8]) -> Option<((Tenant, u32), &'a [u8])> {
     let (&[tenant, k0, k1, k2, k3, s0, s1], after) = rest.split_first_chunk()?;
     let tenant = Tenant::of_number(tenant)?;

@@ -1,10 +1,10 @@
-//! Encryption and authentication of one content, under a key that exists for it alone.
+//! Encryption of a slot's content under a key used for it alone.
 //!
-//! Each write of a header draws a salt of 32 random bytes, from which and from the store's key the
-//! content's key is derived. Nonces are then plain numbers that occur once under that key: 0 for
-//! the header, which has no text, and 1 on for the chunks. A write that the disk lost, an old copy
-//! of the file, or two machines that go on from one copy each draw other salts; no counter has to
-//! be remembered.
+//! Each write of a header draws a salt of 32 random bytes. The content's key is derived from the
+//! store's key and this salt, so it encrypts one content only. Nonces are plain numbers that occur
+//! once under that key: 0 for the header, which has no text, and 1 on for the chunks. No counter
+//! has to be remembered: after a write that the disk lost, with an old copy of the file, or with
+//! two machines that continue from one copy, every content still gets a salt of its own.
 
 use aes_gcm::aead::AeadInOut;
 use aes_gcm::{Aes256Gcm, KeyInit, Nonce};
@@ -23,13 +23,13 @@ const LABEL: &[u8] = b"paravane state 1";
 /// Bits of the derived key.
 const KEY_BITS: u32 = 256;
 
-/// What seals and opens one content.
+/// Encrypts and decrypts one content.
 pub(crate) struct Sealer(Aes256Gcm);
 
 impl Sealer {
     /// Derives the content's key: SP 800-108r1, 4.1 (counter mode, one block) with HMAC-SHA-256.
     pub(crate) fn new(key: &Key, salt: &[u8; SALT]) -> Self {
-        // HMAC takes a key of any length; this one is never refused.
+        // HMAC accepts keys of any length, so `new_from_slice` does not fail.
         let mut derived = Zeroizing::new([0; Key::SIZE]);
         if let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key.bytes()) {
             for part in [&1_u32.to_be_bytes(), LABEL, &[0], salt, &KEY_BITS.to_be_bytes()] {
@@ -40,12 +40,12 @@ impl Sealer {
         Self(Aes256Gcm::new((&*derived).into()))
     }
 
-    /// Encrypts `text` in place; answers its tag, or nothing if it is too long.
+    /// Encrypts `text` in place and returns its tag; `None` if the text is too long.
     pub(crate) fn seal(&self, number: u32, header: &[u8], text: &mut [u8]) -> Option<[u8; TAG]> {
         self.0.encrypt_inout_detached(&nonce(number), header, text.into()).ok().map(Into::into)
     }
 
-    /// Decrypts `text` in place; false if it or `header` is not what was sealed.
+    /// Decrypts `text` in place; false if `text` or `header` differs from what was sealed.
     #[must_use]
     pub(crate) fn open(
         &self,

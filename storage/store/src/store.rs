@@ -1,4 +1,4 @@
-//! A store: opened, made, changed.
+//! A store with the operations on it.
 
 use alloc::vec;
 use core::fmt;
@@ -12,17 +12,17 @@ use crate::layout::{CHUNK, DISK_SECTORS, Slot};
 use crate::records::{Change, Records, Tenant};
 use crate::seal::SALT;
 
-/// An open store. It alone writes to its disk.
+/// An open store. Nothing else writes to its disk.
 pub struct Store<D> {
     pub(crate) disk: D,
     key: Key,
     id: [u8; ID],
-    /// Of the content that is in memory, which the slot of this number holds.
+    /// The number of the commit that the records in memory come from.
     pub(crate) sequence: u64,
     records: Records,
-    /// Of the headers that were read or written last, by slot.
+    /// The salt of the header last read or written, by slot.
     salts: [[u8; SALT]; 2],
-    /// The other slot may have a newer header than ours, of a commit that failed at its end.
+    /// The other slot may have a newer header than ours, written by a commit that then failed.
     in_doubt: bool,
 }
 
@@ -31,8 +31,7 @@ impl<D: Disk> Store<D> {
     /// sector once, and writes nothing.
     ///
     /// # Errors
-    /// [`OpenError`]: one clear reason. Of those only [`OpenError::is_new`] says that no records
-    /// are lost by [`Store::format`].
+    /// [`OpenError`]. Unless [`OpenError::is_new`], the disk may hold records.
     pub fn open(mut disk: D, keys: &mut dyn KeySource) -> Result<Self, OpenError> {
         let key = keys.key()?;
         let slots = read_headers(&mut disk, &key)?;
@@ -52,11 +51,11 @@ impl<D: Disk> Store<D> {
         Ok(Self { disk, key, id, sequence, records, salts, in_doubt: false })
     }
 
-    /// Makes an empty store on a disk whose place for it is all zeros, or where a format with the
-    /// same key was cut short.
+    /// Makes an empty store on a disk whose first [`DISK_SECTORS`] are all zeros, or on which a
+    /// format with the same key was interrupted.
     ///
     /// # Errors
-    /// [`FormatError`]; a store that was there is as it was.
+    /// [`FormatError`]; an existing store is unchanged.
     pub fn format(
         disk: D,
         keys: &mut dyn KeySource,
@@ -69,7 +68,7 @@ impl<D: Disk> Store<D> {
         Self::format_as(id, disk, keys, entropy)
     }
 
-    /// The same with an identity that was drawn before.
+    /// Like [`Self::format`], with an identity that the caller has drawn.
     ///
     /// # Errors
     /// As for [`Self::format`].
@@ -95,7 +94,7 @@ impl<D: Disk> Store<D> {
         }
         let (records, salts) = (Records::none(), [[0; SALT]; 2]);
         let mut store = Self { disk, key, id, sequence: 0, records, salts, in_doubt: false };
-        // The second header makes it a store: from then on no slot is ever blank.
+        // The second header completes the store: from then on no slot is ever blank.
         for sequence in [1, 2] {
             store.write(sequence, &Records::none(), entropy).map_err(|error| match error {
                 CommitError::Disk(error) => FormatError::Disk(error),
@@ -106,25 +105,25 @@ impl<D: Disk> Store<D> {
         Ok(store)
     }
 
-    /// A tenant's records with their keys, ascending.
+    /// A tenant's records, ascending by key.
     pub fn records(&self, tenant: Tenant) -> impl Iterator<Item = (u32, &[u8])> {
         self.records.of(tenant)
     }
 
-    /// Which commit the records are of: it rises by one with each.
+    /// The number of the commit that the records come from; each commit adds one.
     pub const fn sequence(&self) -> u64 {
         self.sequence
     }
 
-    /// The disk, for another use.
+    /// Ends the store and returns its disk.
     pub fn into_disk(self) -> D {
         self.disk
     }
 
-    /// Changes records of a tenant: all or none, durable when this returns.
+    /// Changes records of a tenant, all or none. The change is durable when this returns.
     ///
     /// # Errors
-    /// [`CommitError`]; the records in memory are as they were, and the next commit may succeed.
+    /// [`CommitError`]; the records in memory are unchanged, and the next commit may succeed.
     pub fn commit(
         &mut self,
         tenant: Tenant,
@@ -144,14 +143,14 @@ impl<D: Disk> Store<D> {
         Ok(())
     }
 
-    /// Makes sure that the other slot is the older one, without records. Until then its records
-    /// must not be touched: if it is the newer, it is the store.
+    /// Makes the other slot the older one, without records. Until then its records must not be
+    /// overwritten: if its header did reach the disk, it is the newer slot, which a restart opens.
     fn withdraw(&mut self, entropy: &mut dyn Entropy) -> Result<(), CommitError> {
         self.write(self.sequence.wrapping_sub(1), &Records::none(), entropy)
     }
 
-    /// Writes a content to the slot of its number: records, and when these are durable, the header
-    /// that makes them count.
+    /// Writes records to the slot of their number. The header makes them valid, so it is written
+    /// once they are durable.
     fn write(
         &mut self,
         sequence: u64,
@@ -177,7 +176,7 @@ impl<D: Disk> Store<D> {
         Ok(())
     }
 
-    /// A salt for one content. Randomness that repeats what stands on the disk is none.
+    /// A salt for one content. Randomness that repeats a salt on the disk is refused as broken.
     fn fresh_salt(&self, entropy: &mut dyn Entropy) -> Result<[u8; SALT], CommitError> {
         let mut salt = [0; SALT];
         if !entropy.fill(&mut salt) || salt == [0; SALT] || self.salts.contains(&salt) {
@@ -208,11 +207,11 @@ fn read_headers(disk: &mut impl Disk, key: &Key) -> Result<[Found; 2], OpenError
     Ok([Found::read(a, Slot::A, key), Found::read(b, Slot::B, key)])
 }
 
-/// Decides which slot is the store.
+/// Decides which slot is the newer one.
 ///
-/// An interrupted write leaves two good headers, so anything else is damage or somebody's work,
-/// but for a format that was cut short. A damaged header may have been the newer: to open the
-/// other then would be a rollback.
+/// An interrupted commit leaves two good headers, and an interrupted format leaves one beside a
+/// blank sector. Anything else is damage or an attack. A damaged header may have been the newer
+/// one, so the other slot is not opened then: that would be a rollback.
 fn judge(slots: &[Found; 2]) -> Result<&Sealed, OpenError> {
     use Found::{Blank, Good, Unauthentic, Version};
     let [a, b] = slots;
@@ -236,7 +235,7 @@ fn judge(slots: &[Found; 2]) -> Result<&Sealed, OpenError> {
     }
 }
 
-/// Whether a store's place is all zeros, but for one sector.
+/// Whether a store's sectors are all zeros, except for sector `but`.
 fn is_zero(disk: &mut impl Disk, but: Option<u64>) -> Result<bool, DiskError> {
     let mut buffer = vec![0; CHUNK];
     let sectors = (CHUNK / SECTOR) as u64;

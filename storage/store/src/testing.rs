@@ -1,4 +1,4 @@
-//! Stores that no commit would write, for tests and fuzz targets.
+//! Stores with any content, for tests or fuzz targets.
 
 use crate::body;
 use crate::disk::{Disk, DiskError};
@@ -6,11 +6,10 @@ use crate::header::{Header, ID};
 use crate::key::Key;
 use crate::seal::SALT;
 
-/// Writes `plain`, whatever it is, as the authentic records of a store with this key, to a blank
-/// disk. At most [`crate::MAX_PLAIN`] bytes.
+/// Writes any bytes as the authentic records of a store with this key, to a blank disk.
 ///
 /// # Errors
-/// The disk's, or `OutOfRange` for too many bytes.
+/// The disk's errors; `OutOfRange` for more than [`crate::MAX_PLAIN`] bytes.
 pub fn write_store(disk: &mut impl Disk, key: &Key, plain: &[u8]) -> Result<(), DiskError> {
     let length = u32::try_from(plain.len()).map_err(|_| DiskError::OutOfRange)?;
     if plain.len() > crate::MAX_PLAIN {

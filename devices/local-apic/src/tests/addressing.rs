@@ -1,4 +1,4 @@
-//! Modes, identities, destinations, commands.
+//! Tests of modes, identities, destinations, commands.
 
 use super::*;
 use crate::*;

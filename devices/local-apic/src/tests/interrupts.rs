@@ -1,4 +1,4 @@
-//! Priorities, EOI, errors, software disable, LINT pins.
+//! Tests of priorities, EOI, errors, software disable, LINT pins.
 
 use super::*;
 use crate::*;

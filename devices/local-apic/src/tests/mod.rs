@@ -1,17 +1,23 @@
-//! What a guest can see of a local APIC.
+//! Tests of what a guest can see of a local APIC.
 
 mod addressing;
 mod interrupts;
+mod models;
 mod random;
 mod timing;
 
-use crate::registers::{BASE_BSP, BASE_EN, BASE_EXTD, DEFAULT_PAGE};
 use crate::{Effect, LocalApic};
 use device::{GuestTsc, Instant};
 
 const MINIMUM: u64 = 20_000;
 const T0: Instant = Instant::START;
 const TSC0: GuestTsc = GuestTsc(0);
+
+/// IA32_APIC_BASE (SDM 11.4.4).
+const DEFAULT_PAGE: u64 = 0xFEE0_0000;
+const BASE_BSP: u64 = 1 << 8;
+const BASE_EXTD: u64 = 1 << 10;
+const BASE_EN: u64 = 1 << 11;
 
 const ID: u16 = 0x20;
 const VERSION: u16 = 0x30;

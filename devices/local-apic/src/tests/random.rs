@@ -1,4 +1,4 @@
-//! Random traffic; saved states.
+//! Tests with random traffic or saved states.
 
 use super::*;
 use crate::*;
@@ -109,6 +109,36 @@ proptest! {
         apic.inspect(&mut seen);
         prop_assert!(seen.0 > 30 && seen.1 == 0);
         prop_assert_eq!(other, apic);
+    }
+
+    /// A register that both interfaces have is one register (SDM 11.12.1.2), whose reserved bits
+    /// only the MSR refuses.
+    #[test]
+    fn both_interfaces_reach_the_same_registers(
+        enabled: bool,
+        writes in prop::collection::vec(
+            (prop::sample::select(&[0x08u16, 0x0F, 0x32, 0x33, 0x35, 0x36, 0x37, 0x38, 0x3E]), value()),
+            0..30
+        )
+    ) {
+        let (mut page, mut msrs) = (xapic(), x2apic(3));
+        if !enabled {
+            let _ = (write(&mut page, SVR, 0xFF), msrs.write_msr(0x80F, 0xFF, T0, TSC0));
+        }
+        for (index, value) in writes {
+            let msr = 0x800 + u32::from(index);
+            let accepted = msrs.clone().write_msr(msr, u64::from(value), T0, TSC0).is_ok();
+            let effect = write(&mut page, index << 4, value);
+            let value = if accepted { value } else { read(&mut page, index << 4) };
+            let by_msr = msrs.write_msr(msr, u64::from(value), T0, TSC0);
+            if accepted {
+                prop_assert_eq!(by_msr, Ok(effect));
+            }
+            for index in [0x08, 0x0A, 0x0F, 0x32, 0x33, 0x34, 0x35, 0x36, 0x37, 0x38, 0x39, 0x3E] {
+                let by_msr = msrs.read_msr(0x800 + u32::from(index), T0, TSC0);
+                prop_assert_eq!(by_msr, Ok(u64::from(read(&mut page, index << 4))), "{:#x}", index);
+            }
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The timer.
+//! Tests of the timer.
 
 use super::*;
 use crate::*;

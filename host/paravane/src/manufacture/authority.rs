@@ -1,4 +1,4 @@
-//! Who signs for endorsement keys.
+//! The CA that certifies endorsement keys.
 
 use std::fs;
 use std::path::Path;
@@ -22,18 +22,18 @@ use super::certificate::{EndorsementProfile, PublicKey, RootProfile, public_key_
 use super::fill_random;
 use crate::plain::check_readable;
 
-/// What the test authority is called: its key is no secret.
+/// The subject of the test authority, whose key is public.
 const TEST_NAME: &str = "CN=Paravane test CA that anyone can sign with,O=Paravane";
-/// What its key is made of.
+/// The seed of the test authority's key.
 const TEST_SEED: &[u8] = b"Paravane test CA: this key is public, and certifies nothing";
-/// When its certificate begins and ends, in seconds since 1970: 2026 to 2056.
+/// The validity of the test authority's certificate, in seconds since 1970: 2026 to 2056.
 const TEST_TIME: [u64; 2] = [1_767_225_600, 2_713_910_400];
-/// How long a certificate of an endorsement key holds.
+/// The validity of an endorsement key's certificate, in years.
 const YEARS: u64 = 25;
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 const SERIAL: usize = 16;
 
-/// An authority: a P-256 key with its certificate.
+/// A certification authority: a P-256 key with its certificate.
 pub struct Authority {
     key: SigningKey,
     certificate: Certificate,
@@ -46,7 +46,7 @@ impl std::fmt::Debug for Authority {
 }
 
 impl Authority {
-    /// The one for tests: the same everywhere, and worth nothing.
+    /// The authority for tests: the same everywhere, and not to be trusted, as its key is public.
     pub fn test() -> Self {
         const SOUND: &str = "constants make a key and a certificate";
         let key = SigningKey::from_slice(&Sha256::digest(TEST_SEED)).expect(SOUND);
@@ -68,10 +68,11 @@ impl Authority {
         Ok(builder.build::<_, DerSignature>(key)?)
     }
 
-    /// From a PEM file with a P-256 key (PKCS#8) and its certificate, in any order.
+    /// Reads an authority from a PEM file with a P-256 key (PKCS#8) and its certificate, in any
+    /// order.
     ///
     /// # Errors
-    /// What is wrong with the file.
+    /// Says what is wrong with the file.
     pub fn read(path: &Path) -> Result<Self> {
         let place = || path.display().to_string();
         check_readable(path)?;
@@ -95,16 +96,16 @@ impl Authority {
         Ok(authority)
     }
 
-    /// The certificate, for those who trust it.
+    /// The authority's certificate in PEM.
     pub fn certificate_pem(&self) -> Result<String> {
         Ok(self.certificate.to_pem(LineEnding::LF)?)
     }
 
-    /// Signs for an endorsement key; the certificate in DER.
+    /// Certifies an endorsement key; returns the certificate in DER.
     pub(super) fn certify(&self, key: &PublicKey) -> Result<Vec<u8>> {
         let mut serial = [0; SERIAL];
         fill_random(&mut serial)?;
-        // Positive, and of a length that does not vary.
+        // Makes the number positive, and its encoding always the same length.
         serial[0] = serial[0] & 0x7f | 0x40;
         let now = SystemTime::now();
         let end = now + YEAR * u32::try_from(YEARS)?;
@@ -123,7 +124,7 @@ impl Authority {
         Ok(builder.build::<_, DerSignature>(&self.key)?.to_der()?)
     }
 
-    /// Whether this authority has signed.
+    /// Checks that this authority signed the certificate.
     #[cfg(test)]
     pub(super) fn verify(&self, certificate: &Certificate) -> Result<()> {
         use p256::ecdsa::VerifyingKey;
@@ -143,4 +144,65 @@ fn part<'a>(text: &'a str, label: &str) -> Result<&'a str> {
     let rest = text.get(from..).unwrap_or_default();
     let length = rest.find(&end).with_context(|| format!("no `{end}` in it"))? + end.len();
     Ok(rest.get(..length).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use p256::pkcs8::EncodePrivateKey;
+
+    use super::*;
+
+    fn files(authority: &Authority) -> [String; 2] {
+        let key = authority.key.to_pkcs8_pem(LineEnding::LF).unwrap().to_string();
+        [key, authority.certificate_pem().unwrap()]
+    }
+
+    fn read(text: &str) -> Result<Authority> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), text).unwrap();
+        Authority::read(file.path())
+    }
+
+    #[test]
+    fn a_key_and_its_certificate_come_in_any_order_with_text_around_them() {
+        let test = Authority::test();
+        let [key, certificate] = files(&test);
+        for text in [format!("{key}{certificate}"), format!("words\n{certificate}\n{key}more")] {
+            let read = read(&text).unwrap();
+            assert_eq!(read.certificate_pem().unwrap(), certificate);
+            assert!(read.key == test.key);
+        }
+    }
+
+    #[test]
+    fn a_file_that_lacks_a_part_or_mixes_two_authorities_is_refused() {
+        let [key, certificate] = files(&Authority::test());
+        let other = SigningKey::from_slice(&[7; 32]).unwrap();
+        let other = other.to_pkcs8_pem(LineEnding::LF).unwrap().to_string();
+        for (text, why) in [
+            (key.clone(), "no `-----BEGIN CERTIFICATE-----`"),
+            (certificate.clone(), "no `-----BEGIN PRIVATE KEY-----`"),
+            (certificate.replace("-----END", "") + &key, "no `-----END CERTIFICATE-----`"),
+            (certificate.replace('M', "") + &key, "the certificate: "),
+            (format!("{certificate}{other}"), "is of another key"),
+            (certificate + &key.replace('M', "A"), "must be one of P-256"),
+        ] {
+            let line = format!("{:#}", read(&text).unwrap_err());
+            assert!(line.contains(why) && !line.contains('\n'), "{line}");
+        }
+    }
+
+    #[test]
+    fn each_certificate_has_its_own_serial_number() {
+        let (authority, key) = (Authority::test(), PublicKey::Ecc([1; 32], [2; 32]));
+        let serial = || {
+            let bytes = authority.certify(&key).unwrap();
+            let certificate = <Certificate as der::Decode>::from_der(&bytes).unwrap();
+            authority.verify(&certificate).unwrap();
+            certificate.tbs_certificate().serial_number().as_bytes().to_vec()
+        };
+        let (first, second) = (serial(), serial());
+        assert!(first != second && first.len() == SERIAL && second.len() == SERIAL);
+        assert!((0x40..0x80).contains(&first[0]));
+    }
 }

@@ -1,4 +1,4 @@
-//! What a certificate of an endorsement key says (TCG EK Credential Profile 2.5, section 3.2).
+//! The content of an endorsement key's certificate (TCG EK Credential Profile 2.5, section 3.2).
 
 use std::str::FromStr;
 
@@ -27,8 +27,9 @@ const EK_CERTIFICATE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.23.133.
 /// tcg-at-tpmManufacturer, tcg-at-tpmModel and tcg-at-tpmVersion, as the engine tells them:
 /// TPM_PT_MANUFACTURER is `PRVN`.
 const DEVICE: &str = "2.23.133.2.3=id:00010000,2.23.133.2.2=Paravane,2.23.133.2.1=id:5052564E";
-/// Bytes of a modulus, and of a coordinate.
+/// Bytes of a modulus.
 const MODULUS: usize = 256;
+/// Bytes of a coordinate.
 const COORDINATE: usize = 32;
 
 /// RSAPublicKey (RFC 8017, A.1.1).
@@ -48,19 +49,19 @@ pub enum PublicKey {
 }
 
 impl PublicKey {
-    /// From a public area that template L-1 gave, which ends with the modulus.
+    /// Decodes a public area made by template L-1, which ends with the modulus.
     pub fn rsa(public: &[u8]) -> Option<Self> {
         Some(Self::Rsa(*public.last_chunk()?))
     }
 
-    /// From a public area that template L-2 gave, which ends with two sized coordinates.
+    /// Decodes a public area made by template L-2, which ends with two sized coordinates.
     pub fn ecc(public: &[u8]) -> Option<Self> {
         let (rest, y) = public.split_last_chunk()?;
         let (_, x) = rest.get(..rest.len().checked_sub(2)?)?.split_last_chunk()?;
         Some(Self::Ecc(*x, *y))
     }
 
-    /// As X.509 has it.
+    /// The key in the form of X.509.
     pub fn info(&self) -> Result<SubjectPublicKeyInfoOwned> {
         let (algorithm, bits) = match self {
             Self::Rsa(modulus) => {
@@ -79,7 +80,7 @@ impl PublicKey {
         Ok(SubjectPublicKeyInfoOwned { algorithm, subject_public_key })
     }
 
-    /// What the key may be used for: to be encrypted to.
+    /// The key's usage: secrets are encrypted to it.
     const fn usage(&self) -> KeyUsages {
         match self {
             Self::Rsa(_) => KeyUsages::KeyEncipherment,
@@ -90,11 +91,11 @@ impl PublicKey {
 
 /// The profile of an endorsement key's certificate.
 pub struct EndorsementProfile<'a> {
-    /// Whose it is.
+    /// The key that is certified.
     pub key: &'a PublicKey,
-    /// Who signs.
+    /// The authority that signs.
     pub issuer: Name,
-    /// The identifier of the key that signs.
+    /// The identifier of the authority's key.
     pub issuer_key: Vec<u8>,
 }
 
@@ -103,7 +104,7 @@ impl BuilderProfile for EndorsementProfile<'_> {
         self.issuer.clone()
     }
 
-    /// Empty: who has the key is told by the alternative name (3.2.6).
+    /// Empty: the alternative name identifies the owner of the key (3.2.6).
     fn get_subject(&self) -> Name {
         Name::default()
     }
@@ -140,7 +141,7 @@ impl BuilderProfile for EndorsementProfile<'_> {
 
 /// The profile of an authority's own certificate.
 pub struct RootProfile {
-    /// Who it is.
+    /// The authority's name.
     pub name: Name,
 }
 
@@ -171,7 +172,43 @@ impl BuilderProfile for RootProfile {
     }
 }
 
-/// A public key as X.509 has it, from its bytes.
+/// Decodes a public key in the form of X.509.
 pub fn public_key_info(bytes: &[u8]) -> Result<SubjectPublicKeyInfoOwned> {
     Ok(SubjectPublicKeyInfoOwned::from_der(bytes)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn public_keys_are_taken_from_the_end_of_public_areas() {
+        let area: Vec<u8> = (0..=255).cycle().take(300).collect();
+        let Some(PublicKey::Rsa(modulus)) = PublicKey::rsa(&area) else { panic!("no modulus") };
+        assert_eq!(modulus[..], area[44..]);
+        assert_eq!(PublicKey::rsa(&area[..255]), None);
+        // Two coordinates, each behind its size.
+        let sized = [&[0, 32][..], &[1; 32], &[0, 32], &[2; 32]].concat();
+        assert_eq!(PublicKey::ecc(&sized), Some(PublicKey::Ecc([1; 32], [2; 32])));
+        for length in [0, 31, 33, 65] {
+            assert_eq!(PublicKey::ecc(&sized[..length]), None, "{length}");
+        }
+    }
+
+    #[test]
+    fn keys_have_the_algorithm_and_usage_of_the_profile() {
+        let point = PublicKey::Ecc([1; 32], [2; 32]);
+        let info = point.info().unwrap();
+        assert_eq!(info.algorithm.oid, ECC);
+        let bits = info.subject_public_key.raw_bytes();
+        assert_eq!((bits.len(), bits[0], bits[1], bits[64]), (65, 4, 1, 2), "uncompressed");
+        let modulus = PublicKey::Rsa([0x80; MODULUS]);
+        let info = modulus.info().unwrap();
+        assert_eq!(info.algorithm.oid, RSA);
+        let key = RsaPublicKey::from_der(info.subject_public_key.raw_bytes()).unwrap();
+        assert_eq!(key.modulus.as_bytes(), [0x80; MODULUS]);
+        assert_eq!(key.exponent.as_bytes(), [1, 0, 1]);
+        assert_eq!(point.usage(), KeyUsages::KeyAgreement);
+        assert_eq!(modulus.usage(), KeyUsages::KeyEncipherment);
+    }
 }

@@ -1,4 +1,4 @@
-//! The disk image that a new state begins as: a store with a TPM's records in it.
+//! The disk image of a new state: a store with a TPM's records.
 
 use anyhow::{Context, Result, anyhow};
 use store::{
@@ -8,10 +8,10 @@ use zeroize::Zeroizing;
 
 use super::{Records, fill_random};
 
-/// Seals `records` under a key of 32 bytes; the content of a file for `--state`.
+/// Makes the content of a file for `--state`: a store with `records` under a key of 32 bytes.
 ///
 /// # Errors
-/// A key of another length, no random numbers, or more records than a store takes.
+/// The key has another length, the kernel gives no random numbers, or the records exceed a quota.
 pub fn seal(records: &Records, key: &[u8]) -> Result<Vec<u8>> {
     let disk = Image(vec![0; usize::try_from(DISK_SECTORS)? * SECTOR]);
     let mut key = GivenKey(Zeroizing::new(key.to_vec()));
@@ -57,7 +57,7 @@ impl Disk for Image {
     }
 }
 
-/// A key that is at hand.
+/// A source that returns the given key.
 struct GivenKey(Zeroizing<Vec<u8>>);
 
 impl KeySource for GivenKey {
@@ -66,7 +66,7 @@ impl KeySource for GivenKey {
     }
 }
 
-/// This machine's kernel.
+/// Random numbers from this machine's kernel.
 struct Kernel;
 
 impl Entropy for Kernel {

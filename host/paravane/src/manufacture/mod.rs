@@ -1,8 +1,9 @@
-//! Makes a TPM on this machine, before its first VM: seeds, and endorsement keys with certificates.
+//! Manufacture of a TPM with certified endorsement keys, before its first VM.
 //!
-//! What a TPM vendor's plant does: the engine runs here, a CA signs for what it made, and the
-//! certificates lie in the TPM's NV indices that the TCG EK Credential Profile 2.5 names. The
-//! result is the engine's records, to be kept where a VM finds them.
+//! This corresponds to a TPM vendor's plant. The engine runs here and makes its seeds and keys; a
+//! CA certifies the endorsement keys; the certificates go into the NV indices that the TCG EK
+//! Credential Profile 2.5 names. The result is the engine's records, which are then stored for a
+//! VM.
 
 mod authority;
 mod certificate;
@@ -23,7 +24,7 @@ pub use authority::Authority;
 use certificate::PublicKey;
 pub use disk::seal;
 
-/// The most bytes in one TPM2_NV_Write.
+/// Largest number of bytes in one TPM2_NV_Write.
 const NV_CHUNK: usize = 1024;
 
 /// The records of a TPM, by key. They are secret.
@@ -32,7 +33,7 @@ pub type Records = BTreeMap<u32, Vec<u8>>;
 /// Makes a TPM whose endorsement keys `authority` certifies.
 ///
 /// # Errors
-/// No random numbers; the engine refused something, which is a bug of ours.
+/// The kernel gives no random numbers, or the engine refused a command, which is a bug.
 pub fn manufacture(authority: &Authority) -> Result<Records> {
     let mut plant = Plant { records: Records::new(), start: Instant::now() };
     let made = Tpm::manufacture(&mut plant);
@@ -53,16 +54,16 @@ pub fn manufacture(authority: &Authority) -> Result<Records> {
 /// Prints the certificate of the authority in a file, or of the test authority.
 ///
 /// # Errors
-/// What is wrong with the file; standard output that can not be written.
+/// The file can not be used, or standard output can not be written.
 pub fn print_authority(file: Option<&Path>) -> Result<()> {
     let authority = file.map_or_else(|| Ok(Authority::test()), Authority::read)?;
     Ok(io::stdout().write_all(authority.certificate_pem()?.as_bytes())?)
 }
 
-/// Takes a public area apart.
+/// A decoder of public areas.
 type Parse = fn(&[u8]) -> Option<PublicKey>;
 
-/// The TPM on its way through the plant.
+/// The TPM during its manufacture.
 struct Line {
     tpm: Tpm,
     plant: Plant,
@@ -77,8 +78,8 @@ impl Line {
         }
     }
 
-    /// Makes an endorsement key, has it certified, and keeps the certificate in its index. The key
-    /// itself is made again from its seed whenever it is asked for.
+    /// Makes an endorsement key, certifies it, and stores the certificate in its index. The key
+    /// itself is not stored: the TPM derives it from its seed whenever it is needed.
     fn certify(
         &mut self,
         authority: &Authority,
@@ -101,7 +102,7 @@ impl Line {
     }
 }
 
-/// What the engine gets from the plant.
+/// The engine's environment during manufacture.
 struct Plant {
     records: Records,
     start: Instant,
@@ -134,7 +135,7 @@ impl Environment for Plant {
     }
 }
 
-/// Fills `out` with random bytes of this machine's kernel.
+/// Fills `out` with random bytes from this machine's kernel.
 pub fn fill_random(mut out: &mut [u8]) -> Result<()> {
     while !out.is_empty() {
         match getrandom(&mut *out, GetRandomFlags::empty()) {

@@ -1,4 +1,4 @@
-//! What the user may give, and what is made of nothing.
+//! Tests of the files that a user may give, or that are made.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -26,12 +26,12 @@ impl Rig {
         self.path(name)
     }
 
-    /// Of the state `s`, with the key beside it.
+    /// Prepares the state `s` with the key beside it.
     fn prepare(&self) -> Result<State> {
         State::prepare(&self.path("s"), None, None)
     }
 
-    /// Why it is refused: one line, which names the file.
+    /// The error for a refused state: one line, which must contain the path of the file `names`.
     fn refusal(&self, key: Option<&str>, names: &str) -> String {
         let key = key.map(|name| self.path(name));
         let error = State::prepare(&self.path("s"), key.as_deref(), None).unwrap_err();
@@ -48,7 +48,7 @@ fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o7777
 }
 
-/// What QEMU would find in a state and its key.
+/// The content of a state and its key that QEMU reads.
 fn content_of(state: &State) -> (Vec<u8>, Vec<u8>) {
     let (file, key) = state.pass().unwrap();
     (fs::read(file).unwrap(), fs::read(key).unwrap())
@@ -66,7 +66,7 @@ fn a_state_is_made_with_its_key_for_its_owner_alone() {
     assert_eq!((mode(&file), mode(&key_file)), (0o600, 0o600));
     assert_eq!(content_of(&state), (content, key.clone()));
     assert_eq!(fs::read_dir(rig.folder.path()).unwrap().count(), 2, "nothing else is left");
-    // And keeps both the next time.
+    // The next run keeps both files.
     drop(state);
     fs::write(rig.path("s"), vec![9; 1 << 20]).unwrap();
     let again = rig.prepare().unwrap();

@@ -1,7 +1,8 @@
-//! `paravane vtpm`: the TPM engine behind the protocol of the TPM simulators.
+//! `paravane vtpm`: a server that offers the TPM engine by the protocol of the TPM simulators.
 //!
-//! Two ports: commands on the one, the platform's signals on the next. The engine is one machine
-//! behind a lock; each connection has a thread of its own, which holds the lock for one command.
+//! It listens on two ports: the first takes commands, the next one the platform's signals. All
+//! connections share one engine behind a lock. Each has a thread of its own, which holds the lock
+//! for one command at a time.
 
 mod protocol;
 mod state_file;
@@ -24,12 +25,12 @@ use command_line::VtpmOptions;
 use command_line::exit;
 use world::Shared;
 
-/// Connections at once, of both kinds together. More are closed at once.
+/// Largest number of open connections on both ports together; further ones are closed at once.
 const MAX_CONNECTIONS: usize = 64;
-/// Attempts to find two free neighbouring ports when any will do.
+/// Attempts to find two free neighbouring ports for port 0.
 const PORT_ATTEMPTS: usize = 64;
 
-/// Which of the two ports.
+/// One of the two ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Port {
     Command,
@@ -66,7 +67,7 @@ fn serve(options: &VtpmOptions) -> Result<()> {
     writeln!(out, "paravane: a TPM listens on {address}; its state is {kept}")?;
     out.flush()?;
     drop(out);
-    // The channel stays open: the acceptors hold its other end.
+    // The channel never closes, because the accepting threads hold its other end.
     let _ = ended.recv();
     shared.close();
     Ok(())
@@ -80,7 +81,7 @@ struct Ports {
 }
 
 impl Ports {
-    /// Binds the port and the next one; for port 0 any two that are free.
+    /// Binds the port and the next one; for port 0 any two free neighbours.
     fn bind(address: SocketAddr) -> Result<Self> {
         let attempts = if address.port() == 0 { PORT_ATTEMPTS } else { 1 };
         let mut result = Self::bind_once(address);
@@ -97,13 +98,16 @@ impl Ports {
         let command = listen(address)?;
         let address = command.local_addr()?;
         let Some(next) = address.port().checked_add(1) else {
-            bail!("there is no port after {}, which the platform's signals need", address.port());
+            bail!(
+                "the platform's signals need the next port, but {} is the last one",
+                address.port()
+            );
         };
         let platform = listen(SocketAddr::new(address.ip(), next))?;
         Ok(Self { address, command, platform })
     }
 
-    /// Accepts on both, in threads of their own, for as long as the process lives.
+    /// Accepts connections on both ports, each in a thread that lives as long as the process.
     fn accept(self, shared: &Arc<Shared>, ender: &mpsc::Sender<()>) {
         let open = Arc::new(AtomicUsize::new(0));
         for (port, listener) in [(Port::Command, self.command), (Port::Platform, self.platform)] {
@@ -121,7 +125,7 @@ fn listen(address: SocketAddr) -> Result<TcpListener> {
     TcpListener::bind(address).with_context(|| format!("cannot listen on {address}"))
 }
 
-/// Serves a connection in a thread of its own, if there is room for one more.
+/// Serves a connection in a thread of its own, unless there are too many.
 fn admit(
     port: Port,
     stream: TcpStream,

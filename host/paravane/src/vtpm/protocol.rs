@@ -1,10 +1,10 @@
-//! The messages of the TPM simulators, as the `mssim` TCTI of tpm2-tss sends them.
+//! The protocol of the TPM simulators, as spoken by the `mssim` TCTI of tpm2-tss.
 //!
-//! All numbers are big-endian. On the command port a message is a code of 32 bits, and for a TPM
-//! command its locality (8 bits), its size (32 bits) and its bytes; the answer is the response's
-//! size and bytes and a zero of 32 bits. On the platform port a message is a code alone, but for
-//! the data of a hash sequence; the answer is a zero of 32 bits. Each size is checked before
-//! anything is read for it.
+//! All numbers are big-endian. On the command port a message is a code of 32 bits; for a TPM
+//! command its locality (8 bits), its size (32 bits) and its bytes follow. The answer is the size
+//! and bytes of the response, then a zero of 32 bits. On the platform port a message is a code; for
+//! data of a hash sequence their size and bytes follow. The answer is a zero of 32 bits. Each size
+//! is checked before memory is allocated for it.
 
 use std::io::{self, BufReader, BufWriter, ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -34,24 +34,24 @@ const SIGNAL_RESTART: u32 = 18;
 const SESSION_END: u32 = 20;
 const STOP: u32 = 21;
 
-/// The protocol's version, and that commands are taken as they are.
+/// The answer to a handshake: the protocol's version, then the flags of this server.
 const HANDSHAKE: [u32; 2] = [1, 1];
-/// Bytes that one message may bring for a hash sequence.
+/// Largest number of bytes of a hash sequence in one message.
 const MAX_HASH_DATA: usize = 4096;
 
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// The client went.
+    /// The client closed it.
     Closed,
-    /// The client wants the server to end.
+    /// The client asked the server to end.
     Stop,
 }
 
 /// Serves one connection to its end.
 ///
 /// # Errors
-/// What was wrong with a message, or with the connection.
+/// A message was malformed, or the connection failed.
 pub fn serve(port: Port, stream: &TcpStream, shared: &Shared) -> io::Result<End> {
     stream.set_nodelay(true)?;
     let mut input = BufReader::new(Prompt { stream, in_message: false });
@@ -74,8 +74,9 @@ pub fn serve(port: Port, stream: &TcpStream, shared: &Shared) -> io::Result<End>
     }
 }
 
-/// A connection on which the rest of a message is asked for. tpm2-tss sends a command in two parts,
-/// and the second one waits for the first one's acknowledgement: 40 ms, if that is left to wait.
+/// A connection that acknowledges the parts of a message at once. tpm2-tss sends a command in two
+/// parts and sends the second only after the first is acknowledged, which the kernel otherwise
+/// delays by 40 ms.
 struct Prompt<'a> {
     stream: &'a TcpStream,
     in_message: bool,
@@ -84,7 +85,7 @@ struct Prompt<'a> {
 impl Read for Prompt<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.in_message {
-            // Where it cannot be had, commands are slower.
+            // If this fails, commands are only slower.
             let _ = set_tcp_quickack(self.stream, true);
         }
         self.stream.read(buffer)
@@ -110,7 +111,7 @@ fn command(
             number(input)?;
             HANDSHAKE.iter().try_for_each(|word| output.write_all(&word.to_be_bytes()))
         }
-        _ => Err(malformed(format!("{code} is no message of the command port"))),
+        _ => Err(malformed(format!("the command port has no message {code}"))),
     }
 }
 
@@ -131,14 +132,14 @@ fn signal(code: u32, input: &mut impl Read, shared: &Shared) -> io::Result<()> {
         SIGNAL_CANCEL_OFF => shared.set_cancel(false),
         SIGNAL_NV_ON => shared.set_nv(true),
         SIGNAL_NV_OFF => shared.set_nv(false),
-        // Keys are not cached: the same seed finds the same primes, and the search is our own.
+        // There is no cache of keys: primary keys are derived from their seed each time.
         SIGNAL_KEY_CACHE_ON | SIGNAL_KEY_CACHE_OFF => {}
-        _ => return Err(malformed(format!("{code} is no message of the platform port"))),
+        _ => return Err(malformed(format!("the platform port has no message {code}"))),
     }
     Ok(())
 }
 
-/// The number that begins a message, or nothing at the end of the stream.
+/// The code that begins a message, or `None` at the end of the stream.
 fn first_number(input: &mut impl Read) -> io::Result<Option<u32>> {
     let mut first = [0];
     loop {
@@ -164,11 +165,13 @@ fn number(input: &mut impl Read) -> io::Result<u32> {
     bytes(input).map(u32::from_be_bytes)
 }
 
-/// A size and as many bytes, at most `most`.
+/// Reads a size, at most `most`, and that many bytes.
 fn sized(input: &mut impl Read, most: usize) -> io::Result<Vec<u8>> {
     let size = number(input)? as usize;
     if size > most {
-        return Err(malformed(format!("{size} bytes are more than the {most} that may come")));
+        return Err(malformed(format!(
+            "{size} bytes are announced, but at most {most} are allowed"
+        )));
     }
     let mut bytes = vec![0; size];
     input.read_exact(&mut bytes)?;

@@ -1,9 +1,10 @@
-//! The TPM's non-volatile storage in one file: a store as that of `run --state`, under a key that
-//! everybody knows.
+//! The TPM's non-volatile storage in one file.
 //!
-//! A store is changed in place, so the file stays the one that was named and locked: another name
-//! for it, by a hard link or a mount, is the same state under the same lock. A copy that is renamed
-//! over the file would be a second state, and can not be renamed over a mount.
+//! The file is a store like that of `run --state`, under a public key.
+//!
+//! A store is changed in place, so the locked file stays the same: all its names, by hard links or
+//! mounts, lead to one state under one lock. If each change wrote a new file and renamed it over
+//! the old one, hard links would lead to a second state, and a mounted file could not be replaced.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -22,45 +23,48 @@ use crate::plain::{self, named};
 use crate::say::say;
 use crate::state::check_size;
 
-/// The key of every such file. The file's protection is its mode, so this is no secret.
+/// The key of every such file. It is no secret: the file is protected by its mode alone.
 const KEY: [u8; Key::SIZE] = *b"paravane vtpm: this is no secret";
-/// How a file began that an earlier form of this program wrote.
+/// The first bytes of a file written by an earlier version of this program.
 const OLD_FORM: &[u8] = b"PVvTPM\0";
 
 type Records = BTreeMap<u32, Vec<u8>>;
 
-/// The records, and where they are kept.
+/// The records of the TPM, in memory or in a file.
 pub enum StateFile {
-    /// Lost with the process.
+    /// Records that are lost with the process.
     Memory(Records),
-    /// In a file that is this process's own.
+    /// Records in a file that this process has locked.
     Kept(Box<Store<LockedFile>>),
 }
 
 impl StateFile {
-    /// No file: all is lost with the process.
+    /// An empty storage without a file.
     pub const fn in_memory() -> Self {
         Self::Memory(Records::new())
     }
 
-    /// Makes the file of a new TPM, whole or not at all. One that came into being meanwhile is left
-    /// as it is.
+    /// Makes the file of a new TPM, whole or not at all. A file that another process has made
+    /// meanwhile is left as it is.
     ///
     /// # Errors
-    /// Why the file can not be made.
+    /// The file can not be made.
     pub fn make(self, path: &Path) -> Result<()> {
         plain::make(path, &seal(&self.records(), &KEY)?)
     }
 
-    /// Opens the file as its only user.
+    /// Opens and locks the file.
     ///
     /// # Errors
-    /// When another process has it, or it is no state of a TPM.
+    /// Another process has the lock, or the file holds no state of a TPM.
     pub fn open(path: &Path) -> Result<Self> {
         let mut file = plain::open_locked(path, "another process uses")?;
         let mut start = [0; OLD_FORM.len()];
         if file.read_exact(&mut start).is_ok() && start == OLD_FORM {
-            bail!("{} has the form of an earlier `paravane vtpm`, which is not read", named(path));
+            bail!(
+                "{} was written by an earlier `paravane vtpm`, in a format that is not supported",
+                named(path)
+            );
         }
         check_size(&file, path)?;
         let store = Store::open(LockedFile { file, path: path.to_owned() }, &mut KnownKey);
@@ -81,7 +85,7 @@ impl StateFile {
     /// Makes changes durable, all or none.
     ///
     /// # Errors
-    /// Why none was.
+    /// None of the changes was made.
     pub fn commit(&mut self, changes: &[Change]) -> Result<()> {
         match self {
             Self::Memory(records) => {
@@ -105,14 +109,14 @@ impl StateFile {
     }
 }
 
-/// A file that this process has locked, for as long as it is open.
+/// The file, locked by this process until it is closed.
 pub struct LockedFile {
     file: File,
     path: PathBuf,
 }
 
 impl LockedFile {
-    /// The place of a sector in the file; nothing lies behind the store.
+    /// The offset of a sector in the file, if the access lies within the store.
     fn place(sector: u64, length: usize) -> Result<u64, DiskError> {
         let end = sector.checked_add((length / SECTOR) as u64);
         match (end, sector.checked_mul(SECTOR as u64)) {
@@ -121,7 +125,7 @@ impl LockedFile {
         }
     }
 
-    /// Tells the reason, which the store has no word for.
+    /// Reports the reason of an error to the user: the store's own error type can not carry it.
     fn tell(&self, done: io::Result<()>) -> Result<(), DiskError> {
         done.map_err(|error| {
             say!("vtpm: {}: {error}", self.path.display());
@@ -150,7 +154,7 @@ impl Disk for LockedFile {
     }
 }
 
-/// [`KEY`].
+/// The source of [`KEY`].
 struct KnownKey;
 
 impl KeySource for KnownKey {
@@ -159,7 +163,7 @@ impl KeySource for KnownKey {
     }
 }
 
-/// This machine's kernel.
+/// Random numbers from this machine's kernel.
 struct Kernel;
 
 impl Entropy for Kernel {

@@ -1,4 +1,4 @@
-//! The machine around the TPM: power, presence, clock, entropy, storage.
+//! The virtual machine around the TPM: power, presence, clock, entropy, storage.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,10 +13,10 @@ use crate::manufacture::fill_random;
 use crate::plain::exists;
 use crate::say::say;
 
-/// The TPM and its machine, for every connection.
+/// The TPM with its machine, shared by all connections.
 pub struct Shared {
     world: Mutex<World>,
-    /// Beside the lock, since it is to reach a command that holds it.
+    /// Outside the lock, because it must reach a command that holds the lock.
     cancel: Arc<AtomicBool>,
 }
 
@@ -27,10 +27,10 @@ struct World {
 }
 
 impl Shared {
-    /// The TPM of a state file, or a new one. It has no power yet.
+    /// Opens the TPM of a state file, or makes a new one. It is not powered yet.
     ///
     /// # Errors
-    /// Why the file cannot be used.
+    /// The file cannot be used.
     pub fn open(state: Option<&Path>) -> Result<Arc<Self>> {
         let cancel = Arc::new(AtomicBool::new(false));
         let mut host = Host::new(StateFile::in_memory(), &cancel);
@@ -51,13 +51,13 @@ impl Shared {
         Ok(Arc::new(Self { world: Mutex::new(World { tpm, host, powered: false }), cancel }))
     }
 
-    /// Runs a command; without power there is no response.
+    /// Runs a command; without power the response is empty.
     pub fn execute(&self, command: &[u8], locality: u8) -> Vec<u8> {
         let World { tpm, host, powered } = &mut *self.world();
         if *powered { tpm.execute(command, locality, host) } else { Vec::new() }
     }
 
-    /// Power comes, if it is not there.
+    /// Switches the power on; no effect if it is on.
     pub fn power_on(&self) {
         let World { tpm, host, powered } = &mut *self.world();
         if !*powered {
@@ -66,22 +66,22 @@ impl Shared {
         }
     }
 
-    /// Power goes, and volatile state with it.
+    /// Switches the power off; volatile state is lost.
     pub fn power_off(&self) {
         self.world().powered = false;
     }
 
-    /// Somebody is there, or not.
+    /// Sets whether physical presence is asserted.
     pub fn set_physical_presence(&self, is_there: bool) {
         self.world().host.presence = is_there;
     }
 
-    /// The running command is to end, and all that follow while this holds.
+    /// Sets the cancel signal, which ends the running command and all later ones while it is on.
     pub fn set_cancel(&self, is_on: bool) {
         self.cancel.store(is_on, Ordering::Relaxed);
     }
 
-    /// Storage works, or not.
+    /// Sets whether the non-volatile storage works.
     pub fn set_nv(&self, works: bool) {
         self.world().host.nv = works;
     }
@@ -101,18 +101,19 @@ impl Shared {
         self.world().tpm.hash_end();
     }
 
-    /// Waits for the running command, and lets no other begin.
+    /// Waits for the running command to end, and prevents any other from starting.
     pub fn close(&self) {
         std::mem::forget(self.world());
     }
 
-    /// A thread that panicked has left the engine as it was before its command, or has ended it.
+    /// Locks the machine. A poisoned lock is used all the same: a thread that panicked in a command
+    /// has left the engine as it was before, or has ended it.
     fn world(&self) -> MutexGuard<'_, World> {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// What the engine gets from this process.
+/// The engine's environment in this process.
 struct Host {
     file: StateFile,
     start: Instant,

@@ -1,4 +1,4 @@
-//! Every single bit changed, every cut, and the slots of others.
+//! Detection of changed, moved, missing or foreign sectors.
 
 use std::collections::BTreeSet;
 use std::vec;
@@ -43,7 +43,7 @@ fn every_flipped_bit_is_refused_or_hit_the_older_slots_records() {
     assert_eq!((refused, opened), (3 * SECTOR * 8, SECTOR * 8));
 }
 
-/// What is not read can not matter.
+/// A sector that is not read can not matter.
 #[test]
 fn opening_reads_two_headers_and_the_newer_records_once_each() {
     let mut disk = TestDisk::of(&small());
@@ -150,8 +150,8 @@ fn slots_of_another_time_or_store_are_refused() {
     assert!(mixed(&old, &old).is_ok());
 }
 
-/// What can not be detected is documented, and this shows it: all of the file at an older time,
-/// and the newer slot alone at the time before the last two commits.
+/// Documented limits of detection: an old copy of the whole file opens, and so does a file whose
+/// slot A is older by two commits.
 #[test]
 fn an_old_copy_opens() {
     let mut images: Vec<Image> = vec![];

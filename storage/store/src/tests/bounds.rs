@@ -1,4 +1,4 @@
-//! What a tenant may store, and what nobody sees.
+//! Quotas, isolation of tenants, secrecy.
 
 use std::collections::BTreeMap;
 use std::vec::Vec;
@@ -32,7 +32,7 @@ fn sizes_are_bounded_and_a_refusal_changes_nothing() {
         let changes = [put(1, b"fits"), put(2, &large)];
         let error = store.commit(tenant, &changes, &mut entropy).unwrap_err();
         assert_eq!(error, CommitError::TooLarge { key: 2, length: MAX_RECORD + 1 });
-        // As much as the quota has, to the byte.
+        // Exactly as many bytes as the quota allows.
         let count = (tenant.quota() / (MAX_RECORD + RECORD_OVERHEAD)) as u32;
         let rest = tenant.quota() - count as usize * (MAX_RECORD + RECORD_OVERHEAD);
         let (full, last) = ([2; MAX_RECORD], vec![3; rest - RECORD_OVERHEAD]);
@@ -110,7 +110,7 @@ fn nothing_secret_is_shown_or_lies_on_the_disk() {
     }
 }
 
-/// Whose records; changes.
+/// The tenant; the changes.
 type Step = (Tenant, Vec<(u32, Option<Vec<u8>>)>);
 
 /// One step of a history.
@@ -122,7 +122,7 @@ fn step() -> impl Strategy<Value = Step> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// A store is a map of each tenant's, whatever is done to it, and after a restart too.
+    /// Under any commits and restarts, a store behaves as one map for each tenant.
     #[test]
     fn a_store_is_a_map(steps in proptest::collection::vec(step(), 1..12)) {
         let mut model: BTreeMap<(Tenant, u32), Vec<u8>> = BTreeMap::new();
@@ -130,7 +130,7 @@ proptest! {
         let mut entropy = Counter::from(10);
         for (tenant, mut changes) in steps {
             if tenant == Tenant::Presence {
-                // All of them fit its quota.
+                // Small enough for all six to fit its quota.
                 changes.iter_mut().filter_map(|(_, data)| data.as_mut()).for_each(|data| data.truncate(3));
             }
             let mut store = open(&mut disk).unwrap();

@@ -1,4 +1,4 @@
-//! A power failure at every point, with every loss that it can bring.
+//! Power failures at every point, with every possible loss of writes.
 
 use std::vec;
 use std::vec::Vec;
@@ -8,14 +8,15 @@ use super::fake::*;
 use crate::header::Header;
 use crate::*;
 
-/// The most writes between two flushes of which every subset is tried.
+/// Largest number of writes between two flushes; every subset of them is tried.
 const MAX_SUBSET: usize = 14;
 
-/// Calls `check` with every image that a failure can leave at any point of `events`, beginning
-/// with `from`, and the number of events that had begun by then. Answers how many.
+/// Calls `check` with every image that a power failure can leave at any point of `events` on a disk
+/// that held `from`, and with the number of events that had begun by then. Returns the number of
+/// images.
 ///
-/// Every subset of the sectors written since the last flush: that comprises each cut of the order,
-/// each tear of a write and each reordering.
+/// The images are those with any subset of the sectors written since the last flush. That covers
+/// every interruption, every torn write and every reordering.
 fn every_crash(from: &Image, events: &[Event], mut check: impl FnMut(&Image, usize)) -> u64 {
     let mut durable = from.clone();
     let mut begun = 0;
@@ -42,11 +43,11 @@ fn every_crash(from: &Image, events: &[Event], mut check: impl FnMut(&Image, usi
     tried
 }
 
-/// A commit of a script: a record of this key gets so many bytes, or goes.
+/// A commit of a script: the record of this key gets this many bytes, or is removed.
 type Step = (u32, Option<usize>);
 
-/// Runs a script on a store, failed commits and all. Answers, for each step, how many events there
-/// were at its end, the state that it aimed at, and whether it was acknowledged.
+/// Runs a script on a store, in which commits may fail. Returns, for each step, the state that it
+/// would lead to, and whether it was acknowledged.
 fn run(store: &mut Store<&mut TestDisk>, script: &[Step], seed: u64) -> Vec<(State, bool)> {
     let mut entropy = Counter::from(seed);
     let mut results = vec![];
@@ -67,12 +68,13 @@ fn run(store: &mut Store<&mut TestDisk>, script: &[Step], seed: u64) -> Vec<(Sta
     results
 }
 
-/// Runs a script from a fresh store with at most one fault, then tries every crash: what opens must
-/// be the state acknowledged last, or one that was aimed at since; and it can go on.
+/// Runs a script from a fresh store with at most one fault, then tries every crash. The state that
+/// opens must be the last acknowledged one, or that of a later commit; the next commit must
+/// succeed.
 fn try_script(script: &[Step], fault: Option<Fault>) -> u64 {
     let base = formatted().into_image();
     let mut disk = TestDisk::of(&base);
-    // The limits of each step in the events: where it begins, where it ends.
+    // For each step: the number of events at its begin and end, its state, whether it succeeded.
     let mut steps: Vec<(usize, usize, State, bool)> = vec![];
     let mut store = open(&mut disk).unwrap();
     store.disk_mut().calls = 0;
@@ -84,12 +86,12 @@ fn try_script(script: &[Step], fault: Option<Fault>) -> u64 {
     }
     let after = state(&store);
     disk.fault = None;
-    // Without a crash, what opens is the last state, unless the last step failed.
+    // Without a crash, the last state opens, unless the last step failed.
     if steps.last().is_some_and(|(.., done)| *done) {
         assert_eq!(state(&open(&mut disk.clone()).unwrap()), after);
     }
     every_crash(&base, &disk.events, |image, begun| {
-        // A window's crash may come before or after the last acknowledgement inside it.
+        // A crash in a window may come before or after the last acknowledgement in it.
         let acknowledged = steps.iter().rposition(|(_, end, _, done)| *done && *end < begun);
         let mut allowed = vec![acknowledged.map_or(State::new(), |index| steps[index].2.clone())];
         let since = acknowledged.map_or(0, |index| index + 1);
@@ -110,7 +112,7 @@ fn try_script(script: &[Step], fault: Option<Fault>) -> u64 {
     })
 }
 
-/// Sizes around those of sectors and chunks: 489 bytes and their overhead fill a sector.
+/// Sizes around those of sectors and chunks: 489 bytes with overhead and tag fill a sector.
 const SCRIPTS: [&[Step]; 7] = [
     &[(1, Some(3))],
     &[(1, Some(489)), (1, Some(490))],
@@ -128,7 +130,7 @@ fn a_crash_leaves_the_old_state_or_the_new() {
     assert!(tried > 1_500, "{tried}");
 }
 
-/// A failed write or flush, with every subset of what it loses, then every crash.
+/// A failed write or flush that loses any subset of the pending writes, then every crash.
 #[test]
 fn a_failed_call_and_then_a_crash_leave_the_old_state_or_the_new() {
     let mut tried = 0;
@@ -140,7 +142,7 @@ fn a_failed_call_and_then_a_crash_leave_the_old_state_or_the_new() {
     ];
     for script in scripts {
         for call in 0..4 * script.len() {
-            // No window has more than five sectors here.
+            // No window of these scripts has more than five sectors.
             for kept in 0..1 << 5 {
                 tried += try_script(script, Some(Fault { call, kept }));
             }
@@ -150,7 +152,6 @@ fn a_failed_call_and_then_a_crash_leave_the_old_state_or_the_new() {
     assert!(tried > 30_000, "{tried}");
 }
 
-/// Whether a store was made or not: never anything between.
 #[test]
 fn a_crash_while_a_store_is_made_leaves_none_or_an_empty_one() {
     let disk = formatted().into_disk();
@@ -171,13 +172,14 @@ fn a_crash_while_a_store_is_made_leaves_none_or_an_empty_one() {
     assert!(seen.iter().all(|count| *count > 0), "{seen:?}");
 }
 
-/// A crash in the middle of what repairs an earlier failure.
+/// A second failure while the store recovers from the first.
 #[test]
 fn a_failed_withdrawal_is_tried_again_before_records_are_touched() {
     let mut store = formatted();
     let mut entropy = Counter::from(50);
     store.commit(Tenant::Tpm, &[put(1, b"old")], &mut entropy).unwrap();
-    // The header becomes durable although its flush fails: calls are body, flush, header, flush.
+    // The header becomes durable although its flush fails. The calls are: write the records, flush,
+    // write the header, flush.
     store.disk_mut().calls = 0;
     store.disk_mut().fault = Some(Fault { call: 3, kept: u64::MAX });
     assert!(store.commit(Tenant::Tpm, &[put(1, b"new")], &mut entropy).is_err());
@@ -194,8 +196,8 @@ fn a_failed_withdrawal_is_tried_again_before_records_are_touched() {
     assert_eq!(state(&open(TestDisk::of(&store.into_image())).unwrap())[&1], b"newest");
 }
 
-/// A commit that changes nothing must still end a doubt: its success says that the old state is
-/// what stands.
+/// A commit without changes reports success, so it must first withdraw a failed commit that may be
+/// complete on the disk.
 #[test]
 fn a_commit_without_a_change_withdraws_a_failed_one() {
     let mut store = formatted();
@@ -207,7 +209,7 @@ fn a_commit_without_a_change_withdraws_a_failed_one() {
     assert_eq!(state(&open(TestDisk::of(&store.into_image())).unwrap()), State::new());
 }
 
-/// Salts in all headers that ever reached the disk.
+/// The salts of all headers ever written.
 fn salts(events: &[Event], key: &Key) -> Vec<[u8; 32]> {
     let header = |event: &Event| match event {
         Event::Write(sector, bytes) => [Slot::A, Slot::B]
@@ -229,7 +231,7 @@ fn no_salt_occurs_twice_in_a_thousand_commits_with_failures_and_restarts() {
     let mut entropy = Counter::from(100);
     let mut failed = 0;
     for number in 0..1000_u32 {
-        // A restart each time, from whatever stands there; every seventh meets a failure.
+        // A restart each time, from the current content; every seventh run meets a failure.
         disk.calls = 0;
         disk.fault = (number % 7 == 3)
             .then_some(Fault { call: 3 + (number % 5) as usize, kept: number.into() });
@@ -248,8 +250,8 @@ fn no_salt_occurs_twice_in_a_thousand_commits_with_failures_and_restarts() {
     assert_eq!(salts.len(), count);
 }
 
-/// Two machines that go on from one copy, and one that goes back to it, use other keys: the same
-/// text in the same slot under the same number gives other bytes.
+/// Two machines that continue from one copy use different keys: the same text in the same slot
+/// under the same number is encrypted to different bytes.
 #[test]
 fn copies_of_one_store_go_on_under_different_keys() {
     let base = formatted().into_image();

@@ -1,4 +1,4 @@
-//! A disk with a cache that loses writes, a key, and randomness that counts.
+//! Fakes of everything that a store is given.
 
 use std::boxed::Box;
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,42 +9,42 @@ use crate::*;
 /// Sectors that are not zero.
 pub(super) type Image = BTreeMap<u64, [u8; SECTOR]>;
 
-/// What a tenant's records are, for comparison.
+/// A tenant's records by key, for comparison.
 pub(super) type State = BTreeMap<u32, Vec<u8>>;
 
-/// One thing that happened at the disk.
+/// An event at the disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Event {
-    /// A sector was given this content.
+    /// A sector was written with this content.
     Write(u64, Box<[u8; SECTOR]>),
-    /// All before is durable.
+    /// All earlier writes are durable.
     Flush,
 }
 
-/// What goes wrong, and when.
+/// A failing call.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Fault {
     /// The call of read, write or flush that fails, from 0.
     pub(super) call: usize,
-    /// Which of the writes that are not durable stay, of those of the failing call too: bit by
-    /// bit, in their order. The others are lost for good.
+    /// The writes not yet durable that survive, one bit each in their order, including those of
+    /// the failing call. The others are lost.
     pub(super) kept: u64,
 }
 
-/// The disk.
+/// A disk with a cache that may lose writes.
 #[derive(Clone, Debug, Default)]
 pub(super) struct TestDisk {
     pub(super) sectors: u64,
-    /// As a reader sees it.
+    /// The content that reads return.
     pub(super) image: Image,
-    /// What a power failure leaves for sure.
+    /// The content that survives any power failure.
     pub(super) durable: Image,
-    /// What it may leave, in order.
+    /// Writes that are not durable yet, in order.
     pub(super) pending: Vec<(u64, [u8; SECTOR])>,
     pub(super) events: Vec<Event>,
     pub(super) calls: usize,
     pub(super) fault: Option<Fault>,
-    /// Sectors that were read, each time.
+    /// The sector of each read, in order.
     pub(super) reads: Vec<u64>,
 }
 
@@ -53,7 +53,7 @@ impl TestDisk {
         Self { sectors: DISK_SECTORS, ..Self::default() }
     }
 
-    /// A disk that came up with this content.
+    /// A disk with this durable content.
     pub(super) fn of(image: &Image) -> Self {
         Self { image: image.clone(), durable: image.clone(), ..Self::blank() }
     }
@@ -64,7 +64,7 @@ impl TestDisk {
         self.fault.filter(|fault| fault.call == call)
     }
 
-    /// Some of what is pending becomes durable, the rest is forgotten.
+    /// Makes the pending writes in `kept` durable and drops the others.
     fn lose(&mut self, kept: u64) {
         let flushed = self.events.iter().rposition(|event| *event == Event::Flush);
         self.events.truncate(flushed.map_or(0, |last| last + 1));
@@ -78,7 +78,7 @@ impl TestDisk {
         self.image = self.durable.clone();
     }
 
-    /// Sectors that were written.
+    /// Sectors that hold something.
     pub(super) fn written(&self) -> BTreeSet<u64> {
         self.image.keys().copied().collect()
     }
@@ -145,7 +145,7 @@ impl Store<TestDisk> {
     }
 }
 
-/// A key that is there.
+/// A source that always has a key, made of this byte.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TestKey(pub(super) u8);
 
@@ -157,7 +157,7 @@ impl KeySource for TestKey {
 
 pub(super) const KEY: TestKey = TestKey(0x5a);
 
-/// Randomness that never repeats, until it ends.
+/// Randomness that never repeats and may run out.
 #[derive(Clone, Debug)]
 pub(super) struct Counter {
     pub(super) next: u64,
@@ -181,7 +181,7 @@ impl Entropy for Counter {
     }
 }
 
-/// A store that was just made.
+/// A new, empty store.
 pub(super) fn formatted() -> Store<TestDisk> {
     Store::format(TestDisk::blank(), &mut { KEY }, &mut Counter::from(0)).unwrap()
 }

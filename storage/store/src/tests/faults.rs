@@ -1,4 +1,4 @@
-//! Disks that fail or lie, randomness that ends.
+//! Failing or lying disks, missing randomness.
 
 use super::fake::*;
 use crate::*;
@@ -97,7 +97,7 @@ fn randomness_that_repeats_is_noticed() {
     store.commit(Tenant::Tpm, &[put(1, b"b")], &mut Stuck(8)).unwrap();
 }
 
-/// Answers each sector rightly once, then with other bytes.
+/// A disk that answers the first read of each sector correctly, and later ones wrongly.
 struct Liar(TestDisk);
 
 impl Disk for Liar {
@@ -135,7 +135,7 @@ fn a_disk_that_changes_its_answer_changes_nothing() {
     assert_eq!((&state(&store)[&1][..], &state(&store)[&2][..]), (&data[..], &b"b"[..]));
 }
 
-/// A disk whose size grows smaller while it is used.
+/// A disk that denies sectors which its size promised.
 struct Shrinking(TestDisk);
 
 impl Disk for Shrinking {

@@ -1,4 +1,4 @@
-//! Disks that hold something else, or nothing.
+//! The format on the disk, foreign or blank disks.
 
 use proptest::prelude::*;
 
@@ -62,7 +62,7 @@ fn a_begun_format_of_another_key_or_with_more_on_the_disk_is_kept() {
     assert_eq!(result.unwrap_err(), FormatError::NotBlank);
 }
 
-/// No key at all.
+/// A source without a key.
 struct NoKey(KeyError);
 
 impl KeySource for NoKey {
@@ -84,7 +84,7 @@ fn a_missing_or_wrong_key_is_said() {
     }
 }
 
-/// Puts bytes as authentic records into a store, as no commit would.
+/// A store whose authentic records are these bytes, which no commit might write.
 fn sealed(plain: &[u8]) -> TestDisk {
     let mut disk = TestDisk::blank();
     crate::testing::write_store(&mut disk, &{ KEY }.key().unwrap(), plain).unwrap();
@@ -118,8 +118,8 @@ fn authentic_records_of_a_wrong_form_are_refused() {
     }
 }
 
-/// The bytes of a whole store, computed from the layout in `docs/state.md` by a program of another
-/// language: stores of today open tomorrow.
+/// A whole store, computed from `docs/state.md` by an independent program in another language:
+/// later versions must still open today's stores.
 #[test]
 fn the_format_is_the_documented_one() {
     let disk = sealed(&[1, 5, 0, 0, 0, 2, 0, b'a', b'b']);
@@ -172,7 +172,7 @@ fn every_reason_is_one_line() {
 }
 
 proptest! {
-    /// Any bytes in the places that are read: a typed answer.
+    /// Any header bytes give the error that their magic and version call for.
     #[test]
     fn any_bytes_are_answered(a: [u8; 64], b: [u8; 64], magic: bool, version in 0..3_u32) {
         let header = |tail: [u8; 64]| {

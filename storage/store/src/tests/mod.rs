@@ -1,4 +1,4 @@
-//! What an owner of a store and its disk can see.
+//! Tests of what the owner of a store can observe.
 
 mod bits;
 mod bounds;

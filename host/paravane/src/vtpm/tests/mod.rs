@@ -1,4 +1,4 @@
-//! The protocol over true sockets.
+//! Tests of the protocol over real sockets.
 
 mod state_file;
 
@@ -74,10 +74,10 @@ fn response_code(response: &[u8]) -> u32 {
     u32::from_be_bytes(response[6..10].try_into().unwrap())
 }
 
-/// Whether the server closes the connection with nothing more to say.
+/// Whether the server closes the connection without sending anything more.
 fn is_closed(mut stream: TcpStream) -> bool {
     let mut rest = Vec::new();
-    // A reset is an end too: the server may close with bytes of ours unread.
+    // A reset counts too: the server may close with bytes unread.
     stream.read_to_end(&mut rest).is_err() || rest.is_empty()
 }
 

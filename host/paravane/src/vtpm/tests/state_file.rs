@@ -1,4 +1,4 @@
-//! The state file: what it survives, what is refused, and that one server has it.
+//! Tests of the state file: persistence, locking, refusals.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
@@ -25,7 +25,7 @@ impl Rig {
     }
 }
 
-/// Why it is refused: one line, which names the file.
+/// The error for a refused file: one line, which must name the file.
 fn refusal(path: &Path) -> String {
     let Err(error) = Shared::open(Some(path)) else { panic!("{} is taken", path.display()) };
     let line = format!("{error:#}");
@@ -37,7 +37,7 @@ fn is_done(response: &[u8]) -> bool {
     commands::succeeded(response).is_ok()
 }
 
-/// Defines an NV index, which is there from then on.
+/// Defines an NV index; false if it exists already.
 fn define(tpm: &Shared, index: u32) -> bool {
     tpm.power_on();
     tpm.execute(&commands::startup(), 0);
@@ -115,7 +115,7 @@ fn a_file_that_can_not_be_written_is_refused_at_once() {
     assert!(refusal(&file).contains("is read-only"));
 }
 
-/// Mounting takes root, and a machine that lets root mount.
+/// Needs the right to mount; skipped without it.
 #[test]
 fn a_file_that_is_mounted_over_another_name_is_one_state() {
     let rig = Rig::new();
