@@ -27,7 +27,7 @@ mod inspect;
 mod time;
 
 pub use inspect::{Inspect, Value};
-pub use time::{GuestTsc, Instant, TscOffset};
+pub use time::{GuestTsc, HostTsc, Instant, TscOffset};
 
 /// Why a saved state was refused. The fault is the saver's, never the running guest's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -33,6 +33,28 @@ impl Instant {
     }
 }
 
+/// The time-stamp counter of the CPUs that the paravisor runs on. It starts before the paravisor
+/// does, and never runs backwards.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HostTsc(pub u64);
+
+impl HostTsc {
+    /// So late that it never comes.
+    pub const NEVER: Self = Self(u64::MAX);
+
+    /// This time plus `ticks`.
+    #[inline]
+    pub const fn saturating_add(self, ticks: u64) -> Self {
+        Self(self.0.saturating_add(ticks))
+    }
+
+    /// Ticks from `earlier` to this time; zero if `earlier` is later.
+    #[inline]
+    pub const fn since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
 /// The time-stamp counter as the guest reads it on one VP. It is the guest's to set, so it wraps
 /// and jumps; the host's counter is a plain number, and the two mix by a [`TscOffset`] alone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,20 +74,20 @@ pub struct TscOffset(pub u64);
 
 impl TscOffset {
     /// The offset with which the guest reads `guest` while the host's counter is `host`.
-    pub const fn between(guest: GuestTsc, host: u64) -> Self {
-        Self(guest.0.wrapping_sub(host))
+    pub const fn between(guest: GuestTsc, host: HostTsc) -> Self {
+        Self(guest.0.wrapping_sub(host.0))
     }
 
     /// What the guest reads while the host's counter is `host`.
     #[inline]
-    pub const fn guest(self, host: u64) -> GuestTsc {
-        GuestTsc(host.wrapping_add(self.0))
+    pub const fn guest(self, host: HostTsc) -> GuestTsc {
+        GuestTsc(host.0.wrapping_add(self.0))
     }
 
     /// When the guest reads `deadline`, by the host's counter, which is `now`. A deadline that the
     /// guest's counter would only reach by wrapping never comes.
     #[inline]
-    pub const fn host_at(self, deadline: GuestTsc, now: u64) -> u64 {
+    pub const fn host_at(self, deadline: GuestTsc, now: HostTsc) -> HostTsc {
         now.saturating_add(self.guest(now).until(deadline))
     }
 }
@@ -86,10 +108,10 @@ mod tests {
             (u64::MAX, 0, 5, 0),
         ];
         for (offset, now, deadline, expected) in cases {
-            let at = TscOffset(offset).host_at(GuestTsc(deadline), now);
-            assert_eq!(at, expected, "{offset:#x} {now} {deadline:#x}");
+            let at = TscOffset(offset).host_at(GuestTsc(deadline), HostTsc(now));
+            assert_eq!(at, HostTsc(expected), "{offset:#x} {now} {deadline:#x}");
         }
-        assert_eq!(TscOffset::between(GuestTsc(3), 10).guest(10), GuestTsc(3));
+        assert_eq!(TscOffset::between(GuestTsc(3), HostTsc(10)).guest(HostTsc(10)), GuestTsc(3));
     }
 
     #[test]

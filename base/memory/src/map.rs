@@ -132,7 +132,8 @@ mod tests {
     #[test]
     fn what_is_removed_may_lie_anywhere() {
         // What is removed from 1000h..2000h and 3000h..4000h; what is left.
-        let cases: &[((u64, u64), &[(u64, u64)])] = &[
+        type Bounds = (u64, u64);
+        let cases: &[(Bounds, &[Bounds])] = &[
             ((0, 0x1000), &[(0x1000, 0x2000), (0x3000, 0x4000)]),
             ((0x2000, 0x3000), &[(0x1000, 0x2000), (0x3000, 0x4000)]),
             ((0x1000, 0x2000), &[(0x3000, 0x4000)]),

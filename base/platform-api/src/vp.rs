@@ -1,5 +1,6 @@
 //! A virtual processor on the CPU that it is bound to.
 
+use device::{HostTsc, TscOffset};
 use memory::{GpaRange, GuestMemory, RamMap};
 use x86::{SystemRegisters, VpState};
 
@@ -62,9 +63,9 @@ pub trait GuestVp {
     /// PRED_CMD.IBPB: branches of before predict none after. The caller knows that the CPU has it.
     fn forget_branches(&mut self);
     /// The guest's TSC minus the host's.
-    fn tsc_offset(&self) -> u64;
+    fn tsc_offset(&self) -> TscOffset;
     /// Sets the guest's TSC minus the host's, if the VP has [`Capabilities::tsc_offset`].
-    fn set_tsc_offset(&mut self, offset: u64);
+    fn set_tsc_offset(&mut self, offset: TscOffset);
 
     /// The length of the exiting instruction, where the CPU tells it.
     fn instruction_length(&self) -> Option<u8>;
@@ -103,7 +104,7 @@ pub trait GuestVp {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arrival {
     /// The TSC at its first instructions.
-    pub tsc: u64,
+    pub tsc: HostTsc,
     /// Ticks spent since in waits that end by a clock.
     pub waited: u64,
 }

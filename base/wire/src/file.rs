@@ -26,3 +26,26 @@ pub const MODULES: [&str; 8] = [
 ];
 /// The texts that the kernel finds with its modules, in their order, each with a zero behind it.
 pub const MODULE_TEXTS: &str = "opt/org.paravane/module-texts";
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// QEMU leaves names below `opt/` with an owner's domain to users, and keeps 55 bytes of each
+    /// (docs/specs/fw_cfg).
+    #[test]
+    fn qemu_takes_every_name_as_it_is() {
+        let single = [CONFIG, KERNEL, INITRD, COMMAND_LINE, STATE_KEY, KERNEL_NAME, MODULE_TEXTS];
+        let all: BTreeSet<&str> = single.into_iter().chain(MODULES).collect();
+        assert_eq!(all.len(), single.len() + MODULES.len(), "no two are the same");
+        for name in all {
+            assert!(name.starts_with("opt/org.paravane/"), "{name}");
+            assert!(name.len() <= 55 && name.is_ascii(), "{name}");
+        }
+        for (number, name) in MODULES.iter().enumerate() {
+            assert!(name.ends_with(&std::format!("module-{number}")), "{name}");
+        }
+    }
+}

@@ -15,8 +15,10 @@ mod state;
 #[cfg(test)]
 mod tests;
 pub mod vector;
+mod vendor;
 
 pub use control::{cr0, cr4, dr6, dr7, efer, rflags};
 pub use registers::{Register, Registers, SystemRegisters};
 pub use segments::{Attributes, Segment, SegmentRegister};
 pub use state::{Control, VpState};
+pub use vendor::Vendor;

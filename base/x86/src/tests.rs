@@ -281,3 +281,20 @@ fn every_register_has_a_number_of_its_own() {
     assert_eq!([msr::LSTAR, msr::CSTAR, msr::SFMASK], [1, 2, 3].map(|next| msr::STAR + next));
     assert_eq!((msr::X2APIC_EOI - msr::X2APIC) * 16, 0xb0);
 }
+
+#[test]
+fn a_vendor_has_its_own_hypercall() {
+    use crate::Vendor;
+    let leaf = |name: &[u8; 12]| {
+        let word = |at: usize| u32::from_le_bytes(name[at..at + 4].try_into().unwrap());
+        [0xd, word(0), word(8), word(4)]
+    };
+    for (name, vendor, last) in [
+        (b"AuthenticAMD", Vendor::Amd, 0xd9),
+        (b"HygonGenuine", Vendor::Amd, 0xd9),
+        (b"GenuineIntel", Vendor::Intel, 0xc1),
+    ] {
+        assert_eq!(Vendor::of(leaf(name)), vendor);
+        assert_eq!(vendor.hypercall(), [0x0f, 0x01, last]);
+    }
+}

@@ -83,7 +83,7 @@ impl Board {
             reset: ResetControl::new(),
             pci: PciHost::new(Some(0xe000_0000)),
             mtrrs: Mtrrs::new(40),
-            partition: Partition::new(clock),
+            partition: Partition::new(clock, x86::Vendor::Amd),
         }
     }
 

@@ -1,5 +1,6 @@
 //! Resolves the addresses of a crash record by the unstripped image.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{Read, Write as _};
@@ -90,6 +91,9 @@ fn describe(text: &mut String, loader: &Loader, address: u64) {
     if let Ok(mut frames) = loader.find_frames(address) {
         while let Ok(Some(frame)) = frames.next() {
             let function = frame.function.as_ref().and_then(|name| name.demangle().ok());
+            // Line tables name only functions into which others are inlined; the symbol table names
+            // the rest.
+            let function = function.or_else(|| symbol(loader, address));
             let function = function.as_deref().unwrap_or("?");
             let lead = if described { "      inlined into" } else { "" };
             let _ = write!(text, "{lead} {function}");
@@ -102,8 +106,14 @@ fn describe(text: &mut String, loader: &Loader, address: u64) {
         }
     }
     if !described {
-        let _ = writeln!(text, " {}", loader.find_symbol(address).unwrap_or("?"));
+        let _ = writeln!(text, " {}", symbol(loader, address).as_deref().unwrap_or("?"));
     }
+}
+
+/// The name of the function at `address` by the symbol table.
+fn symbol(loader: &Loader, address: u64) -> Option<Cow<'_, str>> {
+    let name = loader.find_symbol(address)?;
+    Some(addr2line::demangle_auto(Cow::Borrowed(name), None))
 }
 
 #[cfg(test)]

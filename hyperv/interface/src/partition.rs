@@ -1,6 +1,7 @@
 //! The Hyper-V registers of the guest.
 
 use device::{GuestTsc, Inspect, Value};
+use x86::Vendor;
 
 use crate::reference_tsc::{reference_tsc_page, scale};
 use crate::{INVALID_HYPERCALL_CODE, msr};
@@ -10,8 +11,8 @@ const LOCKED: u64 = 1 << 1;
 const PAGE: u64 = !0xfff;
 const TSC_INVARIANT: u64 = 1 << 0;
 
-/// The code in the hypercall page: VMMCALL; RET.
-const HYPERCALL_CODE: [u8; 4] = [0x0f, 0x01, 0xd9, 0xc3];
+/// RET.
+const RETURN: u8 = 0xc3;
 
 /// The access is the guest's fault and must raise #GP(0) in it. Nothing has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +85,7 @@ impl VpRegisters {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Partition {
     pub(crate) clock: Clock,
+    pub(crate) vendor: Vendor,
     pub(crate) guest_os_id: u64,
     pub(crate) hypercall: u64,
     pub(crate) reference_tsc: u64,
@@ -91,9 +93,9 @@ pub struct Partition {
 }
 
 impl Partition {
-    /// The state after the machine has started.
-    pub const fn new(clock: Clock) -> Self {
-        Self { clock, guest_os_id: 0, hypercall: 0, reference_tsc: 0, tsc_invariant: 0 }
+    /// The state after the machine has started. The hypercall page gets the instruction of `vendor`.
+    pub const fn new(clock: Clock, vendor: Vendor) -> Self {
+        Self { clock, vendor, guest_os_id: 0, hypercall: 0, reference_tsc: 0, tsc_invariant: 0 }
     }
 
     /// Reads an MSR for the VP with number `vp`, whose TSC is at `tsc`.
@@ -153,7 +155,9 @@ impl Partition {
         // The page needs a guest OS ID (TLFS 3.13).
         let kept = if self.guest_os_id == 0 { value & !ENABLE } else { value };
         self.hypercall = kept & (PAGE | LOCKED | ENABLE);
-        (kept & ENABLE != 0).then(|| PageWrite::new(kept & PAGE, &HYPERCALL_CODE))
+        let [first, second, third] = self.vendor.hypercall();
+        let code = [first, second, third, RETURN];
+        (kept & ENABLE != 0).then(|| PageWrite::new(kept & PAGE, &code))
     }
 
     fn set_reference_tsc(&mut self, value: u64) -> Option<PageWrite> {

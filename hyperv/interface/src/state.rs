@@ -26,7 +26,8 @@ pub struct Saved {
 impl Partition {
     /// Copies the state out.
     pub const fn save(&self) -> Saved {
-        let Self { clock: _, guest_os_id, hypercall, reference_tsc, tsc_invariant } = *self;
+        let Self { clock: _, vendor: _, guest_os_id, hypercall, reference_tsc, tsc_invariant } =
+            *self;
         Saved { version: SAVED_VERSION, guest_os_id, hypercall, reference_tsc, tsc_invariant }
     }
 
@@ -46,8 +47,8 @@ impl Partition {
         if tsc_invariant > 1 {
             return Err(RestoreError::Field("tsc_invariant"));
         }
-        let clock = self.clock;
-        *self = Self { clock, guest_os_id, hypercall, reference_tsc, tsc_invariant };
+        let Self { clock, vendor, .. } = *self;
+        *self = Self { clock, vendor, guest_os_id, hypercall, reference_tsc, tsc_invariant };
         Ok(())
     }
 }

@@ -8,7 +8,7 @@ const CLOCK: Clock =
     Clock { tsc_frequency: 2_500_000_000, apic_frequency: 1_000_000_000, tsc_at_zero: 12_345 };
 
 fn partition() -> Partition {
-    Partition::new(CLOCK)
+    Partition::new(CLOCK, x86::Vendor::Amd)
 }
 
 #[test]

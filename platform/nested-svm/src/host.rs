@@ -3,6 +3,7 @@
 use core::fmt::Arguments;
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use device::HostTsc;
 use memory::RamRange;
 use pc::Frequencies;
 use platform_api::{
@@ -54,16 +55,16 @@ pub fn end(status: u8) -> ! {
 
 impl Time for SvmHost {
     #[inline]
-    fn tsc(&self) -> u64 {
-        instructions::rdtsc()
+    fn tsc(&self) -> HostTsc {
+        HostTsc(instructions::rdtsc())
     }
 
     fn tsc_frequency(&self) -> u64 {
         self.tsc_frequency.load(Ordering::Relaxed)
     }
 
-    fn set_timer(&self, deadline: Option<u64>) {
-        PC.set_deadline(deadline);
+    fn set_timer(&self, deadline: Option<HostTsc>) {
+        PC.set_deadline(deadline.map(|at| at.0));
     }
 
     fn wall_clock(&self) -> u64 {

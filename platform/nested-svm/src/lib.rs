@@ -19,6 +19,7 @@ use alloc::vec::Vec;
 use core::fmt::Arguments;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 
+use device::HostTsc;
 use kernel::cpu::Place;
 use kernel::paging::{Access, GUEST_BASE, PageTables};
 use kernel::service::KernelService;
@@ -252,7 +253,7 @@ impl Platform for NestedSvm {
     }
 
     fn arrival(&self) -> Arrival {
-        Arrival { tsc: start_info::arrived(), waited: self.waited }
+        Arrival { tsc: HostTsc(start_info::arrived()), waited: self.waited }
     }
 }
 

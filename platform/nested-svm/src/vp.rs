@@ -1,5 +1,6 @@
 //! A virtual processor as the machine sees it.
 
+use device::TscOffset;
 use platform_api::{Event, Exit, GuestVp};
 use svm::{Vcpu, exit};
 use x86::VpState;
@@ -117,12 +118,12 @@ impl GuestVp for SvmVp {
     }
 
     #[inline]
-    fn tsc_offset(&self) -> u64 {
-        self.0.tsc_offset()
+    fn tsc_offset(&self) -> TscOffset {
+        TscOffset(self.0.tsc_offset())
     }
 
-    fn set_tsc_offset(&mut self, offset: u64) {
-        self.0.set_tsc_offset(offset);
+    fn set_tsc_offset(&mut self, offset: TscOffset) {
+        self.0.set_tsc_offset(offset.0);
     }
 
     #[inline]

@@ -22,6 +22,8 @@ use crate::lines::{Lines, Signals, irq};
 /// The shortest time between two timer interrupts that a guest gets, in nanoseconds. A guest that
 /// asks for more of them gets these, so that it can not starve the other VPs and our own tasks.
 pub const MINIMUM_TIMER_PERIOD: u64 = 500_000;
+/// The deadline of devices that want none, in nanoseconds.
+pub(crate) const NO_DEADLINE: u64 = u64::MAX;
 
 /// The ports of the ACPI power management block.
 pub(crate) const PM_BASE: u16 = 0x600;
@@ -114,7 +116,7 @@ impl Chipset {
             pci: Mutex::new(PciHost::new(Some(ECAM_BASE))),
             uarts: [(); 2].map(|()| Mutex::new(Uart::connected(TERMINAL))),
             serial_stalled: AtomicBool::new(false),
-            deadline: AtomicU64::new(u64::MAX),
+            deadline: AtomicU64::new(NO_DEADLINE),
         }
     }
 
@@ -377,7 +379,7 @@ impl Chipset {
     /// Lets the events up to `now` happen.
     pub fn advance(&self, on: &Access<'_, impl Console, impl Deliver>) {
         let now = on.now;
-        self.deadline.store(u64::MAX, Ordering::Release);
+        self.deadline.store(NO_DEADLINE, Ordering::Release);
         self.with_pit(on, |pit| pit.advance(now));
         self.with_rtc(on, |rtc| rtc.advance(now));
         self.with_pm(on, |pm| pm.advance(now));

@@ -1,6 +1,6 @@
 //! The paravisor's clock: the host's TSC, told in nanoseconds.
 
-use device::Instant;
+use device::{HostTsc, Instant};
 
 const NANOS_PER_SECOND: u128 = 1_000_000_000;
 
@@ -15,7 +15,7 @@ const FASTEST: u64 = 15_000_000_000;
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     /// The TSC when the clock started.
-    start: u64,
+    start: HostTsc,
     frequency: u64,
     /// Nanoseconds per tick, with [`NANOS_SHIFT`] fraction bits.
     nanos_per_tick: u64,
@@ -25,7 +25,7 @@ pub struct Clock {
 
 impl Clock {
     /// A clock that starts when the TSC is `start`; `frequency` is the TSC's in Hz.
-    pub fn new(start: u64, frequency: u64) -> Self {
+    pub fn new(start: HostTsc, frequency: u64) -> Self {
         let hertz = u128::from(frequency.clamp(SLOWEST, FASTEST));
         Self {
             start,
@@ -48,14 +48,14 @@ impl Clock {
 
     /// The time when the host's TSC is `tsc`.
     #[inline]
-    pub fn at(&self, tsc: u64) -> Instant {
-        let ticks = tsc.saturating_sub(self.start);
+    pub fn at(&self, tsc: HostTsc) -> Instant {
+        let ticks = tsc.since(self.start);
         Instant::from_nanos(scale(ticks, self.nanos_per_tick, NANOS_SHIFT))
     }
 
     /// The host's TSC at `instant`, rounded up, so that a timer set for it is never early.
     #[inline]
-    pub fn tsc_at(&self, instant: Instant) -> u64 {
+    pub fn tsc_at(&self, instant: Instant) -> HostTsc {
         let ticks = scale(instant.as_nanos(), self.ticks_per_nano, TICKS_SHIFT);
         // Both conversions round down: two ticks make sure that `at` reaches the instant again.
         self.start.saturating_add(ticks).saturating_add(2 + (self.ticks_per_nano >> TICKS_SHIFT))
@@ -76,7 +76,7 @@ mod tests {
     #[test]
     fn a_deadline_has_come_when_its_tick_has() {
         for frequency in [1_000_000_000, 2_593_961_000, 3_700_000_001, 800_000_000] {
-            let clock = Clock::new(77, frequency);
+            let clock = Clock::new(HostTsc(77), frequency);
             let year = 31_557_600_000_000_000;
             for nanos in [0, 1, 999, 1_000_000, 1_000_000_007, 3_600_000_000_000, 10 * year] {
                 let instant = Instant::from_nanos(nanos);

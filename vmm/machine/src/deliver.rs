@@ -55,7 +55,7 @@ impl<P: Platform> Machine<P> {
     #[inline(never)]
     fn kick(&self, vp: u32, mailbox: &Mailbox) {
         let cost = self.kick_cost.load(Ordering::Relaxed);
-        while mailbox.is_in_guest() && !mailbox.kicks.take(self.host().tsc(), cost) {
+        while mailbox.is_in_guest() && !mailbox.kicks.take(self.host().tsc().0, cost) {
             if !mailbox.is_pending() {
                 return;
             }

@@ -7,7 +7,9 @@ use emulator::{
 use local_apic::Mode;
 use platform_api::{Event, Exit, GuestVp, MemoryFault, Platform, PortAccess, Time};
 use policy::xcr0_is_valid;
-use x86::{Register, Registers, SegmentRegister, SystemRegisters, cr4, dr6, efer, rflags, vector};
+use x86::{
+    Register, Registers, SegmentRegister, SystemRegisters, Vendor, cr4, dr6, efer, rflags, vector,
+};
 
 use crate::chipset::Request;
 use crate::events::{DEBUG, GENERAL_PROTECTION, INVALID_OPCODE};
@@ -429,7 +431,11 @@ impl<P: Platform> VirtualProcessor<P> {
         let answer = self.machine.hyperv.as_ref().and_then(|p| p.lock().hypercall());
         match answer {
             Some(status) if self.cpu.registers().cpl() == 0 => {
-                if self.advance(Opcode::VMMCALL) {
+                let opcode = match self.machine.vendor {
+                    Vendor::Amd => Opcode::VMMCALL,
+                    Vendor::Intel => Opcode::VMCALL,
+                };
+                if self.advance(opcode) {
                     self.cpu.registers_mut().set_gpr(Register::Rax, status);
                 }
             }

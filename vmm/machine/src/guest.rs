@@ -87,7 +87,7 @@ impl<P: Platform> Machine<P> {
             measured.extend([Measured::ModuleText(text), Measured::Module(file)]);
         }
         self.start_tpm(&measured).map_err(GuestError::Tpm)?;
-        let ticks = self.host().tsc().wrapping_sub(before);
+        let ticks = self.host().tsc().since(before);
         Ok(Loaded { state: start_state(&loaded.entry), ticks })
     }
 

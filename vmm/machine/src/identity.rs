@@ -51,7 +51,7 @@ fn random(host: &(impl Entropy + Time)) -> [u8; 16] {
     if host.entropy(&mut bytes) {
         return bytes;
     }
-    let clocks = [host.tsc(), host.wall_clock(), host.tsc_frequency()].map(u64::to_le_bytes);
+    let clocks = [host.tsc().0, host.wall_clock(), host.tsc_frequency()].map(u64::to_le_bytes);
     digest(&[LABEL, clocks.as_flattened()])
 }
 

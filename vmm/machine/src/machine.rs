@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use core::time::Duration;
 
-use device::{Instant, TscOffset};
+use device::{GuestTsc, HostTsc, Instant, TscOffset};
 use hyperv::Partition;
 use local_apic::TIMER_INPUT_HZ;
 use memory::RamMap;
@@ -13,6 +13,7 @@ use platform_api::{Cpus, GuestVp, Platform, Time};
 use policy::{CpuidTable, Topology};
 use spin::Mutex;
 use wire::Config;
+use x86::Vendor;
 
 use crate::chipset::{Access, Chipset};
 use crate::clock::Clock;
@@ -41,6 +42,7 @@ pub struct Machine<P: Platform> {
     pub(crate) files: GuestFiles,
     pub(crate) identity: Identity,
     pub(crate) cpuid: CpuidTable,
+    pub(crate) vendor: Vendor,
     pub(crate) chipset: Chipset,
     pub(crate) mailboxes: Vec<Mailbox>,
     pub(crate) hyperv: Option<Mutex<Partition>>,
@@ -72,6 +74,7 @@ impl<P: Platform> Machine<P> {
     pub fn new(platform: &'static P, config: Config, files: GuestFiles) -> Self {
         let host = platform.host();
         let vps = platform.cpus();
+        let vendor = Vendor::of(host.cpuid(0, 0));
         let clock = Clock::new(host.tsc(), host.tsc_frequency());
         let topology = Topology { vps, hypervisor: config.hyperv };
         // Their owners are not made yet. The guest may address them before that.
@@ -83,10 +86,11 @@ impl<P: Platform> Machine<P> {
             config,
             files,
             identity: Identity::new(host),
+            vendor,
             cpuid: CpuidTable::new(topology, |leaf, subleaf| host.cpuid(leaf, subleaf)),
             chipset: Chipset::new(host.wall_clock(), clock.at(host.tsc())),
             mailboxes,
-            hyperv: config.hyperv.then(|| Mutex::new(Partition::new(NO_CLOCK))),
+            hyperv: config.hyperv.then(|| Mutex::new(Partition::new(NO_CLOCK, vendor))),
             lifecycle: Lifecycle::default(),
             start_tsc: AtomicU64::new(0),
             watcher: AtomicU32::new(0),
@@ -104,32 +108,36 @@ impl<P: Platform> Machine<P> {
 
     /// Starts the guest's time at zero: its reference time, and its TSC where that can be offset.
     pub(crate) fn restart_clocks(&self) {
-        self.start_tsc.store(self.platform.host().tsc(), Ordering::Release);
+        self.start_tsc.store(self.platform.host().tsc().0, Ordering::Release);
         if let Some(partition) = &self.hyperv {
-            *partition.lock() = Partition::new(self.hyperv_clock());
+            *partition.lock() = Partition::new(self.hyperv_clock(), self.vendor);
         }
+    }
+
+    /// The host's TSC at the last start of the machine.
+    fn start(&self) -> HostTsc {
+        HostTsc(self.start_tsc.load(Ordering::Acquire))
     }
 
     /// The guest's TSC minus the host's, as the machine's start sets it.
     pub(crate) fn tsc_offset(&self) -> TscOffset {
-        let start = self.start_tsc.load(Ordering::Acquire);
-        let can = self.platform.capabilities().tsc_offset;
-        TscOffset(if can { start.wrapping_neg() } else { 0 })
+        if !self.platform.capabilities().tsc_offset {
+            return TscOffset::default();
+        }
+        TscOffset::between(GuestTsc(0), self.start())
     }
 
     fn hyperv_clock(&self) -> hyperv::Clock {
-        let start = self.start_tsc.load(Ordering::Acquire);
         hyperv::Clock {
             tsc_frequency: self.clock.frequency(),
             apic_frequency: TIMER_INPUT_HZ,
-            tsc_at_zero: self.tsc_offset().guest(start).0,
+            tsc_at_zero: self.tsc_offset().guest(self.start()).0,
         }
     }
 
     /// How long the guest's machine has run since its start, when the host's TSC is `tsc`.
-    pub(crate) fn uptime(&self, tsc: u64) -> Duration {
-        let start = self.start_tsc.load(Ordering::Acquire);
-        let [now, start] = [tsc, start].map(|tsc| self.clock.at(tsc).as_nanos());
+    pub(crate) fn uptime(&self, tsc: HostTsc) -> Duration {
+        let [now, start] = [tsc, self.start()].map(|tsc| self.clock.at(tsc).as_nanos());
         Duration::from_nanos(now.saturating_sub(start))
     }
 

@@ -122,7 +122,7 @@ impl<P: Platform> VirtualProcessor<P> {
                 if self.machine.platform.capabilities().tsc_offset {
                     let tsc = self.machine.host().tsc();
                     let offset = TscOffset::between(GuestTsc(value), tsc);
-                    self.cpu.set_tsc_offset(offset.0);
+                    self.cpu.set_tsc_offset(offset);
                     self.timer_changed = true;
                     self.show_kvm_clock();
                 }

@@ -2,6 +2,7 @@
 
 use core::sync::atomic::Ordering;
 
+use device::HostTsc;
 use platform_api::{Cpus, Ending, ExitStatus, GuestVp, Platform, Time};
 use wire::Status;
 use x86::{Registers, VpState, cr0};
@@ -53,7 +54,7 @@ impl<P: Platform> VirtualProcessor<P> {
             let before = host.tsc();
             host.kick(self.index);
             let _ = self.cpu.run();
-            host.tsc().wrapping_sub(before)
+            host.tsc().since(before)
         };
         let shortest = (0..MEASURED_EXITS).map(round).min().unwrap_or(0);
         self.machine.kick_cost.store(shortest.saturating_mul(SPACING), Ordering::Relaxed);
@@ -126,7 +127,7 @@ impl<P: Platform> VirtualProcessor<P> {
 
 /// When the VPs that have not come are kicked again.
 pub(crate) struct CallAgain {
-    at: u64,
+    at: HostTsc,
 }
 
 impl CallAgain {
@@ -152,7 +153,7 @@ impl<P: Platform> Machine<P> {
     /// `loading` ticks.
     fn note_start_ticks(&self, loading: u64) {
         let arrival = self.platform.arrival();
-        let passed = self.host().tsc().wrapping_sub(arrival.tsc);
+        let passed = self.host().tsc().since(arrival.tsc);
         let own = passed.saturating_sub(loading).saturating_sub(arrival.waited);
         self.start_ticks.store(own, Ordering::Relaxed);
     }

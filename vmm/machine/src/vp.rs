@@ -2,7 +2,7 @@
 
 use core::sync::atomic::Ordering;
 
-use device::{Device, GuestTsc, TscOffset};
+use device::{Device, GuestTsc, HostTsc};
 use emulator::Limits;
 use hyperv::VpRegisters;
 use hyperv::kvm_clock::KvmClock;
@@ -11,7 +11,7 @@ use platform_api::{Console, Cpus, Event, Exit, GuestVp, Platform, Time};
 use policy::Mtrrs;
 use x86::{Registers, SystemRegisters, VpState, rflags};
 
-use crate::chipset::MINIMUM_TIMER_PERIOD;
+use crate::chipset::{MINIMUM_TIMER_PERIOD, NO_DEADLINE};
 use crate::events::GENERAL_PROTECTION;
 use crate::lifecycle::Rendezvous;
 use crate::machine::Machine;
@@ -77,13 +77,13 @@ pub struct VirtualProcessor<P: Platform> {
     /// posted in silence until then.
     pub(crate) departure: Away,
     /// The host TSC that our timer is set for.
-    pub(crate) armed: Option<u64>,
+    pub(crate) armed: Option<HostTsc>,
     /// The local APIC's timer may have another deadline than `armed` covers.
     pub(crate) timer_changed: bool,
     /// This VP lets the TPM's service run.
     pub(crate) serving: bool,
     /// The TSC from which on that is the service's turn again, though the guest runs.
-    pub(crate) next_slice: u64,
+    pub(crate) next_slice: HostTsc,
 }
 
 /// The local APIC of VP `index` after power-on.
@@ -123,7 +123,7 @@ impl<P: Platform> VirtualProcessor<P> {
             armed: None,
             timer_changed: false,
             serving: false,
-            next_slice: 0,
+            next_slice: HostTsc::default(),
         };
         vp.power_on(&VpState::init(machine.cpu_signature()), Activity::WaitingForStartup);
         vp
@@ -152,14 +152,14 @@ impl<P: Platform> VirtualProcessor<P> {
     /// The TSC starts at zero with the machine, on all VPs at once, where it has an offset.
     pub(crate) fn use_machine_tsc(&mut self) {
         if self.machine.platform.capabilities().tsc_offset {
-            self.cpu.set_tsc_offset(self.machine.tsc_offset().0);
+            self.cpu.set_tsc_offset(self.machine.tsc_offset());
         }
     }
 
     /// What the guest reads as its TSC on this VP while the host's is `tsc`.
     #[inline]
-    pub(crate) fn guest_tsc(&self, tsc: u64) -> GuestTsc {
-        TscOffset(self.cpu.tsc_offset()).guest(tsc)
+    pub(crate) fn guest_tsc(&self, tsc: HostTsc) -> GuestTsc {
+        self.cpu.tsc_offset().guest(tsc)
     }
 
     #[inline]
@@ -374,7 +374,7 @@ impl<P: Platform> VirtualProcessor<P> {
     }
 
     /// When the VP is to look again whether the guest can take an interrupt.
-    fn next_look(&mut self) -> Option<u64> {
+    fn next_look(&mut self) -> Option<HostTsc> {
         if self.machine.platform.capabilities().interrupt_window || !self.looks_again {
             return None;
         }
@@ -470,22 +470,21 @@ impl<P: Platform> VirtualProcessor<P> {
     }
 
     /// The TSC of the guest's first deadline, if that is known: its own timer's, or a device's.
-    pub(crate) fn first_deadline(&self) -> Option<u64> {
-        const NEVER: u64 = u64::MAX;
+    pub(crate) fn first_deadline(&self) -> Option<HostTsc> {
         let clock = &self.machine.clock;
         let tsc = self.machine.host().tsc();
         let own = match self.apic.timer_deadline() {
-            Some(TimerDeadline::Tsc(at)) => TscOffset(self.cpu.tsc_offset()).host_at(at, tsc),
+            Some(TimerDeadline::Tsc(at)) => self.cpu.tsc_offset().host_at(at, tsc),
             Some(TimerDeadline::At(at)) => clock.tsc_at(at),
-            None => NEVER,
+            None => HostTsc::NEVER,
         };
-        let devices = if self.is_watcher() { self.machine.chipset.deadline() } else { NEVER };
+        let devices = if self.is_watcher() { self.machine.chipset.deadline() } else { NO_DEADLINE };
         let first = match devices {
-            NEVER => own,
+            NO_DEADLINE => own,
             at => own.min(clock.tsc_at(device::Instant::from_nanos(at))),
         };
         let furthest = tsc.saturating_add(FURTHEST_DEADLINE * clock.frequency());
-        (first != NEVER).then(|| first.min(furthest))
+        (first != HostTsc::NEVER).then(|| first.min(furthest))
     }
 
     /// Looks at everything that an interrupt of the host can have been about.

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use device::HostTsc;
 use memory::{Gpa, GuestMemory};
 use platform_api::{
     Confidential, Event, Exit, Level, PageStateError, Permissions, Platform, SharedPage, Time,
@@ -24,11 +25,11 @@ fn an_8259_interrupt_waits_for_a_guest_that_can_not_take_it() {
     vp.turn();
     assert_eq!(vp.cpu.injected, [], "the guest has interrupts disabled");
     let host = vp.machine.platform.host();
-    let now = host.tsc();
+    let now = host.tsc().0;
     let timer = *host.timer.lock().unwrap();
     // Where the CPU can tell of the moment, it is asked to; else the VP comes back soon by itself.
     assert_eq!(vp.cpu.windows != 0, !CONFIDENTIAL);
-    let soon = timer.is_some_and(|at| at > now && at - now <= 100_000);
+    let soon = timer.is_some_and(|at| at.0 > now && at.0 - now <= 100_000);
     assert_eq!(soon, CONFIDENTIAL, "{timer:?}");
     host.tsc.store(now + 100_000, Ordering::SeqCst);
     vp.turn();
@@ -57,7 +58,7 @@ fn the_guest_s_clocks_agree_with_its_tsc() {
     assert_eq!(tsc, if CONFIDENTIAL { 7_000_000_000 } else { 2_000_000_000 });
     // In units of 100 ns, rounded down.
     assert!(read_msr(&mut vp, REFERENCE_COUNT).abs_diff(20_000_000) <= 1);
-    assert_eq!(vp.machine.uptime(7_000_000_000).as_secs(), 2);
+    assert_eq!(vp.machine.uptime(HostTsc(7_000_000_000)).as_secs(), 2);
     write_msr(&mut vp, TSC, 1000);
     let expected = if CONFIDENTIAL { 7_000_000_000 } else { 1000 };
     assert_eq!(read_msr(&mut vp, TSC), expected, "a write has no effect without an offset");

@@ -205,7 +205,7 @@ fn a_deadline_at_the_end_of_time_never_comes() {
         for _ in 0..3 {
             vp.turn();
         }
-        let timer = host.timer.lock().unwrap().unwrap_or(u64::MAX);
+        let timer = host.timer.lock().unwrap().map_or(u64::MAX, |at| at.0);
         let now = host.tsc.load(Ordering::SeqCst);
         assert!(timer > now + 1_000_000_000, "{deadline:#x}: the host's timer is set for {timer}");
         assert_eq!(vp.cpu.offered, None);

@@ -123,7 +123,7 @@ fn a_command_started_while_mail_waits_is_done_without_another_interrupt() {
     assert!(is_running(&vp), "the mail goes first");
     // The guest polls, and nothing but our own timer ever interrupts it.
     exit(&mut vp, Exit::Cpuid);
-    let due = host.timer.lock().unwrap().expect("a timer for the service's turn");
+    let due = host.timer.lock().unwrap().expect("a timer for the service's turn").0;
     let now = host.tsc.fetch_max(due, Ordering::SeqCst);
     assert!(due <= now + MILLISECOND, "{due}, {now} now");
     exit(&mut vp, Exit::HostInterrupt);

@@ -30,24 +30,11 @@ impl Opcode {
     pub const CPUID: Self = Self::fixed(0xA20F, 2);
     pub const WRMSR: Self = Self::fixed(0x300F, 2);
     pub const RDMSR: Self = Self::fixed(0x320F, 2);
-    pub const RDTSC: Self = Self::fixed(0x310F, 2);
-    pub const RDPMC: Self = Self::fixed(0x330F, 2);
     pub const INVD: Self = Self::fixed(0x080F, 2);
     pub const WBINVD: Self = Self::fixed(0x090F, 2);
-    pub const RSM: Self = Self::fixed(0xAA0F, 2);
     pub const HLT: Self = Self::fixed(0xF4, 1);
     pub const XSETBV: Self = Self::fixed(0xD1_010F, 3);
-    pub const MONITOR: Self = Self::fixed(0xC8_010F, 3);
-    pub const MWAIT: Self = Self::fixed(0xC9_010F, 3);
-    pub const VMRUN: Self = Self::fixed(0xD8_010F, 3);
     pub const VMMCALL: Self = Self::fixed(0xD9_010F, 3);
-    pub const VMLOAD: Self = Self::fixed(0xDA_010F, 3);
-    pub const VMSAVE: Self = Self::fixed(0xDB_010F, 3);
-    pub const STGI: Self = Self::fixed(0xDC_010F, 3);
-    pub const CLGI: Self = Self::fixed(0xDD_010F, 3);
-    pub const SKINIT: Self = Self::fixed(0xDE_010F, 3);
-    pub const INVLPGA: Self = Self::fixed(0xDF_010F, 3);
-    pub const RDTSCP: Self = Self::fixed(0xF9_010F, 3);
     pub const VMCALL: Self = Self::fixed(0xC1_010F, 3);
     /// IN and OUT with the port in the instruction (E4–E7).
     pub const PORT_IMMEDIATE: Self = Self { value: 0xE4, mask: 0xFC, fixed: 1, length: 2 };

@@ -7,6 +7,7 @@ use std::sync::{Mutex, OnceLock};
 use std::vec;
 use std::vec::Vec;
 
+use device::HostTsc;
 use memory::{GuestMemory, RamRange};
 use platform_api::{
     Console, Cpus, Ending, Entropy, ExitStatus, Files, HostFile, Received, SharedPage, StateDisk,
@@ -47,7 +48,7 @@ impl FakeFile {
 #[derive(Debug, Default)]
 pub(crate) struct FakeHost {
     pub(crate) tsc: AtomicU64,
-    pub(crate) timer: Mutex<Option<u64>>,
+    pub(crate) timer: Mutex<Option<HostTsc>>,
     pub(crate) kicks: Mutex<Vec<u32>>,
     pub(crate) sent: [Mutex<Vec<u8>>; 2],
     pub(crate) typed: [Mutex<VecDeque<Received>>; 2],
@@ -72,13 +73,13 @@ pub(crate) struct FakeHost {
 }
 
 impl Time for FakeHost {
-    fn tsc(&self) -> u64 {
-        self.tsc.load(Ordering::SeqCst)
+    fn tsc(&self) -> HostTsc {
+        HostTsc(self.tsc.load(Ordering::SeqCst))
     }
     fn tsc_frequency(&self) -> u64 {
         HERTZ
     }
-    fn set_timer(&self, deadline: Option<u64>) {
+    fn set_timer(&self, deadline: Option<HostTsc>) {
         *self.timer.lock().unwrap() = deadline;
     }
     fn wall_clock(&self) -> u64 {
@@ -97,7 +98,7 @@ impl Cpus for FakeHost {
     fn idle(&self) {
         self.idled.fetch_add(1, Ordering::SeqCst);
         let timer = self.timer.lock().unwrap().take();
-        self.tsc.fetch_max(timer.unwrap_or(0), Ordering::SeqCst);
+        self.tsc.fetch_max(timer.unwrap_or_default().0, Ordering::SeqCst);
     }
     fn take_nmi(&self) -> bool {
         self.nmi.swap(false, Ordering::SeqCst)

@@ -13,6 +13,7 @@ use std::boxed::Box;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ::memory::{GpaRange, RamMap};
+use device::HostTsc;
 use platform_api::{Arrival, Capabilities, Platform};
 
 pub(crate) use host::{FakeFile, FakeHost};
@@ -102,6 +103,6 @@ impl Platform for Fake {
         40
     }
     fn arrival(&self) -> Arrival {
-        Arrival { tsc: 0, waited: 0 }
+        Arrival { tsc: HostTsc(0), waited: 0 }
     }
 }

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::vec;
 use std::vec::Vec;
 
+use device::TscOffset;
 use platform_api::{Event, Exit, GuestVp};
 use x86::{Register, Registers, Segment, SegmentRegister, SystemRegisters, VpState};
 
@@ -46,7 +47,7 @@ pub(crate) struct FakeVp {
     page: Box<RegisterPage>,
     /// It is in guest: nobody may look at its registers.
     in_guest: bool,
-    pub(crate) tsc_offset: u64,
+    pub(crate) tsc_offset: TscOffset,
     pub(crate) length: Option<u8>,
     pub(crate) injected: Vec<Event>,
     pub(crate) offered: Option<u8>,
@@ -156,7 +157,7 @@ impl GuestVp for FakeVp {
         (self.gpr, self.rip, self.rflags) = (state.gpr, state.rip, state.rflags);
         (self.state, self.injected, self.offered) = (*state, vec![], None);
     }
-    fn tsc_offset(&self) -> u64 {
+    fn tsc_offset(&self) -> TscOffset {
         self.tsc_offset
     }
     fn speculation_control(&self) -> u64 {
@@ -168,7 +169,7 @@ impl GuestVp for FakeVp {
     fn forget_branches(&mut self) {
         self.barriers += 1;
     }
-    fn set_tsc_offset(&mut self, offset: u64) {
+    fn set_tsc_offset(&mut self, offset: TscOffset) {
         if CONFIDENTIAL {
             panic!("there is no TSC offset");
         }
