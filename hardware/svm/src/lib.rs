@@ -18,6 +18,8 @@ mod nested_paging;
 mod nmi;
 mod permission_maps;
 mod registers;
+#[cfg(test)]
+mod tests;
 mod vcpu;
 mod vmcb;
 

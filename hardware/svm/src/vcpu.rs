@@ -22,7 +22,7 @@ pub(crate) const TLB_FLUSH_ALL: u8 = 1;
 pub struct Vcpu {
     pub(crate) registers: GeneralRegisters,
     pub(crate) vmcb: Vmcb,
-    host_page: u64,
+    pub(crate) host_page: u64,
     pub(crate) features: Features,
     pub(crate) nmi: NmiMask,
     /// The purpose of a pending V_IRQ.
@@ -30,11 +30,11 @@ pub struct Vcpu {
     /// The machine wants to see writes of CR8.
     pub(crate) watches_task_priority: bool,
     /// An interrupt or NMI whose delivery an exception cut short: it comes after the exception.
-    displaced: Option<Event>,
-    shut_down: bool,
+    pub(crate) displaced: Option<Event>,
+    pub(crate) shut_down: bool,
     /// SPEC_CTRL while the guest runs; zero on a CPU without the register.
     pub(crate) speculation_control: u64,
-    counts: [u64; EXIT_KINDS],
+    pub(crate) counts: [u64; EXIT_KINDS],
 }
 
 /// Physical addresses of the pages that a VP works with.
@@ -173,7 +173,7 @@ impl Vcpu {
 
     /// Delivers an event that an exception has displaced, once the guest can take it.
     #[cold]
-    fn deliver_displaced(&mut self) {
+    pub(crate) fn deliver_displaced(&mut self) {
         let ready = match self.displaced {
             Some(Event::Interrupt(_)) => self.can_take_interrupt(),
             Some(_) => !self.has_injection(),
