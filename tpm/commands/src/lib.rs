@@ -204,30 +204,4 @@ pub fn succeeded(response: &[u8]) -> Result<(), u32> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn commands_are_those_of_the_specification() {
-        assert_eq!(startup()[..], [0x80, 1, 0, 0, 0, 12, 0, 0, 1, 0x44, 0, 0]);
-        let authorization = [0, 0, 0, 9, 0x40, 0, 0, 9, 0, 0, 0, 0, 0];
-        let expected = [&[0x80, 2, 0, 0, 0, 27, 0, 0, 1, 0x26, 0x40, 0, 0, 12][..], &authorization];
-        assert_eq!(clear()[..], expected.concat());
-        let extended = extend(9, &[(11, &[7; 32])]);
-        assert_eq!(extended[..14], [0x80, 2, 0, 0, 0, 65, 0, 0, 1, 0x82, 0, 0, 0, 9]);
-        assert_eq!(extended[27..33], [0, 0, 0, 1, 0, 11]);
-    }
-
-    #[test]
-    fn only_banks_with_pcrs_are_active_and_a_short_answer_is_none() {
-        let header = [0x80, 1, 0, 0, 0, 31, 0, 0, 0, 0, 0, 0, 0, 0, 5];
-        let banks = [0, 0, 0, 2, 0, 4, 3, 0, 0, 0, 0, 11, 3, 0xff, 0xff, 0xff];
-        let response = [&header[..], &banks].concat();
-        assert_eq!(active_banks(&response), Some(Vec::from([11])));
-        for length in 0..response.len() {
-            assert_eq!(active_banks(&response[..length]), None);
-        }
-        assert_eq!(code(&response), 0);
-        assert_eq!(code(&response[..9]), u32::MAX);
-    }
-}
+mod tests;
