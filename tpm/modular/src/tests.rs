@@ -1,5 +1,7 @@
 //! Against a library, for every length.
 
+mod school;
+
 use std::vec::Vec;
 
 use crypto_bigint::modular::{FixedMontyForm, FixedMontyParams};
