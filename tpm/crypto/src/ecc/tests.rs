@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::hash::HashAlgorithm;
-use crate::vectors::{name, number, vector};
+use crate::tests::vectors::{name, number, vector};
 
 fn random() -> Drbg {
     Drbg::new(b"a seed of the tests", b"", b"")

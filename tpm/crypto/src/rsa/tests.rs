@@ -5,7 +5,7 @@ use std::format;
 use proptest::prelude::*;
 
 use super::*;
-use crate::vectors::{name, number};
+use crate::tests::vectors::{name, number};
 
 fn random() -> Drbg {
     Drbg::new(b"a seed of the tests", b"", b"")

@@ -31,7 +31,8 @@ pub(crate) fn name(hash: HashAlgorithm) -> &'static str {
     }
 }
 
-fn bytes(digits: &str) -> Vec<u8> {
+/// The bytes that pairs of hexadecimal digits stand for.
+pub(crate) fn bytes(digits: &str) -> Vec<u8> {
     let digits: Vec<u8> =
         digits.chars().map(|digit| digit.to_digit(16).expect("a digit") as u8).collect();
     digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
