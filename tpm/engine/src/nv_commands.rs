@@ -106,6 +106,8 @@ fn check_definition(public: &NvPublic, platform: bool) -> Result<()> {
         return in_param(Rc::SIZE);
     }
     let size_fits = match kind {
+        // All of it has to fit into one command.
+        nv::ORDINARY if has(nv::WRITE_ALL) => usize::from(public.size) <= MAX_NV_BUFFER,
         nv::ORDINARY => true,
         nv::EXTEND => usize::from(public.size) == crypto::digest_size(public.name_alg),
         _ => public.size == 8,

@@ -89,6 +89,7 @@ fn fixed_properties_agree_with_what_the_tpm_takes() {
         (0, index, 0),
         (0, index + 1, rc::param(2, rc::SIZE)),
         (1 << 12, nv_buffer, 0),
+        (1 << 12, nv_buffer + 1, rc::param(2, rc::SIZE)),
     ] {
         let attributes = attributes | 1 << 1 | 1 << 17;
         let public = b().u32(0x0150_0000).u16(0x0b).u32(attributes).u16(0).u16(size as u16);

@@ -78,6 +78,7 @@ fn attributes_that_contradict_each_other_define_nothing() {
         (OWNER, OWNED, 2048, 0),
         (OWNER, OWNED, 2049, size),
         (OWNER, OWNED | WRITE_ALL, 1024, 0),
+        (OWNER, OWNED | WRITE_ALL, 1025, size),
         (OWNER, OWNER_READ, 8, attributes),
         (OWNER, OWNER_WRITE, 8, attributes),
         (OWNER, OWNED | WRITTEN, 8, attributes),
