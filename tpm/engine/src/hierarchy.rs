@@ -109,7 +109,9 @@ pub(crate) fn change_pps(tpm: &mut Tpm, env: Env<'_>, call: &mut Call) -> Result
     call.end()?;
     let seed = tpm.new_seed(env)?;
     tpm.drop_hierarchy(rh::PLATFORM, true);
-    tpm.store.global_mut().platform = seed;
+    let global = tpm.store.global_mut();
+    global.platform = seed;
+    global.pcr_policy = Policy::default();
     tpm.v.clear.platform_policy = Policy::default();
     tpm.v.reset.pcr_counter = tpm.v.reset.pcr_counter.wrapping_add(1);
     Ok(())

@@ -222,6 +222,8 @@ fn a_group_of_pcrs_has_a_policy_until_the_platform_seed_changes() {
     client.startup(0);
     client.env.locality = 2;
     assert_eq!(extend_by_policy(&mut client), 0, "it is stored");
+    client.pw(cc::CHANGE_PPS, &[PLATFORM], b()).ok();
+    assert_eq!(extend_by_policy(&mut client), rc::AUTH_UNAVAILABLE);
 }
 
 #[test]
