@@ -11,6 +11,7 @@ use crate::call::{Call, Env};
 use crate::codec::Put;
 use crate::constants::alg;
 use crate::crypto;
+use crate::properties::ALGORITHMS;
 use crate::public::Parameters;
 use crate::rc::{Rc, Result};
 
@@ -90,6 +91,10 @@ pub(crate) fn incremental(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Result<
         (0..count).map(|_| r.u16()).collect::<Result<Vec<u16>>>()
     })?;
     call.end()?;
+    let is_built = |alg: &u16| ALGORITHMS.iter().any(|(built, _)| built == alg);
+    if !algorithms.iter().all(is_built) {
+        return Err(Rc::VALUE.param(1));
+    }
     if !algorithms.is_empty() {
         tpm.test()?;
     }

@@ -184,6 +184,7 @@ fn an_incremental_self_test_knows_its_algorithms() {
     let all: Vec<u16> = listed.chunks(6).map(|entry| Fields(entry).u16()).collect();
     assert_eq!(all.len(), count as usize);
     assert_eq!(test(&mut client, &all).ok().body, [0; 4], "nothing is left to do");
+    assert_eq!(test(&mut client, &[0x0b, 0x12]).rc, rc::param(1, rc::VALUE), "SM3 is not built");
     assert_eq!(test(&mut client, &[0x0b; 65]).rc, rc::param(1, rc::SIZE));
 }
 
