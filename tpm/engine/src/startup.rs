@@ -60,7 +60,9 @@ pub(crate) fn startup(tpm: &mut Tpm, env: Env<'_>, call: &mut Call) -> Result<()
     if outcome != Outcome::Resume {
         tpm.start_clear(call.locality);
     }
-    tpm.start_indices(outcome != Outcome::Resume, orderly != Orderly::None);
+    if outcome != Outcome::Resume {
+        tpm.start_indices(outcome == Outcome::Reset, orderly != Orderly::None);
+    }
     tpm.start_clock(orderly != Orderly::None);
     tpm.start_healing();
     tpm.store.global_mut().orderly = Orderly::None;
@@ -167,34 +169,26 @@ impl Tpm {
         }
     }
 
-    /// Indices at Startup (Part 1, section 37.2.5).
-    fn start_indices(&mut self, clear: bool, orderly: bool) {
+    /// Indices at Startup(CLEAR): a TPM Reset or a TPM Restart (Part 3, section 9.3).
+    fn start_indices(&mut self, reset: bool, orderly: bool) {
         let concerned = |index: &Index| {
-            (clear && index.public.attributes & START_CLEARS != 0)
-                || (!orderly && index.is(nv::ORDERLY))
+            let counts_on = orderly && index.kind() == nv::COUNTER;
+            index.public.attributes & START_CLEARS != 0
+                || (reset && index.is(nv::ORDERLY) && !counts_on)
         };
         for handle in self.store.handles_of(concerned) {
             let Some(index) = self.store.index_mut(handle, true) else { continue };
-            let counter = index.kind() == nv::COUNTER;
-            let attributes = &mut index.public.attributes;
-            if clear {
-                *attributes &= !nv::READ_LOCKED;
-                let permanent =
-                    *attributes & nv::WRITE_DEFINE != 0 && *attributes & nv::WRITTEN != 0;
-                if !permanent {
-                    *attributes &= !nv::WRITE_LOCKED;
-                }
-                if *attributes & nv::CLEAR_STCLEAR != 0 && !counter {
-                    *attributes &= !nv::WRITTEN;
-                }
+            let forgets = index.is(nv::CLEAR_STCLEAR) || (reset && index.is(nv::ORDERLY));
+            if index.kind() != nv::COUNTER && forgets {
+                index.public.attributes &= !nv::WRITTEN;
+            } else if !orderly && index.is(nv::ORDERLY | nv::WRITTEN) {
+                let count = index.number() | ORDERLY_COUNTS;
+                index.data = count.to_be_bytes().to_vec().into();
             }
-            if !orderly && *attributes & nv::ORDERLY != 0 {
-                if !counter {
-                    *attributes &= !nv::WRITTEN;
-                } else if *attributes & nv::WRITTEN != 0 {
-                    let count = index.number() | ORDERLY_COUNTS;
-                    index.data = count.to_be_bytes().to_vec().into();
-                }
+            index.public.attributes &= !nv::READ_LOCKED;
+            // The lock of an index without data would never open.
+            if !index.is(nv::WRITE_DEFINE | nv::WRITTEN) {
+                index.public.attributes &= !nv::WRITE_LOCKED;
             }
         }
     }

@@ -248,6 +248,8 @@ fn startup_treats_each_index_by_its_attributes() {
         (WRITE_DEFINE, [WRITTEN | WRITE_LOCKED; 4]),
         (READ_STCLEAR, [WRITTEN | READ_LOCKED, WRITTEN, WRITTEN, WRITTEN]),
         (CLEAR_STCLEAR, [WRITTEN, 0, 0, 0]),
+        (ORDERLY, [WRITTEN, WRITTEN, 0, 0]),
+        (ORDERLY | WRITE_DEFINE, [WRITTEN | WRITE_LOCKED, WRITTEN | WRITE_LOCKED, 0, 0]),
         (CLEAR_STCLEAR | WRITE_STCLEAR, [WRITTEN | WRITE_LOCKED, 0, 0, 0]),
     ] {
         for ((shutdown, startup), shown) in events.into_iter().zip(shown) {
