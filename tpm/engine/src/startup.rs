@@ -133,6 +133,7 @@ impl Tpm {
         self.v.locality_at_startup = locality;
         self.v.pcrs.resume(&kept.pcrs);
         self.v.clear = kept.clear;
+        self.v.clear.ph_enable = true;
         self.v.reset = kept.reset;
         self.v.sessions = saved_only(kept.sessions).into();
         self.v.reset.restart_count = self.v.reset.restart_count.saturating_add(1);

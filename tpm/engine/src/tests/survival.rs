@@ -198,6 +198,18 @@ fn a_command_that_changes_state_undoes_the_shutdown() {
 }
 
 #[test]
+fn the_platform_hierarchy_is_enabled_by_every_startup() {
+    for (shutdown, startup) in [(1, 1), (1, 0), (0, 0)] {
+        let mut client = Client::new();
+        client.pw(cc::HIERARCHY_CONTROL, &[PLATFORM], b().u32(PLATFORM).u8(0)).ok();
+        client.run(cc::SHUTDOWN, &[], b().u16(shutdown)).ok();
+        client.power_cycle();
+        client.startup(startup);
+        client.primary(PLATFORM, &ecc_srk());
+    }
+}
+
+#[test]
 fn the_clock_is_safe_again_once_it_is_stored() {
     let mut client = Client::new();
     client.env.now = 50_000;
