@@ -42,9 +42,15 @@ impl Session {
         self.policy.digest = vec![0; crypto::digest_size(self.alg)];
     }
 
-    /// Sets the hash that the command is compared with; a session has one.
+    /// Sets the hash that the command is compared with. A session has one: that of names is given
+    /// once (Part 3, section 23.14), the others may be repeated.
     pub(crate) fn bind_hash(&mut self, hash: BoundHash) -> Result<()> {
-        if self.policy.hash != BoundHash::None && self.policy.hash != hash {
+        let fits = match &self.policy.hash {
+            BoundHash::None => true,
+            BoundHash::Names(_) => false,
+            earlier => *earlier == hash,
+        };
+        if !fits {
             return Err(Rc::CPHASH);
         }
         self.policy.hash = hash;

@@ -104,6 +104,34 @@ fn a_template_hash_lets_objects_of_one_template_be_made() {
 }
 
 #[test]
+fn a_policy_has_one_hash_of_one_kind() {
+    let codes = [cc::POLICY_CP_HASH, cc::POLICY_NAME_HASH, cc::POLICY_TEMPLATE];
+    for first in codes {
+        let mut client = Client::new();
+        let session = client.session(1).handle;
+        let set = |client: &mut Client, code: u32, hash: &[u8]| {
+            client.run(code, &[session], b().sized(hash)).rc
+        };
+        for size in [0, 20, 31, 33] {
+            assert_eq!(set(&mut client, first, &[1; 33][..size]), rc::param(1, rc::SIZE));
+        }
+        assert_eq!(set(&mut client, first, &[1; 32]), 0);
+        for second in codes {
+            // The same hash again does not contradict a cpHash or a template.
+            let (same, other) = match (first == second, second) {
+                (true, cc::POLICY_CP_HASH) => (0, rc::CPHASH),
+                (true, cc::POLICY_TEMPLATE) => (0, rc::CPHASH),
+                _ => (rc::CPHASH, rc::CPHASH),
+            };
+            assert_eq!(set(&mut client, second, &[1; 32]), same, "{first:#x} {second:#x}");
+            assert_eq!(set(&mut client, second, &[2; 32]), other, "{first:#x} {second:#x}");
+        }
+        client.run(cc::POLICY_RESTART, &[session], b()).ok();
+        assert_eq!(set(&mut client, first, &[2; 32]), 0, "restarted");
+    }
+}
+
+#[test]
 fn localities_narrow_until_none_is_left() {
     let mut client = Client::new();
     // Each list of assertions, with the code of the last.
