@@ -45,13 +45,14 @@ impl Session {
     /// Sets the hash that the command is compared with. A session has one: that of names is given
     /// once (Part 3, section 23.14), the others may be repeated.
     pub(crate) fn bind_hash(&mut self, hash: BoundHash) -> Result<()> {
-        let fits = match &self.policy.hash {
-            BoundHash::None => true,
-            BoundHash::Names(_) => false,
-            earlier => *earlier == hash,
-        };
-        if !fits {
-            return Err(Rc::CPHASH);
+        match (&self.policy.hash, &hash) {
+            (BoundHash::None, _) => {}
+            (BoundHash::Template(earlier), BoundHash::Template(now)) if earlier != now => {
+                return Err(Rc::VALUE.param(1));
+            }
+            (BoundHash::Names(_), _) => return Err(Rc::CPHASH),
+            (earlier, now) if earlier != now => return Err(Rc::CPHASH),
+            _ => {}
         }
         self.policy.hash = hash;
         Ok(())

@@ -120,7 +120,7 @@ fn a_policy_has_one_hash_of_one_kind() {
             // The same hash again does not contradict a cpHash or a template.
             let (same, other) = match (first == second, second) {
                 (true, cc::POLICY_CP_HASH) => (0, rc::CPHASH),
-                (true, cc::POLICY_TEMPLATE) => (0, rc::CPHASH),
+                (true, cc::POLICY_TEMPLATE) => (0, rc::param(1, rc::VALUE)),
                 _ => (rc::CPHASH, rc::CPHASH),
             };
             assert_eq!(set(&mut client, second, &[1; 32]), same, "{first:#x} {second:#x}");
