@@ -112,10 +112,12 @@ const LIBRARY_COMMANDS: u32 = 0x12a;
 const LAST: u32 = 0x214;
 
 impl Tpm {
-    /// Properties from `first` on, in ascending order.
+    /// Properties from `first` to the end of its group of 256, in ascending order (Part 3, section
+    /// 30.2).
     pub(crate) fn properties(&self, first: u32) -> Vec<u8> {
+        let first = first.max(0x100);
         built(|out| {
-            for tag in first.max(0x100)..=LAST {
+            for tag in first..=LAST.min(first | 0xff) {
                 if let Some(value) = self.property(tag) {
                     out.put_u32(tag).put_u32(value);
                 }

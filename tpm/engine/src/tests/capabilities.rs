@@ -72,6 +72,18 @@ fn a_list_continues_where_the_last_one_ended() {
 }
 
 #[test]
+fn a_group_of_properties_does_not_run_into_the_next() {
+    let mut client = Client::new();
+    for (first, group) in [(0x100, 0x100), (0x12d, 0x100), (0x200, 0x200), (0x20e, 0x200)] {
+        let (more, pairs) = properties(&mut client, first, 255);
+        assert!(!more);
+        assert!(pairs.iter().all(|pair| pair.0 & !0xff == group && pair.0 >= first), "{first:#x}");
+        assert!(pairs.is_sorted() && !pairs.is_empty());
+    }
+    assert_eq!(properties(&mut client, 0x300, 255), (false, Vec::new()));
+}
+
+#[test]
 fn fixed_properties_agree_with_what_the_tpm_takes() {
     let mut client = Client::new();
     assert_eq!(property(&mut client, 0x100).to_be_bytes(), *b"2.0\0");
