@@ -147,7 +147,7 @@ impl Tpm {
         }
         call.code = reader.u32().map_err(|_| Rc::COMMAND_SIZE)?;
         let command = find(call.code).ok_or(Rc::COMMAND_CODE)?;
-        self.check_mode(command)?;
+        self.check_mode(command, tag)?;
         for (number, (kind, place)) in (1..).zip(command.handles.iter().zip(&mut call.handles)) {
             *place = kind.parse(&mut reader).map_err(|rc| rc.handle(number))?;
         }
@@ -174,10 +174,12 @@ impl Tpm {
         Ok(command)
     }
 
-    /// Before Startup, and in failure mode, few commands are answered.
-    fn check_mode(&self, command: &Command) -> Result<()> {
+    /// Before Startup, and in failure mode, few commands are answered; sessions would need the
+    /// cryptography that failed.
+    fn check_mode(&self, command: &Command, tag: u16) -> Result<()> {
         if self.v.failed {
-            return if command.is(flag::ALWAYS) { Ok(()) } else { Err(Rc::FAILURE) };
+            let answered = command.is(flag::ALWAYS) && tag == st::NO_SESSIONS;
+            return if answered { Ok(()) } else { Err(Rc::FAILURE) };
         }
         if !self.v.started && command.code != STARTUP {
             return Err(Rc::INITIALIZE);

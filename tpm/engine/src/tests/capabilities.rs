@@ -203,12 +203,20 @@ fn an_incremental_self_test_knows_its_algorithms() {
 #[test]
 fn failure_mode_tells_of_itself_and_does_nothing_else() {
     let mut client = Client::new();
+    let session = client.session(0);
     client.tpm.v.failed = true;
     let failed = b().u16(0).u32(rc::FAILURE);
     assert_eq!(client.run(0x17c, &[], b()).ok().body, failed.0);
     assert_eq!(property(&mut client, 0x105).to_be_bytes(), *b"PRVN");
     for code in [cc::GET_RANDOM, cc::STARTUP, 0x143, cc::READ_CLOCK] {
         assert_eq!(client.run(code, &[], b().u16(0)).rc, rc::FAILURE, "{code:#x}");
+    }
+    // Sessions need cryptography, which has failed.
+    for code in [0x17c, cc::GET_CAPABILITY] {
+        let parameters = if code == 0x17c { b() } else { b().u32(6).u32(0x105).u32(1) };
+        let mut session = session.clone();
+        let auth = std::vec![Auth::Session(&mut session, b"", 0x81)];
+        assert_eq!(client.auth(code, &[], auth, parameters).rc, rc::FAILURE, "{code:#x}");
     }
     client.power_cycle();
     client.startup(0);
