@@ -145,7 +145,7 @@ fn crypt(
     }
     let own = key.public.symmetric().mode;
     let mode = match (own, given) {
-        (alg::NULL, alg::NULL) => return Err(Rc::VALUE.param(mode_parameter)),
+        (alg::NULL, alg::NULL) => return Err(Rc::MODE.param(mode_parameter)),
         (alg::NULL, given) => given,
         (own, given) if given == alg::NULL || given == own => own,
         _ => return Err(Rc::MODE.param(mode_parameter)),

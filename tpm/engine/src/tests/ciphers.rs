@@ -253,6 +253,7 @@ fn encrypt_decrypt_names_the_parameter_at_fault() {
             (key, 0, 0x43, 0, 16, rc::param(place(3, 4), rc::SIZE)),
             (key, 2, 0x43, 16, 16, rc::param(place(1, 2), rc::VALUE)),
             (any, 0, 0x43, 16, 16, 0),
+            (any, 0, 0x10, 16, 16, rc::param(place(2, 3), rc::MODE)),
             (cbc, 0, 0x10, 16, 17, rc::param(place(4, 1), rc::SIZE)),
             (signs, 0, 0x10, 16, 16, 0),
             (signs, 1, 0x10, 16, 16, rc::handle(1, rc::ATTRIBUTES)),
