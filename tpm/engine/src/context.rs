@@ -27,11 +27,12 @@ pub(crate) fn flush(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Result<()> {
         tpm.flush_object(handle);
         return Ok(());
     }
-    let known = tpm.session(handle).is_some()
-        || matches!(tpm.v.sessions.get(slot_of(handle)), Some(SessionSlot::Saved(..)));
-    if !known {
-        return Err(Rc::HANDLE.param(1));
-    }
+    // The number alone tells which session; the type in the handle is ignored.
+    let handle = match tpm.v.sessions.get(slot_of(handle)) {
+        Some(SessionSlot::Loaded(session)) => session.handle(slot_of(handle)),
+        Some(SessionSlot::Saved(..)) => handle,
+        _ => return Err(Rc::HANDLE.param(1)),
+    };
     tpm.flush_session(handle);
     Ok(())
 }

@@ -297,6 +297,28 @@ fn a_session_ends_with_the_command_that_does_not_continue_it() {
 }
 
 #[test]
+fn a_session_is_flushed_by_its_number_alone() {
+    let mut client = Client::new();
+    let flush =
+        |client: &mut Client, handle: u32| client.run(cc::FLUSH_CONTEXT, &[], b().u32(handle)).rc;
+    for (kind, saved) in [(0, false), (1, false), (0, true), (1, true)] {
+        let handle = client.session(kind).handle;
+        if saved {
+            client.run(cc::CONTEXT_SAVE, &[handle], b()).ok();
+        }
+        // The upper byte of a session's handle is ignored here.
+        assert_eq!(flush(&mut client, handle ^ 0x0100_0000), 0, "{kind} {saved}");
+        assert_eq!(flush(&mut client, handle), rc::param(1, rc::HANDLE));
+    }
+    let mut session = client.session(0);
+    let auth = vec![Auth::Session(&mut session, b"", 0x81)];
+    client.auth(cc::GET_RANDOM, &[], auth, b().u16(4)).ok();
+    assert_eq!(client.tpm.v.exclusive, session.handle);
+    assert_eq!(flush(&mut client, session.handle | 0x0300_0000), 0);
+    assert_eq!(client.tpm.v.exclusive, 0, "no session is exclusive");
+}
+
+#[test]
 fn sixteen_sessions_are_loaded_and_sixty_four_active() {
     let mut client = Client::new();
     let start = |client: &mut Client| {
