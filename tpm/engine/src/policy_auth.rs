@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use crate::Tpm;
 use crate::call::{Call, Env};
 use crate::codec::{Put, built};
-use crate::constants::{rh, st};
+use crate::constants::{nv, rh, st};
 use crate::crypto;
 use crate::rc::{Rc, Result};
 use crate::secret::same;
@@ -171,6 +171,9 @@ pub(crate) fn secret(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Result<()> {
     let hashes = (&assertion.cp_hash[..], &assertion.policy_ref[..]);
     tpm.assert((call.handle(1), call.code), &name, hashes, timeout)?;
     let hierarchy = tpm.hierarchy_of(entity);
+    // A ticket would be a use of a PIN that nobody counts (Part 3, section 23.2.5).
+    let counts = tpm.store.index(entity).is_some_and(|index| index.kind() == nv::PIN_PASS);
+    let timeout = timeout.filter(|_| !counts);
     tpm.put_ticket(call, (st::AUTH_SECRET, hierarchy), &assertion, timeout, &name);
     Ok(())
 }
@@ -183,7 +186,7 @@ impl Tpm {
                 self.object(handle).map_or(rh::NULL, |object| object.hierarchy)
             }
             rh::HT_NV => match self.store.index(handle) {
-                Some(index) if index.is(crate::constants::nv::PLATFORM_CREATE) => rh::PLATFORM,
+                Some(index) if index.is(nv::PLATFORM_CREATE) => rh::PLATFORM,
                 _ => rh::OWNER,
             },
             rh::HT_PERMANENT if matches!(handle, rh::PLATFORM | rh::ENDORSEMENT | rh::NULL) => {

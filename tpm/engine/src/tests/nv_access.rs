@@ -330,6 +330,9 @@ fn a_pin_pass_index_counts_the_uses_of_its_value() {
         let parameters = b().u16(0).u16(0).u16(0).u32(-10_i32 as u32);
         let auth = vec![Auth::Password(pin)];
         let answer = client.auth(cc::POLICY_SECRET, &[INDEX, session], auth, parameters);
+        if answer.rc == 0 {
+            assert_eq!(answer.body, b().u16(0).u16(0x8023).u32(NULL).u16(0).0, "no ticket");
+        }
         answer.rc
     };
     assert_eq!(secret(&mut client, b"pin"), rc::AUTH_UNAVAILABLE, "no limit yet");
