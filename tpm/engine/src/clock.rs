@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::Tpm;
+use crate::rc::{Rc, Result};
 
 /// How far the clock in NV may lag, in milliseconds. A power of two.
 pub(crate) const UPDATE_INTERVAL: u64 = 1 << 16;
@@ -45,10 +46,15 @@ impl Clock {
         self.latest = now_ms;
     }
 
-    /// Changes the rate by `step` sixteenths of the range of 10 % (Part 3, section 29.3).
-    pub(crate) fn adjust(&mut self, step: i32) {
+    /// Changes the rate by `step` parts of 1/1024; VALUE, and no change, where it would differ by
+    /// more than 10 % from the nominal one (Part 3, section 29.3).
+    pub(crate) fn adjust(&mut self, step: i32) -> Result<()> {
         let rate = self.rate.saturating_add_signed(i64::from(step) * 64);
-        self.rate = rate.clamp(UNIT - UNIT / 10, UNIT + UNIT / 10);
+        if rate.abs_diff(UNIT) > UNIT / 10 {
+            return Err(Rc::VALUE);
+        }
+        self.rate = rate;
+        Ok(())
     }
 }
 

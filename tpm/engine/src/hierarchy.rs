@@ -267,8 +267,7 @@ pub(crate) fn clock_rate(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Result<(
         2 => 4,
         _ => 16,
     };
-    tpm.v.clock.adjust(size * i32::from(step.signum()));
-    Ok(())
+    tpm.v.clock.adjust(size * i32::from(step.signum())).map_err(|rc| rc.param(1))
 }
 
 impl Tpm {

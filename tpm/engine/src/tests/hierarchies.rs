@@ -334,6 +334,14 @@ fn the_clock_runs_faster_and_slower_within_a_tenth() {
     assert!(second < fine && fine < medium && medium < coarse, "{fine} {medium} {coarse}");
     assert!(run(&[-3]) < run(&[-2]) && run(&[-2]) < run(&[-1]) && run(&[-1]) < second);
     assert_eq!(run(&[3, -3]), second);
+    for (step, limit) in [(3_i8, 1_100_000), (-3, 900_000)] {
+        let mut client = Client::new();
+        let mut adjust = || client.pw(cc::CLOCK_RATE_ADJUST, &[OWNER], b().u8(step as u8)).rc;
+        let steps = (0..20).take_while(|_| adjust() == 0).count();
+        assert_eq!(adjust(), rc::param(1, rc::VALUE), "a tenth is the limit");
+        let rate = run(&vec![step; steps]);
+        assert!(rate.abs_diff(limit) < 16_000 && rate.abs_diff(second) <= 100_000, "{rate}");
+    }
     let mut client = Client::new();
     for step in [4_i8, -4, 127] {
         let answer = client.pw(cc::CLOCK_RATE_ADJUST, &[OWNER], b().u8(step as u8));
