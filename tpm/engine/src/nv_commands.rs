@@ -212,7 +212,8 @@ pub(crate) fn write(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Result<()> {
     if offset + data.len() > size || (whole && data.len() != size) {
         return Err(Rc::NV_RANGE);
     }
-    let mut all = index.data.to_vec();
+    // What an index held before Startup cleared it does not show beside a partial write.
+    let mut all = if index.is(nv::WRITTEN) { index.data.to_vec() } else { vec![0xff; size] };
     if let Some(place) = all.get_mut(offset..offset + data.len()) {
         place.copy_from_slice(&data);
     }

@@ -283,6 +283,18 @@ fn startup_treats_each_index_by_its_attributes() {
 }
 
 #[test]
+fn what_startup_cleared_does_not_come_back_beside_a_partial_write() {
+    for attribute in [CLEAR_STCLEAR, ORDERLY] {
+        let mut client = Client::new();
+        assert_eq!(define(&mut client, OWNER, INDEX, OWNED | attribute, 8), 0);
+        assert_eq!(write(&mut client, INDEX, b"contents", 0), 0);
+        restart(&mut client, Some(0), 0);
+        assert_eq!(write(&mut client, INDEX, b"C", 0), 0);
+        assert_eq!(read(&mut client, INDEX, 8, 0).ok().field(0), *b"C\xff\xff\xff\xff\xff\xff\xff");
+    }
+}
+
+#[test]
 fn the_global_lock_takes_the_indices_that_allow_it() {
     let mut client = Client::new();
     assert_eq!(define(&mut client, OWNER, INDEX, OWNED | GLOBAL_LOCK, 4), 0);
