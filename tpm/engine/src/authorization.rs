@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use crate::Tpm;
-use crate::call::{Call, Env};
+use crate::call::{Authorization, Call, Command, Env};
 use crate::codec::Reader;
 use crate::constants::{alg, rh, sa};
 use crate::crypto::{self, Way};
@@ -12,36 +12,20 @@ use crate::rc::{Rc, Result};
 use crate::secret::{Secret, same};
 use crate::session::{BoundHash, Session, SessionKind, binding};
 use crate::structures::MAX_DIGEST;
-use crate::table::{Command, Role, flag, is_any_session};
+use crate::table::{Role, flag, is_any_session};
 
-/// One entry of a command's authorization area.
-#[derive(Debug)]
-pub(crate) struct Authorization {
-    pub(crate) handle: u32,
-    pub(crate) nonce: Vec<u8>,
-    pub(crate) attributes: u8,
-    pub(crate) hmac: Secret,
-    /// The entity that it authorizes.
-    pub(crate) entity: Option<u32>,
-}
-
-impl Authorization {
-    pub(crate) const fn has(&self, attributes: u8) -> bool {
-        self.attributes & attributes == attributes
+/// Reads one entry of the authorization area.
+fn entry(r: &mut Reader<'_>) -> Result<Authorization> {
+    let handle = r.u32()?;
+    if handle != rh::PW && !is_any_session(handle) {
+        return Err(Rc::VALUE);
     }
-
-    fn parse(r: &mut Reader<'_>) -> Result<Self> {
-        let handle = r.u32()?;
-        if handle != rh::PW && !is_any_session(handle) {
-            return Err(Rc::VALUE);
-        }
-        let nonce = r.sized(MAX_DIGEST)?;
-        let attributes = r.u8()?;
-        if attributes & sa::RESERVED != 0 {
-            return Err(Rc::RESERVED_BITS);
-        }
-        Ok(Self { handle, nonce, attributes, hmac: r.sized(MAX_DIGEST)?.into(), entity: None })
+    let nonce = r.sized(MAX_DIGEST)?;
+    let attributes = r.u8()?;
+    if attributes & sa::RESERVED != 0 {
+        return Err(Rc::RESERVED_BITS);
     }
+    Ok(Authorization { handle, nonce, attributes, hmac: r.sized(MAX_DIGEST)?.into(), entity: None })
 }
 
 /// Reads the authorization area of a command.
@@ -58,7 +42,7 @@ pub(crate) fn parse(
         if number > 3 {
             return Err(Rc::SIZE);
         }
-        let mut parsed = Authorization::parse(&mut reader).map_err(|rc| rc.session(number))?;
+        let mut parsed = entry(&mut reader).map_err(|rc| rc.session(number))?;
         parsed.entity =
             (number <= command.auths.len()).then(|| handles.get(number - 1)).flatten().copied();
         check_form(tpm, command, &sessions, &parsed, number)?;
@@ -427,9 +411,8 @@ const fn needs_command(entity: u32, role: Role) -> bool {
 
 /// cpHash (Part 1, section 16.7). The first parameter is still encrypted if it was.
 pub(crate) fn cp_hash(tpm: &Tpm, call: &Call, alg: u16) -> Vec<u8> {
-    let count = crate::table::find(call.code).map_or(0, |command| command.handles.len());
     let names: Vec<Vec<u8>> =
-        call.handles.iter().take(count).map(|&handle| tpm.name_of(handle)).collect();
+        call.handles.iter().take(call.count).map(|&handle| tpm.name_of(handle)).collect();
     let code = call.code.to_be_bytes();
     let mut parts: Vec<&[u8]> = Vec::from([&code[..]]);
     parts.extend(names.iter().map(|name| &name[..]));

@@ -2,14 +2,68 @@
 
 use alloc::vec::Vec;
 
-use crate::Environment;
-use crate::authorization::Authorization;
 use crate::codec::Reader;
 use crate::rc::{Rc, Result};
 use crate::rsa_search::KeyWork;
+use crate::secret::Secret;
+use crate::table::{Kind, Role, flag};
+use crate::{Environment, Tpm};
 
 /// The environment as commands get it.
 pub(crate) type Env<'a> = &'a mut dyn Environment;
+
+/// The function that runs an authorized command.
+pub(crate) type Handler = fn(&mut Tpm, Env<'_>, &mut Call) -> Result<()>;
+
+/// A command of the table.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Command {
+    pub(crate) code: u32,
+    pub(crate) run: Handler,
+    pub(crate) handles: &'static [Kind],
+    /// Roles of the first handles.
+    pub(crate) auths: &'static [Role],
+    pub(crate) flags: u16,
+}
+
+impl Command {
+    pub(crate) const fn is(&self, flag: u16) -> bool {
+        self.flags & flag != 0
+    }
+
+    /// TPMA_CC (Part 2, section 8.9).
+    pub(crate) const fn attributes(&self) -> u32 {
+        self.code & 0xffff
+            | (self.is(flag::NV) as u32) << 22
+            | (self.is(flag::EXTENSIVE) as u32) << 23
+            | (self.is(flag::FLUSHED) as u32) << 24
+            | (self.handles.len() as u32) << 25
+            | (self.is(flag::HANDLE) as u32) << 28
+    }
+}
+
+/// The command with a code.
+pub(crate) fn find(table: &'static [Command], code: u32) -> Option<&'static Command> {
+    let place = table.binary_search_by_key(&code, |command| command.code).ok()?;
+    table.get(place)
+}
+
+/// One entry of a command's authorization area.
+#[derive(Debug)]
+pub(crate) struct Authorization {
+    pub(crate) handle: u32,
+    pub(crate) nonce: Vec<u8>,
+    pub(crate) attributes: u8,
+    pub(crate) hmac: Secret,
+    /// The entity that it authorizes.
+    pub(crate) entity: Option<u32>,
+}
+
+impl Authorization {
+    pub(crate) const fn has(&self, attributes: u8) -> bool {
+        self.attributes & attributes == attributes
+    }
+}
 
 /// A command that passed its authorizations.
 #[derive(Debug, Default)]
@@ -18,7 +72,11 @@ pub(crate) struct Call {
     pub(crate) locality: u8,
     /// Physical presence when the command began.
     pub(crate) presence: bool,
+    /// The table of commands.
+    pub(crate) table: &'static [Command],
     pub(crate) handles: [u32; 3],
+    /// How many handles there are.
+    pub(crate) count: usize,
     pub(crate) sessions: Vec<Authorization>,
     /// Parameters in clear, with how much was read in how many steps.
     pub(crate) parameters: Vec<u8>,

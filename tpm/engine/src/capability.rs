@@ -3,11 +3,10 @@
 use alloc::vec::Vec;
 
 use crate::Tpm;
-use crate::call::{Call, Env};
+use crate::call::{Call, Command, Env};
 use crate::codec::{Put, built};
-use crate::commands::COMMANDS;
-use crate::constants::{curve, rh};
-use crate::pcr::{self, BANKS, COUNT};
+use crate::constants::{BANKS, curve, rh};
+use crate::pcr::{self, COUNT};
 use crate::properties::ALGORITHMS;
 use crate::rc::{Rc, Result};
 use crate::session::SessionSlot;
@@ -28,11 +27,11 @@ pub(crate) fn get(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Result<()> {
     let (entries, size) = match capability {
         0 => (algorithms(first), 6),
         1 => (tpm.handles(first)?, 4),
-        2 => (commands(first), 4),
+        2 => (commands(call.table, first), 4),
         3 => (codes(&tpm.store.global().pp_commands, first), 4),
         4 => (codes(&tpm.store.global().audited, first), 4),
         5 => return banks(tpm, first, call),
-        6 => (tpm.properties(first), 8),
+        6 => (tpm.properties(first, call.table.len()), 8),
         7 => (pcr_properties(first), 8),
         8 => (curves(first), 2),
         _ => return policies(tpm, first, count, call),
@@ -53,9 +52,9 @@ fn algorithms(first: u32) -> Vec<u8> {
     })
 }
 
-fn commands(first: u32) -> Vec<u8> {
+fn commands(table: &[Command], first: u32) -> Vec<u8> {
     built(|out| {
-        for command in COMMANDS.iter().filter(|command| command.code >= first) {
+        for command in table.iter().filter(|command| command.code >= first) {
             out.put_u32(command.attributes());
         }
     })

@@ -2,7 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::Tpm;
 use crate::rc::{Rc, Result};
 
 /// How far the clock in NV may lag, in milliseconds. A power of two.
@@ -32,7 +31,7 @@ impl Clock {
     }
 
     /// Moves on to the environment's `now`. A time that went back does not count.
-    fn advance(&mut self, now_ms: u64) {
+    pub(crate) fn advance(&mut self, now_ms: u64) {
         let elapsed = now_ms.saturating_sub(self.latest);
         self.latest = now_ms;
         let scaled = elapsed.saturating_mul(self.rate).saturating_add(self.remainder);
@@ -55,24 +54,5 @@ impl Clock {
         }
         self.rate = rate;
         Ok(())
-    }
-}
-
-impl Tpm {
-    /// Moves time on, with all that depends on it.
-    pub(crate) fn advance_time(&mut self, now_ms: u64) {
-        self.v.clock.advance(now_ms);
-        if !self.v.started {
-            return;
-        }
-        let recorded = self.store.global().clock;
-        if self.v.clock.clock >= recorded.saturating_add(UPDATE_INTERVAL) {
-            self.v.clock.safe = true;
-            let clock = self.v.clock.clock;
-            let global = self.store.global_mut();
-            global.clock = clock;
-            global.clock_safe = true;
-        }
-        self.heal();
     }
 }

@@ -2,7 +2,6 @@
 
 use alloc::vec::Vec;
 
-use serde::{Deserialize, Serialize};
 use tpm_crypto::ecc::{Curve, EccPoint, EccPrivateKey};
 
 use crate::Tpm;
@@ -15,24 +14,6 @@ use crate::keys;
 use crate::rc::{Rc, Result};
 use crate::secret::Secret;
 use crate::structures::{MAX_ECC, MAX_SYM_DATA, curve};
-
-/// How many ephemeral keys may be outstanding.
-const OUTSTANDING: u64 = 256;
-
-/// The counter of ephemeral keys, with one bit for each that may still be used.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(crate) struct Commits {
-    pub(crate) counter: u64,
-    pub(crate) pending: [u64; 4],
-    pub(crate) nonce: Secret,
-}
-
-impl Commits {
-    fn place(&mut self, count: u64) -> Option<(&mut u64, u64)> {
-        let bit = count % OUTSTANDING;
-        Some((self.pending.get_mut((bit / 64) as usize)?, 1 << (bit % 64)))
-    }
-}
 
 impl Tpm {
     /// The scalar of a count (annex C.2.3), for the key of a name.

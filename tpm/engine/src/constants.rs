@@ -38,6 +38,24 @@ pub(crate) mod curve {
     pub(crate) const P384: u16 = 4;
 }
 
+/// TPM_CC of commands with rules of their own (Part 2, section 6.5.2).
+pub(crate) mod cc {
+    /// It always needs physical presence (Part 3, section 26.2).
+    pub(crate) const PP_COMMANDS: u32 = 0x12d;
+    /// It is always audited.
+    pub(crate) const SET_AUDIT_STATUS: u32 = 0x140;
+}
+
+/// The banks of PCRs, in the order in which capabilities list them.
+pub(crate) const BANKS: [u16; 3] = [alg::SHA1, alg::SHA256, alg::SHA384];
+
+/// The most transient objects and sequences at a time.
+pub(crate) const MAX_LOADED_OBJECTS: usize = 7;
+/// The most sessions at a time, loaded and saved.
+pub(crate) const MAX_ACTIVE_SESSIONS: usize = 64;
+/// The most loaded sessions at a time.
+pub(crate) const MAX_LOADED_SESSIONS: usize = 16;
+
 /// TPM_HANDLE (Part 2, section 7).
 pub(crate) mod rh {
     pub(crate) const OWNER: u32 = 0x4000_0001;
@@ -60,13 +78,13 @@ pub(crate) mod rh {
 
     /// Whether a handle is one of a transient object (Part 2, section 7.4: TRANSIENT_LAST).
     pub(crate) const fn is_transient(handle: u32) -> bool {
-        kind(handle) == HT_TRANSIENT && in_kind(handle) < crate::state::MAX_LOADED_OBJECTS
+        kind(handle) == HT_TRANSIENT && in_kind(handle) < super::MAX_LOADED_OBJECTS
     }
 
     /// Whether a handle is one of a session of this kind (the same section: HMAC_SESSION_LAST,
     /// POLICY_SESSION_LAST).
     pub(crate) const fn is_session(handle: u32, session: u8) -> bool {
-        kind(handle) == session && in_kind(handle) < crate::state::MAX_ACTIVE_SESSIONS
+        kind(handle) == session && in_kind(handle) < super::MAX_ACTIVE_SESSIONS
     }
 
     /// A handle's number among those of its kind.

@@ -1,20 +1,10 @@
 //! Dictionary-attack protection (Part 1, section 19.8).
 
-use serde::{Deserialize, Serialize};
-
 use crate::Tpm;
 use crate::call::{Call, Env};
 use crate::constants::rh;
 use crate::rc::{Rc, Result};
-
-/// When the counters move, in milliseconds since power-on.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(crate) struct Healing {
-    /// Start of the period in which one failure is forgotten.
-    tries_since: u64,
-    /// When lockoutAuth failed.
-    lockout_since: u64,
-}
+use crate::state::Healing;
 
 impl Tpm {
     /// Whether failures locked out everything that is protected.

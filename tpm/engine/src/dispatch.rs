@@ -3,30 +3,19 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use serde::{Deserialize, Serialize};
 use zeroize::Zeroize;
 
-use crate::call::Call;
+use crate::call::{Call, Command, find};
 use crate::codec::Reader;
+use crate::commands::COMMANDS;
 use crate::constants::{rh, st};
 use crate::rc::{Rc, Result};
-use crate::response;
+use crate::response::{self, USUAL_RESPONSE};
 use crate::rsa_search::KeyWork;
-use crate::secret::Secret;
+use crate::running::Running;
 use crate::state::Orderly;
-use crate::table::{Command, find, flag};
+use crate::table::flag;
 use crate::{Environment, MAX_COMMAND, Progress, SEARCH_UNITS, Tpm, authorization};
-
-/// A command that is not answered yet. It is plain data: everything is checked anew when it goes
-/// on, and nothing of the state has changed until it is done.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Running {
-    bytes: Secret,
-    locality: u8,
-    presence: bool,
-    /// RSA keys that were found or are being looked for.
-    keys: KeyWork,
-}
 
 impl Tpm {
     /// Takes a command from `locality`. One that was not finished is forgotten.
@@ -72,6 +61,7 @@ impl Tpm {
         let mut call = Call {
             locality: running.locality,
             presence: running.presence,
+            table: COMMANDS,
             keys: core::mem::take(&mut running.keys),
             // Most responses have fewer parameters: one allocation for all of them.
             out: Vec::with_capacity(USUAL_RESPONSE),
@@ -146,8 +136,9 @@ impl Tpm {
             return Err(Rc::COMMAND_SIZE);
         }
         call.code = reader.u32().map_err(|_| Rc::COMMAND_SIZE)?;
-        let command = find(call.code).ok_or(Rc::COMMAND_CODE)?;
+        let command = find(call.table, call.code).ok_or(Rc::COMMAND_CODE)?;
         self.check_mode(command, tag)?;
+        call.count = command.handles.len();
         for (number, (kind, place)) in (1..).zip(command.handles.iter().zip(&mut call.handles)) {
             *place = kind.parse(&mut reader).map_err(|rc| rc.handle(number))?;
         }
@@ -188,8 +179,6 @@ impl Tpm {
     }
 }
 
-/// Bytes of room for a response at first.
-pub(crate) const USUAL_RESPONSE: usize = 128;
 /// TPM_CC_Startup.
 pub(crate) const STARTUP: u32 = 0x144;
 /// TPM_CC_FlushContext, whose handle is a parameter.

@@ -25,11 +25,6 @@ impl Tpm {
         object.cloned().ok_or(Rc::HANDLE)
     }
 
-    /// A transient object or sequence.
-    pub(crate) fn slot(&self, handle: u32) -> Option<&Slot> {
-        self.v.objects.get((handle & 0x00ff_ffff) as usize)?.as_ref()
-    }
-
     /// The name as it goes into cpHash (Part 1, section 16).
     pub(crate) fn name_of(&self, handle: u32) -> Vec<u8> {
         match rh::kind(handle) {
@@ -64,10 +59,6 @@ impl Tpm {
         }
         let object = self.object(handle).ok();
         object.and_then(|o| o.sensitive.as_ref().map(|s| s.auth.clone())).unwrap_or_default()
-    }
-
-    pub(crate) fn slot_if_transient(&self, handle: u32) -> Option<&Slot> {
-        if rh::kind(handle) == rh::HT_TRANSIENT { self.slot(handle) } else { None }
     }
 
     /// The authorization policy; NULL without one.

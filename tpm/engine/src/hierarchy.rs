@@ -3,15 +3,15 @@
 use alloc::vec::Vec;
 
 use crate::Tpm;
-use crate::call::{Call, Env};
+use crate::call::{Call, Env, find};
 use crate::codec::Reader;
-use crate::constants::{alg, nv, rh};
+use crate::constants::{alg, cc, nv, rh};
 use crate::crypto;
 use crate::rc::{Rc, Result};
 use crate::secret::Secret;
 use crate::state::{Lockout, Policy, Seed};
 use crate::structures::{MAX_DIGEST, hash_or_null};
-use crate::table::{find, flag};
+use crate::table::flag;
 
 /// The longest authorization value of a hierarchy: that of the largest digest.
 const MAX_AUTH: usize = MAX_DIGEST;
@@ -199,10 +199,10 @@ pub(crate) fn pp_commands(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Result<
     let set = call.read(codes)?;
     let clear = call.read(codes)?;
     call.end()?;
-    let can = |code: &&u32| find(**code).is_some_and(|command| command.is(flag::PP));
+    let can = |code: &&u32| find(call.table, **code).is_some_and(|command| command.is(flag::PP));
     let list = &mut tpm.store.global_mut().pp_commands;
     set.iter().filter(can).for_each(|&code| insert(list, code));
-    list.retain(|code| *code == crate::lifecycle::PP_COMMANDS || !clear.contains(code));
+    list.retain(|code| *code == cc::PP_COMMANDS || !clear.contains(code));
     Ok(())
 }
 
@@ -222,71 +222,14 @@ pub(crate) fn audit_status(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Result
     }
     const SHUTDOWN: u32 = 0x145;
     let list = &mut tpm.store.global_mut().audited;
-    let can = |code: &&u32| find(**code).is_some() && **code != SHUTDOWN;
+    let can = |code: &&u32| find(call.table, **code).is_some() && **code != SHUTDOWN;
     set.iter().filter(can).for_each(|&code| insert(list, code));
-    let always = crate::lifecycle::SET_AUDIT_STATUS;
+    let always = cc::SET_AUDIT_STATUS;
     list.retain(|code| *code == always || !clear.contains(code));
     Ok(())
 }
 
-/// TPM2_ReadClock.
-pub(crate) fn read_clock(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Result<()> {
-    use crate::codec::Put;
-    call.end()?;
-    call.out.put_u64(tpm.v.clock.time);
-    tpm.put_clock_info(&mut call.out);
-    Ok(())
-}
-
-/// TPM2_ClockSet.
-pub(crate) fn clock_set(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Result<()> {
-    let new = call.read(|r| r.u64())?;
-    call.end()?;
-    if new > 0xffff_0000_0000_0000 || new < tpm.v.clock.clock {
-        return Err(Rc::VALUE.param(1));
-    }
-    tpm.v.clock.clock = new;
-    tpm.v.clock.safe = true;
-    let global = tpm.store.global_mut();
-    global.clock = new;
-    global.clock_safe = true;
-    Ok(())
-}
-
-/// TPM2_ClockRateAdjust.
-pub(crate) fn clock_rate(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Result<()> {
-    let step = call.read(|r| match r.u8()? as i8 {
-        step @ -3..=3 => Ok(step),
-        _ => Err(Rc::VALUE),
-    })?;
-    call.end()?;
-    // Fine, medium and coarse.
-    let size = match step.unsigned_abs() {
-        0 => 0,
-        1 => 1,
-        2 => 4,
-        _ => 16,
-    };
-    tpm.v.clock.adjust(size * i32::from(step.signum())).map_err(|rc| rc.param(1))
-}
-
 impl Tpm {
-    /// TPMS_CLOCK_INFO.
-    pub(crate) fn put_clock_info(&self, out: &mut Vec<u8>) {
-        use crate::codec::Put;
-        out.put_u64(self.v.clock.clock).put_u32(self.store.global().reset_count);
-        out.put_u32(self.v.reset.restart_count).put_u8(self.v.clock.safe.into());
-    }
-
-    /// TPMS_TIME_INFO.
-    pub(crate) fn time_info(&self) -> Vec<u8> {
-        use crate::codec::{Put, built};
-        built(|out| {
-            out.put_u64(self.v.clock.time);
-            self.put_clock_info(out);
-        })
-    }
-
     /// A ticket of HMAC over `parts` by a hierarchy's proof.
     pub(crate) fn ticket_hmac(&self, hierarchy: u32, tag: u16, parts: &[&[u8]]) -> Vec<u8> {
         let tag = tag.to_be_bytes();

@@ -6,9 +6,9 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use crate::constants::alg;
-use crate::dispatch::Running;
-use crate::pcr::{ALL, BANKS};
+use crate::constants::{BANKS, alg, cc};
+use crate::pcr::ALL;
+use crate::running::Running;
 use crate::secret::Secret;
 use crate::state::{Global, Lockout, Orderly, Policy, Seed, Volatile};
 use crate::store::{Opening, Store};
@@ -34,11 +34,6 @@ impl core::fmt::Debug for Saved {
         write!(f, "Saved(version {})", self.version)
     }
 }
-
-/// TPM_CC_PP_Commands needs physical presence always (Part 3, section 26.2).
-pub(crate) const PP_COMMANDS: u32 = 0x12d;
-/// TPM_CC_SetCommandCodeAuditStatus is always audited.
-pub(crate) const SET_AUDIT_STATUS: u32 = 0x140;
 
 fn secret(env: &mut dyn Environment) -> Result<Secret, OpenError> {
     let mut bytes = vec![0; 64];
@@ -76,10 +71,10 @@ impl Tpm {
             reset_count: 0,
             pcr_allocated: [ALL; BANKS.len()],
             pcr_policy: Policy::default(),
-            audited: Vec::from([SET_AUDIT_STATUS]),
+            audited: Vec::from([cc::SET_AUDIT_STATUS]),
             audit_alg: alg::SHA256,
             audit_counter: 0,
-            pp_commands: Vec::from([PP_COMMANDS]),
+            pp_commands: Vec::from([cc::PP_COMMANDS]),
             max_counter: 0,
             orderly: Orderly::Clear,
             preserved: None,

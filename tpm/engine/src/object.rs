@@ -5,7 +5,6 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Tpm;
 use crate::codec::Put;
 use crate::constants::{alg, attr, rh};
 use crate::crypto;
@@ -69,40 +68,6 @@ impl Slot {
         match self {
             Self::Object(object) => object.hierarchy,
             Self::Sequence(_) => rh::NULL,
-        }
-    }
-}
-
-impl Tpm {
-    /// Whether one more object fits.
-    pub(crate) fn check_object_memory(&self) -> Result<()> {
-        let free = self.v.objects.iter().any(Option::is_none);
-        if free { Ok(()) } else { Err(Rc::OBJECT_MEMORY) }
-    }
-
-    /// Puts an object or sequence into a free place.
-    pub(crate) fn add_slot(&mut self, slot: Slot) -> Result<u32> {
-        let (handle, place) = (rh::TRANSIENT_FIRST..)
-            .zip(self.v.objects.iter_mut())
-            .find(|(_, place)| place.is_none())
-            .ok_or(Rc::OBJECT_MEMORY)?;
-        *place = Some(slot);
-        Ok(handle)
-    }
-
-    /// Takes a transient object out.
-    pub(crate) fn flush_object(&mut self, handle: u32) {
-        if let Some(place) = self.v.objects.get_mut((handle & 0x00ff_ffff) as usize) {
-            *place = None;
-        }
-    }
-
-    /// Takes all transient objects of a hierarchy out.
-    pub(crate) fn flush_hierarchy(&mut self, hierarchy: u32) {
-        for place in self.v.objects.iter_mut() {
-            if place.as_ref().is_some_and(|slot| slot.hierarchy() == hierarchy) {
-                *place = None;
-            }
         }
     }
 }

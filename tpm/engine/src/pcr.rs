@@ -4,15 +4,14 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use crate::constants::alg;
+use crate::constants::BANKS;
 use crate::crypto;
 use crate::shared::Shared;
 use crate::structures::PcrSelection;
 
 /// PCRs of a bank.
 pub(crate) const COUNT: u32 = 24;
-/// Banks, in the order in which capabilities list them.
-pub(crate) const BANKS: [u16; 3] = [alg::SHA1, alg::SHA256, alg::SHA384];
+
 /// All PCRs of a bank.
 pub(crate) const ALL: u32 = 0x00ff_ffff;
 /// PCRs that Startup(STATE) restores.

@@ -4,13 +4,12 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use crate::Tpm;
-use crate::call::{Call, Env};
+use crate::call::{Call, Env, find};
 use crate::codec::{Put, built};
 use crate::crypto;
 use crate::rc::{Rc, Result};
 use crate::session::{BoundHash, Session, SessionKind};
 use crate::structures::{MAX_DIGEST, MAX_NAME, PcrSelection};
-use crate::table::find;
 
 /// TPM_RC_POLICY.
 const POLICY: Rc = Rc(0x126);
@@ -228,9 +227,10 @@ pub(crate) fn counter_timer(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Resul
 
 /// TPM2_PolicyCommandCode.
 pub(crate) fn command_code(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Result<()> {
+    let table = call.table;
     let code = call.read(|r| {
         let code = r.u32()?;
-        if find(code).is_some() { Ok(code) } else { Err(Rc::POLICY_CC) }
+        if find(table, code).is_some() { Ok(code) } else { Err(Rc::POLICY_CC) }
     })?;
     call.end()?;
     let session = tpm.policy_session(call, 0)?;

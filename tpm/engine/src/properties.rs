@@ -3,11 +3,10 @@
 use alloc::vec::Vec;
 
 use crate::codec::{Put, built};
-use crate::commands::COMMANDS;
-use crate::constants::{alg, nv, rh};
+use crate::constants::{MAX_ACTIVE_SESSIONS, MAX_LOADED_OBJECTS, MAX_LOADED_SESSIONS, alg, nv, rh};
 use crate::nv_index::{MAX_INDEX, MAX_NV_BUFFER};
 use crate::pcr::COUNT;
-use crate::state::{MAX_ACTIVE_SESSIONS, MAX_LOADED_OBJECTS, MAX_LOADED_SESSIONS, Orderly};
+use crate::state::Orderly;
 use crate::store::{MAX_INDICES, MAX_PERSISTENT};
 use crate::structures::{MAX_BUFFER, MAX_DIGEST};
 use crate::{MAX_COMMAND, MAX_RESPONSE, Tpm, clock, startup};
@@ -114,20 +113,20 @@ const LAST: u32 = 0x214;
 impl Tpm {
     /// Properties from `first` to the end of its group of 256, in ascending order (Part 3, section
     /// 30.2).
-    pub(crate) fn properties(&self, first: u32) -> Vec<u8> {
+    pub(crate) fn properties(&self, first: u32, commands: usize) -> Vec<u8> {
         let first = first.max(0x100);
         built(|out| {
             for tag in first..=LAST.min(first | 0xff) {
-                if let Some(value) = self.property(tag) {
+                if let Some(value) = self.property(tag, commands) {
                     out.put_u32(tag).put_u32(value);
                 }
             }
         })
     }
 
-    fn property(&self, tag: u32) -> Option<u32> {
+    fn property(&self, tag: u32, commands: usize) -> Option<u32> {
         match tag {
-            TOTAL_COMMANDS | LIBRARY_COMMANDS => Some(COMMANDS.len() as u32),
+            TOTAL_COMMANDS | LIBRARY_COMMANDS => Some(commands as u32),
             0x200.. => self.variable(tag),
             _ => FIXED.iter().find(|(fixed, _)| *fixed == tag).map(|(_, value)| *value),
         }

@@ -17,9 +17,6 @@ const MAX_RANDOM: u16 = 64;
 /// The most that StirRandom takes.
 const MAX_STIR: usize = 128;
 
-/// The generator; nothing until it is first used.
-pub(crate) type Random = Option<Drbg>;
-
 fn entropy(env: Env<'_>) -> Result<Secret> {
     let mut seed = vec![0; SEED];
     if env.entropy(&mut seed) { Ok(seed.into()) } else { Err(Rc::FAILURE) }

@@ -4,18 +4,19 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use crate::authorization::cp_hash;
-use crate::call::Call;
+use crate::call::{Call, Command};
 use crate::codec::{Put, built};
-use crate::constants::{rh, sa, st};
+use crate::constants::{cc, rh, sa, st};
 use crate::crypto::{self, Way};
-use crate::dispatch::USUAL_RESPONSE;
-use crate::lifecycle::SET_AUDIT_STATUS;
 use crate::rc::{Rc, Result};
-use crate::table::{Command, flag};
+use crate::table::flag;
 use crate::{Environment, MAX_RESPONSE, Tpm};
 
 /// TPM_CC_GetSessionAuditDigest and TPM_CC_NV_UndefineSpaceSpecial, which have rules of their own.
 const UNDEFINE_SPECIAL: u32 = 0x11f;
+
+/// Bytes of room for a response at first.
+pub(crate) const USUAL_RESPONSE: usize = 128;
 
 /// A response that is a response code only.
 pub(crate) fn error(rc: Rc) -> Vec<u8> {
@@ -42,7 +43,7 @@ impl Tpm {
         let [_, Some(cp_hash)] = &mut call.audit else { return };
         let mut cp_hash = core::mem::take(cp_hash);
         let alg = self.store.global().audit_alg;
-        if call.code == SET_AUDIT_STATUS {
+        if call.code == cc::SET_AUDIT_STATUS {
             // It may have changed the algorithm itself; its parameters are never encrypted.
             cp_hash = self::cp_hash(self, call, alg);
         }

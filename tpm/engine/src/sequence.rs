@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use tpm_crypto::hash::{Hasher, SavedHasher};
 use tpm_crypto::hmac::Hmac;
 
+use crate::constants::BANKS;
 use crate::crypto;
-use crate::pcr::BANKS;
 use crate::rc::{Rc, Result};
 use crate::secret::Secret;
 
@@ -112,16 +112,6 @@ impl Sequence {
             SequenceKind::Event(mids) => {
                 mids.iter().map(|mid| Ok((mid.alg, mid.finish()?))).collect()
             }
-            _ => Err(Rc::MODE),
-        }
-    }
-}
-
-impl crate::Tpm {
-    /// A copy of a sequence, to go on with; MODE for an object.
-    pub(crate) fn sequence(&self, handle: u32) -> Result<Sequence> {
-        match self.slot_if_transient(handle) {
-            Some(crate::object::Slot::Sequence(sequence)) => Ok((**sequence).clone()),
             _ => Err(Rc::MODE),
         }
     }

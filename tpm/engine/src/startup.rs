@@ -6,7 +6,6 @@ use alloc::vec::Vec;
 
 use crate::call::{Call, Env};
 use crate::clock::UPDATE_INTERVAL;
-use crate::commit::Commits;
 use crate::constants::nv;
 use crate::nv_index::Index;
 use crate::pcr::Pcrs;
@@ -14,7 +13,7 @@ use crate::rc::{Rc, Result};
 use crate::secret::Secret;
 use crate::sequence::Sequence;
 use crate::session::SessionSlot;
-use crate::state::{Orderly, Preserved, StateClear};
+use crate::state::{Commits, Orderly, Preserved, StateClear};
 use crate::{Environment, Tpm};
 
 /// What Startup and Shutdown did together.

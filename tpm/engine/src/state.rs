@@ -6,19 +6,14 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use crate::constants::alg;
+use crate::clock::Clock;
+use crate::constants::{BANKS, MAX_ACTIVE_SESSIONS, MAX_LOADED_OBJECTS, alg};
 use crate::object::Slot;
-use crate::pcr::{BANKS, Pcrs};
+use crate::pcr::Pcrs;
 use crate::secret::Secret;
+use crate::sequence::Sequence;
 use crate::session::SessionSlot;
 use crate::shared::Shared;
-
-/// Transient objects and sequences at a time.
-pub(crate) const MAX_LOADED_OBJECTS: usize = 7;
-/// Sessions at a time, loaded and saved.
-pub(crate) const MAX_ACTIVE_SESSIONS: usize = 64;
-/// Sessions in memory at a time.
-pub(crate) const MAX_LOADED_SESSIONS: usize = 16;
 
 /// An authorization policy: a digest under an algorithm; NULL without.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -151,7 +146,34 @@ pub(crate) struct StateReset {
     pub(crate) audit_digest: Vec<u8>,
     pub(crate) pcr_counter: u32,
     /// Ephemeral key counter of Commit, with the bits of those not used yet.
-    pub(crate) commits: crate::commit::Commits,
+    pub(crate) commits: Commits,
+}
+
+/// How many ephemeral keys may be outstanding.
+const OUTSTANDING: u64 = 256;
+
+/// The counter of ephemeral keys, with one bit for each that may still be used.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Commits {
+    pub(crate) counter: u64,
+    pub(crate) pending: [u64; 4],
+    pub(crate) nonce: Secret,
+}
+
+impl Commits {
+    pub(crate) fn place(&mut self, count: u64) -> Option<(&mut u64, u64)> {
+        let bit = count % OUTSTANDING;
+        Some((self.pending.get_mut((bit / 64) as usize)?, 1 << (bit % 64)))
+    }
+}
+
+/// When the counters move, in milliseconds since power-on.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Healing {
+    /// Start of the period in which one failure is forgotten.
+    pub(crate) tries_since: u64,
+    /// When lockoutAuth failed.
+    pub(crate) lockout_since: u64,
 }
 
 /// What Shutdown(STATE) keeps.
@@ -181,12 +203,12 @@ pub(crate) struct Volatile {
     pub(crate) sessions: Shared<Vec<SessionSlot>>,
     /// The session that is the exclusive audit session.
     pub(crate) exclusive: u32,
-    pub(crate) clock: crate::clock::Clock,
+    pub(crate) clock: Clock,
     /// Hash sequence of the H-CRTM or D-RTM event.
-    pub(crate) event: Option<Arc<crate::sequence::Sequence>>,
+    pub(crate) event: Option<Arc<Sequence>>,
     pub(crate) self_tested: bool,
     /// When lockout counters move next.
-    pub(crate) healing: crate::da::Healing,
+    pub(crate) healing: Healing,
 }
 
 impl Volatile {
@@ -216,7 +238,7 @@ impl Volatile {
                 .collect::<Vec<_>>()
                 .into(),
             exclusive: 0,
-            clock: crate::clock::Clock::new(now_ms),
+            clock: Clock::new(now_ms),
             event: None,
             self_tested: false,
             healing: Default::default(),

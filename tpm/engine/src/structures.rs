@@ -5,8 +5,7 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 
 use crate::codec::{Put, Reader};
-use crate::constants::{alg, curve};
-use crate::pcr::BANKS;
+use crate::constants::{BANKS, alg, curve};
 use crate::rc::{Rc, Result};
 
 /// The largest digest.

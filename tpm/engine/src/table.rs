@@ -1,14 +1,9 @@
 //! The table of commands: everything that the dispatcher knows of each (Part 3).
 
-use crate::call::{Call, Env};
 use crate::codec::Reader;
-use crate::commands::COMMANDS;
 use crate::constants::rh;
+use crate::pcr;
 use crate::rc::{Rc, Result};
-use crate::{Tpm, pcr};
-
-/// What runs a command after its authorizations.
-pub(crate) type Handler = fn(&mut Tpm, Env<'_>, &mut Call) -> Result<()>;
 
 /// The role of an authorization (Part 1, section 19.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,37 +115,4 @@ pub(crate) mod flag {
     pub(crate) const PASSIVE: u16 = 1 << 8;
     /// Answers in failure mode and before self-test.
     pub(crate) const ALWAYS: u16 = 1 << 9;
-}
-
-/// A command of the table.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Command {
-    pub(crate) code: u32,
-    pub(crate) run: Handler,
-    pub(crate) handles: &'static [Kind],
-    /// Roles of the first handles.
-    pub(crate) auths: &'static [Role],
-    pub(crate) flags: u16,
-}
-
-impl Command {
-    pub(crate) const fn is(&self, flag: u16) -> bool {
-        self.flags & flag != 0
-    }
-
-    /// TPMA_CC (Part 2, section 8.9).
-    pub(crate) const fn attributes(&self) -> u32 {
-        self.code & 0xffff
-            | (self.is(flag::NV) as u32) << 22
-            | (self.is(flag::EXTENSIVE) as u32) << 23
-            | (self.is(flag::FLUSHED) as u32) << 24
-            | (self.handles.len() as u32) << 25
-            | (self.is(flag::HANDLE) as u32) << 28
-    }
-}
-
-/// The command with a code.
-pub(crate) fn find(code: u32) -> Option<&'static Command> {
-    let place = COMMANDS.binary_search_by_key(&code, |command| command.code).ok()?;
-    COMMANDS.get(place)
 }
