@@ -1,4 +1,4 @@
-//! One command while it runs: its handles, its parameters, what becomes its response.
+//! One command: its description, its state while it runs.
 
 use alloc::vec::Vec;
 
@@ -9,13 +9,13 @@ use crate::secret::Secret;
 use crate::table::{Kind, Role, flag};
 use crate::{Environment, Tpm};
 
-/// The environment as commands get it.
+/// The environment as it is passed to commands.
 pub(crate) type Env<'a> = &'a mut dyn Environment;
 
 /// The function that runs an authorized command.
 pub(crate) type Handler = fn(&mut Tpm, Env<'_>, &mut Call) -> Result<()>;
 
-/// A command of the table.
+/// The description of a command.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Command {
     pub(crate) code: u32,
@@ -42,7 +42,7 @@ impl Command {
     }
 }
 
-/// The command with a code.
+/// The description of the command with a code.
 pub(crate) fn find(table: &'static [Command], code: u32) -> Option<&'static Command> {
     let place = table.binary_search_by_key(&code, |command| command.code).ok()?;
     table.get(place)
@@ -55,7 +55,7 @@ pub(crate) struct Authorization {
     pub(crate) nonce: Vec<u8>,
     pub(crate) attributes: u8,
     pub(crate) hmac: Secret,
-    /// The entity that it authorizes.
+    /// The entity that the session authorizes, if any.
     pub(crate) entity: Option<u32>,
 }
 
@@ -65,12 +65,12 @@ impl Authorization {
     }
 }
 
-/// A command that passed its authorizations.
+/// A command: its handles, its parameters, and the response as far as it is built.
 #[derive(Debug, Default)]
 pub(crate) struct Call {
     pub(crate) code: u32,
     pub(crate) locality: u8,
-    /// Physical presence when the command began.
+    /// Whether physical presence was asserted when the command started.
     pub(crate) presence: bool,
     /// The table of commands.
     pub(crate) table: &'static [Command],
@@ -78,7 +78,8 @@ pub(crate) struct Call {
     /// How many handles there are.
     pub(crate) count: usize,
     pub(crate) sessions: Vec<Authorization>,
-    /// Parameters in clear, with how much was read in how many steps.
+    /// The parameters, in clear once the command is authorized. `position` bytes, in `number`
+    /// parameters, have been read.
     pub(crate) parameters: Vec<u8>,
     pub(crate) position: usize,
     pub(crate) number: u8,
@@ -87,7 +88,7 @@ pub(crate) struct Call {
     pub(crate) out_handle: Option<u32>,
     /// cpHash for the audit session, and for the command audit.
     pub(crate) audit: [Option<Vec<u8>>; 2],
-    /// RSA keys that were asked for.
+    /// The RSA key that the command needs, if any.
     pub(crate) keys: KeyWork,
 }
 
@@ -97,7 +98,7 @@ impl Call {
         self.handles.get(index).copied().unwrap_or(crate::constants::rh::NULL)
     }
 
-    /// Reads the next parameter; an error names its number.
+    /// Reads the next parameter; errors carry its number.
     pub(crate) fn read<T>(
         &mut self,
         parse: impl FnOnce(&mut Reader<'_>) -> Result<T>,
@@ -115,7 +116,7 @@ impl Call {
         self.read(|r| r.sized(max))
     }
 
-    /// All parameters were read: SIZE if there are more bytes.
+    /// Checks that all parameter bytes were read; SIZE if not.
     pub(crate) fn end(&self) -> Result<()> {
         if self.position == self.parameters.len() { Ok(()) } else { Err(Rc::SIZE) }
     }

@@ -1,26 +1,26 @@
-//! Time since power-on, with the clock that outlives it (Part 1, section 36).
+//! The clock of the TPM (Part 1, section 36).
 
 use serde::{Deserialize, Serialize};
 
 use crate::rc::{Rc, Result};
 
-/// How far the clock in NV may lag, in milliseconds. A power of two.
+/// The most that the clock in NV lags behind, in milliseconds. A power of two.
 pub(crate) const UPDATE_INTERVAL: u64 = 1 << 16;
 
-/// One part of the rate, in 1/UNIT.
+/// The nominal rate: rates are in 1/UNIT.
 const UNIT: u64 = 1 << 16;
 
 /// The running time.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Clock {
-    /// The environment's time of the last update.
+    /// The environment's time at the last update.
     latest: u64,
     /// Milliseconds since _TPM_Init.
     pub(crate) time: u64,
-    /// Milliseconds that the TPM was powered in its life.
+    /// Milliseconds that the TPM has been powered since manufacture or Clear.
     pub(crate) clock: u64,
     pub(crate) safe: bool,
-    /// Speed in 1/65536.
+    /// Rate in 1/65536.
     rate: u64,
     remainder: u64,
 }
@@ -30,7 +30,7 @@ impl Clock {
         Self { latest: now_ms, time: 0, clock: 0, safe: true, rate: UNIT, remainder: 0 }
     }
 
-    /// Moves on to the environment's `now`. A time that went back does not count.
+    /// Advances to the environment's `now`. If that went back, no time has passed.
     pub(crate) fn advance(&mut self, now_ms: u64) {
         let elapsed = now_ms.saturating_sub(self.latest);
         self.latest = now_ms;
@@ -40,7 +40,7 @@ impl Clock {
         self.clock = self.clock.saturating_add(scaled / UNIT);
     }
 
-    /// The environment's time began anew: after a restore into another machine.
+    /// Continues with another time base, after a restore into another machine.
     pub(crate) const fn rebase(&mut self, now_ms: u64) {
         self.latest = now_ms;
     }

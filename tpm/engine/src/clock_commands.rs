@@ -38,7 +38,7 @@ pub(crate) fn clock_rate(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Result<(
         _ => Err(Rc::VALUE),
     })?;
     call.end()?;
-    // Fine, medium and coarse.
+    // Fine, medium and coarse steps.
     let size = match step.unsigned_abs() {
         0 => 0,
         1 => 1,
@@ -63,7 +63,7 @@ impl Tpm {
         })
     }
 
-    /// Moves time on, with all that depends on it.
+    /// Advances time, and with it the clock in NV and the lockout counters.
     pub(crate) fn advance_time(&mut self, now_ms: u64) {
         self.v.clock.advance(now_ms);
         if !self.v.started {

@@ -1,4 +1,4 @@
-//! Every command that is built, in ascending order of its code (Part 2, section 6.5.2).
+//! The table of implemented commands, in ascending order of their codes (Part 2, section 6.5.2).
 
 use crate::call::{Command, Handler};
 use crate::table::Kind::*;

@@ -76,18 +76,18 @@ pub(crate) mod rh {
         (handle >> 24) as u8
     }
 
-    /// Whether a handle is one of a transient object (Part 2, section 7.4: TRANSIENT_LAST).
+    /// Whether a handle is in the range of transient objects (Part 2, section 7.4: TRANSIENT_LAST).
     pub(crate) const fn is_transient(handle: u32) -> bool {
         kind(handle) == HT_TRANSIENT && in_kind(handle) < super::MAX_LOADED_OBJECTS
     }
 
-    /// Whether a handle is one of a session of this kind (the same section: HMAC_SESSION_LAST,
-    /// POLICY_SESSION_LAST).
+    /// Whether a handle is in the range of sessions of this kind (the same section:
+    /// HMAC_SESSION_LAST, POLICY_SESSION_LAST).
     pub(crate) const fn is_session(handle: u32, session: u8) -> bool {
         kind(handle) == session && in_kind(handle) < super::MAX_ACTIVE_SESSIONS
     }
 
-    /// A handle's number among those of its kind.
+    /// A handle without its type.
     const fn in_kind(handle: u32) -> usize {
         (handle & 0x00ff_ffff) as usize
     }

@@ -7,13 +7,13 @@ use crate::rc::{Rc, Result};
 use crate::state::Healing;
 
 impl Tpm {
-    /// Whether failures locked out everything that is protected.
+    /// Whether the TPM is in lockout mode.
     pub(crate) fn is_locked_out(&self) -> bool {
         let lockout = &self.store.global().lockout;
         lockout.recovery_time != 0 && lockout.failed_tries >= lockout.max_tries
     }
 
-    /// What forbids an authorization of a protected entity now.
+    /// LOCKOUT if the authorization of a protected entity may not be tried now.
     pub(crate) fn check_lockout(&self, entity: u32) -> Result<()> {
         let lockout = &self.store.global().lockout;
         let locked =
@@ -38,7 +38,7 @@ impl Tpm {
         }
     }
 
-    /// Forgets failures as time goes by.
+    /// Decrements the failure count, or enables lockoutAuth again, as time has passed.
     pub(crate) fn heal(&mut self) {
         let time = self.v.clock.time;
         let lockout = &self.store.global().lockout;
@@ -60,8 +60,7 @@ impl Tpm {
         }
     }
 
-    /// Startup: the periods begin anew; after a reset lockoutAuth may be used again if its
-    /// recovery is "until the next reset".
+    /// Restarts the periods at Startup, and enables lockoutAuth again if lockoutRecovery is zero.
     pub(crate) fn start_healing(&mut self) {
         self.v.healing = Healing::default();
         let lockout = &self.store.global().lockout;

@@ -1,41 +1,41 @@
-//! The services that the TPM needs from outside: entropy, time and storage.
+//! The services that the TPM needs from outside.
 
 use alloc::vec::Vec;
 use core::fmt;
 
 use zeroize::Zeroize;
 
-/// What the TPM needs from outside.
+/// The services that the TPM needs from outside.
 pub trait Environment {
-    /// Fills `out` with random bytes fit for keys; false if there are none.
+    /// Fills `out` with random bytes that are good enough for keys; false if there is no entropy.
     fn entropy(&mut self, out: &mut [u8]) -> bool;
 
-    /// Milliseconds of a clock that only goes forward.
+    /// The time of a monotonic clock in milliseconds.
     fn now_ms(&mut self) -> u64;
 
     /// Makes all changes durable, or none of them.
     ///
     /// # Errors
-    /// Why none was made.
+    /// The reason why no change was made.
     fn commit(&mut self, changes: &[Change]) -> Result<(), CommitError>;
 
-    /// Whether somebody asserts physical presence.
+    /// Whether physical presence is asserted.
     fn physical_presence(&mut self) -> bool {
         false
     }
 
-    /// Whether the running command shall end.
+    /// Whether the running command is to be canceled.
     fn is_canceled(&mut self) -> bool {
         false
     }
 }
 
-/// A record of non-volatile storage that changes.
+/// A change of one record in non-volatile storage.
 #[derive(PartialEq, Eq)]
 pub struct Change {
     /// The record's number.
     pub key: u32,
-    /// What it becomes; nothing to delete it. Secret: to be encrypted by the one who stores it.
+    /// The new content; none deletes the record. It is secret: the storage has to encrypt it.
     pub data: Option<Vec<u8>>,
 }
 
@@ -51,23 +51,23 @@ impl fmt::Debug for Change {
     }
 }
 
-/// Why a commit was not made.
+/// The reason why a commit failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CommitError {
-    /// Too many writes for now: the command may be sent again.
+    /// There were too many writes in a short time: the command may be repeated later.
     Rate,
     /// The storage does not work.
     Unavailable,
 }
 
-/// Why records make no TPM.
+/// The reason why a TPM cannot be opened or manufactured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpenError {
-    /// The record with this key has a version that this engine does not know.
+    /// The record with this key has an unknown version.
     Version(u32),
-    /// The record with this key does not decode.
+    /// The record with this key cannot be decoded.
     Malformed(u32),
-    /// The record with the hierarchies is not there.
+    /// The record with the hierarchies is missing.
     Missing,
     /// The environment gave no entropy.
     Entropy,

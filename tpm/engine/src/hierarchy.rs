@@ -1,4 +1,4 @@
-//! Hierarchies (Part 3, section 24), physical presence, command audit (sections 21 and 26).
+//! The commands of hierarchies, physical presence, command audit (Part 3, sections 21, 24, 26).
 
 use alloc::vec::Vec;
 
@@ -13,11 +13,12 @@ use crate::state::{Lockout, Policy, Seed};
 use crate::structures::{MAX_DIGEST, hash_or_null};
 use crate::table::flag;
 
-/// The longest authorization value of a hierarchy: that of the largest digest.
+/// The longest authorization value of a hierarchy: as long as the largest digest.
 const MAX_AUTH: usize = MAX_DIGEST;
 
 impl Tpm {
-    /// Flushes all objects of a hierarchy, in memory and, if `evict`, in NV.
+    /// Flushes all transient objects of a hierarchy, and evicts the persistent ones if `evict` is
+    /// set.
     fn drop_hierarchy(&mut self, hierarchy: u32, evict: bool) {
         self.flush_hierarchy(hierarchy);
         if !evict {
@@ -48,7 +49,7 @@ pub(crate) fn control(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Result<()> 
     call.end()?;
     let auth = call.handle(0);
     let allowed = match enable {
-        // Only the platform may enable what is disabled, only it may speak for itself and its NV.
+        // Only the platform may enable a disabled hierarchy, or change its own enables.
         rh::OWNER | rh::ENDORSEMENT => {
             auth == rh::PLATFORM || auth == enable && (!state || tpm.is_enabled(enable))
         }
@@ -179,7 +180,7 @@ pub(crate) fn clear_control(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Resul
     Ok(())
 }
 
-/// TPML_CC: at most as many as fit into a capability buffer.
+/// TPML_CC, with at most as many codes as fit into a capability buffer.
 fn codes(r: &mut Reader<'_>) -> Result<Vec<u32>> {
     let count = r.u32()?;
     if count > 254 {
@@ -194,7 +195,7 @@ fn insert(list: &mut Vec<u32>, code: u32) {
     }
 }
 
-/// TPM2_PP_Commands: those that can not be set are passed over, as Part 3 has it.
+/// TPM2_PP_Commands: ignores commands that cannot require physical presence, as Part 3 says.
 pub(crate) fn pp_commands(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Result<()> {
     let set = call.read(codes)?;
     let clear = call.read(codes)?;
@@ -230,7 +231,7 @@ pub(crate) fn audit_status(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Result
 }
 
 impl Tpm {
-    /// A ticket of HMAC over `parts` by a hierarchy's proof.
+    /// The HMAC of a ticket: over `parts`, keyed with a hierarchy's proof.
     pub(crate) fn ticket_hmac(&self, hierarchy: u32, tag: u16, parts: &[&[u8]]) -> Vec<u8> {
         let tag = tag.to_be_bytes();
         let mut all: Vec<&[u8]> = Vec::from([&tag[..]]);

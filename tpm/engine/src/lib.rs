@@ -1,14 +1,14 @@
-//! A TPM 2.0 without input or output of its own.
+//! A TPM 2.0 engine without I/O of its own.
 //!
 //! Command bytes go in, response bytes come out; entropy, time and non-volatile storage are
 //! arguments ([`Environment`]). "Part 1" to "Part 4" are those of the TPM 2.0 library
 //! specification, revision 1.59; the profile is that of PC clients.
 //!
 //! Promises:
-//! - No bytes cause a panic; what is wrong with them is answered with the code that Part 3 names,
-//!   after which the state is what it was, apart from failures that count.
-//! - A response leaves only when all that it acknowledges is durable.
-//! - A primary key depends on its seed and template alone, for ever.
+//! - No bytes cause a panic. A wrong command is answered with the code that Part 3 names, and
+//!   leaves the state unchanged, except that authorization failures are counted.
+//! - A response is returned only after every change that it acknowledges is durable.
+//! - A primary key depends on its seed and its template only, for ever.
 //!
 //! The modules form layers, without a cycle: numbers and wire structures (`constants` to
 //! `structures`), the state (`state`, `store`, `tpm`), a command while it runs (`call`), the
@@ -86,8 +86,8 @@ pub use tpm::{Progress, Tpm};
 
 /// The longest command, in bytes.
 pub const MAX_COMMAND: usize = 4096;
-/// A budget for [`Tpm::work`] of half a millisecond on common machines: between two calls the
-/// environment can cancel the command, and what is computed again after each is little.
+/// A budget for [`Tpm::work`] that takes about half a millisecond. Between two calls the
+/// environment can cancel the command; each call repeats only little work.
 pub const SEARCH_UNITS: u32 = 1_000;
 /// The longest response, in bytes.
 pub const MAX_RESPONSE: usize = 4096;

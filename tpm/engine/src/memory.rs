@@ -1,4 +1,4 @@
-//! The transient objects and sequences in TPM memory (Part 1, section 27).
+//! TPM memory: transient objects, sequences (Part 1, section 27).
 
 use crate::Tpm;
 use crate::constants::rh;
@@ -7,7 +7,7 @@ use crate::rc::{Rc, Result};
 use crate::sequence::Sequence;
 
 impl Tpm {
-    /// A transient object or sequence.
+    /// The transient object or sequence with a handle.
     pub(crate) fn slot(&self, handle: u32) -> Option<&Slot> {
         self.v.objects.get((handle & 0x00ff_ffff) as usize)?.as_ref()
     }
@@ -17,13 +17,13 @@ impl Tpm {
         if rh::kind(handle) == rh::HT_TRANSIENT { self.slot(handle) } else { None }
     }
 
-    /// Whether one more object fits.
+    /// Checks that there is room for one more object.
     pub(crate) fn check_object_memory(&self) -> Result<()> {
         let free = self.v.objects.iter().any(Option::is_none);
         if free { Ok(()) } else { Err(Rc::OBJECT_MEMORY) }
     }
 
-    /// Puts an object or sequence into a free place.
+    /// Adds an object or a sequence; returns its handle.
     pub(crate) fn add_slot(&mut self, slot: Slot) -> Result<u32> {
         let (handle, place) = (rh::TRANSIENT_FIRST..)
             .zip(self.v.objects.iter_mut())
@@ -33,14 +33,14 @@ impl Tpm {
         Ok(handle)
     }
 
-    /// Takes a transient object out.
+    /// Removes a transient object.
     pub(crate) fn flush_object(&mut self, handle: u32) {
         if let Some(place) = self.v.objects.get_mut((handle & 0x00ff_ffff) as usize) {
             *place = None;
         }
     }
 
-    /// Takes all transient objects of a hierarchy out.
+    /// Removes all transient objects of a hierarchy.
     pub(crate) fn flush_hierarchy(&mut self, hierarchy: u32) {
         for place in self.v.objects.iter_mut() {
             if place.as_ref().is_some_and(|slot| slot.hierarchy() == hierarchy) {
@@ -49,7 +49,7 @@ impl Tpm {
         }
     }
 
-    /// A copy of a sequence, to go on with; MODE for an object.
+    /// A copy of a sequence; MODE if the handle is that of an object.
     pub(crate) fn sequence(&self, handle: u32) -> Result<Sequence> {
         match self.slot_if_transient(handle) {
             Some(Slot::Sequence(sequence)) => Ok((**sequence).clone()),

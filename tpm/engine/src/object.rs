@@ -1,4 +1,4 @@
-//! Objects in memory (Part 1, section 27).
+//! Objects in TPM memory (Part 1, section 27).
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -16,19 +16,19 @@ use crate::sequence::Sequence;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Object {
     pub(crate) public: Public,
-    /// Nothing if only the public area was loaded.
+    /// None if only the public area is loaded.
     pub(crate) sensitive: Option<Sensitive>,
     pub(crate) name: Vec<u8>,
     pub(crate) qualified_name: Vec<u8>,
     pub(crate) hierarchy: u32,
-    /// Loaded by LoadExternal.
+    /// Whether LoadExternal loaded it.
     pub(crate) external: bool,
-    /// Gone after Startup(CLEAR), as itself or an ancestor asks.
+    /// Whether Startup(CLEAR) ends it: stClear is set in the object or an ancestor.
     pub(crate) st_clear: bool,
 }
 
 impl Object {
-    /// A child of a parent whose qualified name is given.
+    /// A child of the parent with the qualified name `parent`.
     pub(crate) fn new(
         public: Public,
         sensitive: Option<Sensitive>,
@@ -41,7 +41,7 @@ impl Object {
         Self { public, sensitive, name, qualified_name, hierarchy, external: false, st_clear }
     }
 
-    /// The sensitive area; nothing of it in an object of which only the public part is loaded.
+    /// The sensitive area; KEY if only the public area is loaded.
     pub(crate) fn secret(&self) -> Result<&Sensitive> {
         self.sensitive.as_ref().ok_or(Rc::KEY)
     }
@@ -56,7 +56,7 @@ pub(crate) fn qualified_name(name_alg: u16, parent: &[u8], name: &[u8]) -> Vec<u
     out
 }
 
-/// What a transient handle stands for.
+/// The content of a transient handle.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum Slot {
     Object(Arc<Object>),

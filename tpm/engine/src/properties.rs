@@ -1,4 +1,4 @@
-//! Algorithms with their attributes, TPM properties (Part 2, sections 6.3 and 6.13).
+//! The tables behind GetCapability: algorithms, TPM properties (Part 2, sections 6.3, 6.13).
 
 use alloc::vec::Vec;
 
@@ -19,7 +19,7 @@ const SIGNING: u32 = 1 << 8;
 const ENCRYPTING: u32 = 1 << 9;
 const METHOD: u32 = 1 << 10;
 
-/// What the engine has, with TPMA_ALGORITHM.
+/// The implemented algorithms with their TPMA_ALGORITHM.
 pub(crate) const ALGORITHMS: &[(u16, u32)] = &[
     (alg::RSA, ASYMMETRIC | OBJECT),
     (alg::SHA1, HASH),
@@ -53,12 +53,12 @@ const fn text(bytes: &[u8; 4]) -> u32 {
     u32::from_be_bytes(*bytes)
 }
 
-/// Fixed properties; what changes is not among them.
+/// The fixed properties, apart from the number of commands.
 const FIXED: &[(u32, u32)] = &[
     (0x100, text(b"2.0\0")),
     (0x101, 0),
     (0x102, 159),
-    // The library's date: day 312 of 2019.
+    // Date of the library specification: day 312 of 2019.
     (0x103, 312),
     (0x104, 2019),
     (0x105, text(b"PRVN")),
@@ -79,7 +79,7 @@ const FIXED: &[(u32, u32)] = &[
     (0x114, u32::MAX),
     (0x116, MAX_INDICES as u32),
     (0x117, MAX_INDEX as u32),
-    // Sessions and objects have memory of their own.
+    // Sessions and objects do not share memory.
     (0x118, 0),
     (0x119, clock::UPDATE_INTERVAL as u32),
     (0x11a, alg::SHA256 as u32),
@@ -91,7 +91,7 @@ const FIXED: &[(u32, u32)] = &[
     (0x120, MAX_DIGEST as u32),
     (0x121, 2500),
     (0x122, 1024),
-    // TPM_PS_PC: the PC Client profile 1.05 of day 247 of 2020.
+    // TPM_PS_PC: PC Client profile 1.05, day 247 of 2020.
     (0x123, 1),
     (0x124, 0),
     (0x125, 0x0000_0105),
@@ -104,10 +104,10 @@ const FIXED: &[(u32, u32)] = &[
     (0x12e, 1024),
 ];
 
-/// TPM_PT_TOTAL_COMMANDS and TPM_PT_LIBRARY_COMMANDS: all are the library's.
+/// TPM_PT_TOTAL_COMMANDS and TPM_PT_LIBRARY_COMMANDS: there are no vendor commands.
 const TOTAL_COMMANDS: u32 = 0x129;
 const LIBRARY_COMMANDS: u32 = 0x12a;
-/// The highest fixed and the highest variable property.
+/// The highest property.
 const LAST: u32 = 0x214;
 
 impl Tpm {
@@ -153,14 +153,14 @@ impl Tpm {
             0x209 => free(MAX_PERSISTENT, persistent),
             0x20a => self.store.handles_of(counter).len() as u32,
             0x20b => free(MAX_INDICES, self.store.indices().count() as u32),
-            // No set of algorithms can be chosen; both curves are there.
+            // The algorithm set is fixed; both curves are loaded.
             0x20c => 0,
             0x20d => 2,
             0x20e => lockout.failed_tries,
             0x20f => lockout.max_tries,
             0x210 => lockout.recovery_time,
             0x211 => lockout.lockout_recovery,
-            // NV needs no time to recover from a write.
+            // Writes to NV need no recovery time.
             0x212 => 0,
             0x213 => (self.store.global().audit_counter >> 32) as u32,
             0x214 => self.store.global().audit_counter as u32,
@@ -176,7 +176,7 @@ impl Tpm {
             | u32::from(!global.lockout_auth.is_empty()) << 2
             | u32::from(global.disable_clear) << 8
             | u32::from(self.is_locked_out()) << 9
-            // The EPS is the TPM's own.
+            // tpmGeneratedEPS.
             | 1 << 10
     }
 

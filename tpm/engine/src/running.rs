@@ -1,17 +1,17 @@
-//! The command that is being worked on.
+//! The saved form of a command in progress.
 
 use serde::{Deserialize, Serialize};
 
 use crate::rsa_search::KeyWork;
 use crate::secret::Secret;
 
-/// A command that is not answered yet. It is plain data: everything is checked anew when it goes
-/// on, and nothing of the state has changed until it is done.
+/// A command that is not answered yet. It is plain data: when the command continues it is parsed
+/// and authorized again, and no state changes before it is done.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Running {
     pub(crate) bytes: Secret,
     pub(crate) locality: u8,
     pub(crate) presence: bool,
-    /// RSA keys that were found or are being looked for.
+    /// The RSA key that the command needs: found, or being searched for.
     pub(crate) keys: KeyWork,
 }

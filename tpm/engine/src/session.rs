@@ -18,7 +18,7 @@ pub(crate) enum SessionKind {
     Trial,
 }
 
-/// The hash that a policy session compares a command with; a policy has at most one.
+/// The hash that the authorized command has to match; a policy has at most one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum BoundHash {
     #[default]
@@ -28,17 +28,17 @@ pub(crate) enum BoundHash {
     Template(Vec<u8>),
 }
 
-/// What a policy demands of the command that uses it (Part 1, section 19.7).
+/// The conditions that a policy session collects (Part 1, section 19.7).
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct PolicyState {
     pub(crate) digest: Vec<u8>,
     pub(crate) command: Option<u32>,
     pub(crate) hash: BoundHash,
-    /// Localities that are allowed; 0 while any is.
+    /// The allowed localities; 0 allows any.
     pub(crate) locality: u8,
-    /// TPM time in milliseconds after which the session has expired.
+    /// The TPM time at which the session expires, in milliseconds.
     pub(crate) timeout: Option<u64>,
-    /// pcrUpdateCounter at PolicyPCR.
+    /// pcrUpdateCounter at the time of PolicyPCR.
     pub(crate) pcr_counter: Option<u32>,
     pub(crate) auth_value: bool,
     pub(crate) password: bool,
@@ -54,39 +54,39 @@ pub(crate) struct Session {
     pub(crate) symmetric: Symmetric,
     pub(crate) key: Secret,
     pub(crate) nonce: Vec<u8>,
-    /// Digest over name and authorization of the entity that the session is bound to.
+    /// Digest of the name and the authorization value of the entity that the session is bound to.
     pub(crate) bound: Option<Vec<u8>>,
-    /// The entity was protected against dictionary attacks; lockoutAuth apart.
+    /// Whether that entity has dictionary-attack protection, and whether it is TPM_RH_LOCKOUT.
     pub(crate) bound_protected: bool,
     pub(crate) bound_lockout: bool,
-    /// Digest of the commands that the session audits.
+    /// The audit digest, if the session is used for audit.
     pub(crate) audit: Option<Vec<u8>>,
     pub(crate) policy: PolicyState,
     /// TPM time of StartAuthSession, in milliseconds.
     pub(crate) start: u64,
 }
 
-/// A place for a session.
+/// A slot for a session.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum SessionSlot {
     Free,
     Loaded(Box<Session>),
-    /// The number of the context that holds it; whether it is a policy session.
+    /// The number of its saved context; whether it is a policy session.
     Saved(u64, bool),
 }
 
-/// Name and authorization of a bound entity, as one digest.
+/// The digest of the name and the authorization value of a bound entity.
 pub(crate) fn binding(name: &[u8], auth: &[u8]) -> Vec<u8> {
     crypto::hash(alg::SHA256, &[&(name.len() as u16).to_be_bytes(), name, auth])
 }
 
-/// The place of a session by its handle.
+/// The slot of a session's handle.
 pub(crate) const fn slot_of(handle: u32) -> usize {
     (handle & 0x00ff_ffff) as usize
 }
 
 impl Session {
-    /// The handle's type.
+    /// The type of the handle.
     pub(crate) const fn base(&self) -> u32 {
         match self.kind {
             SessionKind::Hmac => rh::HMAC_SESSION_FIRST,

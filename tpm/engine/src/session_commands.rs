@@ -1,4 +1,4 @@
-//! The commands that start and restart sessions (Part 3, section 11).
+//! The commands on sessions (Part 3, section 11).
 
 use alloc::boxed::Box;
 use alloc::vec;
@@ -40,7 +40,7 @@ impl Tpm {
         self.v.sessions.iter().filter(|slot| !matches!(slot, SessionSlot::Free)).count()
     }
 
-    /// Whether one more session fits into memory.
+    /// Checks that there is memory for one more session.
     pub(crate) fn check_session_memory(&self) -> Result<()> {
         if self.loaded_sessions() < MAX_LOADED_SESSIONS { Ok(()) } else { Err(Rc::SESSION_MEMORY) }
     }
@@ -55,7 +55,7 @@ impl Tpm {
     }
 }
 
-/// Parameters are encrypted by AES in CFB mode only.
+/// Checks the cipher mode: parameter encryption uses CFB only.
 fn check_mode(symmetric: Symmetric) -> Result<()> {
     let fits = symmetric.alg != alg::AES || symmetric.mode == alg::CFB;
     if fits { Ok(()) } else { Err(Rc::MODE.param(4)) }
@@ -99,7 +99,7 @@ pub(crate) fn start(tpm: &mut Tpm, env: Env<'_>, call: &mut Call) -> Result<()> 
         .position(|slot| matches!(slot, SessionSlot::Free))
         .ok_or(Rc::SESSION_HANDLES)?;
     debug_assert!(slot < MAX_ACTIVE_SESSIONS);
-    // As long as the caller's (Part 1, section 19.6.3).
+    // nonceTPM is as long as nonceCaller (Part 1, section 19.6.3).
     let mut nonce = vec![0; caller.len()];
     tpm.random(env, &mut nonce)?;
     let bound = if bind == rh::NULL { Secret::default() } else { tpm.auth_value(bind) };
@@ -108,8 +108,8 @@ pub(crate) fn start(tpm: &mut Tpm, env: Env<'_>, call: &mut Call) -> Result<()> 
         kind,
         alg: hash_alg,
         symmetric,
-        // It is the handles that count: an empty value of `bind` makes a key nevertheless
-        // (Part 1, section 19.6.8).
+        // There is no session key if both handles are NULL; an empty authorization value of `bind`
+        // still gives one (Part 1, section 19.6.8).
         key: if key_handle == rh::NULL && bind == rh::NULL {
             Secret::default()
         } else {
@@ -134,8 +134,8 @@ pub(crate) fn start(tpm: &mut Tpm, env: Env<'_>, call: &mut Call) -> Result<()> 
 }
 
 impl Tpm {
-    /// Whether a session can be bound to an entity, or to none: it has a name and a value that stays until it is
-    /// changed. A PIN index counts its uses, which a bound session would pass by.
+    /// Whether a session can be bound to a handle. The uses of a PIN index are counted, and a bound
+    /// session would bypass that.
     fn can_bind(&self, handle: u32) -> bool {
         match rh::kind(handle) {
             rh::HT_TRANSIENT | rh::HT_PERSISTENT => self
@@ -149,7 +149,7 @@ impl Tpm {
         }
     }
 
-    /// Decrypts the salt of StartAuthSession with `handle`.
+    /// Decrypts the salt of StartAuthSession with the key in `handle`.
     fn salt(&mut self, env: Env<'_>, handle: u32, secret: &[u8], hash_alg: u16) -> Result<Secret> {
         let key = self.object(handle).map_err(|_| Rc::KEY.handle(1))?;
         if !matches!(key.public.kind(), alg::RSA | alg::ECC) {
@@ -164,7 +164,7 @@ impl Tpm {
         if !key.public.is(attr::DECRYPT) {
             return Err(Rc::ATTRIBUTES.handle(1));
         }
-        // That this TPM has no entropy is not the caller's fault.
+        // A lack of entropy is not the caller's fault.
         let salt = crate::secret_share::decrypt(self, env, &key, "SECRET", secret)
             .map_err(|rc| if rc == Rc::FAILURE { rc } else { Rc::VALUE.param(2) })?;
         if salt.len() > crypto::digest_size(key.public.name_alg).max(crypto::digest_size(hash_alg))

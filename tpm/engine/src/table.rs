@@ -1,4 +1,4 @@
-//! The table of commands: everything that the dispatcher knows of each (Part 3).
+//! The vocabulary that describes commands: handle types, authorization roles, properties (Part 3).
 
 use crate::codec::Reader;
 use crate::constants::rh;
@@ -49,7 +49,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// Whether a handle is of this type; nothing is said of what it refers to.
+    /// Whether a handle is in this type's range, whatever it refers to.
     fn allows(self, handle: u32) -> bool {
         let kind = rh::kind(handle);
         let object = rh::is_transient(handle) || kind == rh::HT_PERSISTENT;
@@ -88,14 +88,14 @@ impl Kind {
     }
 }
 
-/// Whether a handle is one of a session.
+/// Whether a handle is a session's.
 pub(crate) const fn is_any_session(handle: u32) -> bool {
     rh::is_session(handle, rh::HT_HMAC) || rh::is_session(handle, rh::HT_POLICY)
 }
 
 /// Properties of commands, as bits.
 pub(crate) mod flag {
-    /// The first parameter may come encrypted.
+    /// The first parameter may be encrypted.
     pub(crate) const DECRYPT: u16 = 1 << 0;
     /// The first parameter of the response may be encrypted.
     pub(crate) const ENCRYPT: u16 = 1 << 1;
@@ -107,12 +107,12 @@ pub(crate) mod flag {
     pub(crate) const FLUSHED: u16 = 1 << 4;
     /// TPMA_CC rHandle.
     pub(crate) const HANDLE: u16 = 1 << 5;
-    /// Takes no sessions at all.
+    /// No sessions are allowed.
     pub(crate) const NO_SESSIONS: u16 = 1 << 6;
-    /// May be set to need physical presence.
+    /// PP_Commands can make it require physical presence.
     pub(crate) const PP: u16 = 1 << 7;
-    /// Leaves state alone: does not undo an orderly shutdown.
+    /// Changes no state, so it does not undo an orderly shutdown.
     pub(crate) const PASSIVE: u16 = 1 << 8;
-    /// Answers in failure mode and before self-test.
+    /// Is answered in failure mode.
     pub(crate) const ALWAYS: u16 = 1 << 9;
 }

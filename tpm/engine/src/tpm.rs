@@ -1,4 +1,4 @@
-//! The TPM itself, as the data that every command works on.
+//! The TPM: the data that every command works on.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -10,12 +10,12 @@ use crate::running::Running;
 use crate::state::Volatile;
 use crate::store::Store;
 
-/// How far a command is.
+/// The progress of a command.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// It wants more [`Tpm::work`].
+    /// More calls of [`Tpm::work`] are needed.
     Working,
-    /// Its response.
+    /// The command is done; this is its response.
     Done(Vec<u8>),
 }
 

@@ -1,6 +1,6 @@
 //! The numbers that define the curves (SP 800-186, 3.2.1).
 
-/// What TPM2_ECC_Parameters returns of a curve: y² = x³ + ax + b over a prime field, big-endian.
+/// A curve y² = x³ + ax + b over a prime field, in big-endian numbers, for TPM2_ECC_Parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CurveParameters {
     /// The prime of the field.
