@@ -1,8 +1,8 @@
-//! The bytes of each command, field by field, and responses that are cut short.
+//! The bytes of each command, read field by field.
 
 use super::*;
 
-/// A reader of a command's bytes that checks its header.
+/// A reader of a command's bytes.
 struct Fields<'a>(&'a [u8]);
 
 impl<'a> Fields<'a> {
@@ -15,7 +15,7 @@ impl<'a> Fields<'a> {
         fields
     }
 
-    /// The same of a command whose handles are authorized by the empty password.
+    /// The same fields for a command whose handles are authorized by empty passwords.
     fn authorized(command: &'a [u8], code: u32, handles: &[u32]) -> Self {
         let mut fields = Self::of(command, SESSIONS, code);
         for handle in handles {

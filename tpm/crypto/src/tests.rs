@@ -1,4 +1,4 @@
-//! Hashes, key derivation, ciphers and the generator, against known answers and themselves.
+//! Tests of the primitives: known answers, round trips.
 
 mod known_answers;
 mod models;

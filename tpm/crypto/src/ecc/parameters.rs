@@ -25,11 +25,11 @@ const fn hex<const N: usize>(digits: &str) -> [u8; N] {
         match character {
             b'0'..=b'9' => character - b'0',
             b'a'..=b'f' => character - b'a' + 10,
-            _ => panic!("no hexadecimal digit"),
+            _ => panic!("not a hexadecimal digit"),
         }
     }
     let digits = digits.as_bytes();
-    assert!(digits.len() == 2 * N, "the number has another length");
+    assert!(digits.len() == 2 * N, "the number has the wrong length");
     let mut bytes = [0; N];
     let mut index = 0;
     while index < N {

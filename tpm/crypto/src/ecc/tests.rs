@@ -1,4 +1,4 @@
-//! Known answers of the curves, and the schemes against themselves.
+//! Tests of the curves: known answers, round trips of the schemes.
 
 use std::format;
 use std::vec::Vec;

@@ -39,7 +39,7 @@ const fn small_primes() -> [(u16, [u8; GROUP - 1]); GROUPS] {
         }
         half += 1;
     }
-    assert!(found == GROUPS * GROUP, "the number of primes is another");
+    assert!(found == GROUPS * GROUP, "too few primes below the limit");
     primes
 }
 

@@ -1,4 +1,4 @@
-//! Keys that stay, paddings, and searches in slices.
+//! Tests of RSA: fixed keys, paddings, searches in slices.
 
 use std::format;
 
@@ -26,7 +26,7 @@ fn found(size: RsaSize, seed: &[u8], mut step: impl FnMut() -> u32) -> RsaPrivat
     search.key().unwrap()
 }
 
-/// The seeds and primes of this test never change: a TPM must make the same primary key for ever.
+/// The seeds and primes of this test never change: a TPM must always derive the same primary key.
 #[test]
 fn a_seed_gives_the_known_primes() {
     for (size, seed) in RsaSize::ALL.into_iter().zip(1..) {

@@ -1,7 +1,7 @@
-//! Answers that standards print, and folds of many lengths that other libraries computed.
+//! Known answers: examples of standards, folds over many lengths that other libraries computed.
 //!
-//! The numbers of RFC 4231, RFC 5903 and RFC 6979, of FIPS 197 and SP 800-38A were checked with
-//! Python's hmac and `cryptography` when they were written down.
+//! The numbers from RFC 4231, RFC 5903, RFC 6979, FIPS 197 and SP 800-38A were verified with
+//! Python's `hmac` and `cryptography` before they were entered here.
 
 use std::format;
 use std::vec::Vec;
@@ -18,12 +18,12 @@ use crate::rsa::{
     DEFAULT_EXPONENT, EncryptionScheme, RsaPrivateKey, RsaPublicKey, SignatureScheme,
 };
 
-/// Bytes that the folds take their inputs from.
+/// The input bytes of the folds.
 fn data() -> Vec<u8> {
     (0..400_u32).map(|index| (index % 251) as u8).collect()
 }
 
-/// The digest of all that `part` gives for each length.
+/// The digest of the outputs of `part` for all lengths.
 fn fold(hash: HashAlgorithm, lengths: usize, part: impl Fn(usize) -> Vec<u8>) -> Vec<u8> {
     let mut hasher = Hasher::new(hash);
     (0..lengths).for_each(|length| hasher.update(&part(length)));
@@ -122,7 +122,7 @@ fn aes_gives_the_blocks_of_fips_197() {
 /// A message with both parts of its signature.
 type Signed = (&'static [u8], &'static str, &'static str);
 
-/// RFC 6979, A.2.5 and A.2.6: the private key with what it signed.
+/// RFC 6979, A.2.5 and A.2.6: the private key with its signatures.
 const RFC_6979: [(Curve, HashAlgorithm, &str, &[Signed]); 2] = [
     (
         Curve::P256,

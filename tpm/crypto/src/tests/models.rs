@@ -1,4 +1,4 @@
-//! The generator, curves and RSA beside plain models of them.
+//! Comparison of the generator, the curves, RSA with plain models of them.
 
 use std::vec::Vec;
 
@@ -14,7 +14,7 @@ use crate::{Error, SecretBytes};
 
 const SHA256: HashAlgorithm = HashAlgorithm::Sha256;
 
-/// Hash_DRBG as SP 800-90A, 10.1.1 prints it, one byte at a time.
+/// Hash_DRBG of SP 800-90A, 10.1.1, byte by byte.
 struct Model {
     v: Vec<u8>,
     c: Vec<u8>,
@@ -35,7 +35,7 @@ impl Model {
         out
     }
 
-    /// Adds modulo 2^440, by school.
+    /// Schoolbook addition modulo 2^440.
     fn add(to: &mut [u8], number: &[u8]) {
         let mut carry = 0;
         for (place, byte) in to.iter_mut().rev().enumerate() {

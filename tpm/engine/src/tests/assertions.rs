@@ -1,5 +1,4 @@
-//! Policy assertions about the command that uses the session (Part 3, section 23): their digest,
-//! their refusals, and the commands that they let through.
+//! Policy assertions about the authorized command (Part 3, section 23): digest, refusals, effect.
 
 use std::vec;
 use std::vec::Vec;

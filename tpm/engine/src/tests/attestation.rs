@@ -16,7 +16,7 @@ fn sha256(parts: &[&[u8]]) -> Vec<u8> {
     HashAlgorithm::Sha256.hash_parts(parts).to_vec()
 }
 
-/// TPMS_ATTEST (Part 2, section 10.12.12); `attested` is what depends on the kind.
+/// TPMS_ATTEST (Part 2, section 10.12.12); the kind determines the content of `attested`.
 #[derive(Debug, PartialEq)]
 struct Attest {
     kind: u16,
@@ -242,7 +242,7 @@ fn a_quote_digests_the_pcrs_in_ascending_order() {
 }
 
 #[test]
-fn get_time_shows_what_read_clock_does() {
+fn get_time_shows_the_time_of_read_clock() {
     let mut client = Client::new();
     client.env.now = 12_345;
     let key = client.primary(ENDORSEMENT, &ecc_attestation_key()).handle;

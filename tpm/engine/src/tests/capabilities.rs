@@ -1,11 +1,11 @@
-//! GetCapability (Part 3, section 30.2), self-tests (section 10) and failure mode.
+//! GetCapability (Part 3, section 30.2), self-tests (section 10), failure mode.
 
 use std::vec::Vec;
 
 use super::client::*;
 use super::codes::{cc, rc};
 
-/// moreData, the count, and the entries of a list.
+/// moreData, the count and the entries of a list.
 fn list(client: &mut Client, capability: u32, first: u32, count: u32) -> (bool, u32, Vec<u8>) {
     let parameters = b().u32(capability).u32(first).u32(count);
     let answer = client.run(cc::GET_CAPABILITY, &[], parameters).ok();
@@ -37,7 +37,7 @@ fn property(client: &mut Client, tag: u32) -> u32 {
 #[test]
 fn a_list_continues_where_the_last_one_ended() {
     let mut client = Client::new();
-    // Capabilities with the first of their values and the size of an entry whose value leads.
+    // Each capability with its first value and the size of an entry, which starts with the value.
     for (capability, start, size, wide) in [
         (0, 0, 6, false),
         (1, 0x4000_0000, 4, true),
@@ -62,7 +62,7 @@ fn a_list_continues_where_the_last_one_ended() {
             }
             let mut r = Fields(&part[part.len() - size..]);
             let last = if wide { r.u32() } else { r.u16().into() };
-            // A command's attributes hold its code in their lower half.
+            // The lower half of a command's attributes holds its code.
             first = 1 + if capability == 2 { last & 0xffff } else { last };
         }
         assert_eq!(collected, all, "capability {capability}");
@@ -84,7 +84,7 @@ fn a_group_of_properties_does_not_run_into_the_next() {
 }
 
 #[test]
-fn fixed_properties_agree_with_what_the_tpm_takes() {
+fn fixed_properties_agree_with_the_limits_of_commands() {
     let mut client = Client::new();
     assert_eq!(property(&mut client, 0x100).to_be_bytes(), *b"2.0\0");
     // MAX_DIGEST: GetRandom. INPUT_BUFFER: Hash. NV_BUFFER_MAX, NV_INDEX_MAX: NV_DefineSpace.
@@ -117,7 +117,7 @@ fn fixed_properties_agree_with_what_the_tpm_takes() {
 }
 
 #[test]
-fn variable_properties_count_what_is_there() {
+fn variable_properties_count_the_entities_of_the_tpm() {
     let mut client = Client::new();
     // HR_NV_INDEX, HR_LOADED, HR_LOADED_AVAIL, HR_ACTIVE, HR_ACTIVE_AVAIL, HR_TRANSIENT_AVAIL,
     // HR_PERSISTENT, HR_PERSISTENT_AVAIL, NV_COUNTERS, NV_COUNTERS_AVAIL.
@@ -169,7 +169,7 @@ fn permanent_attributes_follow_the_values_that_are_set() {
 }
 
 #[test]
-fn what_is_asked_for_has_to_exist() {
+fn unknown_capabilities_are_refused() {
     let mut client = Client::new();
     for (capability, first, code) in [
         (10, 0, rc::param(1, rc::VALUE)),
@@ -211,7 +211,7 @@ fn failure_mode_tells_of_itself_and_does_nothing_else() {
     for code in [cc::GET_RANDOM, cc::STARTUP, 0x143, cc::READ_CLOCK] {
         assert_eq!(client.run(code, &[], b().u16(0)).rc, rc::FAILURE, "{code:#x}");
     }
-    // Sessions need cryptography, which has failed.
+    // Sessions would use the cryptography that failed.
     for code in [0x17c, cc::GET_CAPABILITY] {
         let parameters = if code == 0x17c { b() } else { b().u32(6).u32(0x105).u32(1) };
         let mut session = session.clone();

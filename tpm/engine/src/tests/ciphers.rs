@@ -1,5 +1,5 @@
-//! Hashes, HMACs, ciphers, RSA and ECDH as commands (Part 3, sections 14 to 17), against the
-//! examples of the standards.
+//! The cryptographic primitives as commands (Part 3, sections 14 to 17), checked with the examples
+//! of the standards.
 
 use std::vec;
 use std::vec::Vec;
@@ -44,7 +44,7 @@ fn hash_and_hash_sequences_give_the_digests_of_fips_180() {
         let last = b().sized(b"bc").u32(NULL);
         assert_eq!(client.pw(cc::SEQUENCE_COMPLETE, &[sequence], last).ok().field(0), hex(digest));
     }
-    // The example of a million times "a", in updates of the largest size.
+    // The example of a million "a", in updates of the largest size.
     let sequence = client.run(cc::HASH_SEQUENCE_START, &[], b().u16(0).u16(0x0b)).ok().handle;
     for _ in 0..1_000_000 / 1024 {
         client.pw(cc::SEQUENCE_UPDATE, &[sequence], b().sized(&[b'a'; 1024])).ok();
@@ -56,7 +56,7 @@ fn hash_and_hash_sequences_give_the_digests_of_fips_180() {
 }
 
 #[test]
-fn a_ticket_lets_a_restricted_key_sign_what_the_tpm_hashed() {
+fn a_ticket_lets_a_restricted_key_sign_a_digest_of_the_tpm() {
     let mut client = Client::new();
     let key = client.primary(OWNER, &ecc_attestation_key()).handle;
     let sign = |client: &mut Client, digest: &[u8], ticket: &[u8]| {
@@ -73,7 +73,7 @@ fn a_ticket_lets_a_restricted_key_sign_what_the_tpm_hashed() {
     assert_eq!(sign(&mut client, &[1; 32], &ticket), rc::param(3, rc::TICKET));
     assert_eq!(sign(&mut client, &digest, &null_ticket), rc::param(3, rc::TICKET));
     assert_eq!(hash(&mut client, b"harmless", NULL).1, null_ticket);
-    // What begins like an attestation gets no ticket, however it comes in.
+    // Data that starts like an attestation gets no ticket, however it is split.
     let forged = [&hex("ff544347")[..], b"quote"].concat();
     assert_eq!(hash(&mut client, &forged, OWNER).1, null_ticket);
     for cut in [0, 2, 4] {
@@ -92,7 +92,7 @@ fn hmac_gives_the_digest_of_rfc_4231() {
     let known = hex("5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
     let data = b"what do ya want for nothing?";
     let with_scheme = b().u16(5).u16(0x0b);
-    // A key with the scheme takes NULL or its hash; one without takes the hash that is given.
+    // A key with a scheme accepts NULL or its own hash; a key without one accepts any hash.
     for (scheme, given, code) in [
         (&with_scheme, 0x10, 0),
         (&with_scheme, 0x0b, 0),
@@ -100,7 +100,7 @@ fn hmac_gives_the_digest_of_rfc_4231() {
         (&none(), 0x0b, 0),
         (&none(), 0x10, rc::param(2, rc::VALUE)),
     ] {
-        // A key that may sign only has a scheme.
+        // A key that can only sign has a scheme.
         let attributes = if scheme.0.len() == 2 { SIGN | DECRYPT } else { SIGN };
         let template = keyed_hash(FIXED | USER | attributes, b"", scheme);
         let key = client.child(parent, &template, b"", b"Jefe");
@@ -192,7 +192,7 @@ const MODES: [(u16, &str, &str); 5] = [
     (0x44, "", "3ad77bb40d7a3660a89ecaf32466ef97f5d3d58503b9699de785895a96fdbaaf"),
 ];
 
-/// The key of these examples, with a mode.
+/// The AES key of these examples, with a mode.
 fn known_cipher(client: &mut Client, attributes: u32, mode: u16) -> u32 {
     let parent = client.primary(OWNER, &ecc_srk()).handle;
     let template = cipher_key(FIXED | USER | attributes, 128, mode);
@@ -201,7 +201,7 @@ fn known_cipher(client: &mut Client, attributes: u32, mode: u16) -> u32 {
     key
 }
 
-/// The parameters of EncryptDecrypt, or of its successor that takes the data first.
+/// The parameters of EncryptDecrypt or, with the data first, of EncryptDecrypt2.
 fn crypt(second: bool, decrypt: u8, mode: u16, vector: &[u8], data: &[u8]) -> (u32, Bytes) {
     let middle = b().u8(decrypt).u16(mode).sized(vector);
     if second {
@@ -226,7 +226,7 @@ fn encrypt_decrypt_gives_the_cipher_texts_of_sp_800_38a() {
             };
             assert_eq!(run(0, &vector, &plain).0, cipher, "{mode:#x}");
             assert_eq!(run(1, &vector, &cipher).0, plain, "{mode:#x}");
-            // The vector that comes out goes on with the second block.
+            // ivOut continues with the second block.
             let (first, next) = run(0, &vector, &plain[..16]);
             assert_eq!(first, cipher[..16]);
             assert_eq!(run(0, &next, &plain[16..]).0, cipher[16..], "{mode:#x}");

@@ -1,4 +1,4 @@
-//! A client that builds commands by itself, and an environment that can fail.
+//! A client that builds commands itself, in an environment that can fail.
 
 use std::collections::BTreeMap;
 use std::vec;
@@ -17,22 +17,22 @@ pub(super) const LOCKOUT: u32 = 0x4000_000a;
 pub(super) const PLATFORM: u32 = 0x4000_000c;
 pub(super) const ENDORSEMENT: u32 = 0x4000_000b;
 
-/// Entropy that repeats, time by hand, storage in memory.
+/// Repeating entropy, time set by the test, storage in memory.
 #[derive(Default)]
 pub(super) struct Fake {
     seed: u64,
     pub(super) now: u64,
     pub(super) records: BTreeMap<u32, Vec<u8>>,
     pub(super) commits: usize,
-    /// Commits fail from this one on.
+    /// The first commit that fails; all later ones fail, too.
     pub(super) fail_from: Option<usize>,
     pub(super) presence: bool,
     pub(super) canceled: bool,
-    /// The running command is to end once it has been asked about so often.
+    /// The running command is canceled after this many polls.
     pub(super) cancel_after: Option<usize>,
-    /// There is no entropy.
+    /// The entropy source fails.
     pub(super) dry: bool,
-    /// Where commands come from.
+    /// The locality of commands.
     pub(super) locality: u8,
 }
 
@@ -109,7 +109,7 @@ pub(super) fn b() -> Bytes {
     Bytes::default()
 }
 
-/// A big-endian reader of what the TPM sends.
+/// A big-endian reader of responses.
 pub(super) struct Fields<'a>(pub(super) &'a [u8]);
 
 impl Fields<'_> {
@@ -141,12 +141,12 @@ pub(super) enum Auth<'a> {
     Password(&'a [u8]),
     /// A session with the value of the entity that it authorizes, and its attributes.
     Session(&'a mut Session, &'a [u8], u8),
-    /// A policy session that shows a password.
+    /// A policy session whose HMAC field holds a password.
     Shown(&'a mut Session, &'a [u8]),
 }
 
 impl Auth<'_> {
-    /// Attributes of a session that takes part in HMACs.
+    /// Attributes of an HMAC session.
     fn attributes(&self) -> u8 {
         if let Self::Session(_, _, attributes) = self { *attributes } else { 0 }
     }
@@ -163,17 +163,17 @@ pub(super) struct Session {
     pub(super) alg: HashAlgorithm,
     pub(super) key: Vec<u8>,
     pub(super) nonce: Vec<u8>,
-    /// The value of the entity is part of the HMAC key.
+    /// Whether the entity's authorization value is part of the HMAC key.
     pub(super) with_value: bool,
-    /// The value that the response is authenticated with, if the command changes it.
+    /// The authorization value for the response HMAC, if the command changes it.
     pub(super) renewed: Option<Vec<u8>>,
 }
 
-/// What a session starts from.
+/// The parameters of StartAuthSession.
 pub(super) struct Start<'a> {
-    /// The key of the salt, with the salt as it is sent and in clear.
+    /// tpmKey, with the salt encrypted and in clear.
     pub(super) salt: (u32, &'a [u8], &'a [u8]),
-    /// The entity that the session is bound to, with its value.
+    /// The entity that the session is bound to, with its authorization value.
     pub(super) bind: (u32, &'a [u8]),
     /// 0 for HMAC, 1 for policy, 3 for trial.
     pub(super) kind: u8,
@@ -211,7 +211,7 @@ impl Answer {
         Fields(&self.body)
     }
 
-    /// The TPM2Bs that the body begins with.
+    /// The TPM2Bs at the start of the body.
     pub(super) fn field(&self, index: usize) -> Vec<u8> {
         let mut rest = &self.body[..];
         for _ in 0..index {
@@ -244,7 +244,7 @@ impl Client {
         self.run(0x144, &[], b().u16(kind)).ok();
     }
 
-    /// Power off and on again, from the records.
+    /// Power cycle: a new TPM from the stored records.
     pub(super) fn power_cycle(&mut self) {
         let records: Vec<(u32, Vec<u8>)> = self.env.records.clone().into_iter().collect();
         let records = records.iter().map(|(key, bytes)| (*key, &bytes[..]));

@@ -1,4 +1,4 @@
-//! Numbers of Part 2 that the tests send and expect, apart from the engine's own tables.
+//! Numbers of Part 2 for the tests, independent of the engine's tables.
 
 /// TPM_CC (section 6.5.2).
 pub(super) mod cc {

@@ -1,4 +1,4 @@
-//! Hierarchy commands (Part 3, section 24), clock commands (29) and command audit (21).
+//! Hierarchy commands (Part 3, section 24), clock commands (29), command audit (21).
 
 use std::vec;
 use std::vec::Vec;
@@ -164,7 +164,7 @@ fn clear_takes_all_of_the_owner_and_leaves_the_platforms() {
     assert_eq!(clock, b().u64(90_000).u64(0).u32(0).u32(0).u8(1).0, "Clock and its counts");
     assert!(client.run(cc::PCR_READ, &[], b().u32(0)).ok().fields().u32() > counter);
     for (hierarchy, old) in [OWNER, ENDORSEMENT, PLATFORM].into_iter().zip(before) {
-        // The endorsement seed stays: the certificate is for its key.
+        // The endorsement seed stays, because the certificate is for its key.
         let same = hierarchy != OWNER;
         assert_eq!(primary_name(&mut client, hierarchy) == old, same, "{hierarchy:#x}");
     }
@@ -217,7 +217,7 @@ fn a_new_seed_takes_the_objects_of_its_hierarchy() {
 }
 
 #[test]
-fn who_may_enable_and_disable_which_hierarchy() {
+fn each_enable_has_its_authorizations() {
     // Authorization, hierarchy, state, and the code while the hierarchy is enabled or disabled.
     for (auth, hierarchy, state, enabled, disabled) in [
         (OWNER, OWNER, 0, 0, rc::handle(1, rc::HIERARCHY)),
@@ -261,7 +261,7 @@ fn a_disabled_hierarchy_loses_its_objects_until_it_is_enabled() {
     assert_eq!(control(&mut client, PLATFORM, OWNER, 1), 0);
     assert_eq!(read(&mut client, 0x8100_0001), 0);
     client.run(cc::CONTEXT_LOAD, &[], load).ok();
-    // The platform's comes back at the next Startup(CLEAR) only.
+    // The platform hierarchy stays disabled until the next Startup.
     assert_eq!(control(&mut client, PLATFORM, PLATFORM, 0), 0);
     assert_eq!(control(&mut client, PLATFORM, PLATFORM, 1), rc::handle(1, rc::HIERARCHY));
     client.power_cycle();

@@ -1,4 +1,4 @@
-//! Tests by command bytes.
+//! Tests of the engine through the bytes of its commands.
 
 mod assertions;
 mod attestation;

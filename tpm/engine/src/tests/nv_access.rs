@@ -1,5 +1,4 @@
-//! NV indices (Part 3, section 31): which may be defined, who may use them, when they lock and
-//! what Startup makes of them.
+//! NV indices (Part 3, section 31): definition, access, locks, effects of Startup.
 
 use std::vec;
 
@@ -122,7 +121,7 @@ fn attributes_that_contradict_each_other_define_nothing() {
 
 #[test]
 fn each_authorization_wants_its_attribute() {
-    // Whose authorization, with its attributes for writing and reading.
+    // Each authorization with its attributes for writing and reading.
     let ways = [
         (PLATFORM, PP_WRITE, PP_READ),
         (OWNER, OWNER_WRITE, OWNER_READ),
@@ -141,7 +140,7 @@ fn each_authorization_wants_its_attribute() {
             (cc::NV_WRITE_LOCK, b()),
         ];
         for (auth, ..) in ways {
-            // Without either attribute the value of an index authorizes nothing at all.
+            // With neither attribute, the index's own value authorizes no command.
             let refused = if auth == INDEX { rc::AUTH_UNAVAILABLE } else { rc::NV_AUTHORIZATION };
             for (command, parameters) in &commands {
                 if auth != allowed {
@@ -193,7 +192,7 @@ fn each_kind_of_index_has_its_commands() {
         (cc::NV_SET_BITS, b().u64(6)),
         (cc::NV_EXTEND, b().sized(b"x")),
     ];
-    // The kind with the place of the command that it takes.
+    // Each kind with the position of the one write command for it.
     for (kind, own, size) in
         [(0, 0, 8), (COUNTER, 1, 8), (BITS, 2, 8), (EXTEND, 3, 32), (PIN_PASS, 0, 8)]
     {
@@ -239,8 +238,8 @@ fn ranges_lie_within_the_index() {
 
 #[test]
 fn startup_treats_each_index_by_its_attributes() {
-    // What an index shows after it was written and locked, and then: a Resume, a Restart, a Reset
-    // after Shutdown(CLEAR), a Reset without a shutdown.
+    // The attributes of a written and locked index after a Resume, a Restart, a Reset after
+    // Shutdown(CLEAR), a Reset without a shutdown.
     let events = [(Some(1), 1), (Some(1), 0), (Some(0), 0), (None, 0)];
     for (extra, shown) in [
         (0, [WRITTEN; 4]),
@@ -283,7 +282,7 @@ fn startup_treats_each_index_by_its_attributes() {
 }
 
 #[test]
-fn what_startup_cleared_does_not_come_back_beside_a_partial_write() {
+fn a_partial_write_reveals_no_data_that_startup_cleared() {
     for attribute in [CLEAR_STCLEAR, ORDERLY] {
         let mut client = Client::new();
         assert_eq!(define(&mut client, OWNER, INDEX, OWNED | attribute, 8), 0);
@@ -317,7 +316,7 @@ fn an_orderly_counter_never_shows_a_count_twice() {
         u64::from_be_bytes(read(client, INDEX, 8, 0).ok().field(0).try_into().expect("eight"))
     };
     let mut last = 0;
-    // An orderly shutdown goes on with the next count, a power failure jumps ahead.
+    // After an orderly shutdown the count continues; after a power failure it skips ahead.
     for (shutdown, increments) in [(Some(0), 3), (None, 3), (None, 300), (Some(1), 1), (None, 0)] {
         for _ in 0..increments {
             let next = count(&mut client);
@@ -338,7 +337,7 @@ fn a_pin_pass_index_counts_the_uses_of_its_value() {
     client.pw(cc::NV_DEFINE_SPACE, &[OWNER], b().sized(b"pin").sized(&public.0)).ok();
     let session = client.session(1).handle;
     let secret = |client: &mut Client, pin: &[u8]| {
-        // A term that would give a ticket, but a ticket would be a use that nobody counts.
+        // An expiration that asks for a ticket; but the uses of a ticket would not be counted.
         let parameters = b().u16(0).u16(0).u16(0).u32(-10_i32 as u32);
         let auth = vec![Auth::Password(pin)];
         let answer = client.auth(cc::POLICY_SECRET, &[INDEX, session], auth, parameters);

@@ -17,7 +17,7 @@ fn selection(alg: u16, bits: u32) -> Bytes {
     b().u16(alg).u8(3).raw(&[a, second, c])
 }
 
-/// PCR_Read of one bank: update counter, the PCRs that came, their values.
+/// PCR_Read of one bank: update counter, the PCRs returned, their values.
 fn read(client: &mut Client, alg: u16, bits: u32) -> (u32, u32, Vec<Vec<u8>>) {
     let answer = client.run(cc::PCR_READ, &[], b().u32(1).raw(&selection(alg, bits).0)).ok();
     let mut r = answer.fields();
@@ -92,7 +92,7 @@ fn an_event_extends_all_banks_with_its_digests() {
 }
 
 #[test]
-fn eight_values_come_at_a_time_with_the_selection_of_what_came() {
+fn eight_values_come_at_a_time_with_their_selection() {
     let mut client = Client::new();
     let (_, came, values) = read(&mut client, 0x0b, 0x00ff_ffff);
     assert_eq!((came, values.len()), (0xff, 8));
@@ -139,7 +139,7 @@ fn property(client: &mut Client, tag: u32) -> u32 {
 #[test]
 fn localities_extend_and_reset_exactly_the_pcrs_that_are_listed() {
     let mut client = Client::new();
-    // Some of the PC Client profile's table.
+    // Entries from the table of the PC Client profile.
     assert_eq!(property(&mut client, 0x01) & 0x00ff_ffff, 0x0081_ffff, "extended at locality 0");
     assert_eq!(property(&mut client, 0x0a) & 0x000e_0000, 0x000e_0000, "reset at locality 4");
     for locality in 0..5 {

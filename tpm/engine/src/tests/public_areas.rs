@@ -1,4 +1,4 @@
-//! Public areas that tests make objects of.
+//! Public areas for the objects of the tests.
 
 use super::client::{Bytes, b};
 

@@ -1,5 +1,4 @@
-//! Authorization sessions (Part 1, section 19.6; Part 3, section 11.1): how they start, what they
-//! prove, when they end.
+//! Authorization sessions (Part 1, section 19.6; Part 3, section 11.1): start, proofs, end.
 
 use std::vec;
 use std::vec::Vec;
@@ -32,8 +31,8 @@ fn set_clock(client: &mut Client, session: &mut Session, value: &[u8]) -> u32 {
     client.auth(cc::CLOCK_SET, &[OWNER], auth, b().u64(5_000)).rc
 }
 
-/// A secret for a P-256 key by an ephemeral key of our own (Part 1, annex C.6.1): as it is sent,
-/// and in clear.
+/// A secret for a P-256 key, made with an ephemeral key (Part 1, annex C.6.1): encrypted, and in
+/// clear.
 fn ecc_salt(public: &[u8]) -> (Vec<u8>, Vec<u8>) {
     let mut r = Fields(&public[public.len() - 68..]);
     let key = EccPoint::new(Curve::P256, &r.sized(), &r.sized()).expect("a point");
@@ -65,7 +64,7 @@ fn salted_and_bound_sessions_prove_both_secrets() {
         for bind in [(NULL, &b""[..]), (OWNER, b"own"), (ENDORSEMENT, b"")] {
             let salt = (key.handle, &sent[..], &salt[..]);
             let mut session = client.start_session(Start { salt, bind, ..Start::default() });
-            // Only the entity that the session is bound to leaves its value out.
+            // The authorization value is left out of the HMAC key for the bound entity only.
             session.with_value = bind.0 != OWNER;
             assert_eq!(set_clock(&mut client, &mut session, b"own"), 0, "bound to {:#x}", bind.0);
             session.key[0] ^= 1;
@@ -279,7 +278,7 @@ fn a_session_ends_with_the_command_that_does_not_continue_it() {
     let auth = vec![Auth::Session(&mut session, b"", 0)];
     client.auth(cc::CLOCK_SET, &[OWNER], auth, b().u64(6_000)).ok();
     assert_eq!(set_clock(&mut client, &mut session, b""), rc::REFERENCE_S0);
-    // A command that fails leaves it.
+    // A failed command does not change it.
     let mut session = client.session(0);
     let auth = vec![Auth::Session(&mut session, b"", 0)];
     let answer = client.auth(cc::CLOCK_SET, &[OWNER], auth, b().u64(0));
@@ -306,7 +305,7 @@ fn a_session_is_flushed_by_its_number_alone() {
         if saved {
             client.run(cc::CONTEXT_SAVE, &[handle], b()).ok();
         }
-        // The upper byte of a session's handle is ignored here.
+        // FlushContext ignores the upper byte of a session's handle.
         assert_eq!(flush(&mut client, handle ^ 0x0100_0000), 0, "{kind} {saved}");
         assert_eq!(flush(&mut client, handle), rc::param(1, rc::HANDLE));
     }
@@ -340,7 +339,7 @@ fn sixteen_sessions_are_loaded_and_sixty_four_active() {
         save(&mut client, handle);
     }
     assert_eq!(start(&mut client).rc, rc::SESSION_HANDLES);
-    // A saved session is flushed by its handle, and its context is void.
+    // A saved session is flushed by its handle; its context can no longer be loaded.
     client.run(cc::FLUSH_CONTEXT, &[], b().u32(0x0200_0000)).ok();
     let load = client.run(cc::CONTEXT_LOAD, &[], b().raw(&oldest));
     assert_eq!(load.rc, rc::param(1, rc::HANDLE));

@@ -1,4 +1,4 @@
-//! Wire structures (Part 2): what is read is written back as it came, and no bytes panic.
+//! Wire structures (Part 2): they are written as they were read.
 
 use std::vec::Vec;
 
@@ -12,7 +12,7 @@ use crate::rc::Rc;
 use crate::signature::Signature;
 use crate::structures::{PcrSelection, Scheme, Symmetric, Ticket};
 
-/// Reads a structure and writes it again; nothing if it is refused.
+/// Reads a structure and writes it again; `None` if it is refused.
 type Echo = fn(&mut Reader<'_>) -> Option<Vec<u8>>;
 
 const PUBLIC: Echo = |r| Public::parse(r).ok().map(|public| public.bytes());
@@ -30,7 +30,7 @@ const SCHEMES: [Echo; 4] = [
     |r| Scheme::signing(r).ok().map(|scheme| built(|out| scheme.put(out))),
 ];
 
-/// Every structure with one that is valid.
+/// A valid example of each structure.
 fn examples() -> Vec<(Echo, Vec<u8>)> {
     let selection = b().u32(2).raw(&[0, 4, 3, 1, 2, 3]).raw(&[0, 0x0b, 3, 0xff, 0, 0x80]);
     let hmac_key = keyed_hash(USER | SIGN, &[7; 32], &b().u16(5).u16(0x0c));
@@ -121,7 +121,7 @@ proptest! {
     }
 
     #[test]
-    fn a_reader_takes_what_a_writer_put(
+    fn a_reader_takes_the_fields_of_a_writer(
         small in any::<u8>(),
         word in any::<u16>(),
         long in any::<u32>(),

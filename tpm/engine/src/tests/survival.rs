@@ -1,4 +1,4 @@
-//! What survives TPM2_Shutdown and TPM2_Startup: TPM Reset, Restart and Resume (Part 1, section 12;
+//! The state that survives each kind of startup: TPM Reset, Restart, Resume (Part 1, section 12;
 //! Part 3, section 9.3).
 
 use std::vec::Vec;
@@ -6,7 +6,7 @@ use std::vec::Vec;
 use super::client::*;
 use super::codes::{cc, rc};
 
-/// What of `World` is still there.
+/// The parts of `World` that are left.
 #[derive(Debug, PartialEq)]
 struct Left {
     /// A transient object, and a context of it and of one with stClear.
@@ -23,13 +23,13 @@ struct Left {
     /// platformAuth; a disabled owner hierarchy.
     platform_value: bool,
     disabled: bool,
-    /// The same primary key in the hierarchy of NULL.
+    /// Whether the NULL hierarchy still derives the same primary key.
     null_seed: bool,
     /// resetCount and restartCount.
     counts: [u32; 2],
 }
 
-/// A TPM with something of everything that a power cycle can take.
+/// A TPM that holds every kind of state that a power cycle can remove.
 struct World {
     client: Client,
     object: u32,
@@ -121,7 +121,7 @@ impl World {
 }
 
 #[test]
-fn each_kind_of_startup_keeps_what_it_has_to() {
+fn each_kind_of_startup_keeps_its_part_of_the_state() {
     let reset = Left {
         object: false,
         context: false,

@@ -1,5 +1,5 @@
-//! Public areas that make objects, or do not (Part 3, section 12; Part 2, section 8.3), loading and
-//! new authorization values.
+//! Public areas, loading, new authorization values, protection of objects (Part 3, section 12; Part
+//! 2, section 8.3).
 
 use std::vec;
 use std::vec::Vec;
@@ -123,7 +123,7 @@ fn data_comes_from_the_caller_or_from_the_tpm() {
 }
 
 #[test]
-fn test_parms_accepts_what_can_be_made() {
+fn test_parms_accepts_the_parameters_that_objects_can_have() {
     let mut client = Client::new();
     let rsa = |bits: u16| b().u16(1).u16(0x10).u16(0x10).u16(bits).u32(0);
     let ecc = |curve: u16| b().u16(0x23).u16(0x10).u16(0x10).u16(curve).u16(0x10);
@@ -263,7 +263,7 @@ fn a_new_value_comes_in_a_new_private_area() {
     let loaded = client.pw(cc::LOAD, &[parent], loaded).ok().handle;
     assert_eq!(unseal(&mut client, loaded, b"new"), 0);
     assert_eq!(unseal(&mut client, loaded, b"old"), rc::session(1, rc::AUTH_FAIL));
-    // With adminWithPolicy the value is not enough.
+    // With adminWithPolicy the authorization value is refused.
     let template = keyed_hash(FIXED | USER | ADMIN_POLICY, b"", &none());
     let object = client.child(parent, &template, b"old", b"data");
     let auth = vec![Auth::Password(b"old")];
@@ -303,7 +303,7 @@ fn only_protected_objects_count_failures_and_lock_out() {
     assert_eq!(failed(&mut client), 1);
     client.pw(cc::DICTIONARY_ATTACK_LOCK_RESET, &[LOCKOUT], b()).ok();
     assert_eq!(failed(&mut client), 0);
-    // No tries at all lock out at once, no recovery time never.
+    // maxTries of 0 locks out at once; a recoveryTime of 0 never does.
     for (tries, recovery, code) in [(0, 100, 0x921), (1, 0, 0)] {
         let parameters = b().u32(tries).u32(recovery).u32(100);
         client.pw(cc::DICTIONARY_ATTACK_PARAMETERS, &[LOCKOUT], parameters).ok();

@@ -1,4 +1,4 @@
-//! Against sums and products done by school, in words of 32 bits.
+//! Comparison with schoolbook arithmetic in words of 32 bits.
 
 use std::format;
 use std::vec;
@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::words;
 use crate::{BLOCK_BITS, DIGIT_BITS, MAX_BLOCKS, Modulus, Number, SmallModulus, divide_exactly};
 
-/// A whole number: words of 32 bits, from the lowest.
+/// A natural number in words of 32 bits, least significant first.
 type Whole = Vec<u32>;
 
 fn whole(number: &Number) -> Whole {
@@ -57,7 +57,7 @@ fn product(one: &[u32], other: &[u32]) -> Whole {
     out
 }
 
-/// The remainder, bit by bit from the highest.
+/// The remainder, bit by bit from the most significant.
 fn remainder(number: &[u32], modulus: &[u32]) -> Whole {
     let mut rest = vec![0; modulus.len() + 1];
     let wide: Whole = modulus.iter().copied().chain([0]).collect();
@@ -88,7 +88,7 @@ proptest! {
         let mut added = one.clone();
         added.add(&other);
         prop_assert_eq!(&whole(&added), &sum);
-        // The room above the blocks takes the carry.
+        // The space above the blocks takes the carry.
         prop_assert_eq!(added.shifted_right(1024).is(carry.into()), true);
         let (less, below) = difference(&x, &y);
         prop_assert_eq!(one.is_below(&other), below);
@@ -113,7 +113,7 @@ proptest! {
         let (one, other) = (number(&x), number(&y));
         let all = product(&x, &y);
         for length in 1..=3 {
-            // What is beyond the length is lost.
+            // Higher blocks are dropped.
             let made = Number::product(&one, &other, length);
             prop_assert_eq!(&whole(&made)[..], &all[..length * 16]);
         }
