@@ -150,7 +150,9 @@ fn clear_takes_all_of_the_owner_and_leaves_the_platforms() {
         client.pw(cc::NV_DEFINE_SPACE, &[auth], b().u16(0).sized(&public.0)).ok();
     }
     let of_owner = client.primary(OWNER, &ecc_srk()).handle;
-    let context = client.run(cc::CONTEXT_SAVE, &[of_owner], b()).ok().body;
+    let of_endorsement = client.primary(ENDORSEMENT, &ecc_srk()).handle;
+    let contexts = [of_owner, of_endorsement, of_platform]
+        .map(|handle| client.run(cc::CONTEXT_SAVE, &[handle], b()).ok().body);
     for hierarchy in [OWNER, ENDORSEMENT, LOCKOUT] {
         assert_eq!(set_policy(&mut client, hierarchy, &[1; 32], 0x0b), 0);
         assert_eq!(change_auth(&mut client, hierarchy, b"", b"value"), 0);
@@ -168,17 +170,17 @@ fn clear_takes_all_of_the_owner_and_leaves_the_platforms() {
         let same = hierarchy != OWNER;
         assert_eq!(primary_name(&mut client, hierarchy) == old, same, "{hierarchy:#x}");
     }
-    let present = [0x8100_0001, 0x8100_0002, of_owner]
+    let present = [0x8100_0001, 0x8100_0002, of_owner, of_endorsement]
         .map(|handle| client.run(cc::READ_PUBLIC, &[handle], b()).rc == 0);
-    assert_eq!(present, [false; 3]);
+    assert_eq!(present, [false; 4]);
     client.run(cc::READ_PUBLIC, &[0x8180_0001], b()).ok();
     client.run(cc::READ_PUBLIC, &[of_platform], b()).ok();
     assert_eq!(client.run(cc::NV_READ_PUBLIC, &[INDEX], b()).rc, rc::handle(1, rc::HANDLE));
     client.run(cc::NV_READ_PUBLIC, &[INDEX + 1], b()).ok();
-    assert_eq!(
-        client.run(cc::CONTEXT_LOAD, &[], b().raw(&context)).rc,
-        rc::param(1, rc::INTEGRITY)
-    );
+    // The proofs of owner and endorsement are new.
+    let loaded = contexts.map(|context| client.run(cc::CONTEXT_LOAD, &[], b().raw(&context)).rc);
+    let lost = rc::param(1, rc::INTEGRITY);
+    assert_eq!(loaded, [lost, lost, 0]);
     assert!(policies(&mut client).iter().all(|entry| entry.1 == 0x10));
     for hierarchy in HIERARCHIES {
         assert_eq!(change_auth(&mut client, hierarchy, b"", b""), 0, "{hierarchy:#x}");
