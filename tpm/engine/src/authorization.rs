@@ -151,6 +151,7 @@ impl Tpm {
         if policy {
             self.check_policy(call, command, auth, role, entity, number)?;
         }
+        self.check_written(entity, call.code)?;
         let by_value = !policy
             || self.session(auth.handle).is_some_and(|s| s.policy.auth_value || s.policy.password);
         let bound = self.bound_protection(auth);

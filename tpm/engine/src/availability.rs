@@ -3,10 +3,10 @@
 use crate::Tpm;
 use crate::call::Env;
 use crate::codec::{Put, built};
-use crate::constants::{attr, nv, rh};
+use crate::constants::{attr, cc, nv, rh};
 use crate::nv_index::Index;
 use crate::object::Slot;
-use crate::rc::Result;
+use crate::rc::{Rc, Result};
 use crate::table::Role;
 
 impl Tpm {
@@ -43,6 +43,14 @@ impl Tpm {
             }),
             _ => true,
         }
+    }
+
+    /// Refuses to read an unwritten index before its authorization value is checked: the refusal is
+    /// no failed authorization (Part 3, section 31.1).
+    pub(crate) fn check_written(&self, entity: u32, code: u32) -> Result<()> {
+        let unwritten = self.store.index(entity).is_some_and(|index| !index.is(nv::WRITTEN));
+        let refused = unwritten && cc::READ_INDEX.contains(&code);
+        if refused { Err(Rc::NV_UNINITIALIZED) } else { Ok(()) }
     }
 
     /// Records a correct PIN: a PIN Pass index counts it, a PIN Fail index resets its count.

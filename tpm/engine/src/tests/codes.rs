@@ -44,6 +44,7 @@ pub(super) mod cc {
         SHUTDOWN = 0x145,
         STIR_RANDOM = 0x146,
         CERTIFY = 0x148,
+        POLICY_NV = 0x149,
         CERTIFY_CREATION = 0x14a,
         GET_TIME = 0x14c,
         GET_SESSION_AUDIT_DIGEST = 0x14d,
@@ -97,6 +98,7 @@ pub(super) mod cc {
         POLICY_NV_WRITTEN = 0x18f,
         POLICY_TEMPLATE = 0x190,
         CREATE_LOADED = 0x191,
+        POLICY_AUTHORIZE_NV = 0x192,
         ENCRYPT_DECRYPT_2 = 0x193,
     }
 }

@@ -156,6 +156,7 @@ fn each_authorization_wants_its_attribute() {
     let mut client = Client::new();
     assert_eq!(define(&mut client, OWNER, INDEX, OWNED | AUTH_READ, 4), 0);
     assert_eq!(define(&mut client, OWNER, INDEX + 1, OWNED | AUTH_READ, 4), 0);
+    assert_eq!(write(&mut client, INDEX + 1, b"data", 0), 0);
     let other = client.pw(cc::NV_READ, &[INDEX + 1, INDEX], b().u16(4).u16(0));
     assert_eq!(other.rc, rc::NV_AUTHORIZATION, "the value of another index");
 }
@@ -182,6 +183,37 @@ fn a_policy_reads_and_writes_where_the_value_may_not() {
     let read = || b().u16(4).u16(0);
     assert_eq!(by_policy(&mut client, cc::NV_READ, read()), rc::NV_AUTHORIZATION);
     assert_eq!(by_value(&mut client, cc::NV_READ, read()), 0);
+}
+
+#[test]
+fn reading_an_unwritten_index_is_no_wrong_guess() {
+    let mut client = Client::new();
+    let public = public(INDEX, OWNED | AUTH_READ, b"", 8);
+    client.pw(cc::NV_DEFINE_SPACE, &[OWNER], b().sized(b"value").sized(&public.0)).ok();
+    let session = client.session(1).handle;
+    let null = 0x4000_0007;
+    let commands: [(u32, &[u32], Bytes); 4] = [
+        (cc::NV_READ, &[INDEX, INDEX], b().u16(8).u16(0)),
+        (cc::NV_CERTIFY, &[null, INDEX, INDEX], b().u16(0).u16(0x10).u16(8).u16(0)),
+        (cc::POLICY_NV, &[INDEX, INDEX, session], b().sized(&[0; 8]).u16(0).u16(0)),
+        (cc::POLICY_AUTHORIZE_NV, &[INDEX, INDEX, session], b()),
+    ];
+    let mut code = |(command, handles, parameters): &(u32, &[u32], Bytes), value: &'static [u8]| {
+        let mut auths = vec![Auth::Password(value)];
+        if handles[0] == null {
+            auths.insert(0, Auth::Password(b""));
+        }
+        let answer = client.auth(*command, handles, auths, parameters.clone());
+        let tries = b().u32(6).u32(0x20e).u32(1);
+        let body = client.run(cc::GET_CAPABILITY, &[], tries).ok().body;
+        assert_eq!(body[13..], [0; 4], "TPM_PT_LOCKOUT_COUNTER after {command:#x}");
+        answer.rc
+    };
+    for command in &commands {
+        for value in [b"value", &b"wrong"[..]] {
+            assert_eq!(code(command, value), rc::NV_UNINITIALIZED, "{:#x}", command.0);
+        }
+    }
 }
 
 #[test]
