@@ -64,6 +64,7 @@ codes! {
     NV_SPACE = 0x14b,
     NV_DEFINED = 0x14c,
     CPHASH = 0x151,
+    NEEDS_TEST = 0x153,
     NO_RESULT = 0x154,
     CONTEXT_GAP = 0x901,
     OBJECT_MEMORY = 0x902,

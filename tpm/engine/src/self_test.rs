@@ -76,12 +76,12 @@ fn asymmetric() -> Result<bool> {
 
 /// TPM2_SelfTest.
 pub(crate) fn self_test(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Result<()> {
-    call.read(|r| r.yes_no())?;
+    let full = call.read(|r| r.yes_no())?;
     call.end()?;
-    tpm.test()
+    if full || !tpm.v.self_tested { tpm.test() } else { Ok(()) }
 }
 
-/// TPM2_IncrementalSelfTest: tests all algorithms at once, so toDoList is always empty.
+/// TPM2_IncrementalSelfTest: tests all algorithms at once, so toDoList has all of them or none.
 pub(crate) fn incremental(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Result<()> {
     let algorithms = call.read(|r| {
         let count = r.u32()?;
@@ -95,18 +95,26 @@ pub(crate) fn incremental(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Result<
     if !algorithms.iter().all(is_built) {
         return Err(Rc::VALUE.param(1));
     }
-    if !algorithms.is_empty() {
+    if !algorithms.is_empty() && !tpm.v.self_tested {
         tpm.test()?;
     }
-    call.out.put_u32(0);
+    let to_do = if tpm.v.self_tested { &[] } else { ALGORITHMS };
+    call.out.put_u32(to_do.len() as u32);
+    for (alg, _) in to_do {
+        call.out.put_u16(*alg);
+    }
     Ok(())
 }
 
 /// TPM2_GetTestResult.
 pub(crate) fn get_test_result(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Result<()> {
     call.end()?;
-    call.out.put_u16(0);
-    call.out.put_u32(if tpm.v.failed { Rc::FAILURE.0 } else { 0 });
+    let result = match (tpm.v.failed, tpm.v.self_tested) {
+        (true, _) => Rc::FAILURE.0,
+        (false, false) => Rc::NEEDS_TEST.0,
+        (false, true) => 0,
+    };
+    call.out.put_u16(0).put_u32(result);
     Ok(())
 }
 

@@ -184,20 +184,29 @@ fn unknown_capabilities_are_refused() {
 }
 
 #[test]
-fn an_incremental_self_test_knows_its_algorithms() {
-    let mut client = Client::new();
+fn algorithms_need_a_test_until_all_are_tested() {
     let test = |client: &mut Client, algorithms: &[u16]| {
         let count = b().u32(algorithms.len() as u32);
         let list = algorithms.iter().fold(count, |list, &alg| list.u16(alg));
         client.run(cc::INCREMENTAL_SELF_TEST, &[], list)
     };
-    assert_eq!(test(&mut client, &[]).ok().body, [0; 4]);
-    let (_, count, listed) = list(&mut client, 0, 0, 255);
+    let result = |client: &mut Client| client.run(0x17c, &[], b()).ok().body;
+    let mut client = Client::new();
+    let (_, _, listed) = list(&mut client, 0, 0, 255);
     let all: Vec<u16> = listed.chunks(6).map(|entry| Fields(entry).u16()).collect();
-    assert_eq!(all.len(), count as usize);
-    assert_eq!(test(&mut client, &all).ok().body, [0; 4], "nothing is left to do");
+    let to_do = all.iter().fold(b().u32(all.len() as u32), |list, &alg| list.u16(alg));
     assert_eq!(test(&mut client, &[0x0b, 0x12]).rc, rc::param(1, rc::VALUE), "SM3 is not built");
     assert_eq!(test(&mut client, &[0x0b; 65]).rc, rc::param(1, rc::SIZE));
+    assert_eq!(test(&mut client, &[]).ok().body, to_do.0, "an empty list tests nothing");
+    assert_eq!(result(&mut client), b().u16(0).u32(rc::NEEDS_TEST).0);
+    assert_eq!(test(&mut client, &all).ok().body, [0; 4], "nothing is left to do");
+    assert_eq!(result(&mut client), [0; 6]);
+    assert_eq!(test(&mut client, &[]).ok().body, [0; 4]);
+    client.power_cycle();
+    client.startup(0);
+    assert_eq!(result(&mut client), b().u16(0).u32(rc::NEEDS_TEST).0);
+    client.run(0x143, &[], b().u8(0)).ok();
+    assert_eq!(result(&mut client), [0; 6]);
 }
 
 #[test]

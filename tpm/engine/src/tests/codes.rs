@@ -152,6 +152,7 @@ pub(super) mod rc {
         NV_UNINITIALIZED = 0x14a,
         NV_SPACE = 0x14b,
         CPHASH = 0x151,
+        NEEDS_TEST = 0x153,
         OBJECT_MEMORY = 0x902,
         SESSION_MEMORY = 0x903,
         SESSION_HANDLES = 0x905,
