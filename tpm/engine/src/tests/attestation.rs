@@ -290,6 +290,12 @@ fn a_session_is_exclusive_until_another_command_comes_between() {
     let answer = digest(&mut client, session.handle).ok();
     let expected = b().u8(1).sized(&sha256(&[&[0; 32], &cp, &rp])).0;
     assert_eq!(Attest::of(&mut client, NULL, &answer).attested, expected);
+    // An old audit session ends the exclusiveness of a new one, and is not exclusive itself.
+    let mut other = client.session(0);
+    audited(&mut client, &mut other, 0x81).ok();
+    audited(&mut client, &mut session, 0x81).ok();
+    assert_eq!(audited(&mut client, &mut other, 0x83).rc, rc::EXCLUSIVE);
+    assert_eq!(audited(&mut client, &mut session, 0x83).rc, rc::EXCLUSIVE);
 }
 
 #[test]
@@ -319,6 +325,22 @@ fn a_signed_report_of_the_command_audit_begins_a_new_digest() {
     assert_eq!(report(&mut client, NULL), (2, digest.clone()));
     assert_eq!(report(&mut client, key), (2, digest), "an unsigned report takes nothing");
     assert_eq!(report(&mut client, key), (2, vec![]));
+}
+
+#[test]
+fn another_audit_algorithm_starts_with_the_command_that_sets_it() {
+    let mut client = Client::new();
+    let parameters = b().u16(0x0c).u32(0).u32(0);
+    client.pw(cc::SET_COMMAND_CODE_AUDIT_STATUS, &[OWNER], parameters.clone()).ok();
+    let sha384 = |parts: &[&[u8]]| HashAlgorithm::Sha384.hash(&parts.concat()).to_vec();
+    let code = cc::SET_COMMAND_CODE_AUDIT_STATUS.to_be_bytes();
+    let cp = sha384(&[&code, &OWNER.to_be_bytes(), &parameters.0]);
+    let rp = sha384(&[&[0; 4], &code]);
+    let handles = [ENDORSEMENT, NULL];
+    let answer = client.auth(cc::GET_COMMAND_AUDIT_DIGEST, &handles, both(), qualified()).ok();
+    let attest = Attest::of(&mut client, NULL, &answer);
+    let expected = b().u64(1).u16(0x0c).sized(&sha384(&[&[0; 48], &cp, &rp])).0;
+    assert_eq!(attest.attested[..expected.len()], expected);
 }
 
 #[test]

@@ -272,6 +272,26 @@ fn a_new_value_comes_in_a_new_private_area() {
 }
 
 #[test]
+fn descendants_of_an_st_clear_parent_do_not_persist() {
+    for (attributes, code) in [(0, 0), (ST_CLEAR, rc::handle(2, rc::ATTRIBUTES))] {
+        let mut client = Client::new();
+        let mut parent = ecc_srk();
+        parent.0[7] |= attributes as u8;
+        let parent = client.primary(OWNER, &parent).handle;
+        let loaded = client.child(parent, &ecc_srk(), b"", b"");
+        let grandchild = client.child(loaded, &sealed(), b"", b"data");
+        let template = ecc_key(FIXED | ORIGIN | USER | SIGN, &none());
+        let parameters = b().sized(&b().u32(0).0).sized(&template.0);
+        let created = client.pw(cc::CREATE_LOADED, &[parent], parameters).ok().handle;
+        for (object, place) in [(loaded, 0), (grandchild, 1), (created, 2)] {
+            let persistent = b().u32(0x8100_0000 + place);
+            let answer = client.pw(cc::EVICT_CONTROL, &[OWNER, object], persistent);
+            assert_eq!(answer.rc, code, "{place}");
+        }
+    }
+}
+
+#[test]
 fn only_protected_objects_count_failures_and_lock_out() {
     let mut client = Client::new();
     client.pw(cc::DICTIONARY_ATTACK_PARAMETERS, &[LOCKOUT], b().u32(2).u32(100).u32(100)).ok();
@@ -300,6 +320,11 @@ fn only_protected_objects_count_failures_and_lock_out() {
     client.startup(0);
     assert_eq!(failed(&mut client), 2, "a power cycle forgives nothing");
     client.env.now += 100_000;
+    assert_eq!(failed(&mut client), 1);
+    // New parameters start a new period.
+    client.env.now += 90_000;
+    client.pw(cc::DICTIONARY_ATTACK_PARAMETERS, &[LOCKOUT], b().u32(2).u32(100).u32(100)).ok();
+    client.env.now += 90_000;
     assert_eq!(failed(&mut client), 1);
     client.pw(cc::DICTIONARY_ATTACK_LOCK_RESET, &[LOCKOUT], b()).ok();
     assert_eq!(failed(&mut client), 0);
