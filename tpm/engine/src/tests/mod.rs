@@ -7,6 +7,7 @@ mod capabilities;
 mod ciphers;
 mod client;
 mod codes;
+mod duplication;
 mod exchange;
 mod faults;
 mod hierarchies;
