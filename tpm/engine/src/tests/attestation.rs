@@ -328,6 +328,19 @@ fn a_signed_report_of_the_command_audit_begins_a_new_digest() {
 }
 
 #[test]
+fn nv_certify_shows_at_most_one_buffer() {
+    let mut client = Client::new();
+    let public = b().u32(INDEX).u16(0x0b).u32(1 << 1 | 1 << 17).u16(0).u16(2048);
+    client.pw(cc::NV_DEFINE_SPACE, &[OWNER], b().u16(0).sized(&public.0)).ok();
+    client.pw(cc::NV_WRITE, &[OWNER, INDEX], b().sized(&[1; 8]).u16(0)).ok();
+    for (size, code) in [(1024, 0), (1025, rc::param(3, rc::VALUE)), (2049, rc::NV_RANGE)] {
+        let parameters = qualified().u16(size).u16(0);
+        let answer = client.auth(cc::NV_CERTIFY, &[NULL, OWNER, INDEX], both(), parameters);
+        assert_eq!(answer.rc, code, "{size}");
+    }
+}
+
+#[test]
 fn another_audit_algorithm_starts_with_the_command_that_sets_it() {
     let mut client = Client::new();
     let parameters = b().u16(0x0c).u32(0).u32(0);

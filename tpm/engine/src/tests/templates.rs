@@ -272,6 +272,33 @@ fn a_new_value_comes_in_a_new_private_area() {
 }
 
 #[test]
+fn each_command_takes_its_kind_of_key() {
+    let mut client = Client::new();
+    let storage = client.primary(OWNER, &ecc_srk()).handle;
+    let signer = client.primary(OWNER, &ecc_key(FIXED | ORIGIN | USER | SIGN, &none())).handle;
+    let public = client.run(cc::READ_PUBLIC, &[storage], b()).ok().field(0);
+    let public_only = b().u16(0).sized(&public).u32(OWNER);
+    let public_only = client.run(cc::LOAD_EXTERNAL, &[], public_only).ok().handle;
+    assert_eq!(client.pw(cc::UNSEAL, &[signer], b()).rc, rc::handle(1, rc::TYPE));
+    let signature = b().sized(&[1; 32]).u16(0x18).u16(0x0b).sized(&[1; 32]).sized(&[1; 32]);
+    let answer = client.run(cc::VERIFY_SIGNATURE, &[storage], signature);
+    assert_eq!(answer.rc, rc::handle(1, rc::ATTRIBUTES), "a key that does not sign");
+    for (size, code) in [(32, 0), (33, rc::param(1, rc::SIZE))] {
+        let parameters = b().sized(&vec![1; size]).sized(&[0; 34]);
+        assert_eq!(client.run(0x168, &[storage], parameters).rc, code, "a credential of {size}");
+    }
+    for (key, code) in [
+        (storage, rc::param(2, rc::VALUE)),
+        (public_only, rc::handle(1, rc::HANDLE)),
+        (signer, rc::handle(1, rc::ATTRIBUTES)),
+    ] {
+        let parameters = b().sized(&[1; 16]).sized(&[1]).u8(0).u16(0x10).u16(0x0b);
+        let answer = client.run(cc::START_AUTH_SESSION, &[key, NULL], parameters);
+        assert_eq!(answer.rc, code, "a salt for {key:#x}");
+    }
+}
+
+#[test]
 fn descendants_of_an_st_clear_parent_do_not_persist() {
     for (attributes, code) in [(0, 0), (ST_CLEAR, rc::handle(2, rc::ATTRIBUTES))] {
         let mut client = Client::new();
