@@ -1,12 +1,13 @@
-//! Endorsement keys as the TCG EK Credential Profile 2.5 wants them.
+//! Templates of endorsement keys, with the indices of their certificates (TCG EK Credential Profile
+//! 2.5).
 
-/// Template L-1: RSA 2048, whose certificate lies at [`RSA_CERTIFICATE`] (B.3.3).
+/// Template L-1: RSA 2048; its certificate is in [`RSA_CERTIFICATE`] (B.3.3).
 pub const RSA_TEMPLATE: [u8; 314] = template([0, 1], [0, 0x10, 8, 0, 0, 0, 0, 0, 1, 0]);
-/// Template L-2: ECC NIST P-256, whose certificate lies at [`ECC_CERTIFICATE`] (B.3.4).
+/// Template L-2: ECC NIST P-256; its certificate is in [`ECC_CERTIFICATE`] (B.3.4).
 pub const ECC_TEMPLATE: [u8; 122] = {
     let rest = [0, 0x10, 0, 3, 0, 0x10, 0, 32];
     let mut made: [u8; 122] = template([0, 0x23], rest);
-    // The second coordinate's size.
+    // The size of the second coordinate.
     made[HEAD + 8 + 32 + 1] = 32;
     made
 };
@@ -19,7 +20,7 @@ pub const ECC_CERTIFICATE: u32 = 0x01c0_000a;
 pub const CERTIFICATE_ATTRIBUTES: u32 =
     1 << 0 | 1 << 13 | 1 << 16 | 1 << 17 | 1 << 18 | 1 << 25 | 1 << 30;
 
-/// Type, name algorithm, attributes, policy, and the symmetric algorithm.
+/// Size of type, name algorithm, attributes, policy and symmetric algorithm.
 const HEAD: usize = 2 + 2 + 4 + 2 + POLICY.len() + 6;
 /// PolicySecret(TPM_RH_ENDORSEMENT) with SHA-256 (B.6.2).
 const POLICY: [u8; 32] = [
@@ -27,7 +28,7 @@ const POLICY: [u8; 32] = [
     0xfd, 0x52, 0xd7, 0x6e, 0x06, 0x52, 0x0b, 0x64, 0xf2, 0xa1, 0xda, 0x1b, 0x33, 0x14, 0x69, 0xaa,
 ];
 
-/// A TPMT_PUBLIC of `kind`; `rest` follows the symmetric algorithm, and zeroes follow that.
+/// A TPMT_PUBLIC of `kind`: `rest` follows the symmetric algorithm, then zeros.
 const fn template<const LENGTH: usize, const REST: usize>(
     kind: [u8; 2],
     rest: [u8; REST],

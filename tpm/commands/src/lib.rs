@@ -1,7 +1,7 @@
-//! The few TPM commands that a platform sends itself, at manufacture or before its guest runs.
+//! The few TPM commands that a platform itself sends, at manufacture or before its guest runs.
 //!
-//! "Part 1" to "Part 3" are those of the TPM 2.0 library specification, revision 1.59. All numbers on
-//! the wire are big-endian. Commands are authorized by the empty password.
+//! "Part 1" to "Part 3" are those of the TPM 2.0 library specification, revision 1.59. All numbers
+//! on the wire are big-endian. Commands are authorized by the empty password.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -33,16 +33,16 @@ pub const RH_ENDORSEMENT: u32 = 0x4000_000b;
 const RS_PW: u32 = 0x4000_0009;
 const SU_CLEAR: u16 = 0;
 const CAP_PCRS: u32 = 5;
-/// Bytes of a header, of a command or a response.
+/// Size of a command's or a response's header in bytes.
 const HEADER: usize = 10;
-/// The PCRs of a PC: 24, in three bytes.
+/// All 24 PCRs of a PC, in three bytes.
 const ALL_PCRS: [u8; 3] = [0xff; 3];
 
-/// TPM_ALG_SHA1, TPM_ALG_SHA256, TPM_ALG_SHA384: the banks that there are, and whether a new TPM
-/// has them on.
+/// The implemented banks (TPM_ALG_SHA1, TPM_ALG_SHA256, TPM_ALG_SHA384), and whether a new TPM has
+/// them enabled.
 pub const NEW_BANKS: [(u16, bool); 3] = [(0x0004, false), (0x000b, true), (0x000c, false)];
 
-/// Bytes of a command.
+/// The bytes of a command.
 pub type Command = Zeroizing<Vec<u8>>;
 
 fn command(tag: u16, code: u32, parts: &[&[u8]]) -> Command {
@@ -62,7 +62,7 @@ fn authorized(code: u32, handle: u32, parameters: &[&[u8]]) -> Command {
     authorized_by_first(code, &handle.to_be_bytes(), parameters)
 }
 
-/// A command on several handles, of which the first authorizes it.
+/// A command with several handles; only the first needs authorization.
 fn authorized_by_first(code: u32, handles: &[u8], parameters: &[&[u8]]) -> Command {
     let mut authorization = [0; 13];
     let fields = 9_u32.to_be_bytes().into_iter().chain(RS_PW.to_be_bytes());
@@ -84,21 +84,21 @@ pub fn shutdown() -> Command {
     command(NO_SESSIONS, CC_SHUTDOWN, &[&SU_CLEAR.to_be_bytes()])
 }
 
-/// TPM2_CreatePrimary in `hierarchy`, without a secret of the caller's; `template` is a TPMT_PUBLIC
-/// (Part 3, 24.1).
+/// TPM2_CreatePrimary in `hierarchy`, without sensitive data; `template` is a TPMT_PUBLIC (Part 3,
+/// 24.1).
 pub fn create_primary(hierarchy: u32, template: &[u8]) -> Command {
-    // TPM2B_SENSITIVE_CREATE with an empty value and no data.
+    // TPM2B_SENSITIVE_CREATE with an empty authorization value and no data.
     const SENSITIVE: [u8; 6] = [0, 4, 0, 0, 0, 0];
-    // No outside information, no creation PCRs.
+    // outsideInfo and creationPCR are empty.
     const REST: [u8; 6] = [0; 6];
     let size = (template.len() as u16).to_be_bytes();
     authorized(CC_CREATE_PRIMARY, hierarchy, &[&SENSITIVE, &size, template, &REST])
 }
 
-/// Handle and public area (a TPMT_PUBLIC) from the response to [`create_primary`].
+/// The handle and the public area (a TPMT_PUBLIC) in the response to [`create_primary`].
 pub fn primary(response: &[u8]) -> Option<(u32, &[u8])> {
     let (handle, rest) = response.get(HEADER..)?.split_first_chunk()?;
-    // Behind the handle: the size of the parameters, and TPM2B_PUBLIC first of them.
+    // The handle is followed by the size of the parameters, then by the first one, a TPM2B_PUBLIC.
     let (size, rest) = rest.get(4..)?.split_first_chunk()?;
     let public = rest.get(..usize::from(u16::from_be_bytes(*size)))?;
     Some((u32::from_be_bytes(*handle), public))
@@ -113,7 +113,7 @@ pub fn flush(handle: u32) -> Command {
 /// SHA-256 names (Part 3, 31.3).
 pub fn nv_define(index: u32, attributes: u32, size: u16) -> Command {
     const SHA256: u16 = 0x000b;
-    // TPM2B_AUTH that is empty, then TPM2B_NV_PUBLIC of 14 bytes, with an empty policy.
+    // An empty TPM2B_AUTH, then a TPM2B_NV_PUBLIC of 14 bytes with an empty policy.
     let head = [0, 0, 0, 14];
     let (index, attributes) = (index.to_be_bytes(), attributes.to_be_bytes());
     let (algorithm, size) = (SHA256.to_be_bytes(), size.to_be_bytes());
@@ -140,8 +140,7 @@ pub fn set_platform_auth(value: &[u8]) -> Command {
     authorized(CC_HIERARCHY_CHANGE_AUTH, RH_PLATFORM, &[&size, value])
 }
 
-/// TPM2_PCR_Allocate of all PCRs in the banks that are on, and of none in those that are off
-/// (Part 3, 22.5).
+/// TPM2_PCR_Allocate: all PCRs in the enabled banks, none in the others (Part 3, 22.5).
 pub fn allocate(banks: &[(u16, bool)]) -> Command {
     let mut selections = Vec::from((banks.len() as u32).to_be_bytes());
     for (algorithm, on) in banks {
@@ -168,9 +167,9 @@ pub fn pcr_banks() -> Command {
     command(NO_SESSIONS, CC_GET_CAPABILITY, &[fields.as_flattened()])
 }
 
-/// The algorithms whose banks have PCRs, from the response to [`pcr_banks`].
+/// The algorithms of the banks that have PCRs, from the response to [`pcr_banks`].
 pub fn active_banks(response: &[u8]) -> Option<Vec<u16>> {
-    // Behind the header: moreData, the capability, the number of banks.
+    // The header is followed by moreData, the capability and the number of banks.
     let (count, mut rest) = response.get(HEADER + 5..)?.split_first_chunk()?;
     let mut banks = Vec::new();
     for _ in 0..u32::from_be_bytes(*count) {
@@ -192,7 +191,7 @@ pub fn code(response: &[u8]) -> u32 {
     }
 }
 
-/// Holds a response to its success.
+/// Checks that a response reports success.
 ///
 /// # Errors
 /// The response's code.
@@ -204,30 +203,4 @@ pub fn succeeded(response: &[u8]) -> Result<(), u32> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn commands_are_those_of_the_specification() {
-        assert_eq!(startup()[..], [0x80, 1, 0, 0, 0, 12, 0, 0, 1, 0x44, 0, 0]);
-        let authorization = [0, 0, 0, 9, 0x40, 0, 0, 9, 0, 0, 0, 0, 0];
-        let expected = [&[0x80, 2, 0, 0, 0, 27, 0, 0, 1, 0x26, 0x40, 0, 0, 12][..], &authorization];
-        assert_eq!(clear()[..], expected.concat());
-        let extended = extend(9, &[(11, &[7; 32])]);
-        assert_eq!(extended[..14], [0x80, 2, 0, 0, 0, 65, 0, 0, 1, 0x82, 0, 0, 0, 9]);
-        assert_eq!(extended[27..33], [0, 0, 0, 1, 0, 11]);
-    }
-
-    #[test]
-    fn only_banks_with_pcrs_are_active_and_a_short_answer_is_none() {
-        let header = [0x80, 1, 0, 0, 0, 31, 0, 0, 0, 0, 0, 0, 0, 0, 5];
-        let banks = [0, 0, 0, 2, 0, 4, 3, 0, 0, 0, 0, 11, 3, 0xff, 0xff, 0xff];
-        let response = [&header[..], &banks].concat();
-        assert_eq!(active_banks(&response), Some(Vec::from([11])));
-        for length in 0..response.len() {
-            assert_eq!(active_banks(&response[..length]), None);
-        }
-        assert_eq!(code(&response), 0);
-        assert_eq!(code(&response[..9]), u32::MAX);
-    }
-}
+mod tests;

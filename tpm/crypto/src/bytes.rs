@@ -1,4 +1,4 @@
-//! Byte strings of bounded length that are cleared when they go.
+//! Byte strings of bounded length that are cleared on drop.
 
 use core::fmt;
 use core::ops::Deref;
@@ -8,7 +8,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::Error;
 
-/// Up to `N` bytes that are secret: cleared on drop, compared in constant time, never shown.
+/// Up to `N` secret bytes: cleared on drop, compared in constant time, never shown.
 #[derive(Clone)]
 pub struct SecretBytes<const N: usize> {
     /// Zero from `length` on.
@@ -32,7 +32,7 @@ impl<const N: usize> Drop for SecretBytes<N> {
 impl<const N: usize> ZeroizeOnDrop for SecretBytes<N> {}
 
 impl<const N: usize> SecretBytes<N> {
-    /// `length` zero bytes, at most `N`.
+    /// `length` zero bytes; at most `N`.
     pub fn zeroed(length: usize) -> Self {
         Self { bytes: [0; N], length: length.min(N) }
     }
@@ -40,7 +40,7 @@ impl<const N: usize> SecretBytes<N> {
     /// A copy of `bytes`.
     ///
     /// # Errors
-    /// [`Error::Size`] when they are more than `N`.
+    /// [`Error::Size`] if there are more than `N`.
     pub fn new(bytes: &[u8]) -> Result<Self, Error> {
         let mut new = Self::zeroed(bytes.len());
         new.bytes.get_mut(..bytes.len()).ok_or(Error::Size)?.copy_from_slice(bytes);
@@ -61,13 +61,13 @@ impl<const N: usize> SecretBytes<N> {
         self.bytes.get(..self.length).unwrap_or(&self.bytes)
     }
 
-    /// The bytes, to fill.
+    /// The bytes, for a change.
     pub fn as_mut_bytes(&mut self) -> &mut [u8] {
         let length = self.length.min(N);
         self.bytes.get_mut(..length).unwrap_or_default()
     }
 
-    /// Drops the bytes from `length` on.
+    /// Removes the bytes from `length` on.
     pub fn truncate(&mut self, length: usize) {
         if let Some(rest) = self.bytes.get_mut(length..) {
             rest.zeroize();
@@ -98,7 +98,7 @@ impl<const N: usize> fmt::Debug for SecretBytes<N> {
     }
 }
 
-/// Arrays of bytes as tuples, of lengths that serde itself does not know.
+/// Serializes byte arrays as tuples, for lengths that serde does not support.
 pub(crate) mod array {
     use core::fmt;
 

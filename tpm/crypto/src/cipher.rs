@@ -1,8 +1,8 @@
-//! AES in the modes of the TPM, in place, with a vector that carries on (Part 1, annex on
-//! TPM2_EncryptDecrypt2; SP 800-38A).
+//! AES in the modes of the TPM (Part 1, annex on TPM2_EncryptDecrypt2; SP 800-38A).
 //!
-//! The modes stand here, on the library's block function: the TPM hands the vector back after
-//! every call, partial blocks included, and one form for three key sizes keeps the image small.
+//! The modes are implemented here, on top of the library's block cipher: the TPM returns the vector
+//! after every call, also after a partial block, and sharing the code of three key sizes keeps the
+//! image small.
 
 use core::fmt;
 
@@ -61,7 +61,7 @@ impl Mode {
     }
 }
 
-/// Which way.
+/// Whether to encrypt or to decrypt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
     /// Plain to cipher text.
@@ -95,12 +95,12 @@ impl AesKey {
         }))
     }
 
-    /// Encrypts or decrypts `data` in place. `vector` leaves as the next call of the same stream
-    /// takes it: the last cipher text block (CBC, CFB: a partial one padded with zeros), the last
-    /// key stream block (OFB), the next counter (CTR), or as it came (ECB).
+    /// Encrypts or decrypts `data` in place. `vector` is set for the next call of the same stream:
+    /// to the last cipher text block (CBC; CFB, where a partial block is padded with zeros), the
+    /// last key stream block (OFB) or the next counter (CTR). ECB leaves it as it is.
     ///
     /// # Errors
-    /// [`Error::Size`] when the mode takes whole blocks and `data` is none; nothing has changed.
+    /// [`Error::Size`] if the mode needs whole blocks and `data` has others; nothing changes.
     pub fn apply(
         &self,
         mode: Mode,
@@ -189,11 +189,10 @@ impl AesKey {
     }
 }
 
-/// AES-CFB with a vector of zeros or the given one, as parameters and objects are protected
-/// (Part 1, 21.3 and 22).
+/// AES-CFB, as it protects parameters and objects (Part 1, 21.3 and 22).
 ///
 /// # Errors
-/// [`Error::Size`] when the key is none of AES.
+/// [`Error::Size`] if the key has no length of an AES key.
 pub fn cfb(
     direction: Direction,
     key: &[u8],
@@ -221,7 +220,7 @@ fn xor(data: &mut [u8], with: &[u8]) {
     }
 }
 
-/// The chunk as a block, with zeros where it is shorter.
+/// The chunk as a block, padded with zeros.
 fn padded(chunk: &[u8]) -> [u8; BLOCK] {
     let mut block = [0; BLOCK];
     for (to, from) in block.iter_mut().zip(chunk) {

@@ -1,8 +1,8 @@
 //! The random generator: Hash_DRBG with SHA-256 of SP 800-90A, 10.1.1.
 //!
-//! Of the three mechanisms it costs least without AES instructions: three compressions for up to
-//! 32 bytes. Entropy is an argument; the same inputs give the same bytes for ever, so that keys
-//! derived from a seed stay.
+//! Of the three mechanisms of the standard it is the fastest without AES instructions: three
+//! compressions for up to 32 bytes. Entropy is an argument. The same inputs give the same bytes for
+//! ever, so keys that are derived from a seed never change.
 
 use core::convert::Infallible;
 use core::fmt;
@@ -25,7 +25,7 @@ pub const SAVED_VERSION: u8 = 1;
 
 const HASH: HashAlgorithm = HashAlgorithm::Sha256;
 
-/// A random generator. A clone gives the same bytes again.
+/// A random generator. A clone generates the same bytes.
 #[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
 pub struct Drbg {
     v: [u8; SEED_LENGTH],
@@ -33,7 +33,7 @@ pub struct Drbg {
     reseed_counter: u64,
 }
 
-/// The state of a [`Drbg`], as secret as all that it will ever give.
+/// The state of a [`Drbg`], as secret as all bytes that it will generate.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Zeroize, ZeroizeOnDrop)]
 pub struct SavedDrbg {
     /// [`SAVED_VERSION`].
@@ -44,7 +44,7 @@ pub struct SavedDrbg {
     /// The constant `C`.
     #[serde(with = "crate::bytes::array")]
     pub c: [u8; SEED_LENGTH],
-    /// Requests since the last reseeding, and one.
+    /// Requests since the last reseeding, plus one.
     pub reseed_counter: u64,
 }
 
@@ -92,13 +92,13 @@ impl Drbg {
         Ok(())
     }
 
-    /// Fills `out` of any length, by as many requests as it takes. A generator that is exhausted
-    /// moves on by reseeding itself with no fresh entropy: reseed it earlier.
+    /// Fills `out` of any length, with as many requests as necessary. An exhausted generator
+    /// reseeds itself without fresh entropy: reseed it earlier.
     pub fn fill(&mut self, out: &mut [u8]) {
         for chunk in out.chunks_mut(MAX_REQUEST) {
             if self.generate(&[], chunk).is_err() {
                 self.reseed(&[], &[]);
-                // A chunk is no longer than a request, and the counter is 1: this cannot fail.
+                // This cannot fail: a chunk fits into a request, and the counter is 1.
                 let _ = self.generate(&[], chunk);
             }
         }
@@ -114,10 +114,10 @@ impl Drbg {
         }
     }
 
-    /// Goes on from a state.
+    /// Continues from a state.
     ///
     /// # Errors
-    /// [`Error::Saved`] when it is of another version, or has a counter that none has.
+    /// [`Error::Saved`] if it has another version or an impossible counter.
     pub fn restore(saved: &SavedDrbg) -> Result<Self, Error> {
         let counters = 1..=RESEED_INTERVAL + 1;
         if saved.version != SAVED_VERSION || !counters.contains(&saved.reseed_counter) {
@@ -153,7 +153,7 @@ fn derive(parts: &[&[u8]]) -> [u8; SEED_LENGTH] {
 fn add<const N: usize>(to: &mut [u8; SEED_LENGTH], numbers: [&[u8]; N]) {
     let mut rest = numbers.map(|number| number.rchunks(8));
     let mut carry = 0;
-    // The first place is shorter than a word: what leaves it is lost, as it should be.
+    // The highest place is shorter than a word; its carry is dropped.
     for place in to.rchunks_mut(8) {
         let (mut sum, overflows) = word(place).overflowing_add(carry);
         carry = overflows.into();

@@ -1,9 +1,9 @@
-//! Why a cryptographic operation was refused.
+//! The errors of cryptographic operations.
 
 use core::fmt;
 
-/// What is wrong, and therewith who is to blame. The engine maps each variant to a response code
-/// (Part 2, 6.6); what it is about is the caller's to add.
+/// The reason why a cryptographic operation failed. The engine maps each variant to a response code
+/// (Part 2, 6.6), and adds the parameter or handle at fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Error {
     /// A number is out of range, such as a message not below the modulus (TPM_RC_VALUE).
@@ -22,7 +22,7 @@ pub enum Error {
     NoResult,
     /// The random generator must be reseeded first (TPM_RC_FAILURE).
     Exhausted,
-    /// A saved state is not of this version or does not hold together.
+    /// A saved state has another version or is inconsistent.
     Saved,
 }
 

@@ -97,7 +97,7 @@ impl Digest {
         SecretBytes::new(bytes).map(Self)
     }
 
-    /// A digest of zeros, as a PCR is after start-up.
+    /// A digest of zeros.
     pub fn zero(algorithm: HashAlgorithm) -> Self {
         Self(SecretBytes::zeroed(algorithm.digest_size()))
     }
@@ -141,7 +141,7 @@ impl fmt::Debug for Digest {
     }
 }
 
-/// A digest in the making. A clone goes on by itself.
+/// An unfinished digest. A clone continues independently.
 #[derive(Clone)]
 pub struct Hasher(State);
 
@@ -154,7 +154,7 @@ enum State {
 }
 
 impl Hasher {
-    /// One that has seen nothing.
+    /// A digest of no data yet.
     pub fn new(algorithm: HashAlgorithm) -> Self {
         Self(match algorithm {
             HashAlgorithm::Sha1 => State::Sha1(Sha1::new()),
@@ -174,7 +174,7 @@ impl Hasher {
         }
     }
 
-    /// Takes in `data`.
+    /// Adds `data`.
     pub fn update(&mut self, data: &[u8]) {
         match &mut self.0 {
             State::Sha1(state) => state.update(data),
@@ -184,7 +184,7 @@ impl Hasher {
         }
     }
 
-    /// The digest of all that was taken in.
+    /// The digest of all added data.
     pub fn finish(self) -> Digest {
         match self.0 {
             State::Sha1(state) => Digest::of(&state.finalize()),
@@ -194,7 +194,7 @@ impl Hasher {
         }
     }
 
-    /// The mid-state, to go on from later.
+    /// The mid-state, from which [`restore`](Self::restore) continues.
     pub fn save(&self) -> SavedHasher {
         match &self.0 {
             State::Sha1(state) => SavedHasher::of(self.algorithm(), &state.serialize()),
@@ -204,10 +204,10 @@ impl Hasher {
         }
     }
 
-    /// Goes on from a mid-state.
+    /// Continues from a mid-state.
     ///
     /// # Errors
-    /// [`Error::Saved`] when the bytes are no mid-state of the algorithm.
+    /// [`Error::Saved`] if the bytes are not a mid-state of the algorithm.
     pub fn restore(saved: &SavedHasher) -> Result<Self, Error> {
         let bytes = saved.as_bytes();
         Ok(Self(match saved.algorithm {
@@ -230,8 +230,8 @@ impl fmt::Debug for Hasher {
     }
 }
 
-/// The mid-state of a [`Hasher`]: plain bytes whose form is the hash library's, at most
-/// [`MAX_SAVED_HASHER`]. It reveals what was hashed since the last full block: store it encrypted.
+/// The mid-state of a [`Hasher`]: at most [`MAX_SAVED_HASHER`] bytes, in the format of the hash
+/// library. It contains the data since the last full block: store it encrypted.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SavedHasher {
     algorithm: HashAlgorithm,
@@ -239,7 +239,7 @@ pub struct SavedHasher {
 }
 
 impl SavedHasher {
-    /// From an algorithm and what [`as_bytes`](Self::as_bytes) gave.
+    /// From an algorithm and the bytes from [`as_bytes`](Self::as_bytes).
     ///
     /// # Errors
     /// [`Error::Saved`] when the bytes are too many.

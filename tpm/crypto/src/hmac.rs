@@ -1,7 +1,7 @@
 //! The keyed hash of FIPS 198-1 over any of the TPM's hash algorithms.
 //!
-//! It stands on [`Hasher`] and not on a library of its own, since a sequence context must be able
-//! to save both mid-states.
+//! It is built on [`Hasher`] and not on a library, because sequence contexts have to save both
+//! mid-states.
 
 use zeroize::Zeroizing;
 
@@ -11,7 +11,7 @@ use crate::hash::{Digest, HashAlgorithm, Hasher, MAX_BLOCK, SavedHasher};
 const INNER: u8 = 0x36;
 const OUTER: u8 = 0x5C;
 
-/// An HMAC in the making. A clone goes on by itself.
+/// An unfinished HMAC. A clone continues independently.
 #[derive(Clone, Debug)]
 pub struct Hmac {
     inner: Hasher,
@@ -19,7 +19,7 @@ pub struct Hmac {
 }
 
 impl Hmac {
-    /// One under `key`, of any length, that has seen nothing.
+    /// An HMAC of no data yet, with a `key` of any length.
     pub fn new(algorithm: HashAlgorithm, key: &[u8]) -> Self {
         let mut block = Zeroizing::new([0; MAX_BLOCK]);
         let hashed;
@@ -47,27 +47,27 @@ impl Hmac {
         self.inner.algorithm()
     }
 
-    /// Takes in `data`.
+    /// Adds `data`.
     pub fn update(&mut self, data: &[u8]) {
         self.inner.update(data);
     }
 
-    /// The HMAC of all that was taken in. Compare it as a [`Digest`], in constant time.
+    /// The HMAC of all added data. Compare it as a [`Digest`], in constant time.
     pub fn finish(self) -> Digest {
         let mut outer = self.outer;
         outer.update(&self.inner.finish());
         outer.finish()
     }
 
-    /// Both mid-states, the inner one first. Together they are as good as the key.
+    /// Both mid-states, the inner one first. They are as secret as the key.
     pub fn save(&self) -> [SavedHasher; 2] {
         [self.inner.save(), self.outer.save()]
     }
 
-    /// Goes on from both mid-states.
+    /// Continues from both mid-states.
     ///
     /// # Errors
-    /// [`Error::Saved`] when one is no mid-state, or they are of two algorithms.
+    /// [`Error::Saved`] if one is not a mid-state, or the algorithms differ.
     pub fn restore([inner, outer]: &[SavedHasher; 2]) -> Result<Self, Error> {
         if inner.algorithm() != outer.algorithm() {
             return Err(Error::Saved);

@@ -5,7 +5,7 @@ use crate::hmac::Hmac;
 
 /// KDFa (Part 1, 11.4.10.2): SP 800-108 in counter mode over HMAC, which fills `out`.
 ///
-/// `label` stands without its NUL, which the function adds. The number of bits is eight times the
+/// `label` is given without its NUL, which the function adds. The number of bits is eight times the
 /// length of `out`.
 pub fn kdfa(
     algorithm: HashAlgorithm,
@@ -30,7 +30,7 @@ pub fn kdfa(
 /// KDFe (Part 1, 11.4.10.3): SP 800-56A's concatenation over a hash, which fills `out` from the
 /// shared secret `z`, an x coordinate.
 ///
-/// `usage` stands without its NUL, which the function adds. `party_u` and `party_v` are the x
+/// `usage` is given without its NUL, which the function adds. `party_u` and `party_v` are the x
 /// coordinates of the ephemeral and of the static public key.
 pub fn kdfe(
     algorithm: HashAlgorithm,

@@ -18,8 +18,6 @@ pub mod kdf;
 pub mod rsa;
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod vectors;
 
 pub use bytes::SecretBytes;
 pub use error::Error;

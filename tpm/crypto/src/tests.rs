@@ -1,4 +1,8 @@
-//! Hashes, key derivation, ciphers and the generator, against known answers and themselves.
+//! Tests of the primitives: known answers, round trips.
+
+mod known_answers;
+mod models;
+pub(crate) mod vectors;
 
 use std::format;
 use std::vec::Vec;
@@ -10,8 +14,8 @@ use crate::drbg::{Drbg, MAX_REQUEST, RESEED_INTERVAL, SavedDrbg};
 use crate::hash::{Digest, HashAlgorithm, Hasher, SavedHasher};
 use crate::hmac::{Hmac, hmac};
 use crate::kdf::{kdfa, kdfe};
-use crate::vectors::{name, number, vector};
 use crate::{Error, SecretBytes};
+use vectors::{name, number, vector};
 
 #[test]
 fn hashes_have_the_known_digests_and_sizes() {

@@ -25,7 +25,7 @@ pub(crate) fn put_point(point: &EccPoint, out: &mut alloc::vec::Vec<u8>) {
     }));
 }
 
-/// The padding of RSA_Encrypt and RSA_Decrypt: the key's, or the given one for a key without.
+/// The padding scheme for RSA_Encrypt and RSA_Decrypt: the key's own, or `given` if it has none.
 fn rsa_scheme(key: &Object, given: Scheme) -> Result<Scheme> {
     let own = key.public.scheme();
     let scheme = if own.is_null() {
@@ -49,7 +49,7 @@ fn padding(scheme: Scheme, label: &[u8]) -> EncryptionScheme<'_> {
     }
 }
 
-/// A label ends with NUL, if there is one.
+/// Checks that a label that is not empty ends with NUL.
 fn check_label(label: &[u8]) -> Result<()> {
     if label.last().is_none_or(|&last| last == 0) { Ok(()) } else { Err(Rc::VALUE.param(3)) }
 }
@@ -101,13 +101,13 @@ pub(crate) fn rsa_decrypt(tpm: &mut Tpm, env: Env<'_>, call: &mut Call) -> Resul
 }
 
 impl Tpm {
-    /// An ECC key of handle 1.
+    /// The ECC key in handle 1.
     fn ecc_key(&self, call: &Call) -> Result<alloc::sync::Arc<Object>> {
         let key = self.object(call.handle(0)).map_err(|_| Rc::KEY.handle(1))?;
         if key.public.kind() == alg::ECC { Ok(key) } else { Err(Rc::KEY.handle(1)) }
     }
 
-    /// An ECC key that may take part in a key exchange.
+    /// The same, if the key may be used for a key exchange.
     fn exchange_key(&self, call: &Call) -> Result<alloc::sync::Arc<Object>> {
         let key = self.ecc_key(call)?;
         if key.public.is(attr::RESTRICTED) || !key.public.is(attr::DECRYPT) {
@@ -120,7 +120,7 @@ impl Tpm {
 /// TPM2_ECDH_KeyGen.
 pub(crate) fn ecdh_keygen(tpm: &mut Tpm, env: Env<'_>, call: &mut Call) -> Result<()> {
     call.end()?;
-    // Any ECC key will do, a signing one too: only its public point is used.
+    // Signing keys are accepted, too: only the public point is used.
     let key = tpm.ecc_key(call)?;
     let other = keys::ecc_public(&key.public)?;
     let ephemeral = EccPrivateKey::generate(other.curve(), tpm.drbg(env)?)?;
@@ -179,7 +179,7 @@ pub(crate) fn ecc_parameters(_: &mut Tpm, _: Env<'_>, call: &mut Call) -> Result
     let curve = Curve::from_id(id).ok_or(Rc::CURVE.param(1))?;
     let p = curve.parameters();
     let out = &mut call.out;
-    // The key derivation that the Algorithm Registry gives the curve; it gives no signing scheme.
+    // The Algorithm Registry assigns the curve a KDF, but no signing scheme.
     let hash = if id == crate::constants::curve::P384 { alg::SHA384 } else { alg::SHA256 };
     out.put_u16(id).put_u16(curve.bits()).put_u16(alg::KDF1_SP800_56A).put_u16(hash);
     out.put_u16(alg::NULL);

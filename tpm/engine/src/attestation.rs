@@ -14,16 +14,17 @@ use crate::secret::same;
 use crate::signature::select;
 use crate::structures::{MAX_DATA, MAX_DIGEST, PcrSelection, Scheme, Ticket};
 
-/// Qualifying data and scheme, the parameters that most commands begin with.
+/// Reads the qualifying data and the scheme, with which most of these commands begin.
 fn qualifying(call: &mut Call) -> Result<(Vec<u8>, Scheme)> {
     Ok((call.sized(MAX_DATA)?, call.read(Scheme::signing)?))
 }
 
-/// The key with its scheme: NULL without a key.
+/// The signing key and its scheme; without a key the scheme is NULL.
 type Signer = (Option<Arc<Object>>, Scheme);
 
 impl Tpm {
-    /// The key of handle `index`, counted from zero, with the scheme of parameter `parameter`.
+    /// The key in handle `index`, counted from zero; `given` is the scheme from parameter
+    /// `parameter`.
     fn signer(&self, call: &Call, index: usize, given: Scheme, parameter: u8) -> Result<Signer> {
         let key = self.signing_key(call.handle(index), index + 1)?;
         let scheme = match &key {
@@ -33,7 +34,7 @@ impl Tpm {
         Ok((key, scheme))
     }
 
-    /// Builds TPMS_ATTEST around `attested`, signs it and puts both into the response.
+    /// Builds a TPMS_ATTEST around `attested`, signs it, and adds both to the response.
     fn attest(
         &mut self,
         env: Env<'_>,
@@ -60,8 +61,8 @@ impl Tpm {
         Ok(())
     }
 
-    /// Clock and firmware version: counts and version are obfuscated for keys outside the
-    /// endorsement and platform hierarchies (Part 1, section 36.7).
+    /// Writes the clock and the firmware version. The counts and the version are obfuscated unless
+    /// the key is in the endorsement or the platform hierarchy (Part 1, section 36.7).
     fn put_shown_clock(&self, key: Option<&Object>, signer: &[u8], out: &mut Vec<u8>) {
         let clear = key.is_some_and(|key| matches!(key.hierarchy, rh::ENDORSEMENT | rh::PLATFORM));
         let (mut resets, mut restarts, mut firmware) =
@@ -82,7 +83,7 @@ impl Tpm {
     }
 }
 
-/// firmwareVersion, as TPM_PT_FIRMWARE_VERSION_1 and 2 have it.
+/// firmwareVersion: TPM_PT_FIRMWARE_VERSION_1 and 2 in one number.
 const FIRMWARE: u64 = 1 << 32;
 
 /// TPM2_Certify.
@@ -179,7 +180,7 @@ pub(crate) fn command_audit(tpm: &mut Tpm, env: Env<'_>, call: &mut Call) -> Res
     });
     let signed = signer.0.is_some();
     tpm.attest(env, call, signer, st::ATTEST_COMMAND_AUDIT, (&extra, &attested))?;
-    // The digest begins anew once somebody has it in writing.
+    // A signed report starts a new digest.
     if signed {
         tpm.v.reset.audit_digest = Vec::new();
     }

@@ -1,9 +1,9 @@
-//! Authorization of a command by its sessions (Part 1, section 19; Part 3, sections 5.5 to 5.8).
+//! Authorizes a command by its sessions (Part 1, section 19; Part 3, sections 5.5 to 5.8).
 
 use alloc::vec::Vec;
 
 use crate::Tpm;
-use crate::call::{Call, Env};
+use crate::call::{Authorization, Call, Command, Env};
 use crate::codec::Reader;
 use crate::constants::{alg, rh, sa};
 use crate::crypto::{self, Way};
@@ -12,36 +12,20 @@ use crate::rc::{Rc, Result};
 use crate::secret::{Secret, same};
 use crate::session::{BoundHash, Session, SessionKind, binding};
 use crate::structures::MAX_DIGEST;
-use crate::table::{Command, Role, flag, is_any_session};
+use crate::table::{Role, flag, is_any_session};
 
-/// One entry of a command's authorization area.
-#[derive(Debug)]
-pub(crate) struct Authorization {
-    pub(crate) handle: u32,
-    pub(crate) nonce: Vec<u8>,
-    pub(crate) attributes: u8,
-    pub(crate) hmac: Secret,
-    /// The entity that it authorizes.
-    pub(crate) entity: Option<u32>,
-}
-
-impl Authorization {
-    pub(crate) const fn has(&self, attributes: u8) -> bool {
-        self.attributes & attributes == attributes
+/// Reads one entry of the authorization area.
+fn entry(r: &mut Reader<'_>) -> Result<Authorization> {
+    let handle = r.u32()?;
+    if handle != rh::PW && !is_any_session(handle) {
+        return Err(Rc::VALUE);
     }
-
-    fn parse(r: &mut Reader<'_>) -> Result<Self> {
-        let handle = r.u32()?;
-        if handle != rh::PW && !is_any_session(handle) {
-            return Err(Rc::VALUE);
-        }
-        let nonce = r.sized(MAX_DIGEST)?;
-        let attributes = r.u8()?;
-        if attributes & sa::RESERVED != 0 {
-            return Err(Rc::RESERVED_BITS);
-        }
-        Ok(Self { handle, nonce, attributes, hmac: r.sized(MAX_DIGEST)?.into(), entity: None })
+    let nonce = r.sized(MAX_DIGEST)?;
+    let attributes = r.u8()?;
+    if attributes & sa::RESERVED != 0 {
+        return Err(Rc::RESERVED_BITS);
     }
+    Ok(Authorization { handle, nonce, attributes, hmac: r.sized(MAX_DIGEST)?.into(), entity: None })
 }
 
 /// Reads the authorization area of a command.
@@ -58,7 +42,7 @@ pub(crate) fn parse(
         if number > 3 {
             return Err(Rc::SIZE);
         }
-        let mut parsed = Authorization::parse(&mut reader).map_err(|rc| rc.session(number))?;
+        let mut parsed = entry(&mut reader).map_err(|rc| rc.session(number))?;
         parsed.entity =
             (number <= command.auths.len()).then(|| handles.get(number - 1)).flatten().copied();
         check_form(tpm, command, &sessions, &parsed, number)?;
@@ -70,7 +54,7 @@ pub(crate) fn parse(
     Ok(sessions)
 }
 
-/// What can be wrong with a session whatever it authorizes.
+/// Makes the checks that do not depend on the authorized entity.
 fn check_form(
     tpm: &Tpm,
     command: &Command,
@@ -128,7 +112,8 @@ impl Tpm {
         self.decrypt_parameter(call)
     }
 
-    /// An exclusive audit session that is not exclusive any more (Part 1, Audit Session).
+    /// Refuses an audit session that claims to be exclusive but no longer is (Part 1, Audit
+    /// Session).
     fn check_exclusive(&self, call: &Call) -> Result<()> {
         let broken = call.sessions.iter().any(|s| {
             s.has(sa::AUDIT | sa::AUDIT_EXCLUSIVE)
@@ -166,6 +151,7 @@ impl Tpm {
         if policy {
             self.check_policy(call, command, auth, role, entity, number)?;
         }
+        self.check_written(entity, call.code)?;
         let by_value = !policy
             || self.session(auth.handle).is_some_and(|s| s.policy.auth_value || s.policy.password);
         let bound = self.bound_protection(auth);
@@ -179,14 +165,14 @@ impl Tpm {
         if fits { Ok(()) } else { self.failed(env, Some(entity), protected, lockout, number) }
     }
 
-    /// Whether the entity that an HMAC session is bound to is protected against dictionary attacks,
-    /// and whether it is lockoutAuth's.
+    /// For an HMAC session: whether the entity that it is bound to has dictionary-attack
+    /// protection, and whether that entity is TPM_RH_LOCKOUT.
     fn bound_protection(&self, auth: &Authorization) -> (bool, bool) {
         let session = self.session(auth.handle).filter(|s| s.kind == SessionKind::Hmac);
         session.map_or((false, false), |s| (s.bound_protected && !s.bound_lockout, s.bound_lockout))
     }
 
-    /// What forbids to try a value that is protected, or lockoutAuth.
+    /// Refuses an authorization attempt while the TPM is locked out.
     fn check_lockouts(&self, protected: bool, lockout: bool) -> Result<()> {
         if lockout {
             self.check_lockout(rh::LOCKOUT)?;
@@ -194,7 +180,7 @@ impl Tpm {
         if protected { self.check_lockout(rh::NULL) } else { Ok(()) }
     }
 
-    /// Counts a wrong authorization, durably, before anybody learns that it was wrong.
+    /// Records a failed authorization durably before it is reported.
     fn failed(
         &mut self,
         env: Env<'_>,
@@ -221,7 +207,7 @@ impl Tpm {
         Err(rc.session(number))
     }
 
-    /// Whether the entity can be authorized in this way at all (Part 1, section 19.3).
+    /// Checks that this kind of authorization is available for the entity (Part 1, section 19.3).
     fn check_availability(&self, entity: u32, role: Role, policy: bool) -> Result<()> {
         if policy {
             let set = is_set(&self.policy_of(entity));
@@ -233,7 +219,7 @@ impl Tpm {
         if self.is_value_available(entity, role) { Ok(()) } else { Err(Rc::AUTH_UNAVAILABLE) }
     }
 
-    /// The password or HMAC of an authorization.
+    /// Whether the password or HMAC of an authorization is right.
     fn check_value(&self, call: &Call, index: usize, entity: u32, policy: bool) -> bool {
         let Some(auth) = call.sessions.get(index) else { return false };
         let by_password = auth.handle == rh::PW
@@ -247,7 +233,7 @@ impl Tpm {
         self.is_hmac_right(auth, Some(entity), expected.as_deref())
     }
 
-    /// Compares an HMAC; under an empty key it may be left out (Part 1, section 19.6.5).
+    /// Compares an HMAC; with an empty key the caller may omit it (Part 1, section 19.6.5).
     fn is_hmac_right(
         &self,
         auth: &Authorization,
@@ -320,7 +306,7 @@ impl Tpm {
         Some(crypto::hmac(session.alg, &key, &parts))
     }
 
-    /// The HMAC of a response's session. The nonces were rolled already.
+    /// The HMAC of a response's session, after the nonces were rolled.
     pub(crate) fn response_hmac(
         &self,
         auth: &Authorization,
@@ -336,7 +322,7 @@ impl Tpm {
         crypto::hmac(session.alg, &key, &[rp_hash, &session.nonce, &auth.nonce, &[attributes]])
     }
 
-    /// The key of parameter encryption: the session's with the authorization of its entity.
+    /// The key for parameter encryption: the session key, then the entity's authorization value.
     pub(crate) fn parameter_key(&self, auth: &Authorization, entity: Option<u32>) -> Secret {
         let value = entity.map(|entity| self.auth_value(entity)).unwrap_or_default();
         let key = self.session(auth.handle).map(|s| &s.key[..]).unwrap_or_default();
@@ -356,7 +342,7 @@ impl Tpm {
         crypto::parameter(session.alg, session.symmetric, &key, nonces, data, Way::Decrypt)
     }
 
-    /// What a policy session demands (Part 3, section 5.7).
+    /// Checks the conditions that a policy session carries (Part 3, section 5.7).
     fn check_policy(
         &self,
         call: &Call,
@@ -419,17 +405,17 @@ impl Tpm {
     }
 }
 
-/// Only objects and indices want the command in the policy of an ADMIN or DUP role.
+/// Whether the policy for this role has to name the command: for DUP always, for ADMIN if the
+/// entity is an object or an index.
 const fn needs_command(entity: u32, role: Role) -> bool {
     matches!(role, Role::Duplicate)
         || matches!(rh::kind(entity), rh::HT_NV | rh::HT_TRANSIENT | rh::HT_PERSISTENT)
 }
 
-/// cpHash (Part 1, section 16.7). The first parameter is still encrypted if it was.
+/// cpHash (Part 1, section 16.7), over the parameters as they were sent: possibly encrypted.
 pub(crate) fn cp_hash(tpm: &Tpm, call: &Call, alg: u16) -> Vec<u8> {
-    let count = crate::table::find(call.code).map_or(0, |command| command.handles.len());
     let names: Vec<Vec<u8>> =
-        call.handles.iter().take(count).map(|&handle| tpm.name_of(handle)).collect();
+        call.handles.iter().take(call.count).map(|&handle| tpm.name_of(handle)).collect();
     let code = call.code.to_be_bytes();
     let mut parts: Vec<&[u8]> = Vec::from([&code[..]]);
     parts.extend(names.iter().map(|name| &name[..]));
@@ -437,8 +423,7 @@ pub(crate) fn cp_hash(tpm: &Tpm, call: &Call, alg: u16) -> Vec<u8> {
     crypto::hash(alg, &parts)
 }
 
-/// The hash of the template in Create, CreatePrimary or CreateLoaded, whose first parameter is the
-/// sensitive area.
+/// The hash of the template in Create, CreatePrimary or CreateLoaded: their second parameter.
 fn template_hash(call: &Call, alg: u16) -> Option<Vec<u8>> {
     if !matches!(call.code, 0x131 | 0x153 | 0x191) {
         return None;

@@ -1,16 +1,16 @@
-//! Whether an authorization value may authorize an entity (Part 1, section 19.3).
+//! Decides whether an authorization value may be used for an entity (Part 1, section 19.3).
 
 use crate::Tpm;
 use crate::call::Env;
 use crate::codec::{Put, built};
-use crate::constants::{attr, nv, rh};
+use crate::constants::{attr, cc, nv, rh};
 use crate::nv_index::Index;
 use crate::object::Slot;
-use crate::rc::Result;
+use crate::rc::{Rc, Result};
 use crate::table::Role;
 
 impl Tpm {
-    /// Whether only a policy will do.
+    /// Whether the role can be authorized by a policy only.
     pub(crate) fn needs_policy(&self, entity: u32, role: Role) -> bool {
         match role {
             Role::Duplicate => true,
@@ -25,7 +25,7 @@ impl Tpm {
         }
     }
 
-    /// Whether the value is there and may be used in this role.
+    /// Whether the entity has an authorization value that may be used in this role.
     pub(crate) fn is_value_available(&self, entity: u32, role: Role) -> bool {
         match rh::kind(entity) {
             rh::HT_TRANSIENT | rh::HT_PERSISTENT => {
@@ -45,7 +45,15 @@ impl Tpm {
         }
     }
 
-    /// A right value for a PIN index: PIN pass counts it, PIN fail forgets its failures.
+    /// Refuses to read an unwritten index before its authorization value is checked: the refusal is
+    /// no failed authorization (Part 3, section 31.1).
+    pub(crate) fn check_written(&self, entity: u32, code: u32) -> Result<()> {
+        let unwritten = self.store.index(entity).is_some_and(|index| !index.is(nv::WRITTEN));
+        let refused = unwritten && cc::READ_INDEX.contains(&code);
+        if refused { Err(Rc::NV_UNINITIALIZED) } else { Ok(()) }
+    }
+
+    /// Records a correct PIN: a PIN Pass index counts it, a PIN Fail index resets its count.
     pub(crate) fn pin_succeeded(&mut self, env: Env<'_>, entity: u32) -> Result<()> {
         let Some(index) = self.pin_index(entity) else { return Ok(()) };
         let (count, _) = index.pin();
@@ -57,7 +65,7 @@ impl Tpm {
         self.store.commit(env)
     }
 
-    /// A wrong value for a PIN fail index. The caller commits.
+    /// Records a wrong PIN for a PIN Fail index. The caller commits.
     pub(crate) fn pin_failed(&mut self, entity: u32) {
         let Some(index) = self.pin_index(entity) else { return };
         let (count, _) = index.pin();
@@ -83,7 +91,7 @@ impl Tpm {
     }
 }
 
-/// A PIN index whose tries are used up, or that has no limit yet.
+/// Whether a PIN index has reached its limit, or has none yet.
 fn is_pin_spent(index: &Index) -> bool {
     let (count, limit) = index.pin();
     matches!(index.kind(), nv::PIN_PASS | nv::PIN_FAIL)

@@ -1,19 +1,18 @@
-//! GetCapability (Part 3, section 30.2): lists from the tables that the engine itself works by.
+//! GetCapability (Part 3, section 30.2), answered from the tables that the engine works with.
 
 use alloc::vec::Vec;
 
 use crate::Tpm;
-use crate::call::{Call, Env};
+use crate::call::{Call, Command, Env};
 use crate::codec::{Put, built};
-use crate::commands::COMMANDS;
-use crate::constants::{curve, rh};
-use crate::pcr::{self, BANKS, COUNT};
+use crate::constants::{BANKS, curve, rh};
+use crate::pcr::{self, COUNT};
 use crate::properties::ALGORITHMS;
 use crate::rc::{Rc, Result};
 use crate::session::SessionSlot;
 use crate::structures::PcrSelection;
 
-/// Bytes of a list: MAX_CAP_BUFFER without the capability and the count.
+/// Largest list in bytes: MAX_CAP_BUFFER less the capability and the count.
 const MAX_DATA: usize = 1024 - 8;
 
 /// TPM2_GetCapability.
@@ -28,11 +27,11 @@ pub(crate) fn get(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Result<()> {
     let (entries, size) = match capability {
         0 => (algorithms(first), 6),
         1 => (tpm.handles(first)?, 4),
-        2 => (commands(first), 4),
+        2 => (commands(call.table, first), 4),
         3 => (codes(&tpm.store.global().pp_commands, first), 4),
         4 => (codes(&tpm.store.global().audited, first), 4),
         5 => return banks(tpm, first, call),
-        6 => (tpm.properties(first), 8),
+        6 => (tpm.properties(first, call.table.len()), 8),
         7 => (pcr_properties(first), 8),
         8 => (curves(first), 2),
         _ => return policies(tpm, first, count, call),
@@ -53,9 +52,9 @@ fn algorithms(first: u32) -> Vec<u8> {
     })
 }
 
-fn commands(first: u32) -> Vec<u8> {
+fn commands(table: &[Command], first: u32) -> Vec<u8> {
     built(|out| {
-        for command in COMMANDS.iter().filter(|command| command.code >= first) {
+        for command in table.iter().filter(|command| command.code >= first) {
             out.put_u32(command.attributes());
         }
     })
@@ -77,7 +76,7 @@ fn curves(first: u32) -> Vec<u8> {
     })
 }
 
-/// TPM_CAP_PCRS: the allocation that is in force.
+/// TPM_CAP_PCRS: the current allocation.
 fn banks(tpm: &Tpm, first: u32, call: &mut Call) -> Result<()> {
     if first != 0 {
         return Err(Rc::VALUE.param(2));
@@ -115,7 +114,7 @@ fn pcr_properties(first: u32) -> Vec<u8> {
     })
 }
 
-/// TPM_CAP_AUTH_POLICIES: permanent handles with their policies.
+/// TPM_CAP_AUTH_POLICIES: the policies of permanent handles.
 fn policies(tpm: &Tpm, first: u32, count: u32, call: &mut Call) -> Result<()> {
     if rh::kind(first) != rh::HT_PERMANENT {
         return Err(Rc::VALUE.param(2));
@@ -139,7 +138,7 @@ fn policies(tpm: &Tpm, first: u32, count: u32, call: &mut Call) -> Result<()> {
 }
 
 impl Tpm {
-    /// TPM_CAP_HANDLES: those of the type of `first`, from it on.
+    /// TPM_CAP_HANDLES: handles of the same type as `first`, starting there.
     fn handles(&self, first: u32) -> Result<Vec<u8>> {
         let sessions = |wanted: &dyn Fn(u32, &SessionSlot) -> Option<u32>| -> Vec<u32> {
             (0..)
@@ -159,7 +158,7 @@ impl Tpm {
                 SessionSlot::Loaded(session) => Some(session.handle(slot as usize)),
                 _ => None,
             }),
-            // Saved sessions are listed as HMAC sessions, whatever they are.
+            // Saved sessions of both kinds are listed with HMAC session handles.
             rh::HT_POLICY => sessions(&|slot, state| match state {
                 SessionSlot::Saved(..) => Some(rh::HMAC_SESSION_FIRST | slot),
                 _ => None,

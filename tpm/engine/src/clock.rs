@@ -1,26 +1,26 @@
-//! Time since power-on, with the clock that outlives it (Part 1, section 36).
+//! The clock of the TPM (Part 1, section 36).
 
 use serde::{Deserialize, Serialize};
 
-use crate::Tpm;
+use crate::rc::{Rc, Result};
 
-/// How far the clock in NV may lag, in milliseconds. A power of two.
+/// The most that the clock in NV lags behind, in milliseconds. A power of two.
 pub(crate) const UPDATE_INTERVAL: u64 = 1 << 16;
 
-/// One part of the rate, in 1/UNIT.
+/// The nominal rate: rates are in 1/UNIT.
 const UNIT: u64 = 1 << 16;
 
 /// The running time.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Clock {
-    /// The environment's time of the last update.
+    /// The environment's time at the last update.
     latest: u64,
     /// Milliseconds since _TPM_Init.
     pub(crate) time: u64,
-    /// Milliseconds that the TPM was powered in its life.
+    /// Milliseconds that the TPM has been powered since manufacture or Clear.
     pub(crate) clock: u64,
     pub(crate) safe: bool,
-    /// Speed in 1/65536.
+    /// Rate in 1/65536.
     rate: u64,
     remainder: u64,
 }
@@ -30,8 +30,8 @@ impl Clock {
         Self { latest: now_ms, time: 0, clock: 0, safe: true, rate: UNIT, remainder: 0 }
     }
 
-    /// Moves on to the environment's `now`. A time that went back does not count.
-    fn advance(&mut self, now_ms: u64) {
+    /// Advances to the environment's `now`. If that went back, no time has passed.
+    pub(crate) fn advance(&mut self, now_ms: u64) {
         let elapsed = now_ms.saturating_sub(self.latest);
         self.latest = now_ms;
         let scaled = elapsed.saturating_mul(self.rate).saturating_add(self.remainder);
@@ -40,33 +40,19 @@ impl Clock {
         self.clock = self.clock.saturating_add(scaled / UNIT);
     }
 
-    /// The environment's time began anew: after a restore into another machine.
+    /// Continues with another time base, after a restore into another machine.
     pub(crate) const fn rebase(&mut self, now_ms: u64) {
         self.latest = now_ms;
     }
 
-    /// Changes the rate by `step` sixteenths of the range of 10 % (Part 3, section 29.3).
-    pub(crate) fn adjust(&mut self, step: i32) {
+    /// Changes the rate by `step` parts of 1/1024; VALUE, and no change, where it would differ by
+    /// more than 10 % from the nominal one (Part 3, section 29.3).
+    pub(crate) fn adjust(&mut self, step: i32) -> Result<()> {
         let rate = self.rate.saturating_add_signed(i64::from(step) * 64);
-        self.rate = rate.clamp(UNIT - UNIT / 10, UNIT + UNIT / 10);
-    }
-}
-
-impl Tpm {
-    /// Moves time on, with all that depends on it.
-    pub(crate) fn advance_time(&mut self, now_ms: u64) {
-        self.v.clock.advance(now_ms);
-        if !self.v.started {
-            return;
+        if rate.abs_diff(UNIT) > UNIT / 10 {
+            return Err(Rc::VALUE);
         }
-        let recorded = self.store.global().clock;
-        if self.v.clock.clock >= recorded.saturating_add(UPDATE_INTERVAL) {
-            self.v.clock.safe = true;
-            let clock = self.v.clock.clock;
-            let global = self.store.global_mut();
-            global.clock = clock;
-            global.clock_safe = true;
-        }
-        self.heal();
+        self.rate = rate;
+        Ok(())
     }
 }

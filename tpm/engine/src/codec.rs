@@ -1,10 +1,10 @@
-//! Big-endian wire format (Part 2, section 4.2): bounded reads that copy, writes that can not fail.
+//! The big-endian wire format (Part 2, section 4.2).
 
 use alloc::vec::Vec;
 
 use crate::rc::{Rc, Result};
 
-/// Reads structures from bytes that the guest sent.
+/// Reads structures from untrusted bytes; every read is bounded.
 #[derive(Clone, Debug)]
 pub(crate) struct Reader<'a> {
     rest: &'a [u8],
@@ -15,7 +15,7 @@ impl<'a> Reader<'a> {
         Self { rest: bytes }
     }
 
-    /// The bytes that are left.
+    /// The bytes not read yet.
     pub(crate) const fn rest(&self) -> &'a [u8] {
         self.rest
     }
@@ -61,7 +61,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A TPM2B of at most `max` bytes; SIZE beyond.
+    /// A TPM2B of at most `max` bytes; SIZE if it is longer.
     pub(crate) fn sized(&mut self, max: usize) -> Result<Vec<u8>> {
         let size = usize::from(self.u16()?);
         if size > max {
@@ -70,9 +70,8 @@ impl<'a> Reader<'a> {
         self.take(size).map(Vec::from)
     }
 
-    /// A TPM2B that holds one structure, which must fill it; SIZE if it is empty, or if the
-    /// structure is longer or shorter than it says. So a size that is wrong alone is told apart from
-    /// bytes that are missing.
+    /// A TPM2B that holds exactly one structure. SIZE if it is empty, or if the structure has
+    /// another size than the TPM2B claims; INSUFFICIENT only if bytes of the structure are missing.
     pub(crate) fn sized_structure<T>(
         &mut self,
         parse: impl FnOnce(&mut Reader<'_>) -> Result<T>,
@@ -87,7 +86,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Appends structures to a buffer.
+/// Appends structures to a buffer; this cannot fail.
 pub(crate) trait Put {
     fn put(&mut self, bytes: &[u8]) -> &mut Self;
 
@@ -107,7 +106,7 @@ pub(crate) trait Put {
         self.put(&value.to_be_bytes())
     }
 
-    /// A TPM2B. Everything in this engine is far below 64 KiB.
+    /// A TPM2B. All buffers in this engine are far smaller than 64 KiB.
     fn put_sized(&mut self, bytes: &[u8]) -> &mut Self {
         self.put_u16(bytes.len() as u16).put(bytes)
     }
@@ -120,7 +119,7 @@ impl Put for Vec<u8> {
     }
 }
 
-/// What `write` appends, as bytes of its own.
+/// The bytes that `write` appends to an empty buffer.
 pub(crate) fn built(write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     let mut bytes = Vec::new();
     write(&mut bytes);

@@ -1,13 +1,14 @@
-//! Every command that is built, in ascending order of its code (Part 2, section 6.5.2).
+//! The table of implemented commands, in ascending order of their codes (Part 2, section 6.5.2).
 
+use crate::call::{Command, Handler};
 use crate::table::Kind::*;
 use crate::table::Role::{Admin, Duplicate, User};
 use crate::table::flag::*;
-use crate::table::{Command, Handler, Kind, Role};
+use crate::table::{Kind, Role};
 use crate::{
-    asymmetric, attestation, capability, commit, context, create, da, duplication, hierarchy, load,
-    nv_commands as nv, pcr_commands as pcr, policy, policy_auth, random, self_test, session,
-    signature, startup, symmetric,
+    asymmetric, attestation, capability, clock_commands as clock, commit, context, create, da,
+    duplication, hierarchy, load, nv_commands as nv, pcr_commands as pcr, policy, policy_auth,
+    random, self_test, session_commands as session, signature, startup, symmetric,
 };
 
 const fn command(
@@ -33,14 +34,14 @@ pub(crate) const COMMANDS: &[Command] = &[
     command(0x125, hierarchy::change_pps, &[Platform], &[User], NV | EXTENSIVE | PP),
     command(0x126, hierarchy::clear, &[Clear], &[User], NV | EXTENSIVE | PP),
     command(0x127, hierarchy::clear_control, &[Clear], &[User], NV | PP),
-    command(0x128, hierarchy::clock_set, &[Provision], &[User], NV | PP),
+    command(0x128, clock::clock_set, &[Provision], &[User], NV | PP),
     command(0x129, hierarchy::change_auth, &[HierarchyAuth], &[User], DECRYPT | NV | PP),
     command(0x12a, nv::define, &[Provision], &[User], DECRYPT | NV | PP),
     command(0x12b, pcr::allocate, &[Platform], &[User], NV | PP),
     command(0x12c, pcr::set_policy, &[Platform], &[User], DECRYPT | NV | PP),
     command(0x12d, hierarchy::pp_commands, &[Platform], &[User], NV | PP),
     command(0x12e, hierarchy::set_policy, &[HierarchyAuth], &[User], DECRYPT | NV | PP),
-    command(0x130, hierarchy::clock_rate, &[Provision], &[User], PP),
+    command(0x130, clock::clock_rate, &[Provision], &[User], PP),
     command(0x131, create::create_primary, &[HierarchyOrNull], &[User], BOTH | HANDLE | PP),
     command(0x132, nv::global_write_lock, &[Provision], &[User], NV | PP),
     command(
@@ -126,7 +127,7 @@ pub(crate) const COMMANDS: &[Command] = &[
     command(0x17e, pcr::read, &[], &[], PASSIVE),
     command(0x17f, policy::pcr, &[Policy], &[], DECRYPT),
     command(0x180, session::policy_restart, &[Policy], &[], 0),
-    command(0x181, hierarchy::read_clock, &[], &[], NO_SESSIONS | PASSIVE),
+    command(0x181, clock::read_clock, &[], &[], NO_SESSIONS | PASSIVE),
     command(0x182, pcr::extend, &[PcrOrNull], &[User], NV),
     command(0x183, pcr::set_auth, &[Pcr], &[User], DECRYPT | NV),
     command(0x184, attestation::nv_certify, &[ObjectOrNull, NvAuth, NvIndex], &[User, User], BOTH),

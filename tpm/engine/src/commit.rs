@@ -1,8 +1,7 @@
-//! Ephemeral keys of Commit and EC_Ephemeral (Part 1, annex C.2; Part 3, section 19).
+//! Ephemeral ECC keys (Part 1, annex C.2; Part 3, section 19).
 
 use alloc::vec::Vec;
 
-use serde::{Deserialize, Serialize};
 use tpm_crypto::ecc::{Curve, EccPoint, EccPrivateKey};
 
 use crate::Tpm;
@@ -16,26 +15,8 @@ use crate::rc::{Rc, Result};
 use crate::secret::Secret;
 use crate::structures::{MAX_ECC, MAX_SYM_DATA, curve};
 
-/// How many ephemeral keys may be outstanding.
-const OUTSTANDING: u64 = 256;
-
-/// The counter of ephemeral keys, with one bit for each that may still be used.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(crate) struct Commits {
-    pub(crate) counter: u64,
-    pub(crate) pending: [u64; 4],
-    pub(crate) nonce: Secret,
-}
-
-impl Commits {
-    fn place(&mut self, count: u64) -> Option<(&mut u64, u64)> {
-        let bit = count % OUTSTANDING;
-        Some((self.pending.get_mut((bit / 64) as usize)?, 1 << (bit % 64)))
-    }
-}
-
 impl Tpm {
-    /// The scalar of a count (annex C.2.3), for the key of a name.
+    /// The scalar for a count and a key's name (annex C.2.3).
     fn scalar_of(&self, curve: Curve, name: &[u8], count: u64) -> Result<Secret> {
         let count = count.to_be_bytes();
         let size = curve.extra_size();
@@ -44,7 +25,7 @@ impl Tpm {
         Ok(EccPrivateKey::from_extra_bits(curve, &bytes)?.scalar().to_vec().into())
     }
 
-    /// The scalar of an outstanding counter.
+    /// The scalar for an outstanding counter; VALUE if it is not outstanding.
     pub(crate) fn commit_scalar(
         &mut self,
         curve: Curve,
@@ -59,14 +40,14 @@ impl Tpm {
         self.scalar_of(curve, name, count)
     }
 
-    /// The count of which a counter holds the low bits; it is not after the next one.
+    /// The full count for a counter, which holds its low 16 bits; it is below the next count.
     fn full_count(&self, counter: u16) -> u64 {
         let next = self.v.reset.commits.counter;
         let count = next & !0xffff | u64::from(counter);
         if count >= next { count.wrapping_sub(0x1_0000) } else { count }
     }
 
-    /// The key of a counter was used.
+    /// Marks the key of a counter as used.
     pub(crate) fn end_commit(&mut self, counter: u16) {
         let count = self.full_count(counter);
         if let Some((word, bit)) = self.v.reset.commits.place(count) {
@@ -85,7 +66,7 @@ impl Tpm {
     }
 }
 
-/// A point, or nothing for an empty one.
+/// Reads a point; nothing if both coordinates are empty.
 fn point_or_none(r: &mut crate::codec::Reader<'_>) -> Result<Option<(Vec<u8>, Vec<u8>)>> {
     let (x, y) = r.sized_structure(point)?;
     Ok(if x.is_empty() && y.is_empty() { None } else { Some((x, y)) })

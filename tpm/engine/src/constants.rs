@@ -38,6 +38,26 @@ pub(crate) mod curve {
     pub(crate) const P384: u16 = 4;
 }
 
+/// TPM_CC of commands with rules of their own (Part 2, section 6.5.2).
+pub(crate) mod cc {
+    /// It always needs physical presence (Part 3, section 26.2).
+    pub(crate) const PP_COMMANDS: u32 = 0x12d;
+    /// It is always audited.
+    pub(crate) const SET_AUDIT_STATUS: u32 = 0x140;
+    /// The commands that use the data of an index: NV_Read, NV_Certify, PolicyNV, PolicyAuthorizeNV.
+    pub(crate) const READ_INDEX: [u32; 4] = [0x14e, 0x184, 0x149, 0x192];
+}
+
+/// The banks of PCRs, in the order in which capabilities list them.
+pub(crate) const BANKS: [u16; 3] = [alg::SHA1, alg::SHA256, alg::SHA384];
+
+/// The most transient objects and sequences at a time.
+pub(crate) const MAX_LOADED_OBJECTS: usize = 7;
+/// The most sessions at a time, loaded and saved.
+pub(crate) const MAX_ACTIVE_SESSIONS: usize = 64;
+/// The most loaded sessions at a time.
+pub(crate) const MAX_LOADED_SESSIONS: usize = 16;
+
 /// TPM_HANDLE (Part 2, section 7).
 pub(crate) mod rh {
     pub(crate) const OWNER: u32 = 0x4000_0001;
@@ -58,18 +78,18 @@ pub(crate) mod rh {
         (handle >> 24) as u8
     }
 
-    /// Whether a handle is one of a transient object (Part 2, section 7.4: TRANSIENT_LAST).
+    /// Whether a handle is in the range of transient objects (Part 2, section 7.4: TRANSIENT_LAST).
     pub(crate) const fn is_transient(handle: u32) -> bool {
-        kind(handle) == HT_TRANSIENT && in_kind(handle) < crate::state::MAX_LOADED_OBJECTS
+        kind(handle) == HT_TRANSIENT && in_kind(handle) < super::MAX_LOADED_OBJECTS
     }
 
-    /// Whether a handle is one of a session of this kind (the same section: HMAC_SESSION_LAST,
-    /// POLICY_SESSION_LAST).
+    /// Whether a handle is in the range of sessions of this kind (the same section:
+    /// HMAC_SESSION_LAST, POLICY_SESSION_LAST).
     pub(crate) const fn is_session(handle: u32, session: u8) -> bool {
-        kind(handle) == session && in_kind(handle) < crate::state::MAX_ACTIVE_SESSIONS
+        kind(handle) == session && in_kind(handle) < super::MAX_ACTIVE_SESSIONS
     }
 
-    /// A handle's number among those of its kind.
+    /// A handle without its type.
     const fn in_kind(handle: u32) -> usize {
         (handle & 0x00ff_ffff) as usize
     }

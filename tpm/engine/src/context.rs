@@ -27,16 +27,17 @@ pub(crate) fn flush(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Result<()> {
         tpm.flush_object(handle);
         return Ok(());
     }
-    let known = tpm.session(handle).is_some()
-        || matches!(tpm.v.sessions.get(slot_of(handle)), Some(SessionSlot::Saved(..)));
-    if !known {
-        return Err(Rc::HANDLE.param(1));
-    }
+    // The number alone tells which session; the type in the handle is ignored.
+    let handle = match tpm.v.sessions.get(slot_of(handle)) {
+        Some(SessionSlot::Loaded(session)) => session.handle(slot_of(handle)),
+        Some(SessionSlot::Saved(..)) => handle,
+        _ => return Err(Rc::HANDLE.param(1)),
+    };
     tpm.flush_session(handle);
     Ok(())
 }
 
-/// What a context holds.
+/// The content of a context.
 #[derive(Serialize, Deserialize)]
 enum Content {
     Slot(Slot),
@@ -52,14 +53,14 @@ struct Header {
 }
 
 impl Tpm {
-    /// Keys of a context: by the hierarchy's proof, its number and its handle.
+    /// Derives the keys of a context from the hierarchy's proof, its number and its handle.
     fn context_keys(&self, header: Header) -> (Secret, Secret, Secret) {
         let proof = self.proof(header.hierarchy);
         let number = header.sequence.to_be_bytes();
         let handle = header.handle.to_be_bytes();
         let reset = self.store.global().total_reset_count.to_be_bytes();
         let clear = self.v.reset.clear_count.to_be_bytes();
-        // An object with stClear does not outlive Startup(CLEAR), nor any context the reset.
+        // The contexts of objects with stClear end with Startup(CLEAR), all others with TPM Reset.
         let extra: &[u8] = if header.handle == ST_CLEAR_HANDLE { &clear } else { &[] };
         let key = crypto::kdfa(alg::SHA256, proof, "CONTEXT", &number, &handle, 48);
         let (cipher, vector) = key.split_at_checked(32).unwrap_or_default();
@@ -95,7 +96,7 @@ impl Tpm {
     }
 }
 
-/// savedHandle of an ordinary object, of a sequence, of an object with stClear.
+/// savedHandle for an ordinary object, a sequence, and an object with stClear.
 const ORDINARY_HANDLE: u32 = rh::TRANSIENT_FIRST;
 const SEQUENCE_HANDLE: u32 = rh::TRANSIENT_FIRST + 1;
 const ST_CLEAR_HANDLE: u32 = rh::TRANSIENT_FIRST + 2;
@@ -172,7 +173,7 @@ pub(crate) fn load(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Result<()> {
             }
             tpm.check_session_memory()?;
             let oldest = tpm.oldest_saved();
-            // Only the oldest may come back when the next context would be too far from it.
+            // When the context counter is as far ahead as it may be, only the oldest can be loaded.
             let full = oldest
                 .is_some_and(|o| o != header.sequence && tpm.v.reset.context_counter - o >= GAP);
             if full {
@@ -188,7 +189,7 @@ pub(crate) fn load(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Result<()> {
     Ok(())
 }
 
-/// The most that context numbers may differ.
+/// The largest difference between context numbers.
 const GAP: u64 = u32::MAX as u64;
 
 impl Tpm {

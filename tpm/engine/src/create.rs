@@ -1,4 +1,4 @@
-//! Making objects (Part 3, sections 12.1, 12.9 and 24.1).
+//! The commands that create objects (Part 3, sections 12.1, 12.9, 24.1).
 
 use alloc::sync::Arc;
 use alloc::vec;
@@ -34,7 +34,7 @@ impl SensitiveCreate {
     }
 }
 
-/// Parameters of Create and CreatePrimary.
+/// The parameters of Create and CreatePrimary.
 struct Creation {
     sensitive: SensitiveCreate,
     public: Public,
@@ -51,14 +51,14 @@ fn parse(call: &mut Call) -> Result<Creation> {
     Ok(Creation { sensitive, public, outside_info, pcrs })
 }
 
-/// An authorization value is at most as long as the digest that the object's name has.
+/// Checks that the authorization value is no longer than a digest of the name algorithm.
 fn check_auth(sensitive: &SensitiveCreate, public: &Public) -> Result<()> {
     let fits = sensitive.auth.len() <= crypto::digest_size(public.name_alg);
     if fits { Ok(()) } else { Err(Rc::SIZE.param(1)) }
 }
 
-/// The generator of a primary object: seed, template and data decide over all that it gives, for
-/// ever (Part 1, section 27.6.4). Changing a byte here changes every EK and SRK in the world.
+/// The generator for a primary object: its output depends on seed, template and data only, for ever
+/// (Part 1, section 27.6.4). Any change here changes every EK and SRK in the field.
 fn primary_generator(seed: &[u8], template: &[u8], data: &[u8]) -> Drbg {
     let digest =
         crypto::hash(alg::SHA512, &[&(template.len() as u32).to_be_bytes(), template, data]);
@@ -66,7 +66,7 @@ fn primary_generator(seed: &[u8], template: &[u8], data: &[u8]) -> Drbg {
 }
 
 impl Tpm {
-    /// Makes sensitive area and unique field for a template that was checked.
+    /// Creates the sensitive area and the unique field for a checked template.
     pub(crate) fn make(
         &mut self,
         call: &mut Call,
@@ -112,13 +112,13 @@ impl Tpm {
         Ok(Sensitive { auth: from.auth, seed: seed.into(), private })
     }
 
-    /// A generator for one object that nobody can guess.
+    /// A freshly seeded generator for one object.
     pub(crate) fn fresh_generator(&mut self, env: Env<'_>) -> Result<Drbg> {
         let seed = self.random_bytes(env, 48)?;
         Ok(Drbg::new(&seed, &[], b"OBJECT"))
     }
 
-    /// TPMS_CREATION_DATA with its digest and ticket.
+    /// TPMS_CREATION_DATA, its digest and its ticket.
     fn creation(
         &self,
         call: &Call,
@@ -141,7 +141,7 @@ impl Tpm {
         (data, digest, ticket)
     }
 
-    /// The ticket that says that an object was made here.
+    /// The ticket that proves that this TPM created an object.
     pub(crate) fn creation_ticket(&self, hierarchy: u32, name: &[u8], digest: &[u8]) -> Ticket {
         let tag = st::CREATION.to_be_bytes();
         let hmac = crypto::hmac(alg::SHA512, self.proof(hierarchy), &[&tag, name, digest]);
@@ -214,7 +214,7 @@ pub(crate) fn create(tpm: &mut Tpm, env: Env<'_>, call: &mut Call) -> Result<()>
 }
 
 impl Tpm {
-    /// A loaded parent with its seed; TYPE if it can have no children.
+    /// The storage parent in a handle; TYPE if the object cannot have children.
     pub(crate) fn storage_parent(&self, handle: u32, number: usize) -> Result<Arc<Object>> {
         let parent = self.object(handle).map_err(|_| Rc::TYPE.handle(number))?;
         let fits = parent.public.is_storage_parent() && parent.sensitive.is_some();
@@ -234,7 +234,7 @@ pub(crate) fn create_loaded(tpm: &mut Tpm, env: Env<'_>, call: &mut Call) -> Res
         Some(parent) => {
             (derived || parent.public.is_storage_parent()) && parent.sensitive.is_some()
         }
-        // A sequence has a handle of objects, but is none.
+        // A sequence has a transient handle, but is not an object.
         None => crate::constants::rh::kind(handle) == crate::constants::rh::HT_PERMANENT,
     };
     if !fits {
@@ -248,7 +248,7 @@ pub(crate) fn create_loaded(tpm: &mut Tpm, env: Env<'_>, call: &mut Call) -> Res
     check_auth(&sensitive, &public)?;
     let (mut random, from) = match &parent {
         Some(key) if derived => {
-            // Label and context of the sensitive data stand in for those of the template.
+            // Label and context in the sensitive data replace those in the template.
             let given = Vec::from(&sensitive.data[..]);
             let context = if given.is_empty() { context } else { given };
             let random = derived_generator(key, &public, &context)?;
@@ -283,7 +283,7 @@ pub(crate) fn create_loaded(tpm: &mut Tpm, env: Env<'_>, call: &mut Call) -> Res
     Ok(())
 }
 
-/// The generator of an object that a derivation parent gives for a label and context.
+/// The generator for an object derived from a parent, a label and a context.
 fn derived_generator(key: &Object, public: &Public, context: &[u8]) -> Result<Drbg> {
     if public.kind() == alg::RSA {
         return Err(Rc::TYPE.param(2));
@@ -297,14 +297,14 @@ fn derived_generator(key: &Object, public: &Public, context: &[u8]) -> Result<Dr
     Ok(Drbg::new(&secret, &public.bytes(), b"DERIVED"))
 }
 
-/// TPMT_TEMPLATE for all other parents: a public area, without anything to derive from.
+/// TPMT_TEMPLATE for all other parents: a public area.
 fn whole_template(bytes: &[u8]) -> Result<(Public, Vec<u8>)> {
     let mut reader = Reader::new(bytes);
     let public = Public::parse(&mut reader)?;
     if reader.is_empty() { Ok((public, Vec::new())) } else { Err(Rc::SIZE) }
 }
 
-/// TPMT_TEMPLATE for a derivation parent: its unique field is TPMS_DERIVE.
+/// TPMT_TEMPLATE for a derivation parent, with TPMS_DERIVE as its unique field.
 fn derived_template(bytes: &[u8]) -> Result<(Public, Vec<u8>)> {
     let mut reader = Reader::new(bytes);
     let (public, _) = Public::head(&mut reader)?;

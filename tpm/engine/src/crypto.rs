@@ -1,4 +1,5 @@
-//! The cryptographic primitives in the engine's terms: algorithms by TPM_ALG_ID, bytes as `Vec`.
+//! The cryptographic primitives in the engine's terms: TPM_ALG_IDs for algorithms, `Vec`s for
+//! bytes.
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -29,18 +30,17 @@ impl From<Error> for Rc {
     }
 }
 
-/// The hash with an id. What reached the engine's state was checked when it was read, so that the
-/// fallback never shows.
+/// The hash with an id. Ids are checked when they are parsed, so the fallback is never used.
 pub(crate) fn algorithm(alg: u16) -> HashAlgorithm {
     HashAlgorithm::from_id(alg).unwrap_or(HashAlgorithm::Sha256)
 }
 
-/// Bytes of a digest; 0 for NULL.
+/// Size of a digest in bytes; 0 for NULL.
 pub(crate) fn digest_size(alg: u16) -> usize {
     HashAlgorithm::from_id(alg).map_or(0, HashAlgorithm::digest_size)
 }
 
-/// Bytes of a hash's block.
+/// Size of a hash's block in bytes.
 pub(crate) fn block_size(alg: u16) -> usize {
     algorithm(alg).block_size()
 }
@@ -53,7 +53,7 @@ pub(crate) fn hmac(alg: u16, key: &[u8], parts: &[&[u8]]) -> Vec<u8> {
     mac::hmac(algorithm(alg), key, parts).as_bytes().to_vec()
 }
 
-/// An algorithm with the digest of `bytes`; empty for NULL.
+/// A name: the algorithm, then the digest of `bytes`; empty for NULL.
 pub(crate) fn name(alg: u16, bytes: &[u8]) -> Vec<u8> {
     let mut name = Vec::new();
     if digest_size(alg) != 0 {
@@ -76,14 +76,14 @@ pub(crate) fn kdfe(alg: u16, z: &[u8], label: &str, u: &[u8], v: &[u8], size: us
     out.into()
 }
 
-/// Which way a cipher goes.
+/// Whether a cipher encrypts or decrypts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Way {
     Encrypt,
     Decrypt,
 }
 
-/// AES-CFB in place; an empty vector is zeros.
+/// AES-CFB in place. An empty `iv` stands for zeros.
 pub(crate) fn cfb(key: &[u8], iv: &[u8], data: &mut [u8], way: Way) -> Result<()> {
     let mut vector = [0; cipher::BLOCK];
     vector.iter_mut().zip(iv).for_each(|(to, from)| *to = *from);
@@ -94,7 +94,7 @@ const fn alg_cfb() -> u16 {
     crate::constants::alg::CFB
 }
 
-/// AES in any mode, in place; the vector moves on.
+/// AES in any mode, in place; updates the vector.
 pub(crate) fn apply(
     key: &[u8],
     mode: u16,

@@ -1,29 +1,19 @@
 //! Dictionary-attack protection (Part 1, section 19.8).
 
-use serde::{Deserialize, Serialize};
-
 use crate::Tpm;
 use crate::call::{Call, Env};
 use crate::constants::rh;
 use crate::rc::{Rc, Result};
-
-/// When the counters move, in milliseconds since power-on.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(crate) struct Healing {
-    /// Start of the period in which one failure is forgotten.
-    tries_since: u64,
-    /// When lockoutAuth failed.
-    lockout_since: u64,
-}
+use crate::state::Healing;
 
 impl Tpm {
-    /// Whether failures locked out everything that is protected.
+    /// Whether the TPM is in lockout mode.
     pub(crate) fn is_locked_out(&self) -> bool {
         let lockout = &self.store.global().lockout;
         lockout.recovery_time != 0 && lockout.failed_tries >= lockout.max_tries
     }
 
-    /// What forbids an authorization of a protected entity now.
+    /// LOCKOUT if the authorization of a protected entity may not be tried now.
     pub(crate) fn check_lockout(&self, entity: u32) -> Result<()> {
         let lockout = &self.store.global().lockout;
         let locked =
@@ -48,7 +38,7 @@ impl Tpm {
         }
     }
 
-    /// Forgets failures as time goes by.
+    /// Decrements the failure count, or enables lockoutAuth again, as time has passed.
     pub(crate) fn heal(&mut self) {
         let time = self.v.clock.time;
         let lockout = &self.store.global().lockout;
@@ -70,8 +60,7 @@ impl Tpm {
         }
     }
 
-    /// Startup: the periods begin anew; after a reset lockoutAuth may be used again if its
-    /// recovery is "until the next reset".
+    /// Restarts the periods at Startup, and enables lockoutAuth again if lockoutRecovery is zero.
     pub(crate) fn start_healing(&mut self) {
         self.v.healing = Healing::default();
         let lockout = &self.store.global().lockout;

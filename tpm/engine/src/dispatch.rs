@@ -1,35 +1,25 @@
-//! From command bytes to response bytes (Part 1, section 18; Part 3, section 5).
+//! Runs a command from its bytes to the bytes of its response (Part 1, section 18; Part 3, section
+//! 5).
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use serde::{Deserialize, Serialize};
 use zeroize::Zeroize;
 
-use crate::call::Call;
+use crate::call::{Call, Command, find};
 use crate::codec::Reader;
+use crate::commands::COMMANDS;
 use crate::constants::{rh, st};
 use crate::rc::{Rc, Result};
-use crate::response;
+use crate::response::{self, USUAL_RESPONSE};
 use crate::rsa_search::KeyWork;
-use crate::secret::Secret;
+use crate::running::Running;
 use crate::state::Orderly;
-use crate::table::{Command, find, flag};
+use crate::table::flag;
 use crate::{Environment, MAX_COMMAND, Progress, SEARCH_UNITS, Tpm, authorization};
 
-/// A command that is not answered yet. It is plain data: everything is checked anew when it goes
-/// on, and nothing of the state has changed until it is done.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Running {
-    bytes: Secret,
-    locality: u8,
-    presence: bool,
-    /// RSA keys that were found or are being looked for.
-    keys: KeyWork,
-}
-
 impl Tpm {
-    /// Takes a command from `locality`. One that was not finished is forgotten.
+    /// Starts a command from `locality`. An unfinished command is dropped.
     #[inline(never)]
     pub fn start(&mut self, command: &[u8], locality: u8, env: &mut dyn Environment) {
         let bytes = command.get(..=MAX_COMMAND).unwrap_or(command);
@@ -39,7 +29,7 @@ impl Tpm {
             presence: env.physical_presence(),
             keys: KeyWork::default(),
         }));
-        // Time is recorded by itself: no command that fails may take it back.
+        // Time is committed separately, so that a failing command cannot roll it back.
         let (healing, safe) = (self.v.healing.clone(), self.v.clock.safe);
         let now = env.now_ms();
         self.advance_time(now);
@@ -49,8 +39,8 @@ impl Tpm {
         }
     }
 
-    /// Goes on with the command that was started, for `budget` steps of a key search; all else is
-    /// one step. Without a command the response is TPM_RC_FAILURE.
+    /// Continues the started command: either `budget` units of a key search, or everything else in
+    /// one step. Without a started command the response is TPM_RC_FAILURE.
     #[inline(never)]
     pub fn work(&mut self, budget: u32, env: &mut dyn Environment) -> Progress {
         let Some(mut running) = self.running.take() else {
@@ -72,8 +62,9 @@ impl Tpm {
         let mut call = Call {
             locality: running.locality,
             presence: running.presence,
+            table: COMMANDS,
             keys: core::mem::take(&mut running.keys),
-            // Most responses have fewer parameters: one allocation for all of them.
+            // One allocation is enough for the parameters of most responses.
             out: Vec::with_capacity(USUAL_RESPONSE),
             ..Call::default()
         };
@@ -87,7 +78,7 @@ impl Tpm {
         Progress::Done(answer.unwrap_or_else(response::error))
     }
 
-    /// Runs a command to its end, or until the environment cancels it.
+    /// Runs a command until it is done or the environment cancels it.
     pub fn execute(&mut self, command: &[u8], locality: u8, env: &mut dyn Environment) -> Vec<u8> {
         self.start(command, locality, env);
         loop {
@@ -106,13 +97,13 @@ impl Tpm {
             self.store.roll_back();
             let failed = self.v.failed;
             self.v = before;
-            // A self-test that failed stays failed.
+            // A failed self-test is not rolled back.
             self.v.failed |= failed;
         }
         outcome
     }
 
-    /// Acts, answers in memory, makes it durable last: nothing can fail behind the commit.
+    /// Runs the command and builds the response before it commits: nothing can fail afterwards.
     fn complete(
         &mut self,
         command: &Command,
@@ -134,7 +125,7 @@ impl Tpm {
         (command.run)(self, env, call)
     }
 
-    /// Reads header, handles and authorization area; the rest are parameters.
+    /// Reads the header, the handles and the authorization area; the rest are parameters.
     fn parse(&self, bytes: &[u8], call: &mut Call) -> Result<&'static Command> {
         let mut reader = Reader::new(bytes);
         let tag = reader.u16()?;
@@ -146,8 +137,9 @@ impl Tpm {
             return Err(Rc::COMMAND_SIZE);
         }
         call.code = reader.u32().map_err(|_| Rc::COMMAND_SIZE)?;
-        let command = find(call.code).ok_or(Rc::COMMAND_CODE)?;
-        self.check_mode(command)?;
+        let command = find(call.table, call.code).ok_or(Rc::COMMAND_CODE)?;
+        self.check_mode(command, tag)?;
+        call.count = command.handles.len();
         for (number, (kind, place)) in (1..).zip(command.handles.iter().zip(&mut call.handles)) {
             *place = kind.parse(&mut reader).map_err(|rc| rc.handle(number))?;
         }
@@ -174,10 +166,12 @@ impl Tpm {
         Ok(command)
     }
 
-    /// Before Startup, and in failure mode, few commands are answered.
-    fn check_mode(&self, command: &Command) -> Result<()> {
+    /// Refuses most commands before Startup and in failure mode, where sessions are refused as
+    /// well: they need the cryptography that failed.
+    fn check_mode(&self, command: &Command, tag: u16) -> Result<()> {
         if self.v.failed {
-            return if command.is(flag::ALWAYS) { Ok(()) } else { Err(Rc::FAILURE) };
+            let answered = command.is(flag::ALWAYS) && tag == st::NO_SESSIONS;
+            return if answered { Ok(()) } else { Err(Rc::FAILURE) };
         }
         if !self.v.started && command.code != STARTUP {
             return Err(Rc::INITIALIZE);
@@ -186,9 +180,7 @@ impl Tpm {
     }
 }
 
-/// Bytes of room for a response at first.
-pub(crate) const USUAL_RESPONSE: usize = 128;
 /// TPM_CC_Startup.
 pub(crate) const STARTUP: u32 = 0x144;
-/// TPM_CC_FlushContext, whose handle is a parameter.
+/// TPM_CC_FlushContext: its handle is a parameter.
 const FLUSH_CONTEXT: u32 = 0x165;

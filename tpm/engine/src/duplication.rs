@@ -16,10 +16,10 @@ use crate::secret::{Secret, same};
 use crate::structures::{MAX_DATA, MAX_DIGEST, MAX_NAME, MAX_RSA, Symmetric};
 use crate::{secret_share, template};
 
-/// The label of secrets for duplication.
+/// The label of seeds for duplication.
 const LABEL: &str = "DUPLICATE";
 
-/// The inner wrapper: digest and sensitive area under a symmetric key.
+/// Applies the inner wrapper: integrity digest and sensitive area, encrypted.
 fn wrap_inner(alg: u16, plain: &[u8], name: &[u8], key: &[u8]) -> Result<Secret> {
     let mut bytes = Vec::new();
     bytes.put_sized(&crypto::hash(alg, &[plain, name])).put(plain);

@@ -1,4 +1,4 @@
-//! What a handle stands for: its name, authorization value, policy.
+//! Looks up the properties of the entity behind a handle.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -12,8 +12,8 @@ use crate::secret::Secret;
 use crate::state::Policy;
 
 impl Tpm {
-    /// A loaded or persistent object. The handle was checked when the command was read, so that
-    /// the error is seldom seen.
+    /// A transient or persistent object. Handles are checked when a command is parsed, so this
+    /// fails for sequences and TPM_RH_NULL only.
     pub(crate) fn object(&self, handle: u32) -> Result<Arc<Object>> {
         let object = match rh::kind(handle) {
             rh::HT_TRANSIENT => match self.slot(handle) {
@@ -25,12 +25,7 @@ impl Tpm {
         object.cloned().ok_or(Rc::HANDLE)
     }
 
-    /// A transient object or sequence.
-    pub(crate) fn slot(&self, handle: u32) -> Option<&Slot> {
-        self.v.objects.get((handle & 0x00ff_ffff) as usize)?.as_ref()
-    }
-
-    /// The name as it goes into cpHash (Part 1, section 16).
+    /// The name, as cpHash includes it (Part 1, section 16).
     pub(crate) fn name_of(&self, handle: u32) -> Vec<u8> {
         match rh::kind(handle) {
             rh::HT_TRANSIENT | rh::HT_PERSISTENT => {
@@ -41,7 +36,7 @@ impl Tpm {
         }
     }
 
-    /// The authorization value; empty without one.
+    /// The authorization value; empty if there is none.
     pub(crate) fn auth_value(&self, handle: u32) -> Secret {
         let global = self.store.global();
         match handle {
@@ -66,11 +61,7 @@ impl Tpm {
         object.and_then(|o| o.sensitive.as_ref().map(|s| s.auth.clone())).unwrap_or_default()
     }
 
-    pub(crate) fn slot_if_transient(&self, handle: u32) -> Option<&Slot> {
-        if rh::kind(handle) == rh::HT_TRANSIENT { self.slot(handle) } else { None }
-    }
-
-    /// The authorization policy; NULL without one.
+    /// The authorization policy; NULL if there is none.
     pub(crate) fn policy_of(&self, handle: u32) -> Policy {
         let global = self.store.global();
         match handle {
@@ -93,7 +84,7 @@ impl Tpm {
         }
     }
 
-    /// Whether failures count against dictionary attacks (Part 1, section 19.8.3).
+    /// Whether the entity has dictionary-attack protection (Part 1, section 19.8.3).
     pub(crate) fn is_protected(&self, handle: u32) -> bool {
         match rh::kind(handle) {
             rh::HT_NV => self.store.index(handle).is_some_and(|i| !i.is(nv::NO_DA)),
@@ -104,7 +95,7 @@ impl Tpm {
         }
     }
 
-    /// Whether a hierarchy may be used now.
+    /// Whether a hierarchy is enabled.
     pub(crate) fn is_enabled(&self, hierarchy: u32) -> bool {
         match hierarchy {
             rh::OWNER => self.v.clear.sh_enable,
@@ -115,7 +106,7 @@ impl Tpm {
         }
     }
 
-    /// Whether an index may be seen: its hierarchy is enabled.
+    /// Whether an index is accessible: the hierarchy that created it is enabled.
     pub(crate) fn is_index_visible(&self, attributes: u32) -> bool {
         if attributes & nv::PLATFORM_CREATE != 0 {
             self.v.clear.ph_enable_nv
@@ -124,19 +115,19 @@ impl Tpm {
         }
     }
 
-    /// Whether a persistent object may be used: the owner's or the platform's hierarchy keeps it
-    /// and its own is enabled.
+    /// Whether a persistent object is accessible: both its own hierarchy and the one that keeps it
+    /// in NV are enabled.
     pub(crate) fn is_persistent_visible(&self, handle: u32, object: &Object) -> bool {
         self.keeps(handle) && self.is_enabled(object.hierarchy)
     }
 
-    /// Whether the hierarchy is enabled that keeps what has a persistent handle.
+    /// Whether the hierarchy that keeps a persistent handle is enabled.
     fn keeps(&self, handle: u32) -> bool {
         let keeper = if handle >= rh::PLATFORM_PERSISTENT { rh::PLATFORM } else { rh::OWNER };
         self.is_enabled(keeper)
     }
 
-    /// Checks that what a handle refers to is there (Part 3, section 5.4).
+    /// Checks that a handle refers to an entity that is present (Part 3, section 5.4).
     pub(crate) fn check_present(&self, code: u32, handle: u32, number: usize) -> Result<()> {
         let index = number - 1;
         match rh::kind(handle) {
@@ -146,7 +137,7 @@ impl Tpm {
             }
             rh::HT_PERSISTENT => match self.store.object(handle) {
                 Some(object) if self.is_persistent_visible(handle, object) => Ok(()),
-                // One of a disabled hierarchy can be removed by who keeps it.
+                // The keeper may evict an object whose own hierarchy is disabled.
                 Some(_) if code == EVICT_CONTROL && self.keeps(handle) => Ok(()),
                 _ => Err(Rc::HANDLE.handle(number)),
             },
@@ -185,7 +176,7 @@ impl Tpm {
 /// TPM_CC_EvictControl.
 const EVICT_CONTROL: u32 = 0x120;
 
-/// Whether a policy can be used at all.
+/// Whether a policy is set.
 pub(crate) fn is_set(policy: &Policy) -> bool {
     policy.alg != alg::NULL && !policy.digest.is_empty()
 }

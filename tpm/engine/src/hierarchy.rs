@@ -1,23 +1,24 @@
-//! Hierarchies (Part 3, section 24), physical presence, command audit (sections 21 and 26).
+//! The commands of hierarchies, physical presence, command audit (Part 3, sections 21, 24, 26).
 
 use alloc::vec::Vec;
 
 use crate::Tpm;
-use crate::call::{Call, Env};
+use crate::call::{Call, Env, find};
 use crate::codec::Reader;
-use crate::constants::{alg, nv, rh};
+use crate::constants::{alg, cc, nv, rh};
 use crate::crypto;
 use crate::rc::{Rc, Result};
 use crate::secret::Secret;
 use crate::state::{Lockout, Policy, Seed};
 use crate::structures::{MAX_DIGEST, hash_or_null};
-use crate::table::{find, flag};
+use crate::table::flag;
 
-/// The longest authorization value of a hierarchy: that of the largest digest.
+/// The longest authorization value of a hierarchy: as long as the largest digest.
 const MAX_AUTH: usize = MAX_DIGEST;
 
 impl Tpm {
-    /// Flushes all objects of a hierarchy, in memory and, if `evict`, in NV.
+    /// Flushes all transient objects of a hierarchy, and evicts the persistent ones if `evict` is
+    /// set.
     fn drop_hierarchy(&mut self, hierarchy: u32, evict: bool) {
         self.flush_hierarchy(hierarchy);
         if !evict {
@@ -48,7 +49,7 @@ pub(crate) fn control(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Result<()> 
     call.end()?;
     let auth = call.handle(0);
     let allowed = match enable {
-        // Only the platform may enable what is disabled, only it may speak for itself and its NV.
+        // Only the platform may enable a disabled hierarchy, or change its own enables.
         rh::OWNER | rh::ENDORSEMENT => {
             auth == rh::PLATFORM || auth == enable && (!state || tpm.is_enabled(enable))
         }
@@ -109,7 +110,9 @@ pub(crate) fn change_pps(tpm: &mut Tpm, env: Env<'_>, call: &mut Call) -> Result
     call.end()?;
     let seed = tpm.new_seed(env)?;
     tpm.drop_hierarchy(rh::PLATFORM, true);
-    tpm.store.global_mut().platform = seed;
+    let global = tpm.store.global_mut();
+    global.platform = seed;
+    global.pcr_policy = Policy::default();
     tpm.v.clear.platform_policy = Policy::default();
     tpm.v.reset.pcr_counter = tpm.v.reset.pcr_counter.wrapping_add(1);
     Ok(())
@@ -177,7 +180,7 @@ pub(crate) fn clear_control(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Resul
     Ok(())
 }
 
-/// TPML_CC: at most as many as fit into a capability buffer.
+/// TPML_CC, with at most as many codes as fit into a capability buffer.
 fn codes(r: &mut Reader<'_>) -> Result<Vec<u32>> {
     let count = r.u32()?;
     if count > 254 {
@@ -192,15 +195,15 @@ fn insert(list: &mut Vec<u32>, code: u32) {
     }
 }
 
-/// TPM2_PP_Commands: those that can not be set are passed over, as Part 3 has it.
+/// TPM2_PP_Commands: ignores commands that cannot require physical presence, as Part 3 says.
 pub(crate) fn pp_commands(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Result<()> {
     let set = call.read(codes)?;
     let clear = call.read(codes)?;
     call.end()?;
-    let can = |code: &&u32| find(**code).is_some_and(|command| command.is(flag::PP));
+    let can = |code: &&u32| find(call.table, **code).is_some_and(|command| command.is(flag::PP));
     let list = &mut tpm.store.global_mut().pp_commands;
     set.iter().filter(can).for_each(|&code| insert(list, code));
-    list.retain(|code| *code == crate::lifecycle::PP_COMMANDS || !clear.contains(code));
+    list.retain(|code| *code == cc::PP_COMMANDS || !clear.contains(code));
     Ok(())
 }
 
@@ -220,73 +223,15 @@ pub(crate) fn audit_status(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Result
     }
     const SHUTDOWN: u32 = 0x145;
     let list = &mut tpm.store.global_mut().audited;
-    let can = |code: &&u32| find(**code).is_some() && **code != SHUTDOWN;
+    let can = |code: &&u32| find(call.table, **code).is_some() && **code != SHUTDOWN;
     set.iter().filter(can).for_each(|&code| insert(list, code));
-    let always = crate::lifecycle::SET_AUDIT_STATUS;
+    let always = cc::SET_AUDIT_STATUS;
     list.retain(|code| *code == always || !clear.contains(code));
     Ok(())
 }
 
-/// TPM2_ReadClock.
-pub(crate) fn read_clock(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Result<()> {
-    use crate::codec::Put;
-    call.end()?;
-    call.out.put_u64(tpm.v.clock.time);
-    tpm.put_clock_info(&mut call.out);
-    Ok(())
-}
-
-/// TPM2_ClockSet.
-pub(crate) fn clock_set(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Result<()> {
-    let new = call.read(|r| r.u64())?;
-    call.end()?;
-    if new > 0xffff_0000_0000_0000 || new < tpm.v.clock.clock {
-        return Err(Rc::VALUE.param(1));
-    }
-    tpm.v.clock.clock = new;
-    tpm.v.clock.safe = true;
-    let global = tpm.store.global_mut();
-    global.clock = new;
-    global.clock_safe = true;
-    Ok(())
-}
-
-/// TPM2_ClockRateAdjust.
-pub(crate) fn clock_rate(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Result<()> {
-    let step = call.read(|r| match r.u8()? as i8 {
-        step @ -3..=3 => Ok(step),
-        _ => Err(Rc::VALUE),
-    })?;
-    call.end()?;
-    // Fine, medium and coarse.
-    let size = match step.unsigned_abs() {
-        0 => 0,
-        1 => 1,
-        2 => 4,
-        _ => 16,
-    };
-    tpm.v.clock.adjust(size * i32::from(step.signum()));
-    Ok(())
-}
-
 impl Tpm {
-    /// TPMS_CLOCK_INFO.
-    pub(crate) fn put_clock_info(&self, out: &mut Vec<u8>) {
-        use crate::codec::Put;
-        out.put_u64(self.v.clock.clock).put_u32(self.store.global().reset_count);
-        out.put_u32(self.v.reset.restart_count).put_u8(self.v.clock.safe.into());
-    }
-
-    /// TPMS_TIME_INFO.
-    pub(crate) fn time_info(&self) -> Vec<u8> {
-        use crate::codec::{Put, built};
-        built(|out| {
-            out.put_u64(self.v.clock.time);
-            self.put_clock_info(out);
-        })
-    }
-
-    /// A ticket of HMAC over `parts` by a hierarchy's proof.
+    /// The HMAC of a ticket: over `parts`, keyed with a hierarchy's proof.
     pub(crate) fn ticket_hmac(&self, hierarchy: u32, tag: u16, parts: &[&[u8]]) -> Vec<u8> {
         let tag = tag.to_be_bytes();
         let mut all: Vec<&[u8]> = Vec::from([&tag[..]]);

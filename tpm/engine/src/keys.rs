@@ -1,4 +1,4 @@
-//! Public and sensitive areas as keys of the cryptography.
+//! Converts areas of objects to keys of the cryptography.
 
 use tpm_crypto::ecc::{Curve, EccPoint, EccPrivateKey};
 use tpm_crypto::rsa::{RsaPrivateKey, RsaPublicKey};

@@ -1,4 +1,4 @@
-//! From manufacture to saved state: how a TPM comes into being.
+//! Creates a TPM: by manufacture, from records, or from saved state.
 
 use alloc::boxed::Box;
 use alloc::vec;
@@ -6,21 +6,20 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use crate::constants::alg;
-use crate::dispatch::Running;
-use crate::pcr::{ALL, BANKS};
+use crate::constants::{BANKS, alg, cc};
+use crate::pcr::ALL;
+use crate::running::Running;
 use crate::secret::Secret;
 use crate::state::{Global, Lockout, Orderly, Policy, Seed, Volatile};
 use crate::store::{Opening, Store};
 use crate::{Environment, OpenError, Tpm};
 
-// Entry points are not inlined: the paravisor has this crate compiled for size, which would be lost
-// in a caller that is compiled for speed.
+// The entry points are not inlined: this crate is compiled for size, its callers for speed.
 
 /// Version of [`Saved`].
 pub const SAVED_VERSION: u32 = 3;
 
-/// Everything of a TPM, also of a command that is not finished: for a live update. It is secret.
+/// The complete state of a TPM, with an unfinished command, for a live update. It is secret.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Saved {
     version: u32,
@@ -35,11 +34,6 @@ impl core::fmt::Debug for Saved {
     }
 }
 
-/// TPM_CC_PP_Commands needs physical presence always (Part 3, section 26.2).
-pub(crate) const PP_COMMANDS: u32 = 0x12d;
-/// TPM_CC_SetCommandCodeAuditStatus is always audited.
-pub(crate) const SET_AUDIT_STATUS: u32 = 0x140;
-
 fn secret(env: &mut dyn Environment) -> Result<Secret, OpenError> {
     let mut bytes = vec![0; 64];
     if env.entropy(&mut bytes) { Ok(bytes.into()) } else { Err(OpenError::Entropy) }
@@ -50,7 +44,7 @@ fn seed(env: &mut dyn Environment) -> Result<Seed, OpenError> {
 }
 
 impl Tpm {
-    /// A new TPM with seeds of its own, which is stored before it is returned.
+    /// A new TPM with fresh seeds; its first state is stored before it is returned.
     ///
     /// # Errors
     /// [`OpenError::Entropy`], [`OpenError::Commit`].
@@ -76,10 +70,10 @@ impl Tpm {
             reset_count: 0,
             pcr_allocated: [ALL; BANKS.len()],
             pcr_policy: Policy::default(),
-            audited: Vec::from([SET_AUDIT_STATUS]),
+            audited: Vec::from([cc::SET_AUDIT_STATUS]),
             audit_alg: alg::SHA256,
             audit_counter: 0,
-            pp_commands: Vec::from([PP_COMMANDS]),
+            pp_commands: Vec::from([cc::PP_COMMANDS]),
             max_counter: 0,
             orderly: Orderly::Clear,
             preserved: None,
@@ -94,10 +88,10 @@ impl Tpm {
         Ok(tpm)
     }
 
-    /// The TPM whose records are given, by key, as if it got power now.
+    /// The TPM with these records, by key, as after power-on.
     ///
     /// # Errors
-    /// What is wrong with the records.
+    /// The fault in the records.
     pub fn open<'a>(
         records: impl IntoIterator<Item = (u32, &'a [u8])>,
         env: &mut dyn Environment,
@@ -115,7 +109,7 @@ impl Tpm {
         Self { store, v, random: None, running: None }
     }
 
-    /// _TPM_Init: the platform was reset. Volatile state is lost.
+    /// _TPM_Init: the platform was reset, so volatile state is lost.
     #[inline(never)]
     pub fn init(&mut self, env: &mut dyn Environment) {
         self.running = None;
@@ -123,7 +117,7 @@ impl Tpm {
         *self.v = Volatile::new(env.now_ms(), self.store.global());
     }
 
-    /// The whole state.
+    /// The complete state.
     #[inline(never)]
     pub fn save(&self) -> Saved {
         Saved {
@@ -134,7 +128,7 @@ impl Tpm {
         }
     }
 
-    /// Goes on from a saved state. Its time goes on from the environment's.
+    /// Continues from a saved state, with the environment's time base.
     ///
     /// # Errors
     /// [`OpenError::Version`].

@@ -1,4 +1,4 @@
-//! Loading objects (Part 3, sections 12.2 to 12.4, 12.7 to 12.8, 28.4 and 28.5).
+//! The commands on existing objects (Part 3, sections 12.2 to 12.8, 28.5).
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -21,7 +21,7 @@ use crate::store::MAX_PERSISTENT;
 use crate::structures::{MAX_DIGEST, hierarchy};
 use crate::template;
 
-/// Whether a public area's unique field is a key at all.
+/// Checks that a public area's unique field is a valid key.
 fn check_unique(public: &Public) -> Result<()> {
     match public.parameters {
         Parameters::Rsa { bits, .. } => {
@@ -39,7 +39,7 @@ fn check_unique(public: &Public) -> Result<()> {
     }
 }
 
-/// Whether public and sensitive area belong together (Part 3, section 12.2.1).
+/// Checks that a public and a sensitive area belong together (Part 3, section 12.2.1).
 pub(crate) fn check_binding(public: &Public, sensitive: &Sensitive) -> Result<()> {
     let size = crypto::digest_size(public.name_alg);
     if sensitive.auth.len() > size {
@@ -203,7 +203,7 @@ pub(crate) fn evict(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Result<()> {
         if persistent != handle {
             return Err(Rc::HANDLE.handle(2));
         }
-        // The platform may remove any, the owner all but the platform's.
+        // The platform may evict any object, the owner any but the platform's.
         if of_platform && !by_platform {
             return Err(Rc::HIERARCHY.handle(2));
         }

@@ -1,7 +1,7 @@
-//! A map from handles for the few entries that a TPM has: a sorted list.
+//! A map from handles to the few entries that a TPM has.
 //!
-//! It is written as a list of pairs. A tree's code is several times as large, once for each type of
-//! entry.
+//! It is a sorted list, and is serialized as a list of pairs. The code of a tree is several times
+//! as large for each type of entry.
 
 use alloc::vec::Vec;
 
@@ -18,7 +18,7 @@ impl<T> Default for Map<T> {
 }
 
 impl<T> Map<T> {
-    /// Where the handle is, or would be.
+    /// The position of the handle, or the one where it would be inserted.
     fn find(&self, handle: u32) -> Result<usize, usize> {
         self.0.binary_search_by_key(&handle, |entry| entry.0)
     }
@@ -33,7 +33,7 @@ impl<T> Map<T> {
         self.0.get_mut(place).map(|entry| &mut entry.1)
     }
 
-    /// Puts a value in, or takes it out; returns the one that was there.
+    /// Inserts a value, or removes it; returns the previous one.
     pub(crate) fn set(&mut self, handle: u32, value: Option<T>) -> Option<T> {
         match (self.find(handle), value) {
             (Ok(place), Some(value)) => {
@@ -57,7 +57,7 @@ impl<T> Map<T> {
         self.0.is_empty()
     }
 
-    /// All entries.
+    /// All entries, in ascending order.
     pub(crate) fn into_entries(self) -> Vec<(u32, T)> {
         self.0
     }

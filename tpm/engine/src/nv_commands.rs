@@ -1,4 +1,4 @@
-//! NV commands (Part 3, section 31).
+//! The NV commands (Part 3, section 31).
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -15,7 +15,7 @@ use crate::startup::ORDERLY_COUNTS;
 use crate::store::{MAX_INDICES, NV_SPACE};
 use crate::structures::MAX_DIGEST;
 
-/// Who may write, who may read.
+/// The attributes that allow somebody to write, and to read.
 const WRITERS: u32 = nv::PP_WRITE | nv::OWNER_WRITE | nv::AUTH_WRITE | nv::POLICY_WRITE;
 const READERS: u32 = nv::PP_READ | nv::OWNER_READ | nv::AUTH_READ | nv::POLICY_READ;
 
@@ -24,7 +24,7 @@ impl Tpm {
         self.store.index(handle).ok_or(Rc::HANDLE.handle(number))
     }
 
-    /// A deleted counter's count bounds all later ones from below.
+    /// Remembers the count of a counter that is deleted: new counters start above it.
     pub(crate) fn note_counter(&mut self, handle: u32) {
         let Some(index) = self.store.index(handle) else { return };
         let counts = index.kind() == nv::COUNTER && index.is(nv::WRITTEN);
@@ -35,7 +35,7 @@ impl Tpm {
         }
     }
 
-    /// Whether the handle that authorized may write (Part 3, section 31.1).
+    /// Checks that the authorizing handle may write the index (Part 3, section 31.1).
     fn check_write(&self, call: &Call) -> Result<&Index> {
         let (auth, handle) = (call.handle(0), call.handle(1));
         let index = self.index_of(handle, 2)?;
@@ -48,7 +48,7 @@ impl Tpm {
         if index.is(nv::WRITE_LOCKED) { Err(Rc::NV_LOCKED) } else { Ok(index) }
     }
 
-    /// Whether the handle that authorized may read, and there is something to read.
+    /// Checks that the authorizing handle may read the index, and that the index is written.
     pub(crate) fn check_read(&self, call: &Call) -> Result<&Index> {
         let (auth, handle) = (call.handle(0), call.handle(1));
         let index = self.index_of(handle, 2)?;
@@ -64,7 +64,8 @@ impl Tpm {
         if index.is(nv::WRITTEN) { Ok(index) } else { Err(Rc::NV_UNINITIALIZED) }
     }
 
-    /// `allowed` are the attributes for platform, owner, value and policy.
+    /// Checks the attribute for the kind of authorization. `allowed` are the attributes for the
+    /// platform, the owner, the index's value and its policy.
     fn check_access(&self, call: &Call, auth: u32, index: &Index, allowed: [u32; 4]) -> Result<()> {
         let [platform, owner, value, policy] = allowed;
         let fits = match auth {
@@ -82,7 +83,7 @@ impl Tpm {
         if fits { Ok(()) } else { Err(Rc::NV_AUTHORIZATION) }
     }
 
-    /// Writes all data of an index; WRITTEN is set.
+    /// Replaces the data of an index and sets WRITTEN.
     fn set_data(&mut self, handle: u32, data: Vec<u8>, durable: bool) {
         let first = self.store.index(handle).is_some_and(|index| !index.is(nv::WRITTEN));
         if let Some(index) = self.store.index_mut(handle, durable || first) {
@@ -92,7 +93,7 @@ impl Tpm {
     }
 }
 
-/// Attributes that contradict each other (Part 3, section 31.3).
+/// Refuses contradictory attributes and sizes (Part 3, section 31.3).
 fn check_definition(public: &NvPublic, platform: bool) -> Result<()> {
     let has = |bits: u32| public.attributes & bits != 0;
     let in_param = |rc: Rc| Err(rc.param(2));
@@ -106,6 +107,8 @@ fn check_definition(public: &NvPublic, platform: bool) -> Result<()> {
         return in_param(Rc::SIZE);
     }
     let size_fits = match kind {
+        // One command has to write all of it.
+        nv::ORDINARY if has(nv::WRITE_ALL) => usize::from(public.size) <= MAX_NV_BUFFER,
         nv::ORDINARY => true,
         nv::EXTEND => usize::from(public.size) == crypto::digest_size(public.name_alg),
         _ => public.size == 8,
@@ -113,7 +116,7 @@ fn check_definition(public: &NvPublic, platform: bool) -> Result<()> {
     if !size_fits {
         return in_param(Rc::SIZE);
     }
-    // That the index is not of who creates it is held against the handle.
+    // A wrong PLATFORMCREATE is reported for the authorizing handle.
     if has(nv::PLATFORM_CREATE) != platform {
         return Err(Rc::ATTRIBUTES.handle(1));
     }
@@ -210,7 +213,8 @@ pub(crate) fn write(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Result<()> {
     if offset + data.len() > size || (whole && data.len() != size) {
         return Err(Rc::NV_RANGE);
     }
-    let mut all = index.data.to_vec();
+    // A partial write must not reveal the data that Startup cleared.
+    let mut all = if index.is(nv::WRITTEN) { index.data.to_vec() } else { vec![0xff; size] };
     if let Some(place) = all.get_mut(offset..offset + data.len()) {
         place.copy_from_slice(&data);
     }
@@ -234,7 +238,7 @@ pub(crate) fn increment(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Result<()
 }
 
 impl Tpm {
-    /// What a new counter begins after: no counter ever showed more.
+    /// The highest count that any counter has ever had.
     fn highest_counter(&self) -> u64 {
         let counters = self
             .store
@@ -279,7 +283,7 @@ pub(crate) fn set_bits(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Result<()>
 pub(crate) fn write_lock(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Result<()> {
     call.end()?;
     let index = match tpm.check_write(call) {
-        // It is locked already: nothing to do.
+        // The index is locked already.
         Err(Rc::NV_LOCKED) => return Ok(()),
         other => other?,
     };
@@ -352,7 +356,7 @@ pub(crate) fn change_auth(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Result<
     Ok(())
 }
 
-/// For NV_Certify: the index, if the handle that authorized may read it.
+/// The index for NV_Certify, if the authorizing handle may read it.
 pub(crate) fn readable<'a>(tpm: &'a Tpm, call: &Call) -> Result<&'a Index> {
     let (auth, handle) = (call.handle(1), call.handle(2));
     let index = tpm.index_of(handle, 3)?;

@@ -1,4 +1,4 @@
-//! An NV index (Part 2, section 13; Part 1, section 37).
+//! The NV index (Part 2, section 13; Part 1, section 37).
 
 use alloc::vec::Vec;
 
@@ -10,9 +10,9 @@ use crate::rc::{Rc, Result};
 use crate::secret::Secret;
 use crate::structures::{MAX_DIGEST, hash};
 
-/// The largest data of an index.
+/// The largest size of an index's data.
 pub(crate) const MAX_INDEX: u16 = 2048;
-/// The most that one command reads or writes.
+/// The most bytes that one command reads or writes.
 pub(crate) const MAX_NV_BUFFER: usize = 1024;
 
 /// TPMS_NV_PUBLIC.
@@ -63,7 +63,7 @@ pub(crate) struct Index {
 }
 
 impl Index {
-    /// Bytes that the index takes of the space.
+    /// Bytes of NV space that the index occupies.
     pub(crate) fn space(&self) -> usize {
         usize::from(self.public.size) + self.public.auth_policy.len() + self.auth.len() + 32
     }
@@ -76,7 +76,7 @@ impl Index {
         nv::kind(self.public.attributes)
     }
 
-    /// The data of a counter or of bits.
+    /// The data as a number, for counters and bit fields.
     pub(crate) fn number(&self) -> u64 {
         self.data.iter().fold(0, |all, &byte| all << 8 | u64::from(byte))
     }

@@ -1,32 +1,31 @@
-//! Platform configuration registers with the rules of the PC Client profile.
+//! Platform configuration registers, by the rules of the PC Client profile.
 
 use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use crate::constants::alg;
+use crate::constants::BANKS;
 use crate::crypto;
 use crate::shared::Shared;
 use crate::structures::PcrSelection;
 
-/// PCRs of a bank.
+/// Number of PCRs in a bank.
 pub(crate) const COUNT: u32 = 24;
-/// Banks, in the order in which capabilities list them.
-pub(crate) const BANKS: [u16; 3] = [alg::SHA1, alg::SHA256, alg::SHA384];
-/// All PCRs of a bank.
+
+/// All PCRs of a bank, as bits.
 pub(crate) const ALL: u32 = 0x00ff_ffff;
 /// PCRs that Startup(STATE) restores.
 pub(crate) const STATE_SAVED: u32 = 0x0000_ffff;
-/// PCRs whose change does not count for policies.
+/// PCRs whose changes do not increment pcrUpdateCounter.
 pub(crate) const NO_INCREMENT: u32 = 1 << 16 | 1 << 21 | 1 << 22 | 1 << 23;
-/// PCRs that a dynamic root of trust resets; they begin as ones.
+/// PCRs that a dynamic root of trust resets; their initial value is all ones.
 pub(crate) const DRTM: u32 = 0x007e_0000;
-/// PCRs with an authorization value and policy of their group.
+/// PCRs that share an authorization value and a policy.
 pub(crate) const GROUP: u32 = 1 << 20 | 1 << 21 | 1 << 22;
-/// The PCR of a dynamic root of trust.
+/// The PCR that records a dynamic root of trust.
 const DRTM_PCR: u32 = 17;
 
-/// Whether bit `index` is set; never for an index beyond the word.
+/// Whether bit `index` is set; false for an index beyond the word.
 pub(crate) const fn has(bits: u32, index: u32) -> bool {
     match 1u32.checked_shl(index) {
         Some(bit) => bits & bit != 0,
@@ -56,17 +55,17 @@ pub(crate) const fn extend_localities(pcr: u32) -> u8 {
     }
 }
 
-/// The banks' values.
+/// The values of all banks.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Pcrs {
-    /// PCRs that each bank has.
+    /// The allocated PCRs of each bank.
     pub(crate) allocated: [u32; BANKS.len()],
-    /// The values of a bank behind each other.
+    /// The values of each bank, concatenated.
     values: [Shared<Vec<u8>>; BANKS.len()],
 }
 
 impl Pcrs {
-    /// Banks as after Startup(CLEAR).
+    /// The banks after Startup(CLEAR).
     pub(crate) fn new(allocated: [u32; BANKS.len()]) -> Self {
         let mut pcrs = Self { allocated, values: Default::default() };
         for (values, alg) in pcrs.values.iter_mut().zip(BANKS) {
@@ -82,7 +81,7 @@ impl Pcrs {
         BANKS.iter().position(|&bank| bank == alg)
     }
 
-    /// A PCR's value; nothing if the bank does not have it.
+    /// A PCR's value; none if the bank does not have this PCR.
     pub(crate) fn value(&self, alg: u16, pcr: u32) -> Option<&[u8]> {
         let bank = Self::bank(alg)?;
         if !has(*self.allocated.get(bank)?, pcr) {
@@ -125,7 +124,7 @@ impl Pcrs {
         }
     }
 
-    /// Takes the values that Shutdown(STATE) kept.
+    /// Restores the values that Shutdown(STATE) preserved.
     pub(crate) fn resume(&mut self, kept: &Self) {
         for pcr in (0..COUNT).filter(|&pcr| has(STATE_SAVED, pcr)) {
             for alg in BANKS {
@@ -150,14 +149,14 @@ impl Pcrs {
         crypto::hash(alg, &values)
     }
 
-    /// _TPM_Hash_Start after Startup: the PCRs of the dynamic root of trust become zero.
+    /// _TPM_Hash_Start after Startup: resets the PCRs of the dynamic root of trust to zero.
     pub(crate) fn start_drtm(&mut self) {
         for pcr in (0..COUNT).filter(|&pcr| has(DRTM, pcr)) {
             self.fill(pcr, 0);
         }
     }
 
-    /// _TPM_Hash_End: the event's digests go to the H-CRTM's PCR 0, before Startup, or to PCR 17.
+    /// _TPM_Hash_End: extends PCR 0 for an H-CRTM event before Startup, or else PCR 17.
     pub(crate) fn end_event(&mut self, before_startup: bool, digests: &[(u16, Vec<u8>)]) {
         let pcr = if before_startup { 0 } else { DRTM_PCR };
         if before_startup {

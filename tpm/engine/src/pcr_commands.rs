@@ -1,13 +1,13 @@
-//! PCR commands (Part 3, section 22).
+//! The PCR commands (Part 3, section 22).
 
 use alloc::vec::Vec;
 
 use crate::Tpm;
 use crate::call::{Call, Env};
 use crate::codec::{Put, Reader};
-use crate::constants::{alg, rh};
+use crate::constants::{BANKS, alg, rh};
 use crate::crypto;
-use crate::pcr::{self, BANKS, COUNT};
+use crate::pcr::{self, COUNT};
 use crate::rc::{Rc, Result};
 use crate::secret::Secret;
 use crate::state::Policy;
@@ -43,7 +43,7 @@ impl Tpm {
         self.pcr_changed(pcr);
     }
 
-    /// Counts a change for policies over PCRs.
+    /// Increments pcrUpdateCounter for a change of a PCR, except for PCRs that do not count.
     fn pcr_changed(&mut self, pcr: u32) {
         if !pcr::has(pcr::NO_INCREMENT, pcr) {
             self.v.reset.pcr_counter = self.v.reset.pcr_counter.wrapping_add(1);
@@ -105,7 +105,7 @@ pub(crate) fn event_complete(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Resu
     Ok(())
 }
 
-/// TPM2_PCR_Read: as many as fit into one response, with the selection that says which.
+/// TPM2_PCR_Read: returns the first eight selected PCRs, and the selection of those returned.
 pub(crate) fn read(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Result<()> {
     let mut selection = call.read(PcrSelection::parse)?;
     call.end()?;
@@ -142,7 +142,7 @@ pub(crate) fn reset(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Result<()> {
     Ok(())
 }
 
-/// TPM2_PCR_Allocate: from the next reset on.
+/// TPM2_PCR_Allocate: takes effect at the next reset.
 pub(crate) fn allocate(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Result<()> {
     let selection = call.read(PcrSelection::parse)?;
     call.end()?;
@@ -158,7 +158,7 @@ pub(crate) fn allocate(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Result<()>
     let needed = BANKS.iter().zip(allocated);
     let size: u32 =
         needed.map(|(&bank, bits)| bits.count_ones() * crypto::digest_size(bank) as u32).sum();
-    // PCR 0 and 17 must be in some bank: the H-CRTM and a dynamic root of trust extend them.
+    // Some bank needs PCR 0 for the H-CRTM, and some bank PCR 17 for a dynamic root of trust.
     if allocated.iter().all(|&bits| bits & 1 == 0) || allocated.iter().all(|b| b & 1 << 17 == 0) {
         return Err(Rc::PCR);
     }
@@ -202,7 +202,7 @@ pub(crate) fn set_auth(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Result<()>
 }
 
 impl Policy {
-    /// Whether the digest is as long as the algorithm asks; NULL wants none.
+    /// Whether the digest has the size of the algorithm; it has to be empty for NULL.
     pub(crate) fn fits(&self) -> bool {
         self.digest.len() == crypto::digest_size(self.alg)
             && (self.alg != alg::NULL || self.digest.is_empty())

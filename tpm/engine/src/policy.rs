@@ -1,20 +1,19 @@
-//! Policy assertions about the command and the TPM (Part 3, section 23).
+//! The policy assertions that the TPM checks itself (Part 3, section 23).
 
 use alloc::vec;
 use alloc::vec::Vec;
 
 use crate::Tpm;
-use crate::call::{Call, Env};
+use crate::call::{Call, Env, find};
 use crate::codec::{Put, built};
 use crate::crypto;
 use crate::rc::{Rc, Result};
 use crate::session::{BoundHash, Session, SessionKind};
 use crate::structures::{MAX_DIGEST, MAX_NAME, PcrSelection};
-use crate::table::find;
 
 /// TPM_RC_POLICY.
 const POLICY: Rc = Rc(0x126);
-/// TPM_CC_PolicyAuthValue, which PolicyPassword extends with too.
+/// TPM_CC_PolicyAuthValue; PolicyPassword extends with it, too.
 const AUTH_VALUE: u32 = 0x16b;
 /// TPM_CC_Duplicate.
 const DUPLICATE: u32 = 0x14b;
@@ -42,10 +41,17 @@ impl Session {
         self.policy.digest = vec![0; crypto::digest_size(self.alg)];
     }
 
-    /// Sets the hash that the command is compared with; a session has one.
+    /// Sets the hash that the authorized command has to match. A session has one hash; the same one
+    /// may be set again unless it is of names (Part 3, section 23.14).
     pub(crate) fn bind_hash(&mut self, hash: BoundHash) -> Result<()> {
-        if self.policy.hash != BoundHash::None && self.policy.hash != hash {
-            return Err(Rc::CPHASH);
+        match (&self.policy.hash, &hash) {
+            (BoundHash::None, _) => {}
+            (BoundHash::Template(earlier), BoundHash::Template(now)) if earlier != now => {
+                return Err(Rc::VALUE.param(1));
+            }
+            (BoundHash::Names(_), _) => return Err(Rc::CPHASH),
+            (earlier, now) if earlier != now => return Err(Rc::CPHASH),
+            _ => {}
         }
         self.policy.hash = hash;
         Ok(())
@@ -135,7 +141,7 @@ pub(crate) fn locality(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Result<()>
     Ok(())
 }
 
-/// TPM_EO with its operands (Part 2, section 6.11).
+/// Evaluates a TPM_EO (Part 2, section 6.11).
 pub(crate) fn compare(a: &[u8], b: &[u8], operation: u16) -> Result<bool> {
     use core::cmp::Ordering::{Equal, Greater, Less};
     let negative = |x: &[u8]| x.first().is_some_and(|byte| byte & 0x80 != 0);
@@ -163,7 +169,8 @@ pub(crate) fn compare(a: &[u8], b: &[u8], operation: u16) -> Result<bool> {
     })
 }
 
-/// Operand, offset and operation of PolicyNV and PolicyCounterTimer.
+/// Reads operand, offset and operation of PolicyNV or PolicyCounterTimer, and encodes them for the
+/// policy digest.
 fn comparison(call: &mut Call) -> Result<(Vec<u8>, u16, u16, Vec<u8>)> {
     let operand = call.sized(MAX_DIGEST)?;
     let offset = call.read(|r| r.u16())?;
@@ -221,9 +228,10 @@ pub(crate) fn counter_timer(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Resul
 
 /// TPM2_PolicyCommandCode.
 pub(crate) fn command_code(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Result<()> {
+    let table = call.table;
     let code = call.read(|r| {
         let code = r.u32()?;
-        if find(code).is_some() { Ok(code) } else { Err(Rc::POLICY_CC) }
+        if find(table, code).is_some() { Ok(code) } else { Err(Rc::POLICY_CC) }
     })?;
     call.end()?;
     let session = tpm.policy_session(call, 0)?;
@@ -244,7 +252,7 @@ pub(crate) fn presence(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Result<()>
     Ok(())
 }
 
-/// PolicyCpHash, PolicyNameHash and PolicyTemplate differ in what they bind.
+/// The common part of PolicyCpHash, PolicyNameHash and PolicyTemplate.
 fn bound_hash(tpm: &mut Tpm, call: &mut Call, kind: fn(Vec<u8>) -> BoundHash) -> Result<()> {
     let hash = call.sized(MAX_DIGEST)?;
     call.end()?;
@@ -334,7 +342,7 @@ pub(crate) fn nv_written(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Result<(
     Ok(())
 }
 
-/// TPM2_PolicyAuthorizeNV: the index holds the digest of a policy that is approved.
+/// TPM2_PolicyAuthorizeNV: the index holds the digest of an approved policy.
 pub(crate) fn authorize_nv(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Result<()> {
     call.end()?;
     let name = tpm.name_of(call.handle(1));

@@ -1,11 +1,11 @@
-//! Policy assertions that somebody else authorizes (Part 3, sections 23.3 to 23.5 and 23.16).
+//! The policy assertions that an authority makes (Part 3, sections 23.3 to 23.5, 23.16).
 
 use alloc::vec::Vec;
 
 use crate::Tpm;
 use crate::call::{Call, Env};
 use crate::codec::{Put, built};
-use crate::constants::{rh, st};
+use crate::constants::{nv, rh, st};
 use crate::crypto;
 use crate::rc::{Rc, Result};
 use crate::secret::same;
@@ -13,11 +13,11 @@ use crate::session::BoundHash;
 use crate::signature::Signature;
 use crate::structures::{MAX_DIGEST, MAX_NAME, Ticket};
 
-/// TPM_CC of PolicySigned and PolicySecret.
+/// The command codes of PolicySigned and PolicySecret.
 const SIGNED: u32 = 0x160;
 const SECRET: u32 = 0x151;
 
-/// Parameters that PolicySigned and PolicySecret share.
+/// The common parameters of PolicySigned and PolicySecret.
 struct Assertion {
     nonce: Vec<u8>,
     cp_hash: Vec<u8>,
@@ -35,7 +35,7 @@ fn parse(call: &mut Call) -> Result<Assertion> {
 }
 
 impl Tpm {
-    /// Checks what an assertion says of the session, and gives its timeout in TPM time.
+    /// Checks an assertion against the session, and returns its timeout in TPM time.
     fn check_assertion(&mut self, call: &Call, assertion: &Assertion) -> Result<Option<u64>> {
         let now = self.v.clock.time;
         let session = self.policy_session(call, 1)?;
@@ -45,7 +45,8 @@ impl Tpm {
         if !assertion.nonce.is_empty() && assertion.nonce != session.nonce {
             return Err(Rc::NONCE.param(1));
         }
-        // Without a nonce the seconds are those of the TPM's time; the one that runs counts whole.
+        // Without a nonce, expiration is an absolute time in seconds, to which the milliseconds of
+        // the current time are added.
         let from = if assertion.nonce.is_empty() { now % 1000 } else { session.start };
         let seconds = u64::from(assertion.expiration.unsigned_abs());
         let timeout = (seconds != 0).then(|| from.saturating_add(seconds * 1000));
@@ -60,7 +61,7 @@ impl Tpm {
         Ok(timeout)
     }
 
-    /// Notes an assertion in the session.
+    /// Records an assertion in the session.
     fn assert(
         &mut self,
         (handle, code): (u32, u32),
@@ -85,7 +86,7 @@ impl Tpm {
         Ok(())
     }
 
-    /// The HMAC of a ticket. It holds until the TPM's time begins anew.
+    /// The HMAC of a ticket, which is valid until TPM time restarts.
     fn auth_ticket(
         &self,
         (tag, hierarchy): (u16, u32),
@@ -101,7 +102,7 @@ impl Tpm {
         self.ticket_hmac(hierarchy, tag, &[&era, cp_hash, policy_ref, name])
     }
 
-    /// Timeout and ticket of the response: a ticket only for a negative expiration.
+    /// Writes timeout and ticket to the response; they are empty unless expiration is negative.
     fn put_ticket(
         &self,
         call: &mut Call,
@@ -123,7 +124,7 @@ impl Tpm {
 }
 
 impl crate::session::Session {
-    /// A cpHash must not contradict an earlier one.
+    /// Checks that a cpHash does not contradict an earlier one.
     fn check_parameters(&self, cp_hash: &[u8]) -> Result<()> {
         let fits = cp_hash.is_empty()
             || match &self.policy.hash {
@@ -171,6 +172,9 @@ pub(crate) fn secret(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Result<()> {
     let hashes = (&assertion.cp_hash[..], &assertion.policy_ref[..]);
     tpm.assert((call.handle(1), call.code), &name, hashes, timeout)?;
     let hierarchy = tpm.hierarchy_of(entity);
+    // Using the ticket would not count as a use of the PIN (Part 3, section 23.2.5).
+    let counts = tpm.store.index(entity).is_some_and(|index| index.kind() == nv::PIN_PASS);
+    let timeout = timeout.filter(|_| !counts);
     tpm.put_ticket(call, (st::AUTH_SECRET, hierarchy), &assertion, timeout, &name);
     Ok(())
 }
@@ -183,7 +187,7 @@ impl Tpm {
                 self.object(handle).map_or(rh::NULL, |object| object.hierarchy)
             }
             rh::HT_NV => match self.store.index(handle) {
-                Some(index) if index.is(crate::constants::nv::PLATFORM_CREATE) => rh::PLATFORM,
+                Some(index) if index.is(nv::PLATFORM_CREATE) => rh::PLATFORM,
                 _ => rh::OWNER,
             },
             rh::HT_PERMANENT if matches!(handle, rh::PLATFORM | rh::ENDORSEMENT | rh::NULL) => {

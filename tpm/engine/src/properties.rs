@@ -1,13 +1,12 @@
-//! Algorithms with their attributes, TPM properties (Part 2, sections 6.3 and 6.13).
+//! The tables behind GetCapability: algorithms, TPM properties (Part 2, sections 6.3, 6.13).
 
 use alloc::vec::Vec;
 
 use crate::codec::{Put, built};
-use crate::commands::COMMANDS;
-use crate::constants::{alg, nv, rh};
+use crate::constants::{MAX_ACTIVE_SESSIONS, MAX_LOADED_OBJECTS, MAX_LOADED_SESSIONS, alg, nv, rh};
 use crate::nv_index::{MAX_INDEX, MAX_NV_BUFFER};
 use crate::pcr::COUNT;
-use crate::state::{MAX_ACTIVE_SESSIONS, MAX_LOADED_OBJECTS, MAX_LOADED_SESSIONS, Orderly};
+use crate::state::Orderly;
 use crate::store::{MAX_INDICES, MAX_PERSISTENT};
 use crate::structures::{MAX_BUFFER, MAX_DIGEST};
 use crate::{MAX_COMMAND, MAX_RESPONSE, Tpm, clock, startup};
@@ -20,7 +19,7 @@ const SIGNING: u32 = 1 << 8;
 const ENCRYPTING: u32 = 1 << 9;
 const METHOD: u32 = 1 << 10;
 
-/// What the engine has, with TPMA_ALGORITHM.
+/// The implemented algorithms with their TPMA_ALGORITHM.
 pub(crate) const ALGORITHMS: &[(u16, u32)] = &[
     (alg::RSA, ASYMMETRIC | OBJECT),
     (alg::SHA1, HASH),
@@ -54,12 +53,12 @@ const fn text(bytes: &[u8; 4]) -> u32 {
     u32::from_be_bytes(*bytes)
 }
 
-/// Fixed properties; what changes is not among them.
+/// The fixed properties, apart from the number of commands.
 const FIXED: &[(u32, u32)] = &[
     (0x100, text(b"2.0\0")),
     (0x101, 0),
     (0x102, 159),
-    // The library's date: day 312 of 2019.
+    // Date of the library specification: day 312 of 2019.
     (0x103, 312),
     (0x104, 2019),
     (0x105, text(b"PRVN")),
@@ -80,7 +79,7 @@ const FIXED: &[(u32, u32)] = &[
     (0x114, u32::MAX),
     (0x116, MAX_INDICES as u32),
     (0x117, MAX_INDEX as u32),
-    // Sessions and objects have memory of their own.
+    // Sessions and objects do not share memory.
     (0x118, 0),
     (0x119, clock::UPDATE_INTERVAL as u32),
     (0x11a, alg::SHA256 as u32),
@@ -92,7 +91,7 @@ const FIXED: &[(u32, u32)] = &[
     (0x120, MAX_DIGEST as u32),
     (0x121, 2500),
     (0x122, 1024),
-    // TPM_PS_PC: the PC Client profile 1.05 of day 247 of 2020.
+    // TPM_PS_PC: PC Client profile 1.05, day 247 of 2020.
     (0x123, 1),
     (0x124, 0),
     (0x125, 0x0000_0105),
@@ -105,27 +104,29 @@ const FIXED: &[(u32, u32)] = &[
     (0x12e, 1024),
 ];
 
-/// TPM_PT_TOTAL_COMMANDS and TPM_PT_LIBRARY_COMMANDS: all are the library's.
+/// TPM_PT_TOTAL_COMMANDS and TPM_PT_LIBRARY_COMMANDS: there are no vendor commands.
 const TOTAL_COMMANDS: u32 = 0x129;
 const LIBRARY_COMMANDS: u32 = 0x12a;
-/// The highest fixed and the highest variable property.
+/// The highest property.
 const LAST: u32 = 0x214;
 
 impl Tpm {
-    /// Properties from `first` on, in ascending order.
-    pub(crate) fn properties(&self, first: u32) -> Vec<u8> {
+    /// Properties from `first` to the end of its group of 256, in ascending order (Part 3, section
+    /// 30.2).
+    pub(crate) fn properties(&self, first: u32, commands: usize) -> Vec<u8> {
+        let first = first.max(0x100);
         built(|out| {
-            for tag in first.max(0x100)..=LAST {
-                if let Some(value) = self.property(tag) {
+            for tag in first..=LAST.min(first | 0xff) {
+                if let Some(value) = self.property(tag, commands) {
                     out.put_u32(tag).put_u32(value);
                 }
             }
         })
     }
 
-    fn property(&self, tag: u32) -> Option<u32> {
+    fn property(&self, tag: u32, commands: usize) -> Option<u32> {
         match tag {
-            TOTAL_COMMANDS | LIBRARY_COMMANDS => Some(COMMANDS.len() as u32),
+            TOTAL_COMMANDS | LIBRARY_COMMANDS => Some(commands as u32),
             0x200.. => self.variable(tag),
             _ => FIXED.iter().find(|(fixed, _)| *fixed == tag).map(|(_, value)| *value),
         }
@@ -152,14 +153,14 @@ impl Tpm {
             0x209 => free(MAX_PERSISTENT, persistent),
             0x20a => self.store.handles_of(counter).len() as u32,
             0x20b => free(MAX_INDICES, self.store.indices().count() as u32),
-            // No set of algorithms can be chosen; both curves are there.
+            // The algorithm set is fixed; both curves are loaded.
             0x20c => 0,
             0x20d => 2,
             0x20e => lockout.failed_tries,
             0x20f => lockout.max_tries,
             0x210 => lockout.recovery_time,
             0x211 => lockout.lockout_recovery,
-            // NV needs no time to recover from a write.
+            // Writes to NV need no recovery time.
             0x212 => 0,
             0x213 => (self.store.global().audit_counter >> 32) as u32,
             0x214 => self.store.global().audit_counter as u32,
@@ -175,7 +176,7 @@ impl Tpm {
             | u32::from(!global.lockout_auth.is_empty()) << 2
             | u32::from(global.disable_clear) << 8
             | u32::from(self.is_locked_out()) << 9
-            // The EPS is the TPM's own.
+            // tpmGeneratedEPS.
             | 1 << 10
     }
 

@@ -1,4 +1,4 @@
-//! Protected storage: sensitive areas outside the TPM (Part 1, Protected Storage).
+//! Protects sensitive areas outside the TPM (Part 1, Protected Storage).
 
 use alloc::vec::Vec;
 
@@ -15,7 +15,7 @@ use crate::structures::{MAX_DIGEST, Symmetric};
 /// The largest TPM2B_PRIVATE.
 pub(crate) const MAX_PRIVATE: usize = 1024;
 
-/// What protects: a seed with the algorithms of its holder.
+/// A seed with the algorithms of the parent that holds it.
 pub(crate) struct Protector<'a> {
     pub(crate) alg: u16,
     pub(crate) symmetric: Symmetric,
@@ -23,7 +23,7 @@ pub(crate) struct Protector<'a> {
 }
 
 impl Protector<'_> {
-    /// The protector that a storage parent is.
+    /// The protector of a storage parent's children.
     pub(crate) fn of(parent: &Object) -> Result<Protector<'_>> {
         Ok(Protector {
             alg: parent.public.name_alg,
@@ -42,8 +42,8 @@ impl Protector<'_> {
         crypto::hmac(self.alg, &key, &[bytes, name])
     }
 
-    /// Encrypts `plain` for an object of `name`, with an HMAC before it. With a vector the
-    /// vector goes along.
+    /// Encrypts `plain` for the object with `name`, and prepends an HMAC. A given vector is
+    /// included.
     pub(crate) fn wrap(&self, plain: &[u8], name: &[u8], vector: Option<&[u8]>) -> Result<Vec<u8>> {
         let mut encrypted = Vec::from(plain);
         let key = self.cipher_key(name);
@@ -59,7 +59,7 @@ impl Protector<'_> {
         }))
     }
 
-    /// Undoes [`Self::wrap`]; INTEGRITY if the bytes are not what it made for this name.
+    /// Reverses [`Self::wrap`]; INTEGRITY if it did not make these bytes for this name.
     pub(crate) fn unwrap(&self, bytes: &[u8], name: &[u8], with_vector: bool) -> Result<Secret> {
         let mut reader = Reader::new(bytes);
         let hmac = reader.sized(MAX_DIGEST)?;
@@ -73,7 +73,7 @@ impl Protector<'_> {
     }
 }
 
-/// Reads a TPM2B_SENSITIVE that must be of the public area's type.
+/// Reads a TPM2B_SENSITIVE; TYPE if it does not have the public area's type.
 pub(crate) fn parse_sensitive(bytes: &[u8], public: &Public) -> Result<Sensitive> {
     let mut reader = Reader::new(bytes);
     let (sensitive, kind) = reader.sized_structure(Sensitive::parse)?;
@@ -81,7 +81,7 @@ pub(crate) fn parse_sensitive(bytes: &[u8], public: &Public) -> Result<Sensitive
 }
 
 impl Tpm {
-    /// TPM2B_PRIVATE of an object under its parent.
+    /// The TPM2B_PRIVATE of an object under its parent.
     pub(crate) fn private(
         &mut self,
         env: Env<'_>,

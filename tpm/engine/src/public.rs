@@ -1,4 +1,4 @@
-//! Public and sensitive areas of objects (Part 2, section 12).
+//! The areas of objects: public, sensitive (Part 2, section 12).
 
 use alloc::vec::Vec;
 
@@ -63,7 +63,7 @@ impl Parameters {
     }
 }
 
-/// TPMU_PUBLIC_ID: the digest or modulus in `x`, or a point.
+/// TPMU_PUBLIC_ID: a digest or modulus in `x`, or a point.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Unique {
     pub(crate) x: Vec<u8>,
@@ -91,7 +91,7 @@ impl Public {
         Ok(public)
     }
 
-    /// Everything but the unique field, with the type.
+    /// Reads a public area up to its unique field; returns its type as well.
     pub(crate) fn head(r: &mut Reader<'_>) -> Result<(Self, u16)> {
         let kind = r.u16()?;
         if !matches!(kind, alg::RSA | alg::ECC | alg::KEYEDHASH | alg::SYMCIPHER) {
@@ -124,22 +124,23 @@ impl Public {
         self.attributes & attributes == attributes
     }
 
-    /// A storage parent or a derivation parent: restricted, decrypts, does not sign.
+    /// Whether it is a storage parent or a derivation parent: restricted and decrypting, not
+    /// signing.
     pub(crate) const fn is_parent(&self) -> bool {
         self.is(attr::RESTRICTED | attr::DECRYPT) && !self.is(attr::SIGN)
     }
 
-    /// A parent whose children have sensitive areas of their own.
+    /// Whether it is a parent whose children have sensitive areas of their own.
     pub(crate) fn is_storage_parent(&self) -> bool {
         self.is_parent() && self.kind() != alg::KEYEDHASH
     }
 
-    /// A parent whose children derive from it.
+    /// Whether it is a parent whose children are derived from it.
     pub(crate) fn is_derivation_parent(&self) -> bool {
         self.is_parent() && self.kind() == alg::KEYEDHASH
     }
 
-    /// The cipher that protects a parent's children; NULL without.
+    /// The cipher that protects a parent's children; NULL if there is none.
     pub(crate) const fn symmetric(&self) -> Symmetric {
         match self.parameters {
             Parameters::SymCipher(symmetric)
@@ -188,7 +189,7 @@ pub(crate) struct Sensitive {
 }
 
 impl Sensitive {
-    /// Reads the area of an object of any type, which is returned too.
+    /// Reads the sensitive area of an object of any type; returns the type as well.
     pub(crate) fn parse(r: &mut Reader<'_>) -> Result<(Self, u16)> {
         let kind = r.u16()?;
         let max = match kind {
@@ -203,8 +204,8 @@ impl Sensitive {
         Ok((Self { auth, seed, private: r.sized(max)?.into() }, kind))
     }
 
-    /// TPM2B_SENSITIVE as it leaves the TPM in a wrapper: the authorization value is padded with
-    /// zeros to the digest of the name algorithm, so that the size tells nothing of it.
+    /// TPM2B_SENSITIVE as it leaves the TPM in a wrapper. The authorization value is padded with
+    /// zeros to the size of a name digest, so that the size reveals nothing about it.
     pub(crate) fn padded(&self, public: &Public) -> Secret {
         let size = crate::crypto::digest_size(public.name_alg).max(self.auth.len());
         let mut auth = alloc::vec![0; size];

@@ -1,4 +1,4 @@
-//! Random numbers: a generator of our own, seeded by the environment.
+//! Random numbers from a generator that the environment seeds.
 
 use alloc::vec;
 
@@ -12,13 +12,10 @@ use crate::{Environment, Tpm};
 
 /// Bytes of entropy in a seed.
 const SEED: usize = 48;
-/// The most bytes of GetRandom: the largest digest.
+/// The most bytes that GetRandom returns: the size of the largest digest.
 const MAX_RANDOM: u16 = 64;
-/// The most that StirRandom takes.
+/// The most bytes that StirRandom takes.
 const MAX_STIR: usize = 128;
-
-/// The generator; nothing until it is first used.
-pub(crate) type Random = Option<Drbg>;
 
 fn entropy(env: Env<'_>) -> Result<Secret> {
     let mut seed = vec![0; SEED];
@@ -31,7 +28,7 @@ fn seeded(env: Env<'_>) -> Result<Drbg> {
 }
 
 impl Tpm {
-    /// The generator.
+    /// The generator, which is seeded at its first use.
     pub(crate) fn drbg(&mut self, env: &mut dyn Environment) -> Result<&mut Drbg> {
         match &mut self.random {
             Some(generator) => Ok(generator),

@@ -4,7 +4,7 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Rc(pub(crate) u32);
 
-/// What a step of a command gives.
+/// The result of a step of a command.
 pub(crate) type Result<T> = core::result::Result<T, Rc>;
 
 macro_rules! codes {
@@ -64,6 +64,7 @@ codes! {
     NV_SPACE = 0x14b,
     NV_DEFINED = 0x14c,
     CPHASH = 0x151,
+    NEEDS_TEST = 0x153,
     NO_RESULT = 0x154,
     CONTEXT_GAP = 0x901,
     OBJECT_MEMORY = 0x902,
@@ -79,7 +80,7 @@ codes! {
 }
 
 impl Rc {
-    /// Format one, which carries the number of a handle, a session or a parameter.
+    /// Whether it is of format one, which carries the number of a handle, session or parameter.
     const fn is_positional(self) -> bool {
         self.0 & 0x080 != 0 && self.0 & 0xf40 == 0
     }
@@ -103,7 +104,7 @@ impl Rc {
         self.at(0x800 | (number as u32 & 7) << 8)
     }
 
-    /// The same code at a count further on: for the REFERENCE codes.
+    /// The REFERENCE code `count` places further.
     pub(crate) const fn plus(self, count: usize) -> Self {
         Self(self.0 + (count as u32 & 7))
     }

@@ -1,23 +1,24 @@
-//! The response with its authorizations (Part 1, sections 18.9, 19.6 and 32).
+//! Builds responses with their authorizations (Part 1, sections 18.9, 19.6, 32).
 
 use alloc::vec;
 use alloc::vec::Vec;
 
 use crate::authorization::cp_hash;
-use crate::call::Call;
+use crate::call::{Call, Command};
 use crate::codec::{Put, built};
-use crate::constants::{rh, sa, st};
+use crate::constants::{cc, rh, sa, st};
 use crate::crypto::{self, Way};
-use crate::dispatch::USUAL_RESPONSE;
-use crate::lifecycle::SET_AUDIT_STATUS;
 use crate::rc::{Rc, Result};
-use crate::table::{Command, flag};
+use crate::table::flag;
 use crate::{Environment, MAX_RESPONSE, Tpm};
 
-/// TPM_CC_GetSessionAuditDigest and TPM_CC_NV_UndefineSpaceSpecial, which have rules of their own.
+/// TPM_CC_NV_UndefineSpaceSpecial: its index is gone when the response is authenticated.
 const UNDEFINE_SPECIAL: u32 = 0x11f;
 
-/// A response that is a response code only.
+/// Initial capacity of a response in bytes.
+pub(crate) const USUAL_RESPONSE: usize = 128;
+
+/// A response with nothing but a response code.
 pub(crate) fn error(rc: Rc) -> Vec<u8> {
     let tag = if rc == Rc::BAD_TAG { st::RSP_COMMAND } else { st::NO_SESSIONS };
     built(|out| {
@@ -26,7 +27,7 @@ pub(crate) fn error(rc: Rc) -> Vec<u8> {
 }
 
 impl Tpm {
-    /// Remembers the hashes of what was sent, for the audits.
+    /// Computes cpHash for the audits.
     pub(crate) fn note_audit(&self, call: &mut Call) {
         let session = call.sessions.iter().find(|s| s.has(sa::AUDIT));
         let by_session = session.map(|s| cp_hash(self, call, self.alg_of(s)));
@@ -36,14 +37,14 @@ impl Tpm {
         call.audit = [by_session, by_command];
     }
 
-    /// Extends the digest of audited commands (Part 1, Command Audit). As everywhere, rpHash is over
-    /// the parameters as they are sent (section 16.8).
+    /// Extends the command audit digest (Part 1, Command Audit). rpHash covers the parameters as
+    /// they are sent (section 16.8).
     fn audit_command(&mut self, call: &mut Call) {
         let [_, Some(cp_hash)] = &mut call.audit else { return };
         let mut cp_hash = core::mem::take(cp_hash);
         let alg = self.store.global().audit_alg;
-        if call.code == SET_AUDIT_STATUS {
-            // It may have changed the algorithm itself; its parameters are never encrypted.
+        if call.code == cc::SET_AUDIT_STATUS {
+            // This command may have changed the algorithm; its parameters are never encrypted.
             cp_hash = self::cp_hash(self, call, alg);
         }
         if self.store.global().audited.binary_search(&call.code).is_err() {
@@ -58,7 +59,7 @@ impl Tpm {
         self.v.reset.audit_digest = crypto::hash(alg, &[&old, &cp_hash, &rp]);
     }
 
-    /// Extends the digest of an audit session (Part 1, Audit Session).
+    /// Extends the audit digest of a session (Part 1, Audit Session).
     fn audit_session(&mut self, call: &Call) {
         let auditing = call.sessions.iter().find(|s| s.has(sa::AUDIT));
         if let (Some(auth), [Some(cp_hash), _]) = (auditing, &call.audit) {
@@ -136,7 +137,7 @@ impl Tpm {
                 continue;
             }
             let Some(session) = self.session(auth.handle) else {
-                // The command flushed the session itself.
+                // The command has flushed the session.
                 out.put_u16(0).put_u8(auth.attributes & !sa::CONTINUE).put_u16(0);
                 continue;
             };
@@ -157,7 +158,7 @@ impl Tpm {
         }
     }
 
-    /// A policy is used up by the command that it authorized (Part 1, section 19.7.9).
+    /// Resets a policy after the command that it authorized (Part 1, section 19.7.9).
     fn reset_policy(&mut self, handle: u32) {
         let time = self.v.clock.time;
         if let Some(session) = self.session_mut(handle)
@@ -174,7 +175,7 @@ fn rp_hash(alg: u16, code: u32, out: &[u8]) -> Vec<u8> {
     crypto::hash(alg, &[&0u32.to_be_bytes(), &code.to_be_bytes(), out])
 }
 
-/// A header without its size.
+/// A response header whose size is not set yet.
 fn header(tag: u16, handle: Option<u32>) -> Vec<u8> {
     let mut out = Vec::with_capacity(USUAL_RESPONSE);
     out.put_u16(tag).put_u32(0).put_u32(0);
@@ -184,7 +185,7 @@ fn header(tag: u16, handle: Option<u32>) -> Vec<u8> {
     out
 }
 
-/// Sets the size.
+/// Sets the size of a response.
 fn finish(mut out: Vec<u8>) -> Result<Vec<u8>> {
     if out.len() > MAX_RESPONSE {
         return Err(Rc::FAILURE);

@@ -1,4 +1,4 @@
-//! The search for an RSA key, in slices.
+//! The RSA key search of a command, in slices.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -9,7 +9,7 @@ use tpm_crypto::rsa::{Progress, RsaKeySearch, RsaSize, SavedSearch};
 use crate::rc::{Rc, Result};
 use crate::secret::Secret;
 
-/// What a search starts from; it decides over the key.
+/// The input of a search, which determines the key.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Task {
     bits: u16,
@@ -17,17 +17,17 @@ struct Task {
     seed: Secret,
 }
 
-/// An RSA key that a command asked for: looked for, or found.
+/// The RSA key that a command needs: requested, being searched for, or found.
 #[derive(Clone, Default, Serialize, Deserialize)]
 pub(crate) struct KeyWork {
     task: Option<Task>,
     #[serde(with = "saved")]
     search: Option<Box<RsaKeySearch>>,
-    /// Modulus and prime.
+    /// Modulus and prime of the key.
     found: Option<(Vec<u8>, Secret)>,
 }
 
-/// A search as its saved state, which is checked when it is read.
+/// Serializes a search as its saved state, which is checked when it is read.
 mod saved {
     use serde::de::Error;
     use serde::{Deserializer, Serializer};
@@ -57,14 +57,14 @@ impl core::fmt::Debug for KeyWork {
 }
 
 impl KeyWork {
-    /// Whether a key is asked for that is not found.
+    /// Whether a key is requested but not found yet.
     pub(crate) const fn is_searching(&self) -> bool {
         self.task.is_some() && self.found.is_none()
     }
 
-    /// Modulus and prime of the key that belongs to `seed`. If it was not looked for yet the
-    /// command fails for now, and runs again when the key is found: then the key is that of the
-    /// first seed, so that it does not matter whether the command draws the same again.
+    /// Modulus and prime of the key for `seed`. If there is no key yet, this requests one and
+    /// fails; the command runs again once the key is found. It then gets the key of the first seed,
+    /// even if it has drawn another one.
     pub(crate) fn rsa(
         &mut self,
         bits: u16,
@@ -78,7 +78,7 @@ impl KeyWork {
         Err(Rc::CANCELED)
     }
 
-    /// Goes on by `budget` units; true when the key is found.
+    /// Continues for `budget` units; true when the key is found.
     pub(crate) fn search(&mut self, budget: u32) -> Result<bool> {
         let Some(task) = &self.task else { return Ok(true) };
         let search = match &mut self.search {

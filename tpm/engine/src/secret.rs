@@ -1,4 +1,4 @@
-//! Bytes that are wiped when they are dropped, never printed.
+//! Bytes that are wiped when they are dropped.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -11,7 +11,7 @@ use zeroize::Zeroize;
 pub(crate) struct Secret(Vec<u8>);
 
 impl Secret {
-    /// An authorization value: trailing zeros do not count (Part 1, section 19.6.4.3).
+    /// An authorization value, without trailing zeros (Part 1, section 19.6.4.3).
     pub(crate) fn auth(mut bytes: Vec<u8>) -> Self {
         while bytes.last() == Some(&0) {
             bytes.pop();
@@ -19,13 +19,13 @@ impl Secret {
         Self(bytes)
     }
 
-    /// Whether both are the same, in time that depends on the lengths alone.
+    /// Whether both are equal; the time depends on the lengths only.
     pub(crate) fn matches(&self, other: &[u8]) -> bool {
         same(&self.0, other)
     }
 }
 
-/// Compares in constant time for one length.
+/// Whether both are equal; the time depends on the lengths only.
 pub(crate) fn same(a: &[u8], b: &[u8]) -> bool {
     let difference = a.iter().zip(b).fold(0, |all, (x, y)| all | (x ^ y));
     a.len() == b.len() && core::hint::black_box(difference) == 0

@@ -1,4 +1,4 @@
-//! Secrets that are sent to the holder of a key (Part 1, annexes B.10 and C.6).
+//! The exchange of secrets with the holder of a key (Part 1, annexes B.10, C.6).
 
 use alloc::vec::Vec;
 
@@ -16,14 +16,14 @@ use crate::rc::{Rc, Result};
 use crate::secret::Secret;
 use crate::structures::MAX_ECC;
 
-/// The label as OAEP takes it: with its NUL.
+/// The label with its NUL, for OAEP.
 fn oaep_label(label: &str) -> Vec<u8> {
     let mut bytes = Vec::from(label.as_bytes());
     bytes.push(0);
     bytes
 }
 
-/// The secret that was sent to `key`.
+/// Recovers the secret that was sent to `key`.
 pub(crate) fn decrypt(
     tpm: &mut Tpm,
     env: Env<'_>,
@@ -58,7 +58,7 @@ pub(crate) fn decrypt(
     }
 }
 
-/// A fresh secret for the holder of `key`, with what is sent.
+/// Makes a fresh secret for the holder of `key`; returns the secret and the bytes to send.
 pub(crate) fn encrypt(
     tpm: &mut Tpm,
     env: Env<'_>,

@@ -1,4 +1,4 @@
-//! Hash and HMAC sequences (Part 3, section 17).
+//! Unfinished sequences of hashes, HMACs, events (Part 3, section 17).
 
 use alloc::vec::Vec;
 
@@ -6,12 +6,12 @@ use serde::{Deserialize, Serialize};
 use tpm_crypto::hash::{Hasher, SavedHasher};
 use tpm_crypto::hmac::Hmac;
 
+use crate::constants::BANKS;
 use crate::crypto;
-use crate::pcr::BANKS;
 use crate::rc::{Rc, Result};
 use crate::secret::Secret;
 
-/// A hash in the making as plain bytes.
+/// An unfinished hash as plain bytes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Mid {
     pub(crate) alg: u16,
@@ -43,13 +43,13 @@ impl Mid {
     }
 }
 
-/// What a sequence computes.
+/// The kind of a sequence, with its unfinished hashes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum SequenceKind {
     Hash(Mid),
-    /// One for each bank.
+    /// One hash for each bank.
     Event(Vec<Mid>),
-    /// The inner and outer hash.
+    /// The inner and the outer hash.
     Hmac([Mid; 2]),
 }
 
@@ -58,7 +58,7 @@ pub(crate) enum SequenceKind {
 pub(crate) struct Sequence {
     pub(crate) auth: Secret,
     pub(crate) kind: SequenceKind,
-    /// The first bytes, up to four: whether they are TPM_GENERATED_VALUE decides over the ticket.
+    /// Up to four first bytes: there is no ticket if they are TPM_GENERATED_VALUE.
     pub(crate) first: Vec<u8>,
 }
 
@@ -112,16 +112,6 @@ impl Sequence {
             SequenceKind::Event(mids) => {
                 mids.iter().map(|mid| Ok((mid.alg, mid.finish()?))).collect()
             }
-            _ => Err(Rc::MODE),
-        }
-    }
-}
-
-impl crate::Tpm {
-    /// A copy of a sequence, to go on with; MODE for an object.
-    pub(crate) fn sequence(&self, handle: u32) -> Result<Sequence> {
-        match self.slot_if_transient(handle) {
-            Some(crate::object::Slot::Sequence(sequence)) => Ok((**sequence).clone()),
             _ => Err(Rc::MODE),
         }
     }

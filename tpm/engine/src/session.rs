@@ -1,20 +1,14 @@
-//! Authorization sessions (Part 1, section 19.6).
+//! The data of authorization sessions (Part 1, section 19.6).
 
 use alloc::boxed::Box;
-use alloc::vec;
 use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Tpm;
-use crate::call::{Call, Env};
-use crate::codec::Put;
-use crate::constants::{alg, attr, nv, rh};
+use crate::constants::{alg, rh};
 use crate::crypto;
-use crate::rc::{Rc, Result};
 use crate::secret::Secret;
-use crate::state::{MAX_ACTIVE_SESSIONS, MAX_LOADED_SESSIONS};
-use crate::structures::{MAX_DIGEST, MAX_RSA, Symmetric, hash};
+use crate::structures::Symmetric;
 
 /// TPM_SE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,7 +18,7 @@ pub(crate) enum SessionKind {
     Trial,
 }
 
-/// The hash that a policy session compares a command with; a policy has at most one.
+/// The hash that the authorized command has to match; a policy has at most one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum BoundHash {
     #[default]
@@ -34,17 +28,17 @@ pub(crate) enum BoundHash {
     Template(Vec<u8>),
 }
 
-/// What a policy demands of the command that uses it (Part 1, section 19.7).
+/// The conditions that a policy session collects (Part 1, section 19.7).
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct PolicyState {
     pub(crate) digest: Vec<u8>,
     pub(crate) command: Option<u32>,
     pub(crate) hash: BoundHash,
-    /// Localities that are allowed; 0 while any is.
+    /// The allowed localities; 0 allows any.
     pub(crate) locality: u8,
-    /// TPM time in milliseconds after which the session has expired.
+    /// The TPM time at which the session expires, in milliseconds.
     pub(crate) timeout: Option<u64>,
-    /// pcrUpdateCounter at PolicyPCR.
+    /// pcrUpdateCounter at the time of PolicyPCR.
     pub(crate) pcr_counter: Option<u32>,
     pub(crate) auth_value: bool,
     pub(crate) password: bool,
@@ -60,40 +54,40 @@ pub(crate) struct Session {
     pub(crate) symmetric: Symmetric,
     pub(crate) key: Secret,
     pub(crate) nonce: Vec<u8>,
-    /// Digest over name and authorization of the entity that the session is bound to.
+    /// Digest of the name and the authorization value of the entity that the session is bound to.
     pub(crate) bound: Option<Vec<u8>>,
-    /// The entity was protected against dictionary attacks; lockoutAuth apart.
+    /// Whether that entity has dictionary-attack protection, and whether it is TPM_RH_LOCKOUT.
     pub(crate) bound_protected: bool,
     pub(crate) bound_lockout: bool,
-    /// Digest of the commands that the session audits.
+    /// The audit digest, if the session is used for audit.
     pub(crate) audit: Option<Vec<u8>>,
     pub(crate) policy: PolicyState,
     /// TPM time of StartAuthSession, in milliseconds.
     pub(crate) start: u64,
 }
 
-/// A place for a session.
+/// A slot for a session.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum SessionSlot {
     Free,
     Loaded(Box<Session>),
-    /// The number of the context that holds it; whether it is a policy session.
+    /// The number of its saved context; whether it is a policy session.
     Saved(u64, bool),
 }
 
-/// Name and authorization of a bound entity, as one digest.
+/// The digest of the name and the authorization value of a bound entity.
 pub(crate) fn binding(name: &[u8], auth: &[u8]) -> Vec<u8> {
     crypto::hash(alg::SHA256, &[&(name.len() as u16).to_be_bytes(), name, auth])
 }
 
-/// The place of a session by its handle.
+/// The slot of a session's handle.
 pub(crate) const fn slot_of(handle: u32) -> usize {
     (handle & 0x00ff_ffff) as usize
 }
 
 impl Session {
-    /// The handle's type.
-    const fn base(&self) -> u32 {
+    /// The type of the handle.
+    pub(crate) const fn base(&self) -> u32 {
         match self.kind {
             SessionKind::Hmac => rh::HMAC_SESSION_FIRST,
             _ => rh::POLICY_SESSION_FIRST,
@@ -103,177 +97,4 @@ impl Session {
     pub(crate) const fn handle(&self, slot: usize) -> u32 {
         self.base() | slot as u32
     }
-}
-
-impl Tpm {
-    pub(crate) fn session(&self, handle: u32) -> Option<&Session> {
-        match self.v.sessions.get(slot_of(handle)) {
-            Some(SessionSlot::Loaded(session)) if session.base() >> 24 == handle >> 24 => {
-                Some(session)
-            }
-            _ => None,
-        }
-    }
-
-    pub(crate) fn session_mut(&mut self, handle: u32) -> Option<&mut Session> {
-        match self.v.sessions.get_mut(slot_of(handle)) {
-            Some(SessionSlot::Loaded(session)) if session.base() >> 24 == handle >> 24 => {
-                Some(session)
-            }
-            _ => None,
-        }
-    }
-
-    pub(crate) fn loaded_sessions(&self) -> usize {
-        self.v.sessions.iter().filter(|slot| matches!(slot, SessionSlot::Loaded(_))).count()
-    }
-
-    pub(crate) fn active_sessions(&self) -> usize {
-        self.v.sessions.iter().filter(|slot| !matches!(slot, SessionSlot::Free)).count()
-    }
-
-    /// Whether one more session fits into memory.
-    pub(crate) fn check_session_memory(&self) -> Result<()> {
-        if self.loaded_sessions() < MAX_LOADED_SESSIONS { Ok(()) } else { Err(Rc::SESSION_MEMORY) }
-    }
-
-    pub(crate) fn flush_session(&mut self, handle: u32) {
-        if let Some(slot) = self.v.sessions.get_mut(slot_of(handle)) {
-            *slot = SessionSlot::Free;
-        }
-        if self.v.exclusive == handle {
-            self.v.exclusive = 0;
-        }
-    }
-}
-
-/// Parameters are encrypted by AES in CFB mode only.
-fn check_mode(symmetric: Symmetric) -> Result<()> {
-    let fits = symmetric.alg != alg::AES || symmetric.mode == alg::CFB;
-    if fits { Ok(()) } else { Err(Rc::MODE.param(4)) }
-}
-
-/// TPM2_StartAuthSession.
-pub(crate) fn start(tpm: &mut Tpm, env: Env<'_>, call: &mut Call) -> Result<()> {
-    let caller = call.sized(MAX_DIGEST)?;
-    let secret = call.sized(MAX_RSA)?;
-    let kind = call.read(|r| match r.u8()? {
-        0 => Ok(SessionKind::Hmac),
-        1 => Ok(SessionKind::Policy),
-        3 => Ok(SessionKind::Trial),
-        _ => Err(Rc::VALUE),
-    })?;
-    let symmetric = call.read(Symmetric::session)?;
-    let hash_alg = call.read(hash)?;
-    call.end()?;
-    let (key_handle, bind) = (call.handle(0), call.handle(1));
-    let size = crypto::digest_size(hash_alg);
-    if caller.len() < 16 || caller.len() > size {
-        return Err(Rc::SIZE.param(1));
-    }
-    let salt = if key_handle == rh::NULL {
-        if !secret.is_empty() {
-            return Err(Rc::VALUE.param(2));
-        }
-        Secret::default()
-    } else {
-        tpm.salt(&mut *env, key_handle, &secret, hash_alg)?
-    };
-    if !tpm.can_bind(bind) {
-        return Err(Rc::HANDLE.handle(2));
-    }
-    check_mode(symmetric)?;
-    tpm.check_session_memory()?;
-    let slot = tpm
-        .v
-        .sessions
-        .iter()
-        .position(|slot| matches!(slot, SessionSlot::Free))
-        .ok_or(Rc::SESSION_HANDLES)?;
-    debug_assert!(slot < MAX_ACTIVE_SESSIONS);
-    // As long as the caller's (Part 1, section 19.6.3).
-    let mut nonce = vec![0; caller.len()];
-    tpm.random(env, &mut nonce)?;
-    let bound = if bind == rh::NULL { Secret::default() } else { tpm.auth_value(bind) };
-    let key = [&bound[..], &salt[..]].concat();
-    let session = Session {
-        kind,
-        alg: hash_alg,
-        symmetric,
-        // It is the handles that count: an empty value of `bind` makes a key nevertheless
-        // (Part 1, section 19.6.8).
-        key: if key_handle == rh::NULL && bind == rh::NULL {
-            Secret::default()
-        } else {
-            crypto::kdfa(hash_alg, &key, "ATH", &nonce, &caller, size)
-        },
-        nonce,
-        bound: (bind != rh::NULL).then(|| binding(&tpm.name_of(bind), &bound)),
-        bound_protected: bind != rh::NULL && tpm.is_protected(bind),
-        bound_lockout: bind == rh::LOCKOUT,
-        audit: None,
-        policy: PolicyState { digest: vec![0; size], ..PolicyState::default() },
-        start: tpm.v.clock.time,
-    };
-    drop(Secret::from(key));
-    let handle = session.handle(slot);
-    call.out.put_sized(&session.nonce);
-    if let Some(place) = tpm.v.sessions.get_mut(slot) {
-        *place = SessionSlot::Loaded(Box::new(session));
-    }
-    call.out_handle = Some(handle);
-    Ok(())
-}
-
-impl Tpm {
-    /// Whether a session can be bound to an entity, or to none: it has a name and a value that stays until it is
-    /// changed. A PIN index counts its uses, which a bound session would pass by.
-    fn can_bind(&self, handle: u32) -> bool {
-        match rh::kind(handle) {
-            rh::HT_TRANSIENT | rh::HT_PERSISTENT => self
-                .object(handle)
-                .is_ok_and(|o| o.sensitive.is_some() && o.public.name_alg != alg::NULL),
-            rh::HT_NV => self
-                .store
-                .index(handle)
-                .is_some_and(|index| !matches!(index.kind(), nv::PIN_PASS | nv::PIN_FAIL)),
-            _ => true,
-        }
-    }
-
-    /// Decrypts the salt of StartAuthSession with `handle`.
-    fn salt(&mut self, env: Env<'_>, handle: u32, secret: &[u8], hash_alg: u16) -> Result<Secret> {
-        let key = self.object(handle).map_err(|_| Rc::KEY.handle(1))?;
-        if !matches!(key.public.kind(), alg::RSA | alg::ECC) {
-            return Err(Rc::KEY.handle(1));
-        }
-        if secret.is_empty() {
-            return Err(Rc::VALUE.param(2));
-        }
-        if key.sensitive.is_none() {
-            return Err(Rc::HANDLE.handle(1));
-        }
-        if !key.public.is(attr::DECRYPT) {
-            return Err(Rc::ATTRIBUTES.handle(1));
-        }
-        // That this TPM has no entropy is not the caller's fault.
-        let salt = crate::secret_share::decrypt(self, env, &key, "SECRET", secret)
-            .map_err(|rc| if rc == Rc::FAILURE { rc } else { Rc::VALUE.param(2) })?;
-        if salt.len() > crypto::digest_size(key.public.name_alg).max(crypto::digest_size(hash_alg))
-        {
-            return Err(Rc::VALUE.param(2));
-        }
-        Ok(salt)
-    }
-}
-
-/// TPM2_PolicyRestart.
-pub(crate) fn policy_restart(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Result<()> {
-    call.end()?;
-    let time = tpm.v.clock.time;
-    let session = tpm.session_mut(call.handle(0)).ok_or(Rc::HANDLE.handle(1))?;
-    let digest = vec![0; crypto::digest_size(session.alg)];
-    session.policy = PolicyState { digest, ..PolicyState::default() };
-    session.start = time;
-    Ok(())
 }

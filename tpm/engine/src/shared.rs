@@ -1,14 +1,14 @@
-//! A value that its copies share until one of them is changed.
+//! A copy-on-write value.
 //!
-//! Each command keeps what the volatile state was, to return to it should the command fail. Most
-//! change little of it: what they leave alone is not copied.
+//! Each command keeps a copy of the volatile state, to restore it if the command fails. Most
+//! commands change little of it; unchanged parts are not copied.
 
 use alloc::sync::Arc;
 use core::ops::{Deref, DerefMut};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// The value. To change it copies it, if another copy is there.
+/// A value that is shared with its clones, and copied when it is changed.
 #[derive(Debug, Default)]
 pub(crate) struct Shared<T>(Arc<T>);
 
@@ -38,7 +38,7 @@ impl<T: Clone> DerefMut for Shared<T> {
     }
 }
 
-/// As the value alone.
+/// Serialized as the plain value.
 impl<T: Serialize> Serialize for Shared<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         (**self).serialize(serializer)

@@ -16,7 +16,7 @@ use crate::rc::{Rc, Result};
 use crate::secret::same;
 use crate::structures::{MAX_DIGEST, MAX_ECC, MAX_RSA, Scheme, Ticket, hash};
 
-/// TPMT_SIGNATURE: an RSA signature or an HMAC in `first`, or both parts of one over a curve.
+/// TPMT_SIGNATURE: an RSA signature or an HMAC in `first`, or the two parts of an ECC signature.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Signature {
     alg: u16,
@@ -26,7 +26,7 @@ pub(crate) struct Signature {
 }
 
 impl Signature {
-    /// The signature of an object that has none to give.
+    /// The NULL signature.
     const NULL: Self =
         Self { alg: alg::NULL, hash: alg::NULL, first: Vec::new(), second: Vec::new() };
 
@@ -68,7 +68,7 @@ impl Signature {
         }
     }
 
-    /// Whether it is `key`'s for `digest`.
+    /// Checks that it is a signature of `digest` by `key`.
     pub(crate) fn verify(&self, key: &Object, digest: &[u8]) -> Result<()> {
         let public = &key.public;
         let own = public.scheme();
@@ -101,7 +101,7 @@ fn rsa_scheme(alg: u16, hash: u16) -> SignatureScheme {
     if alg == alg::RSAPSS { SignatureScheme::Rsapss(hash) } else { SignatureScheme::Rsassa(hash) }
 }
 
-/// The scheme of a signature: the key's, or the one given for a key without.
+/// Selects the scheme of a signature: the key's own, or `given` if the key has none.
 pub(crate) fn select(key: &Object, given: Scheme) -> Result<Scheme> {
     let own = key.public.scheme();
     let scheme = if own.is_null() || !own.is_signing() {
@@ -109,7 +109,7 @@ pub(crate) fn select(key: &Object, given: Scheme) -> Result<Scheme> {
     } else if given.is_null() {
         own
     } else if given.alg == own.alg && given.hash == own.hash {
-        // The count of ECDAA is not the key's.
+        // The count of ECDAA is in the given scheme.
         given
     } else {
         return Err(Rc::SCHEME);
@@ -159,7 +159,7 @@ impl Tpm {
         Ok(signature)
     }
 
-    /// A key that may sign, by its handle; NULL gives nothing.
+    /// The signing key in a handle; none for TPM_RH_NULL.
     pub(crate) fn signing_key(
         &self,
         handle: u32,
@@ -176,8 +176,7 @@ impl Tpm {
         if fits { Ok(Some(key)) } else { Err(Rc::KEY.handle(number)) }
     }
 
-    /// The ticket that a digest was made here from data that does not begin with
-    /// TPM_GENERATED_VALUE.
+    /// The HMAC of a ticket for a digest of data that does not start with TPM_GENERATED_VALUE.
     pub(crate) fn hash_ticket(&self, hierarchy: u32, alg: u16, digest: &[u8]) -> Vec<u8> {
         self.ticket_hmac(hierarchy, st::HASHCHECK, &[&alg.to_be_bytes(), digest])
     }
@@ -194,7 +193,7 @@ pub(crate) fn sign(tpm: &mut Tpm, env: Env<'_>, call: &mut Call) -> Result<()> {
         return Err(Rc::ATTRIBUTES.handle(1));
     }
     let scheme = select(&key, given).map_err(|rc| rc.param(2))?;
-    // A restricted key wants a ticket; one that is given must be right in any case.
+    // A restricted key needs a ticket; a ticket that is given has to be right in any case.
     if key.public.is(attr::RESTRICTED) || !ticket.digest.is_empty() {
         let expected = tpm.hash_ticket(ticket.hierarchy, scheme.hash, &digest);
         if ticket.digest.is_empty() || !same(&expected, &ticket.digest) {

@@ -1,4 +1,4 @@
-//! Start-up with its three outcomes, shutdown, H-CRTM events (Part 1, section 12).
+//! Startup, shutdown, H-CRTM events (Part 1, section 12).
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -6,7 +6,6 @@ use alloc::vec::Vec;
 
 use crate::call::{Call, Env};
 use crate::clock::UPDATE_INTERVAL;
-use crate::commit::Commits;
 use crate::constants::nv;
 use crate::nv_index::Index;
 use crate::pcr::Pcrs;
@@ -14,10 +13,10 @@ use crate::rc::{Rc, Result};
 use crate::secret::Secret;
 use crate::sequence::Sequence;
 use crate::session::SessionSlot;
-use crate::state::{Orderly, Preserved, StateClear};
+use crate::state::{Commits, Orderly, Preserved, StateClear};
 use crate::{Environment, Tpm};
 
-/// What Startup and Shutdown did together.
+/// The outcome of a startup, which depends on the shutdown before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
     Reset,
@@ -25,7 +24,7 @@ enum Outcome {
     Resume,
 }
 
-/// The most that an orderly counter may be behind its record, less one (Part 1, section 37.2.2.2).
+/// MAX_ORDERLY_COUNT: how far an orderly counter in NV may lag behind (Part 1, section 37.2.2.2).
 pub(crate) const ORDERLY_COUNTS: u64 = 255;
 
 /// TPM2_Startup.
@@ -60,7 +59,9 @@ pub(crate) fn startup(tpm: &mut Tpm, env: Env<'_>, call: &mut Call) -> Result<()
     if outcome != Outcome::Resume {
         tpm.start_clear(call.locality);
     }
-    tpm.start_indices(outcome != Outcome::Resume, orderly != Orderly::None);
+    if outcome != Outcome::Resume {
+        tpm.start_indices(outcome == Outcome::Reset, orderly != Orderly::None);
+    }
     tpm.start_clock(orderly != Orderly::None);
     tpm.start_healing();
     tpm.store.global_mut().orderly = Orderly::None;
@@ -72,7 +73,7 @@ pub(crate) fn startup(tpm: &mut Tpm, env: Env<'_>, call: &mut Call) -> Result<()
 pub(crate) fn shutdown(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Result<()> {
     let state = call.read(startup_type)?;
     call.end()?;
-    // The PCRs of one allocation say nothing under another.
+    // Preserved PCRs have no meaning under another allocation.
     if state && tpm.v.pcrs.allocated != tpm.store.global().pcr_allocated {
         return Err(Rc::TYPE.param(1));
     }
@@ -98,7 +99,7 @@ pub(crate) fn shutdown(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Result<()>
     Ok(())
 }
 
-/// TPM_SU: whether it is STATE.
+/// Reads TPM_SU: whether it is STATE.
 fn startup_type(r: &mut crate::codec::Reader<'_>) -> Result<bool> {
     match r.u16()? {
         0 => Ok(false),
@@ -107,7 +108,7 @@ fn startup_type(r: &mut crate::codec::Reader<'_>) -> Result<bool> {
     }
 }
 
-/// Sessions of which only the context outside is left.
+/// The sessions that are saved outside; those in memory are lost.
 fn saved_only(sessions: Vec<SessionSlot>) -> Vec<SessionSlot> {
     let keep = |slot| match slot {
         SessionSlot::Loaded(_) => SessionSlot::Free,
@@ -118,8 +119,8 @@ fn saved_only(sessions: Vec<SessionSlot>) -> Vec<SessionSlot> {
 
 impl Tpm {
     fn resume(&mut self, kept: Preserved, locality: u8) -> Result<()> {
-        // PCR 0 tells of an H-CRTM and the locality: both must be those of the start whose PCRs
-        // come back (Part 3, section 9.3).
+        // PCR 0 records the H-CRTM and the locality of the previous startup, so both have to be the
+        // same (Part 3, section 9.3).
         if kept.drtm_before_startup != self.v.drtm_before_startup
             || kept.locality_at_startup != locality
         {
@@ -131,13 +132,14 @@ impl Tpm {
         self.v.locality_at_startup = locality;
         self.v.pcrs.resume(&kept.pcrs);
         self.v.clear = kept.clear;
+        self.v.clear.ph_enable = true;
         self.v.reset = kept.reset;
         self.v.sessions = saved_only(kept.sessions).into();
         self.v.reset.restart_count = self.v.reset.restart_count.saturating_add(1);
         Ok(())
     }
 
-    /// TPM Reset: what lives until the next one begins anew.
+    /// TPM Reset: starts the state anew that lives until the next reset.
     fn reset(&mut self, env: &mut dyn Environment) -> Result<()> {
         let seed = self.random_bytes(&mut *env, 64)?;
         let proof = self.random_bytes(&mut *env, 64)?;
@@ -155,7 +157,7 @@ impl Tpm {
         Ok(())
     }
 
-    /// TPM Reset and Restart: hierarchies are enabled, PCRs begin anew.
+    /// TPM Reset and TPM Restart: enables the hierarchies and resets the PCRs.
     fn start_clear(&mut self, locality: u8) {
         self.v.clear = StateClear::default().into();
         self.v.reset.clear_count = self.v.reset.clear_count.wrapping_add(1);
@@ -167,34 +169,26 @@ impl Tpm {
         }
     }
 
-    /// Indices at Startup (Part 1, section 37.2.5).
-    fn start_indices(&mut self, clear: bool, orderly: bool) {
+    /// Indices at Startup(CLEAR): a TPM Reset or a TPM Restart (Part 3, section 9.3).
+    fn start_indices(&mut self, reset: bool, orderly: bool) {
         let concerned = |index: &Index| {
-            (clear && index.public.attributes & START_CLEARS != 0)
-                || (!orderly && index.is(nv::ORDERLY))
+            let counts_on = orderly && index.kind() == nv::COUNTER;
+            index.public.attributes & START_CLEARS != 0
+                || (reset && index.is(nv::ORDERLY) && !counts_on)
         };
         for handle in self.store.handles_of(concerned) {
             let Some(index) = self.store.index_mut(handle, true) else { continue };
-            let counter = index.kind() == nv::COUNTER;
-            let attributes = &mut index.public.attributes;
-            if clear {
-                *attributes &= !nv::READ_LOCKED;
-                let permanent =
-                    *attributes & nv::WRITE_DEFINE != 0 && *attributes & nv::WRITTEN != 0;
-                if !permanent {
-                    *attributes &= !nv::WRITE_LOCKED;
-                }
-                if *attributes & nv::CLEAR_STCLEAR != 0 && !counter {
-                    *attributes &= !nv::WRITTEN;
-                }
+            let forgets = index.is(nv::CLEAR_STCLEAR) || (reset && index.is(nv::ORDERLY));
+            if index.kind() != nv::COUNTER && forgets {
+                index.public.attributes &= !nv::WRITTEN;
+            } else if !orderly && index.is(nv::ORDERLY | nv::WRITTEN) {
+                let count = index.number() | ORDERLY_COUNTS;
+                index.data = count.to_be_bytes().to_vec().into();
             }
-            if !orderly && *attributes & nv::ORDERLY != 0 {
-                if !counter {
-                    *attributes &= !nv::WRITTEN;
-                } else if *attributes & nv::WRITTEN != 0 {
-                    let count = index.number() | ORDERLY_COUNTS;
-                    index.data = count.to_be_bytes().to_vec().into();
-                }
+            index.public.attributes &= !nv::READ_LOCKED;
+            // Otherwise an index without data would stay locked for ever.
+            if !index.is(nv::WRITE_DEFINE | nv::WRITTEN) {
+                index.public.attributes &= !nv::WRITE_LOCKED;
             }
         }
     }
@@ -210,7 +204,7 @@ impl Tpm {
         global.clock_safe = safe;
     }
 
-    /// _TPM_Hash_Start: an H-CRTM event before Startup, a dynamic root of trust after it.
+    /// _TPM_Hash_Start: begins an H-CRTM event before Startup, or a dynamic root of trust after it.
     pub fn hash_start(&mut self) {
         self.v.event = Some(Arc::new(Sequence::event(Secret::default())));
         if self.v.started {
@@ -242,5 +236,5 @@ impl Tpm {
     }
 }
 
-/// Attributes of which one is enough for Startup(CLEAR) to touch an index.
+/// The attributes that make Startup(CLEAR) change an index.
 const START_CLEARS: u32 = nv::READ_LOCKED | nv::WRITE_LOCKED | nv::CLEAR_STCLEAR;

@@ -1,4 +1,4 @@
-//! What a TPM remembers, sorted by how long.
+//! The state of a TPM, grouped by lifetime.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -6,21 +6,16 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use crate::constants::alg;
+use crate::clock::Clock;
+use crate::constants::{BANKS, MAX_ACTIVE_SESSIONS, MAX_LOADED_OBJECTS, alg};
 use crate::object::Slot;
-use crate::pcr::{BANKS, Pcrs};
+use crate::pcr::Pcrs;
 use crate::secret::Secret;
+use crate::sequence::Sequence;
 use crate::session::SessionSlot;
 use crate::shared::Shared;
 
-/// Transient objects and sequences at a time.
-pub(crate) const MAX_LOADED_OBJECTS: usize = 7;
-/// Sessions at a time, loaded and saved.
-pub(crate) const MAX_ACTIVE_SESSIONS: usize = 64;
-/// Sessions in memory at a time.
-pub(crate) const MAX_LOADED_SESSIONS: usize = 16;
-
-/// An authorization policy: a digest under an algorithm; NULL without.
+/// An authorization policy: an algorithm with a digest; NULL if there is none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Policy {
     pub(crate) alg: u16,
@@ -33,17 +28,17 @@ impl Default for Policy {
     }
 }
 
-/// A hierarchy's seed with the proof that belongs to it.
+/// A hierarchy's primary seed and its proof.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Seed {
     pub(crate) seed: Secret,
     pub(crate) proof: Secret,
 }
 
-/// How the TPM was shut down last.
+/// The last shutdown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Orderly {
-    /// Not at all.
+    /// There was none, or it was undone.
     None,
     /// TPM_SU_CLEAR.
     Clear,
@@ -56,9 +51,9 @@ pub(crate) enum Orderly {
 pub(crate) struct Lockout {
     pub(crate) failed_tries: u32,
     pub(crate) max_tries: u32,
-    /// Seconds until one failure is forgotten.
+    /// Seconds after which the failure count is decremented.
     pub(crate) recovery_time: u32,
-    /// Seconds until lockoutAuth may be used after a failure of it; 0 is until the next reset.
+    /// Seconds after a lockoutAuth failure until it may be used again; 0: at the next Startup.
     pub(crate) lockout_recovery: u32,
     pub(crate) auth_enabled: bool,
 }
@@ -75,7 +70,7 @@ impl Default for Lockout {
     }
 }
 
-/// What lives in NV, apart from indices and persistent objects.
+/// The state in NV, apart from indices and persistent objects.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Global {
     pub(crate) platform: Seed,
@@ -91,29 +86,29 @@ pub(crate) struct Global {
     pub(crate) lockout: Lockout,
     pub(crate) total_reset_count: u64,
     pub(crate) reset_count: u32,
-    /// PCRs of each bank, from the next reset on.
+    /// The allocated PCRs of each bank from the next reset on.
     pub(crate) pcr_allocated: [u32; BANKS.len()],
     pub(crate) pcr_policy: Policy,
-    /// Codes of audited commands, sorted.
+    /// The codes of audited commands, sorted.
     pub(crate) audited: Vec<u32>,
     pub(crate) audit_alg: u16,
     pub(crate) audit_counter: u64,
-    /// Codes of commands that need physical presence, sorted.
+    /// The codes of commands that need physical presence, sorted.
     pub(crate) pp_commands: Vec<u32>,
-    /// The greatest count of any NV counter that was deleted.
+    /// The highest count of any deleted NV counter.
     pub(crate) max_counter: u64,
     pub(crate) orderly: Orderly,
-    /// Volatile state of Shutdown(STATE).
+    /// The state that Shutdown(STATE) preserved.
     pub(crate) preserved: Option<Box<Preserved>>,
-    /// Clock of the last record, in milliseconds.
+    /// The last recorded clock, in milliseconds.
     pub(crate) clock: u64,
-    /// Whether that clock was recorded in order.
+    /// The Safe flag of that clock.
     pub(crate) clock_safe: bool,
-    /// Names the TPM for the derivations that need no secret.
+    /// A unique number of this TPM; it is not secret.
     pub(crate) unique: [u8; 8],
 }
 
-/// State that Startup(CLEAR) sets anew (Part 3, section 9.3).
+/// The state that Startup(CLEAR) resets (Part 3, section 9.3).
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct StateClear {
     pub(crate) ph_enable: bool,
@@ -139,7 +134,7 @@ impl Default for StateClear {
     }
 }
 
-/// State that lives until the next TPM Reset.
+/// The state that lives until the next TPM Reset.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct StateReset {
     pub(crate) null: Seed,
@@ -147,31 +142,58 @@ pub(crate) struct StateReset {
     pub(crate) restart_count: u32,
     pub(crate) context_counter: u64,
     pub(crate) object_context: u64,
-    /// Saved sessions by slot: their context number; 0 for none.
     pub(crate) audit_digest: Vec<u8>,
     pub(crate) pcr_counter: u32,
-    /// Ephemeral key counter of Commit, with the bits of those not used yet.
-    pub(crate) commits: crate::commit::Commits,
+    /// The ephemeral keys of Commit.
+    pub(crate) commits: Commits,
 }
 
-/// What Shutdown(STATE) keeps.
+/// The most ephemeral keys that can be outstanding.
+const OUTSTANDING: u64 = 256;
+
+/// The counter of ephemeral keys, and a bit for each key that is still outstanding.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Commits {
+    pub(crate) counter: u64,
+    pub(crate) pending: [u64; 4],
+    pub(crate) nonce: Secret,
+}
+
+impl Commits {
+    pub(crate) fn place(&mut self, count: u64) -> Option<(&mut u64, u64)> {
+        let bit = count % OUTSTANDING;
+        Some((self.pending.get_mut((bit / 64) as usize)?, 1 << (bit % 64)))
+    }
+}
+
+/// The times from which the counters recover, in milliseconds since power-on.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Healing {
+    /// Start of the current recovery period.
+    pub(crate) tries_since: u64,
+    /// Time of the last lockoutAuth failure.
+    pub(crate) lockout_since: u64,
+}
+
+/// The state that Shutdown(STATE) preserves.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Preserved {
     pub(crate) clear: Shared<StateClear>,
     pub(crate) reset: Shared<StateReset>,
     pub(crate) pcrs: Pcrs,
     pub(crate) sessions: Vec<SessionSlot>,
-    /// Where the start of trust was: H-CRTM before Startup, and the locality of Startup.
+    /// Whether there was an H-CRTM event before Startup, and the locality of Startup.
     pub(crate) drtm_before_startup: bool,
     pub(crate) locality_at_startup: u8,
 }
 
-/// What is lost without power.
+/// The state that is lost at power-off.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Volatile {
     pub(crate) started: bool,
     pub(crate) failed: bool,
-    /// H-CRTM, or the locality of Startup, for PCR 0.
+    /// Whether there was an H-CRTM event before Startup, and the locality of Startup: both are
+    /// recorded in PCR 0.
     pub(crate) drtm_before_startup: bool,
     pub(crate) locality_at_startup: u8,
     pub(crate) clear: Shared<StateClear>,
@@ -179,18 +201,18 @@ pub(crate) struct Volatile {
     pub(crate) pcrs: Pcrs,
     pub(crate) objects: Shared<[Option<Slot>; MAX_LOADED_OBJECTS]>,
     pub(crate) sessions: Shared<Vec<SessionSlot>>,
-    /// The session that is the exclusive audit session.
+    /// The handle of the exclusive audit session; 0 if there is none.
     pub(crate) exclusive: u32,
-    pub(crate) clock: crate::clock::Clock,
-    /// Hash sequence of the H-CRTM or D-RTM event.
-    pub(crate) event: Option<Arc<crate::sequence::Sequence>>,
+    pub(crate) clock: Clock,
+    /// The hash sequence of a running H-CRTM or D-RTM event.
+    pub(crate) event: Option<Arc<Sequence>>,
     pub(crate) self_tested: bool,
-    /// When lockout counters move next.
-    pub(crate) healing: crate::da::Healing,
+    /// The recovery of the lockout counters.
+    pub(crate) healing: Healing,
 }
 
 impl Volatile {
-    /// Before Startup.
+    /// The state before Startup.
     pub(crate) fn new(now_ms: u64, global: &Global) -> Self {
         Self {
             started: false,
@@ -216,7 +238,7 @@ impl Volatile {
                 .collect::<Vec<_>>()
                 .into(),
             exclusive: 0,
-            clock: crate::clock::Clock::new(now_ms),
+            clock: Clock::new(now_ms),
             event: None,
             self_tested: false,
             healing: Default::default(),

@@ -1,8 +1,8 @@
 //! Persistent state as records, changed in transactions.
 //!
-//! A command changes records in memory; each remembers what it was before the first change. At
-//! the end the changed records go to the environment as one commit. If that fails, or the command
-//! does, they become what they were.
+//! A command changes records in memory, and the store keeps their old content. At the end the
+//! environment gets all changed records in one commit. If the command or the commit fails, the old
+//! content is restored.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -17,7 +17,7 @@ use crate::rc::{Rc, Result};
 use crate::state::Global;
 use crate::{Change, CommitError, Environment, OpenError};
 
-/// Version of the records; the first byte of each.
+/// Version of the records: the first byte of each record.
 pub(crate) const RECORD_VERSION: u8 = 2;
 /// Key of the record with everything but indices and objects.
 const GLOBAL_KEY: u32 = 0;
@@ -25,7 +25,7 @@ const GLOBAL_KEY: u32 = 0;
 pub(crate) const MAX_PERSISTENT: usize = 16;
 /// The most NV indices.
 pub(crate) const MAX_INDICES: usize = 128;
-/// Bytes of NV for indices, with their public areas.
+/// Bytes of NV for indices, including their public areas.
 pub(crate) const NV_SPACE: usize = 32 * 1024;
 
 /// Persistent state.
@@ -38,7 +38,7 @@ pub(crate) struct Store {
     undo: Undo,
 }
 
-/// Records as they were before the running command.
+/// The old content of the records that the running command has changed.
 #[derive(Clone, Debug, Default)]
 struct Undo {
     global: Option<Box<Global>>,
@@ -60,7 +60,7 @@ impl Store {
         &self.global
     }
 
-    /// The global record, to be changed.
+    /// The global record, for a change.
     pub(crate) fn global_mut(&mut self) -> &mut Global {
         if self.undo.global.is_none() {
             self.undo.global = Some(self.global.clone());
@@ -86,24 +86,25 @@ impl Store {
         }
     }
 
-    /// An index, to be changed: in NV, or in memory until the next orderly shutdown.
+    /// An index, for a change that is stored with the next commit if `durable`, or else at the next
+    /// orderly shutdown.
     pub(crate) fn index_mut(&mut self, handle: u32, durable: bool) -> Option<&mut Index> {
         self.remember_index(handle, durable);
         self.indices.get_mut(handle)
     }
 
-    /// Puts an index in, or takes it out.
+    /// Adds an index, or removes it.
     pub(crate) fn set_index(&mut self, handle: u32, index: Option<Index>) {
         self.remember_index(handle, true);
         self.indices.set(handle, index);
     }
 
-    /// Every index for which `wanted` holds.
+    /// The handles of all indices for which `wanted` holds.
     pub(crate) fn handles_of(&self, wanted: impl Fn(&Index) -> bool) -> Vec<u32> {
         self.indices.iter().filter(|(_, i)| wanted(i)).map(|(handle, _)| handle).collect()
     }
 
-    /// Bytes that the indices take.
+    /// Bytes of NV that the indices occupy.
     pub(crate) fn used(&self) -> usize {
         self.indices.iter().map(|(_, index)| index.space()).sum()
     }
@@ -116,7 +117,7 @@ impl Store {
         self.objects.iter()
     }
 
-    /// Puts a persistent object in, or takes it out.
+    /// Adds a persistent object, or removes it.
     pub(crate) fn set_object(&mut self, handle: u32, object: Option<Arc<Object>>) {
         let old = self.objects.set(handle, object);
         if self.undo.objects.get(handle).is_none() {
@@ -124,17 +125,17 @@ impl Store {
         }
     }
 
-    /// Whether anything changed since the last commit.
+    /// Whether there are changes to commit.
     pub(crate) fn is_changed(&self) -> bool {
         self.undo.global.is_some()
             || !self.undo.objects.is_empty()
             || self.undo.indices.iter().any(|(_, entry)| entry.1)
     }
 
-    /// Makes the changes durable, or takes them back.
+    /// Makes the changes durable, or undoes them.
     ///
     /// # Errors
-    /// NV_RATE or NV_UNAVAILABLE; everything is as it was before the changes.
+    /// NV_RATE or NV_UNAVAILABLE; the changes are undone.
     pub(crate) fn commit(&mut self, env: &mut dyn Environment) -> Result<()> {
         if self.is_changed() {
             let outcome = self.changes().and_then(|changes| {
@@ -168,7 +169,7 @@ impl Store {
         Ok(changes)
     }
 
-    /// Takes back what changed since the last commit.
+    /// Undoes the changes since the last commit.
     pub(crate) fn roll_back(&mut self) {
         let undo = core::mem::take(&mut self.undo);
         if let Some(global) = undo.global {
@@ -183,7 +184,7 @@ impl Store {
     }
 }
 
-/// A store whose records come one by one.
+/// A store that is read record by record.
 #[derive(Debug, Default)]
 pub(crate) struct Opening {
     global: Option<Box<Global>>,
@@ -213,7 +214,7 @@ impl Opening {
         Ok(())
     }
 
-    /// The store of all records.
+    /// The store, once all records are read.
     #[inline(never)]
     pub(crate) fn finish(self) -> core::result::Result<Store, OpenError> {
         let Self { global, indices, objects } = self;

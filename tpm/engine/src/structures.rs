@@ -1,27 +1,26 @@
-//! Algorithm parameters of Part 2, sections 9 to 11: schemes, symmetric definitions, selections.
+//! The small structures of Part 2, sections 9 to 11: schemes, ciphers, PCR selections, tickets.
 
 use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
 use crate::codec::{Put, Reader};
-use crate::constants::{alg, curve};
-use crate::pcr::BANKS;
+use crate::constants::{BANKS, alg, curve};
 use crate::rc::{Rc, Result};
 
 /// The largest digest.
 pub(crate) const MAX_DIGEST: usize = 64;
-/// The largest name: an algorithm and a digest.
+/// The largest name: an algorithm with a digest.
 pub(crate) const MAX_NAME: usize = 2 + MAX_DIGEST;
-/// MAX_SYM_DATA and the largest buffers of a command.
+/// MAX_SYM_DATA.
 pub(crate) const MAX_SYM_DATA: usize = 128;
-/// TPM2B_DATA: a digest with its algorithm.
+/// The largest TPM2B_DATA: a digest with its algorithm.
 pub(crate) const MAX_DATA: usize = 2 + MAX_DIGEST;
-/// TPM2B_MAX_BUFFER.
+/// The largest TPM2B_MAX_BUFFER.
 pub(crate) const MAX_BUFFER: usize = 1024;
-/// TPM2B_PUBLIC_KEY_RSA.
+/// The largest TPM2B_PUBLIC_KEY_RSA.
 pub(crate) const MAX_RSA: usize = 384;
-/// TPM2B_ECC_PARAMETER.
+/// The largest TPM2B_ECC_PARAMETER.
 pub(crate) const MAX_ECC: usize = 48;
 
 /// A scheme with its hash; `extra` is the key derivation of XOR or the count of ECDAA.
@@ -129,7 +128,7 @@ impl Scheme {
     }
 }
 
-/// Whether the engine has the hash.
+/// Whether the hash is implemented.
 pub(crate) const fn is_hash(alg: u16) -> bool {
     matches!(alg, alg::SHA1 | alg::SHA256 | alg::SHA384 | alg::SHA512)
 }
@@ -162,7 +161,7 @@ pub(crate) fn curve(r: &mut Reader<'_>) -> Result<u16> {
     }
 }
 
-/// TPMI_ALG_CIPHER_MODE+ with what is allowed beside the modes themselves.
+/// TPMI_ALG_CIPHER_MODE+.
 pub(crate) fn mode_or_null(r: &mut Reader<'_>) -> Result<u16> {
     match r.u16()? {
         mode @ (alg::CTR | alg::OFB | alg::CBC | alg::CFB | alg::ECB | alg::NULL) => Ok(mode),
@@ -185,7 +184,7 @@ impl Symmetric {
         self.alg == alg::NULL
     }
 
-    /// Bytes of a key.
+    /// Size of a key in bytes.
     pub(crate) const fn key_size(self) -> usize {
         self.bits as usize / 8
     }
@@ -213,7 +212,7 @@ impl Symmetric {
         if symmetric.is_null() { Err(Rc::SYMMETRIC) } else { Ok(symmetric) }
     }
 
-    /// TPMT_SYM_DEF+, as a session has it.
+    /// TPMT_SYM_DEF+, for a session.
     pub(crate) fn session(r: &mut Reader<'_>) -> Result<Self> {
         match r.u16()? {
             alg::NULL => Ok(Self::NULL),
@@ -231,12 +230,12 @@ impl Symmetric {
     }
 }
 
-/// TPML_PCR_SELECTION: at most one entry per bank, with a bit per PCR.
+/// TPML_PCR_SELECTION: banks with a bit for each PCR.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct PcrSelection(pub(crate) Vec<(u16, u32)>);
 
 impl PcrSelection {
-    /// The most entries in a list: one for every hash.
+    /// The most entries in a list: one for each hash.
     const MAX: u32 = 4;
 
     pub(crate) fn parse(r: &mut Reader<'_>) -> Result<Self> {
@@ -265,7 +264,7 @@ impl PcrSelection {
         }
     }
 
-    /// The selection without PCRs of banks that are not there.
+    /// The selection without PCRs that are not allocated.
     pub(crate) fn implemented(&self, allocated: &[u32; BANKS.len()]) -> Self {
         let bits = |alg| {
             BANKS.iter().zip(allocated).find_map(|(&bank, &bits)| (bank == alg).then_some(bits))
@@ -274,7 +273,7 @@ impl PcrSelection {
     }
 }
 
-/// TPMT_TK_*: tag, hierarchy, digest.
+/// TPMT_TK_*: a ticket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Ticket {
     pub(crate) tag: u16,
@@ -283,7 +282,7 @@ pub(crate) struct Ticket {
 }
 
 impl Ticket {
-    /// Reads a ticket of one of `tags`.
+    /// Reads a ticket with one of `tags`.
     pub(crate) fn parse(r: &mut Reader<'_>, tags: &[u16]) -> Result<Self> {
         let tag = r.u16()?;
         if !tags.contains(&tag) {
@@ -293,7 +292,7 @@ impl Ticket {
         Ok(Self { tag, hierarchy, digest: r.sized(MAX_DIGEST)? })
     }
 
-    /// The NULL ticket of a kind.
+    /// The NULL ticket with a tag.
     pub(crate) const fn null(tag: u16) -> Self {
         Self { tag, hierarchy: crate::constants::rh::NULL, digest: Vec::new() }
     }

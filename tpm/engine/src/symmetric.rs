@@ -1,4 +1,4 @@
-//! Hashes, HMACs, sequences, symmetric encryption (Part 3, sections 15 and 17).
+//! The commands of symmetric cryptography (Part 3, sections 15, 17).
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -30,7 +30,7 @@ pub(crate) fn hash_data(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Result<()
 }
 
 impl Tpm {
-    /// TPMT_TK_HASHCHECK: NULL for data that could pass for an attestation.
+    /// TPMT_TK_HASHCHECK: the NULL ticket for data that could pass as an attestation.
     fn hash_check(&self, hierarchy: u32, alg: u16, digest: &[u8], first: &[u8]) -> Ticket {
         if hierarchy == rh::NULL || first.starts_with(&GENERATED.to_be_bytes()) {
             return Ticket::null(st::HASHCHECK);
@@ -39,7 +39,7 @@ impl Tpm {
         Ticket { tag: st::HASHCHECK, hierarchy, digest: hmac }
     }
 
-    /// An HMAC key with the hash that it is used with.
+    /// An HMAC key, and the hash to use with it.
     fn hmac_object(&self, handle: u32, given: u16) -> Result<(Arc<Object>, u16)> {
         let key = self.object(handle).map_err(|_| Rc::TYPE.handle(1))?;
         if key.public.kind() != alg::KEYEDHASH {
@@ -128,7 +128,7 @@ pub(crate) fn complete(tpm: &mut Tpm, _: Env<'_>, call: &mut Call) -> Result<()>
     Ok(())
 }
 
-/// What EncryptDecrypt and EncryptDecrypt2 share.
+/// The common part of EncryptDecrypt and EncryptDecrypt2.
 fn crypt(
     tpm: &Tpm,
     call: &mut Call,
@@ -145,7 +145,7 @@ fn crypt(
     }
     let own = key.public.symmetric().mode;
     let mode = match (own, given) {
-        (alg::NULL, alg::NULL) => return Err(Rc::VALUE.param(mode_parameter)),
+        (alg::NULL, alg::NULL) => return Err(Rc::MODE.param(mode_parameter)),
         (alg::NULL, given) => given,
         (own, given) if given == alg::NULL || given == own => own,
         _ => return Err(Rc::MODE.param(mode_parameter)),

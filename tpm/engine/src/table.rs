@@ -1,14 +1,9 @@
-//! The table of commands: everything that the dispatcher knows of each (Part 3).
+//! The vocabulary that describes commands: handle types, authorization roles, properties (Part 3).
 
-use crate::call::{Call, Env};
 use crate::codec::Reader;
-use crate::commands::COMMANDS;
 use crate::constants::rh;
+use crate::pcr;
 use crate::rc::{Rc, Result};
-use crate::{Tpm, pcr};
-
-/// What runs a command after its authorizations.
-pub(crate) type Handler = fn(&mut Tpm, Env<'_>, &mut Call) -> Result<()>;
 
 /// The role of an authorization (Part 1, section 19.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +49,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// Whether a handle is of this type; nothing is said of what it refers to.
+    /// Whether a handle is in this type's range, whatever it refers to.
     fn allows(self, handle: u32) -> bool {
         let kind = rh::kind(handle);
         let object = rh::is_transient(handle) || kind == rh::HT_PERSISTENT;
@@ -93,14 +88,14 @@ impl Kind {
     }
 }
 
-/// Whether a handle is one of a session.
+/// Whether a handle is a session's.
 pub(crate) const fn is_any_session(handle: u32) -> bool {
     rh::is_session(handle, rh::HT_HMAC) || rh::is_session(handle, rh::HT_POLICY)
 }
 
 /// Properties of commands, as bits.
 pub(crate) mod flag {
-    /// The first parameter may come encrypted.
+    /// The first parameter may be encrypted.
     pub(crate) const DECRYPT: u16 = 1 << 0;
     /// The first parameter of the response may be encrypted.
     pub(crate) const ENCRYPT: u16 = 1 << 1;
@@ -112,45 +107,12 @@ pub(crate) mod flag {
     pub(crate) const FLUSHED: u16 = 1 << 4;
     /// TPMA_CC rHandle.
     pub(crate) const HANDLE: u16 = 1 << 5;
-    /// Takes no sessions at all.
+    /// No sessions are allowed.
     pub(crate) const NO_SESSIONS: u16 = 1 << 6;
-    /// May be set to need physical presence.
+    /// PP_Commands can make it require physical presence.
     pub(crate) const PP: u16 = 1 << 7;
-    /// Leaves state alone: does not undo an orderly shutdown.
+    /// Changes no state, so it does not undo an orderly shutdown.
     pub(crate) const PASSIVE: u16 = 1 << 8;
-    /// Answers in failure mode and before self-test.
+    /// Is answered in failure mode.
     pub(crate) const ALWAYS: u16 = 1 << 9;
-}
-
-/// A command of the table.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Command {
-    pub(crate) code: u32,
-    pub(crate) run: Handler,
-    pub(crate) handles: &'static [Kind],
-    /// Roles of the first handles.
-    pub(crate) auths: &'static [Role],
-    pub(crate) flags: u16,
-}
-
-impl Command {
-    pub(crate) const fn is(&self, flag: u16) -> bool {
-        self.flags & flag != 0
-    }
-
-    /// TPMA_CC (Part 2, section 8.9).
-    pub(crate) const fn attributes(&self) -> u32 {
-        self.code & 0xffff
-            | (self.is(flag::NV) as u32) << 22
-            | (self.is(flag::EXTENSIVE) as u32) << 23
-            | (self.is(flag::FLUSHED) as u32) << 24
-            | (self.handles.len() as u32) << 25
-            | (self.is(flag::HANDLE) as u32) << 28
-    }
-}
-
-/// The command with a code.
-pub(crate) fn find(code: u32) -> Option<&'static Command> {
-    let place = COMMANDS.binary_search_by_key(&code, |command| command.code).ok()?;
-    COMMANDS.get(place)
 }

@@ -1,4 +1,4 @@
-//! Which public areas make sense (Part 3, section 12.1; Part 1, section 27).
+//! The rules for public areas (Part 3, section 12.1; Part 1, section 27).
 
 use crate::constants::{alg, attr};
 use crate::crypto;
@@ -10,7 +10,7 @@ use crate::structures::{Scheme, Symmetric};
 /// TPM_RC_KEY_SIZE.
 const KEY_SIZE: Rc = Rc(0x87);
 
-/// Checks attributes and schemes; `parent` is nothing for a primary object or one from outside.
+/// Checks attributes and schemes. Primary and external objects have no `parent`.
 pub(crate) fn check(public: &Public, parent: Option<&Object>, external: bool) -> Result<()> {
     let policy = public.auth_policy.len();
     if policy != 0 && policy != crypto::digest_size(public.name_alg) {
@@ -30,8 +30,9 @@ pub(crate) fn check(public: &Public, parent: Option<&Object>, external: bool) ->
     parent.map_or(Ok(()), |parent| check_protection(public, parent))
 }
 
-/// Schemes that fit what the key is for. Any mode will do for a parent, though what it protects is
-/// in CFB (Part 1, Protected Storage): tpm2-tools ask for parents with none, other TPMs make them.
+/// Checks that the schemes fit the key's use. A parent may have any mode, although it protects its
+/// children with CFB (Part 1, Protected Storage): tpm2-tools create parents without a mode, and
+/// other TPMs accept them.
 fn check_parameters(public: &Public) -> Result<()> {
     match public.parameters {
         Parameters::KeyedHash(scheme) => keyed_hash(public, scheme),
@@ -54,7 +55,7 @@ fn check_parameters(public: &Public) -> Result<()> {
     }
 }
 
-/// fixedTPM, fixedParent, encryptedDuplication (Part 2, section 8.3.3).
+/// Checks fixedTPM, fixedParent and encryptedDuplication (Part 2, section 8.3.3).
 fn check_hierarchy(public: &Public, parent: Option<&Object>) -> Result<()> {
     let fixed_tpm = public.is(attr::FIXED_TPM);
     let encrypted = public.is(attr::ENCRYPTED_DUPLICATION);
@@ -70,7 +71,8 @@ fn check_hierarchy(public: &Public, parent: Option<&Object>) -> Result<()> {
     if !under_fixed && differs { Err(Rc::ATTRIBUTES) } else { Ok(()) }
 }
 
-/// A storage parent that stays under its parent protects as that one does (Part 1, Protected Storage Hierarchy).
+/// Checks that a storage parent with fixedParent has the algorithms of its own parent (Part 1,
+/// Protected Storage Hierarchy).
 fn check_protection(public: &Public, parent: &Object) -> Result<()> {
     if !public.is_storage_parent() || !public.is(attr::FIXED_PARENT) {
         return Ok(());
@@ -115,7 +117,7 @@ fn asymmetric(public: &Public, symmetric: Symmetric, scheme: Scheme) -> Result<(
     if fits { Ok(()) } else { Err(Rc::SCHEME) }
 }
 
-/// Where the sensitive data comes from (Part 3, section 12.1.2).
+/// Checks where the sensitive data comes from (Part 3, section 12.1.2).
 pub(crate) fn check_creation(public: &Public, data: &[u8]) -> Result<()> {
     if public.name_alg == alg::NULL {
         return Err(Rc::HASH);
@@ -131,7 +133,7 @@ pub(crate) fn check_creation(public: &Public, data: &[u8]) -> Result<()> {
             if long { Err(Rc::SIZE) } else { Ok(()) }
         }
         Parameters::SymCipher(symmetric) => {
-            // A parent that stays where it is has a key that nobody else knows.
+            // The TPM generates the key of a fixed parent.
             let stays = public.is(attr::FIXED_TPM) || public.is(attr::FIXED_PARENT);
             let given_parent = public.is(attr::RESTRICTED) && stays && !origin;
             if given_parent || origin != data.is_empty() {

@@ -1,4 +1,4 @@
-//! How much memory a TPM holds while it has nothing to do.
+//! The memory that an idle TPM holds.
 
 use std::alloc::System;
 
@@ -8,15 +8,15 @@ use tpm::{Change, CommitError, Environment, Tpm};
 #[global_allocator]
 static ALLOCATOR: Cap<System> = Cap::new(System, usize::MAX);
 
-/// The most that an idle TPM may hold when it is new, and with 30 KiB of NV indices. The project's
-/// goal is 256 KiB.
+/// The limits for an idle TPM that is new, and for one with 30 KiB of NV indices. The project's goal
+/// is 256 KiB.
 const NEW: usize = 8 << 10;
 const FILLED: usize = 48 << 10;
 /// TPM2_Startup(CLEAR), TPM2_SelfTest(full).
 const STARTED: [&[u8]; 2] =
     [&[0x80, 1, 0, 0, 0, 12, 0, 0, 1, 0x44, 0, 0], &[0x80, 1, 0, 0, 0, 11, 0, 0, 1, 0x43, 1]];
 
-/// A world that counts, whose storage is somebody else's.
+/// A deterministic environment whose storage is not counted.
 struct World(u64);
 
 impl Environment for World {

@@ -1,20 +1,20 @@
-//! Products of long numbers, in columns.
+//! Multiplies long numbers column by column.
 //!
-//! A limb has 58 bits, so that the products of a whole column fit 128 bits, and no carry is looked
-//! at before the column is done. Nine limbs, a block, hold 512 bits, of which all lengths are
-//! multiples: the code for two blocks is written out once and serves all of them. What is done
-//! depends on the lengths alone.
+//! A limb has 58 bits, so the products of a whole column fit into 128 bits, and carries are handled
+//! once per column. Nine limbs make a block of 512 bits. All lengths are multiples of a block, so
+//! the code for two blocks is written out once and serves all lengths. The instructions that run
+//! depend on the lengths only.
 
 /// Bits of a limb.
 pub(crate) const LIMB_BITS: u32 = 58;
-/// The bits of a limb, set.
+/// A limb with all bits set.
 pub(crate) const LIMB_MASK: u64 = (1 << LIMB_BITS) - 1;
-/// Limbs of a block.
+/// Number of limbs in a block.
 pub(crate) const BLOCK: usize = 9;
 
 /// Limbs, from the lowest.
 pub(crate) type Block = [u64; BLOCK];
-/// Sums of products, each of the weight of a limb.
+/// Sums of products, one for each limb.
 pub(crate) type Columns = [u128; BLOCK];
 
 #[inline(always)]
@@ -22,7 +22,7 @@ fn product(one: u64, other: u64) -> u128 {
     u128::from(one) * u128::from(other)
 }
 
-/// The products of column `K` of two blocks.
+/// Adds the products in column `K` of two blocks.
 #[inline(always)]
 fn column<const K: usize>(sum: &mut u128, one: &Block, other: &Block) {
     let from = K.saturating_sub(BLOCK - 1);
@@ -33,7 +33,8 @@ fn column<const K: usize>(sum: &mut u128, one: &Block, other: &Block) {
     }
 }
 
-/// The same of a block with itself, of which each product of two limbs is taken once, doubled.
+/// The same for the square of a block: each product of two different limbs is computed once and
+/// doubled.
 #[inline(always)]
 fn square_column<const K: usize>(sum: &mut u128, block: &Block, doubled: &Block) {
     let from = K.saturating_sub(BLOCK - 1);
@@ -48,7 +49,7 @@ fn square_column<const K: usize>(sum: &mut u128, block: &Block, doubled: &Block)
     }
 }
 
-/// Adds the product of two blocks to the columns of its lower and its upper half.
+/// Adds the product of two blocks: its lower half to `low`, its upper half to `high`.
 pub(crate) fn add_product(low: &mut Columns, high: &mut Columns, one: &Block, other: &Block) {
     let [c0, c1, c2, c3, c4, c5, c6, c7, c8] = low;
     column::<0>(c0, one, other);
@@ -101,7 +102,7 @@ pub(crate) fn add_square(low: &mut Columns, high: &mut Columns, block: &Block) {
     square_column::<16>(c16, block, doubled);
 }
 
-/// The factor that makes column `K` a multiple of the limb's power, with what is carried on.
+/// Finds the factor that makes the lowest limb of column `K` zero; returns the carry.
 #[inline(always)]
 fn cancel_column<const K: usize>(
     sum: u128,
@@ -121,9 +122,9 @@ fn cancel_column<const K: usize>(
     (sum + product(factor, lowest)) >> LIMB_BITS
 }
 
-/// The multiple of the modulus, whose lowest block is given, that makes the columns of `low` a
-/// multiple of the block's power: its upper half is added to `high`, what is carried to it is
-/// returned with the factors.
+/// Finds the multiple of the modulus that makes the columns of `low` zero. `modulus` is its lowest
+/// block. Adds the upper half of the multiple to `high`; returns the factors, and the carry into
+/// `high`.
 pub(crate) fn cancel(
     low: &Columns,
     high: &mut Columns,

@@ -1,12 +1,12 @@
 //! Arithmetic modulo long odd numbers in constant time, for the RSA of the TPM.
 //!
-//! What is done depends on the lengths, never on a number, unless a parameter is called public.
-//! Every size of key runs through the same code: a library whose lengths are types is compiled once
-//! for each of the five lengths, which made a fifth of the whole TPM engine.
+//! The instructions that run depend on the lengths, never on a number, unless a parameter is called
+//! public. All key sizes share the same code: a library with a type for each length would be
+//! compiled five times, which was a fifth of the whole TPM engine.
 //!
 //! A number in Montgomery form is multiplied by the *radix*, two to the power of all bits of its
-//! limbs. Since these are ten more per block than the modulus has, a product of numbers below four
-//! times the modulus is below twice the modulus: nothing has to be subtracted on the way.
+//! limbs. These are ten more per block than the modulus has, so the product of numbers below four
+//! times the modulus is below twice the modulus, and needs no subtraction.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -20,7 +20,7 @@ mod small;
 #[cfg(test)]
 mod tests;
 
-/// Limbs of a block: words of 58 bits.
+/// Number of limbs in a block; a limb has 58 bits.
 pub const BLOCK_LIMBS: usize = columns::BLOCK;
 
 pub use modulus::{Modulus, Powers};

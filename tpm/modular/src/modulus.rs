@@ -1,4 +1,4 @@
-//! Montgomery multiplication and powers.
+//! Montgomery arithmetic.
 
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
@@ -6,15 +6,15 @@ use crate::columns::{self, BLOCK, Columns, LIMB_BITS};
 use crate::number::{BLOCK_BITS, DIGIT_BITS, MAX_BLOCKS, Number, add_multiple, add_product};
 use crate::small;
 
-/// An odd modulus with the highest bit of its blocks set, with what multiplication needs of it.
+/// An odd modulus whose highest bit is set, with precomputed values for multiplication.
 ///
-/// Numbers that are said to be *loose* are below four times the modulus.
+/// *Loose* numbers are below four times the modulus.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct Modulus {
     number: Number,
     /// Minus the inverse of the lowest limb, modulo a word.
     inverse: u64,
-    /// Where products grow; zero between them.
+    /// Accumulator for products; zero between operations.
     columns: [Columns; 2 * MAX_BLOCKS],
 }
 
@@ -23,7 +23,7 @@ pub struct Modulus {
 pub struct Powers([Number; 1 << DIGIT_BITS]);
 
 impl Modulus {
-    /// A modulus; nothing when it is even or the highest bit of its blocks is not set.
+    /// The modulus; none if it is even or its highest bit is not set.
     pub fn new(number: &Number) -> Option<Self> {
         let bits = (number.length() * BLOCK_BITS) as u32;
         let highest = number.shifted_right(bits.checked_sub(1)?);
@@ -40,14 +40,14 @@ impl Modulus {
         &self.number
     }
 
-    /// Blocks of its numbers.
+    /// Number of blocks of its numbers.
     const fn length(&self) -> usize {
         self.number.length()
     }
 
     /// One, in Montgomery form.
     pub fn one(&self) -> Number {
-        // The power of two of the blocks' bits less the modulus, since the highest bit is set.
+        // Since the highest bit is set, this is two to the power of the length, modulo the modulus.
         let mut one = Number::power_of_blocks(self.length());
         one.subtract(&self.number);
         for _ in 0..10 * self.length() {
@@ -56,8 +56,7 @@ impl Modulus {
         one
     }
 
-    /// What turns numbers into Montgomery form when it is multiplied with them: the radix in that
-    /// form.
+    /// The radix in Montgomery form: multiplying a number by it converts the number to that form.
     pub fn radix(&mut self) -> Number {
         let bits = self.length() as u32 * BLOCK as u32 * LIMB_BITS;
         let mut power = self.one();
@@ -76,7 +75,7 @@ impl Modulus {
         number.subtract_if_not_below(&self.number);
     }
 
-    /// Makes a loose number one below the modulus.
+    /// Reduces a loose number below the modulus.
     pub fn tighten(&self, number: &mut Number) {
         for _ in 0..3 {
             number.subtract_if_not_below(&self.number);
@@ -102,7 +101,7 @@ impl Modulus {
         self.square_and_double(number, 0);
     }
 
-    /// Squares, and doubles where the mask has ones: the result is below four times the modulus.
+    /// Squares, and doubles if the mask is all ones: the result is below four times the modulus.
     fn square_and_double(&mut self, number: &mut Number, mask: u64) {
         let mut columns = &mut self.columns[..];
         let mut blocks = number.blocks();
@@ -127,7 +126,7 @@ impl Modulus {
         result
     }
 
-    /// Takes the columns, divided by the radix, into `result`; doubled where the mask has ones.
+    /// Sets `result` to the columns divided by the radix, doubled if the mask is all ones.
     fn reduce(&mut self, result: &mut Number, mask: u64) {
         let length = self.number.length();
         let mut carry = 0;
@@ -157,7 +156,7 @@ impl Modulus {
         }))
     }
 
-    /// Takes the next digit of an exponent, from the highest, into a power.
+    /// Continues a power with the next lower digit of the exponent.
     pub fn power_step(&mut self, power: &mut Number, powers: &Powers, digit: u64) {
         for _ in 0..DIGIT_BITS {
             self.square(power);
@@ -173,7 +172,7 @@ impl Modulus {
         self.multiply(power, &factor);
     }
 
-    /// The same for the base 2, whose powers take no product.
+    /// The same for the base 2, which needs no table of powers.
     pub fn power_step_of_two(&mut self, power: &mut Number, digit: u64) {
         for bit in (0..DIGIT_BITS).rev() {
             self.square_and_double(power, small::equal_mask(digit >> bit & 1, 1));
@@ -190,7 +189,7 @@ impl Modulus {
         power
     }
 
-    /// The product of two such powers: the squarings are done for both.
+    /// The product of two such powers, which share their squarings.
     pub fn power_of_two_bases(&mut self, pairs: [(&Number, &Number); 2]) -> Number {
         let [(one, one_exponent), (other, other_exponent)] = pairs;
         let (one, other) = (self.powers(one), self.powers(other));
@@ -214,7 +213,8 @@ impl Modulus {
         power
     }
 
-    /// The exponent that gives the inverse, if the modulus is a prime: the modulus less two (Fermat).
+    /// The exponent that gives the inverse, if the modulus is a prime: the modulus less two
+    /// (Fermat).
     pub fn inverting_exponent(&self) -> Number {
         let mut exponent = self.number.clone();
         let mut two = Number::zero(self.length());
@@ -238,7 +238,7 @@ impl Modulus {
         formed
     }
 
-    /// A loose number out of Montgomery form, below the modulus.
+    /// Converts a loose number from Montgomery form; the result is below the modulus.
     pub fn leave(&mut self, number: &Number) -> Number {
         let mut one = Number::zero(self.length());
         one.add_word(1);

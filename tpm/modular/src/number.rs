@@ -1,4 +1,4 @@
-//! Numbers of a length that is known.
+//! Long numbers, whose length is public.
 
 use core::fmt;
 
@@ -6,14 +6,14 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::columns::{self, BLOCK, Block, Columns, LIMB_BITS, LIMB_MASK};
 
-/// Bits of a block.
+/// Number of bits in a block.
 pub const BLOCK_BITS: usize = 512;
-/// Blocks of the longest number.
+/// Number of blocks of the longest number.
 pub const MAX_BLOCKS: usize = 6;
-/// Bits of a digit of an exponent.
+/// Number of bits in a digit of an exponent.
 pub const DIGIT_BITS: u32 = 4;
 
-/// Words of the longest number.
+/// Number of words of the longest number.
 const MAX_WORDS: usize = MAX_BLOCKS * BLOCK_BITS / 64;
 
 /// A number of up to [`MAX_BLOCKS`] times [`BLOCK_BITS`] bits, cleared on drop, compared in
@@ -25,13 +25,13 @@ pub struct Number {
 }
 
 impl Number {
-    /// Zero, of so many blocks, at most [`MAX_BLOCKS`].
+    /// Zero, with `length` blocks; at most [`MAX_BLOCKS`].
     pub const fn zero(length: usize) -> Self {
         let length = if length < MAX_BLOCKS { length } else { MAX_BLOCKS };
         Self { blocks: [[0; BLOCK]; MAX_BLOCKS], length }
     }
 
-    /// The number with these words, from the lowest; what is beyond its blocks is lost.
+    /// The number with these words, from the lowest; words beyond its blocks are dropped.
     pub fn from_words(words: &[u64], length: usize) -> Self {
         let mut number = Self::zero(length);
         let mut words = words.iter().take(number.length * (BLOCK_BITS / 64));
@@ -48,20 +48,20 @@ impl Number {
         number
     }
 
-    /// The number of `length` blocks with what [`fill_limbs`](Self::fill_limbs) gave; nothing when a
-    /// limb has more bits than it may.
+    /// The number of `length` blocks with the limbs from [`fill_limbs`](Self::fill_limbs); none if
+    /// a limb has too many bits.
     pub fn from_limbs(limbs: &[u64], length: usize) -> Option<Self> {
         let mut number = Self::zero(length);
         number.limbs_mut().zip(limbs).for_each(|(to, from)| *to = *from);
         limbs.iter().all(|limb| *limb <= LIMB_MASK).then_some(number)
     }
 
-    /// Fills `limbs` with the number as it is held: also a loose one fits.
+    /// Fills `limbs` with the limbs of the number, which may be loose.
     pub fn fill_limbs(&self, limbs: &mut [u64]) {
         limbs.iter_mut().zip(self.limbs()).for_each(|(to, from)| *to = *from);
     }
 
-    /// Two to the power of the bits of so many blocks, which lies in the room above them.
+    /// Two to the power of the bits of `length` blocks: a bit in the room above them.
     pub(crate) fn power_of_blocks(length: usize) -> Self {
         let mut power = Self::zero(length);
         let place = power.length * BLOCK_BITS;
@@ -87,7 +87,7 @@ impl Number {
         }
     }
 
-    /// The number of `length` blocks with these bytes, big-endian; what is beyond is lost.
+    /// The number of `length` blocks with these bytes, big-endian; excess high bytes are dropped.
     pub fn from_bytes(bytes: &[u8], length: usize) -> Self {
         let mut words = [0; MAX_WORDS];
         for (word, chunk) in words.iter_mut().zip(bytes.rchunks(8)) {
@@ -135,7 +135,7 @@ impl Number {
         self.limbs().next().copied().unwrap_or(0)
     }
 
-    /// The number with zeros above it, or without its highest blocks.
+    /// The number with another length: padded with zeros, or without its highest blocks.
     pub fn resized(&self, length: usize) -> Self {
         let mut number = Self::zero(length);
         number.limbs_mut().zip(self.limbs()).for_each(|(to, from)| *to = *from);
@@ -181,7 +181,7 @@ impl Number {
         });
     }
 
-    /// Subtracts a number of this length that is not greater.
+    /// Subtracts a number of this length, which must not be greater.
     pub fn subtract(&mut self, other: &Self) {
         self.subtract_masked(other, u64::MAX);
     }
@@ -200,7 +200,7 @@ impl Number {
         self.subtract_masked(other, mask);
     }
 
-    /// Doubles the number, which has room for it.
+    /// Doubles the number, using the room above its blocks.
     pub(crate) fn double(&mut self) {
         self.limbs_mut().fold(0, |carry, limb| {
             let doubled = *limb << 1 | carry;
@@ -209,14 +209,14 @@ impl Number {
         });
     }
 
-    /// Becomes another of this length where the mask has ones.
+    /// Assigns another number of this length if the mask is all ones.
     pub(crate) fn assign_if(&mut self, other: &Self, mask: u64) {
         for (to, from) in self.limbs_mut().zip(other.limbs()) {
             *to = *to & !mask | *from & mask;
         }
     }
 
-    /// The product of two numbers, in `length` blocks; what is beyond is lost.
+    /// The product of two numbers, in `length` blocks; higher blocks are dropped.
     pub fn product(one: &Self, other: &Self, length: usize) -> Self {
         let mut columns = [[0; BLOCK]; 2 * MAX_BLOCKS];
         add_product(&mut columns, one.blocks(), other.blocks());
@@ -226,7 +226,7 @@ impl Number {
         product
     }
 
-    /// Becomes the sum of the columns and a carry, doubled where the mask has ones.
+    /// Assigns the sum of the columns and a carry, doubled if the mask is all ones.
     pub(crate) fn fill_from_columns(&mut self, columns: &[Columns], carry: u128, mask: u64) {
         let (bit, mut carry, mut out) = (mask & 1, carry, 0);
         let (blocks, columns) = (self.blocks_mut().iter_mut(), columns.iter());
@@ -241,7 +241,7 @@ impl Number {
         }
     }
 
-    /// How many factors of two there are; public for what it is asked of.
+    /// Number of factors of two. The time depends on it.
     pub fn trailing_zeros(&self) -> u32 {
         let zeros = self.limbs().take_while(|limb| **limb == 0).count() as u32;
         let last = self.limbs().find(|limb| **limb != 0);
@@ -265,7 +265,7 @@ impl Number {
         shifted
     }
 
-    /// How many digits of [`DIGIT_BITS`] bits the blocks have.
+    /// Number of digits of [`DIGIT_BITS`] bits in the blocks.
     pub const fn digits(&self) -> u32 {
         (self.length * BLOCK_BITS) as u32 / DIGIT_BITS
     }
@@ -284,7 +284,7 @@ pub(crate) fn add_product(columns: &mut [Columns], one: &[Block], other: &[Block
     }
 }
 
-/// Adds a block's multiple of a number.
+/// Adds the product of a block and a number to columns.
 pub(crate) fn add_multiple(columns: &mut [Columns], factor: &Block, number: &[Block]) {
     let mut rest = columns;
     for block in number {

@@ -1,16 +1,16 @@
-//! Numbers of one word beside long ones.
+//! Arithmetic with numbers of one word.
 
 use crate::Number;
 use crate::columns::{LIMB_BITS, LIMB_MASK};
 
-/// The sum of two words and a carry, with the carry out.
+/// The sum of two words and a carry; returns the carry as well.
 #[inline(always)]
 pub(crate) fn add(one: u64, other: u64, carry: u64) -> (u64, u64) {
     let (sum, carry) = one.carrying_add(other, carry != 0);
     (sum, u64::from(carry))
 }
 
-/// The difference of two words less a borrow, with the borrow out.
+/// The difference of two words less a borrow; returns the borrow as well.
 #[inline(always)]
 pub(crate) fn subtract(one: u64, other: u64, borrow: u64) -> (u64, u64) {
     let (difference, borrow) = one.borrowing_sub(other, borrow != 0);
@@ -32,7 +32,7 @@ pub(crate) fn equal_mask(one: u64, other: u64) -> u64 {
 
 /// The inverse of an odd word, modulo a word (Newton).
 pub(crate) const fn inverse(odd: u64) -> u64 {
-    // Three bits are right at first, and twice as many after each round.
+    // Three bits are right at first; each round doubles that number.
     let mut inverse = odd;
     let mut rounds = 0;
     while rounds < 5 {
@@ -42,7 +42,7 @@ pub(crate) const fn inverse(odd: u64) -> u64 {
     inverse
 }
 
-/// A public odd modulus of one word, for the remainders of secret numbers.
+/// A public odd modulus of one word, for remainders of secret numbers.
 #[derive(Clone, Copy, Debug)]
 pub struct SmallModulus {
     modulus: u64,
@@ -62,7 +62,8 @@ impl SmallModulus {
         Self { modulus, inverse: inverse(modulus).wrapping_neg(), square }
     }
 
-    /// A number of two words divided by the power of two; its upper word is below the modulus.
+    /// Divides a number of two words by 2⁶⁴, modulo the modulus; its upper word is below the
+    /// modulus.
     #[inline(always)]
     fn reduce(self, low: u64, high: u64) -> u64 {
         let factor = low.wrapping_mul(self.inverse);
@@ -73,7 +74,7 @@ impl SmallModulus {
         sum & keep | less & !keep
     }
 
-    /// The product of two numbers below the modulus, divided by the power of two.
+    /// The product of two numbers below the modulus, divided by 2⁶⁴.
     fn multiply(self, one: u64, other: u64) -> u64 {
         let (low, high) = multiply_add(one, other, 0, 0);
         self.reduce(low, high)
@@ -86,7 +87,7 @@ impl SmallModulus {
             let (low, high) = add(rest, *word, 0);
             rest = self.reduce(low, high);
         }
-        // Each word has divided by the power of two; what makes up for all of them is a power, too.
+        // Each word has divided by 2⁶⁴: multiply by the same power of it.
         let mut count = words.len();
         while count != 0 {
             if count & 1 != 0 {
@@ -107,7 +108,7 @@ pub const fn remainder_of_word(word: u64, modulus: u32) -> u32 {
         None => 0,
     };
     let quotient = ((word as u128 * reciprocal as u128) >> 64) as u64;
-    // The quotient is at most one too small, or two where the reciprocal is cut.
+    // The quotient is too small by one at most, or by two if the reciprocal was rounded.
     let rest = word.wrapping_sub(quotient.wrapping_mul(modulus));
     less_if_not_below(less_if_not_below(rest, modulus), modulus) as u32
 }
@@ -118,7 +119,7 @@ const fn less_if_not_below(number: u64, modulus: u64) -> u64 {
     number & keep | less & !keep
 }
 
-/// `number` divided by an odd number of at most its length that divides it.
+/// `number` divided by an odd divisor that is not longer. There must be no remainder.
 pub fn divide_exactly(number: &Number, divisor: &Number) -> Number {
     let inverse = inverse(divisor.lowest());
     let mut rest = number.clone();

@@ -1,4 +1,6 @@
-//! Against a library, for every length.
+//! Comparison with a library, for every length.
+
+mod school;
 
 use std::vec::Vec;
 
@@ -8,7 +10,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Numbers of `L` words with many long runs of equal bits, where carries run far.
+/// Numbers of `L` words with long runs of equal bits, through which carries propagate.
 fn words<const L: usize>() -> impl Strategy<Value = [u64; L]> {
     let word = prop_oneof![Just(0), Just(u64::MAX), Just(1), Just(1 << 63), any::<u64>()];
     proptest::collection::vec(word, L).prop_map(|words| words.try_into().unwrap())
@@ -24,7 +26,7 @@ fn odd<const L: usize>(mut words: [u64; L]) -> Odd<Uint<L>> {
     Odd::new(Uint::from_words(words)).unwrap()
 }
 
-/// All operations on two numbers, in `L` words and against `Uint<L>`.
+/// Compares all operations on two numbers with `Uint<L>`.
 fn agree<const L: usize>(
     modulus: [u64; L],
     one: [u64; L],
@@ -92,7 +94,7 @@ fn agree<const L: usize>(
     same("public power", &ours.power_public(&x, 0x1_0001), &power)
 }
 
-/// A wide number by a product, and back.
+/// Checks a product of wide numbers, its exact division, its reduction.
 fn product_divides<const L: usize>(one: [u64; L], other: [u64; L]) -> Result<(), TestCaseError> {
     let (x, y) = (odd(one), Uint::from_words(other));
     let (one, other) = (number(x.as_ref().as_words()), number(&other));
@@ -186,7 +188,7 @@ fn the_edges_of_a_word() {
 
 #[test]
 fn an_inverse_undoes_a_product() {
-    // 2⁵¹² - 569 is the highest prime below the power.
+    // 2⁵¹² - 569 is the largest prime below 2⁵¹².
     let mut prime = [u64::MAX; 8];
     prime[0] = u64::MAX - 568;
     let mut modulus = Modulus::new(&number(&prime)).unwrap();

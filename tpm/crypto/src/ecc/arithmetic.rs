@@ -1,4 +1,4 @@
-//! The bridge from byte strings to the library's curve arithmetic, once for both curves.
+//! Curve arithmetic of the library on byte strings, generic over the curve.
 
 use p256::elliptic_curve::array::Array;
 use p256::elliptic_curve::group::Group;
@@ -19,12 +19,12 @@ pub(super) fn affine<C: CurveArithmetic>(point: &EccPoint) -> Result<AffinePoint
     AffinePoint::<C>::from_coordinates(&x, &y).into_option().ok_or(Error::Point)
 }
 
-/// Whether the coordinates are a point.
+/// Checks that the coordinates are a point.
 pub(super) fn check<C: CurveArithmetic>(point: &EccPoint) -> Result<(), Error> {
     affine::<C>(point).map(|_| ())
 }
 
-/// The scalar in the library's form, when it is below the order and not zero.
+/// The scalar in the library's form, if it is below the order and not zero.
 pub(super) fn non_zero<C: CurveArithmetic>(
     number: &[u8],
 ) -> Result<Zeroizing<NonZeroScalar<C>>, Error> {
@@ -35,12 +35,12 @@ pub(super) fn non_zero<C: CurveArithmetic>(
         .ok_or(Error::Value)
 }
 
-/// Whether the number is below the order and not zero.
+/// Checks that the number is below the order and not zero.
 pub(super) fn check_scalar<C: CurveArithmetic>(number: &[u8]) -> Result<(), Error> {
     non_zero::<C>(number).map(|_| ())
 }
 
-/// The scalar in the library's form, when it is below the order.
+/// The scalar in the library's form, if it is below the order.
 pub(super) fn scalar<C: CurveArithmetic>(number: &[u8]) -> Result<Zeroizing<Scalar<C>>, Error> {
     let number = Zeroizing::new(bytes::<C>(number)?);
     let scalar = <Scalar<C> as PrimeField>::from_repr(Bytes::<C>::clone(&number));

@@ -1,6 +1,6 @@
-//! The elliptic curves of the TPM: NIST P-256 and P-384 (Part 1, annex C).
+//! The elliptic curves of the TPM: NIST P-256, P-384 (Part 1, annex C).
 //!
-//! All that touches a private key runs in constant time, in the library's arithmetic. Coordinates,
+//! All operations with private keys run in constant time, in the library's arithmetic. Coordinates,
 //! scalars and signature parts are big-endian and as long as the curve's field.
 
 mod arithmetic;
@@ -73,13 +73,13 @@ impl Curve {
         self.bits() as usize / 8
     }
 
-    /// Bytes that [`EccPrivateKey::from_extra_bits`] takes: the order's and 64 bits more
-    /// (FIPS 186-4, B.4.1).
+    /// Bytes that [`EccPrivateKey::from_extra_bits`] takes: 64 bits more than the order has (FIPS
+    /// 186-4, B.4.1).
     pub const fn extra_size(self) -> usize {
         self.field_size() + 8
     }
 
-    /// What TPM2_ECC_Parameters returns.
+    /// The parameters that TPM2_ECC_Parameters returns.
     pub const fn parameters(self) -> &'static CurveParameters {
         match self {
             Self::P256 => &parameters::P256,
@@ -210,13 +210,13 @@ impl EccPoint {
 }
 
 impl fmt::Debug for EccPoint {
-    /// Only the curve: the point may be a shared secret.
+    /// Shows only the curve: the point may be a shared secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "EccPoint({:?})", self.curve)
     }
 }
 
-/// A private key: a scalar from 1 to the order less 1.
+/// A private key: a scalar from 1 to the order minus 1.
 #[derive(Clone, PartialEq, Eq)]
 pub struct EccPrivateKey {
     curve: Curve,
@@ -237,8 +237,8 @@ impl EccPrivateKey {
         Ok(Self { curve, d })
     }
 
-    /// A key from [`Curve::extra_size`] random bytes, `c` as a big-endian number: `c` modulo the
-    /// order less 1, and 1 (FIPS 186-4, B.4.1). The same bytes give the same key for ever.
+    /// The key for [`Curve::extra_size`] random bytes: with `c` as a big-endian number, `c` modulo
+    /// (order - 1), plus 1 (FIPS 186-4, B.4.1). The same bytes give the same key for ever.
     ///
     /// # Errors
     /// [`Error::Size`] when `c` has another length.
@@ -275,7 +275,7 @@ impl EccPrivateKey {
     /// The public key: the generator times the scalar.
     ///
     /// # Errors
-    /// None for a key that was made by this type.
+    /// None for a key of this type.
     pub fn public_key(&self) -> Result<EccPoint, Error> {
         match self.curve {
             Curve::P256 => arithmetic::multiply_generator::<NistP256>(self.curve, &self.d),

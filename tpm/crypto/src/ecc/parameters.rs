@@ -1,6 +1,6 @@
 //! The numbers that define the curves (SP 800-186, 3.2.1).
 
-/// What TPM2_ECC_Parameters returns of a curve: y² = x³ + ax + b over a prime field, big-endian.
+/// A curve y² = x³ + ax + b over a prime field, in big-endian numbers, for TPM2_ECC_Parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CurveParameters {
     /// The prime of the field.
@@ -25,11 +25,11 @@ const fn hex<const N: usize>(digits: &str) -> [u8; N] {
         match character {
             b'0'..=b'9' => character - b'0',
             b'a'..=b'f' => character - b'a' + 10,
-            _ => panic!("no hexadecimal digit"),
+            _ => panic!("not a hexadecimal digit"),
         }
     }
     let digits = digits.as_bytes();
-    assert!(digits.len() == 2 * N, "the number has another length");
+    assert!(digits.len() == 2 * N, "the number has the wrong length");
     let mut bytes = [0; N];
     let mut index = 0;
     while index < N {

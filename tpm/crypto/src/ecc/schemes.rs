@@ -13,7 +13,7 @@ use crate::Error;
 use crate::drbg::Drbg;
 use crate::hash::HashAlgorithm;
 
-/// Both parts of a signature, as long as the curve's order.
+/// The two parts of a signature, each as long as the curve's order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EccSignature {
     /// signatureR.
@@ -26,7 +26,7 @@ pub struct EccSignature {
 /// with a secret number from `random`.
 ///
 /// # Errors
-/// [`Error::NoResult`] never happens with a working generator.
+/// [`Error::NoResult`], which a working generator never causes.
 pub fn ecdsa_sign(
     key: &EccPrivateKey,
     digest: &[u8],
@@ -41,7 +41,7 @@ pub fn ecdsa_sign(
 /// Verifies an ECDSA signature, whose parts may be shorter than the order.
 ///
 /// # Errors
-/// [`Error::Signature`] when it is not `digest`'s under this key.
+/// [`Error::Signature`] if it is not a signature of `digest` by this key.
 pub fn ecdsa_verify(key: &EccPoint, digest: &[u8], r: &[u8], s: &[u8]) -> Result<(), Error> {
     match key.curve {
         Curve::P256 => verify::<NistP256>(key, digest, r, s),
@@ -77,7 +77,7 @@ pub fn ecdaa_sign(
 /// are `r`, the hash of the x coordinate of `k·G` and the digest, and `k + r·d`.
 ///
 /// # Errors
-/// None with a key that was made by its type.
+/// None for a valid key.
 pub fn ecschnorr_sign(
     key: &EccPrivateKey,
     hash: HashAlgorithm,
@@ -97,7 +97,7 @@ pub fn ecschnorr_sign(
 /// Verifies an EC-Schnorr signature: `r` must be the hash for the point `s·G − r·Q`.
 ///
 /// # Errors
-/// [`Error::Signature`] when it is not `digest`'s under this key.
+/// [`Error::Signature`] if it is not a signature of `digest` by this key.
 pub fn ecschnorr_verify(
     key: &EccPoint,
     hash: HashAlgorithm,
@@ -122,7 +122,7 @@ where
     SignatureSize<C>: ArraySize,
 {
     let d = non_zero::<C>(&key.d)?;
-    // A part of zero is as likely as to guess the key: a second one is not expected to happen.
+    // A part that is zero is as unlikely as guessing the key.
     for _ in 0..8 {
         let ephemeral = EccPrivateKey::generate(key.curve, random)?;
         let k = non_zero::<C>(&ephemeral.d)?;

@@ -1,4 +1,4 @@
-//! Known answers of the curves, and the schemes against themselves.
+//! Tests of the curves: known answers, round trips of the schemes.
 
 use std::format;
 use std::vec::Vec;
@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::hash::HashAlgorithm;
-use crate::vectors::{name, number, vector};
+use crate::tests::vectors::{name, number, vector};
 
 fn random() -> Drbg {
     Drbg::new(b"a seed of the tests", b"", b"")

@@ -1,4 +1,4 @@
-//! The private power, by the Chinese remainder theorem.
+//! The private RSA operation, by the Chinese remainder theorem.
 
 use tpm_modular::{Modulus, Number, SmallModulus, divide_exactly};
 
@@ -7,7 +7,7 @@ use super::{MAX_PRIME, ModulusBytes};
 use crate::Error;
 use crate::drbg::Drbg;
 
-/// What the private power needs of a key.
+/// The parts of a key that the private operation needs.
 #[derive(Clone)]
 pub(super) struct Crt {
     n: Number,
@@ -16,7 +16,7 @@ pub(super) struct Crt {
     q: Half,
 }
 
-/// A prime with the inverse of the public exponent modulo the prime less one.
+/// A prime, with the inverse of the public exponent modulo (prime - 1).
 #[derive(Clone)]
 struct Half {
     prime: Number,
@@ -25,7 +25,7 @@ struct Half {
 
 impl Half {
     fn new(prime: Number, e: u32) -> Result<Self, Error> {
-        // The product of two primes of one length has full length only if their highest bits are
+        // The product of two primes of equal length has full length only if both highest bits are
         // set.
         Modulus::new(&prime).ok_or(Error::Binding)?;
         let d = inverse_exponent(e, &prime)?;
@@ -38,7 +38,7 @@ impl Half {
 }
 
 impl Crt {
-    /// Recovers the parts from the modulus and one prime.
+    /// Computes the parts from the modulus and one prime.
     pub(super) fn new(n: &[u8], e: u32, prime: &[u8]) -> Result<Self, Error> {
         let (n, p) = (from_bytes(n), from_bytes(prime));
         let p = Half::new(p, e)?;
@@ -49,7 +49,7 @@ impl Crt {
         Ok(Self { n, e, p, q: Half::new(q, e)? })
     }
 
-    /// The private power of a message, blinded and checked.
+    /// The private operation on a message, blinded and checked.
     ///
     /// With a random u, (m·uᵉ)ᵈ·u⁻¹ is mᵈ. Inverses are powers, by Fermat: modulo q, u⁻¹ shares its
     /// squarings with the other power; modulo p, (q·u)⁻¹ serves Garner's formula, too.
@@ -62,8 +62,8 @@ impl Crt {
         let h = self.garner(&message, &blind, &in_q)?;
         let mut result = Number::product(&h, &self.q.prime, self.n.length());
         result.add(&in_q.resized(self.n.length()));
-        // A fault in one half would give the other prime away (Boneh, DeMillo, Lipton). A number
-        // that is not a prime, or a u that a prime divides, ends here, too.
+        // A fault in one half would reveal the other prime (Boneh, DeMillo, Lipton). The check also
+        // fails if a factor is not prime, or if a prime divides u.
         if numbers::power_public(&self.n, self.e, &result)? != message {
             return Err(Error::NoResult);
         }
@@ -109,12 +109,12 @@ const fn bytes_of(number: &Number) -> usize {
     number.length() * numbers::BLOCK
 }
 
-/// Whether the prime less one has no factor in common with a public exponent.
+/// Whether (prime - 1) has no factor in common with a public exponent.
 pub(super) fn is_coprime(e: u32, prime: &Number) -> bool {
     inverse_of_order(u64::from(e), prime).is_some()
 }
 
-/// The inverse of a prime less one, modulo `e`.
+/// The inverse of (prime - 1) modulo `e`.
 fn inverse_of_order(e: u64, prime: &Number) -> Option<u64> {
     let mut words = zeroize::Zeroizing::new([0; MAX_PRIME / 8]);
     prime.fill_words(&mut *words);
@@ -123,14 +123,14 @@ fn inverse_of_order(e: u64, prime: &Number) -> Option<u64> {
     inverse_small(if rest == 0 { e - 1 } else { rest - 1 }, e)
 }
 
-/// The inverse of a small `e` modulo `prime - 1`: the one multiple of `prime - 1` and one that `e`
-/// divides, divided by it.
+/// The inverse of a small `e` modulo (prime - 1): finds the multiple of (prime - 1) that is one
+/// less than a multiple of `e`, and divides the latter by `e`.
 fn inverse_exponent(e: u32, prime: &Number) -> Result<Number, Error> {
     let e = u64::from(e);
     let factor = inverse_of_order(e, prime).ok_or(Error::Binding)?;
     let mut order = prime.clone();
     order.subtract(&one(prime.length()));
-    // factor·order ≡ 1, so that one more than the other multiple of order is one of e.
+    // factor·order ≡ 1 modulo e, so (e - factor)·order + 1 is a multiple of e.
     let mut small = Number::zero(1);
     small.add_word(e - factor);
     let mut multiple = Number::product(&order, &small, prime.length() + 1);

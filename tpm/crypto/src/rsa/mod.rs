@@ -1,7 +1,7 @@
-//! RSA as the TPM has it: keys of 1024, 2048 and 3072 bits (Part 1, annex B).
+//! RSA as the TPM uses it: keys of 1024, 2048, 3072 bits (Part 1, annex B).
 //!
-//! A private key is what the TPM stores of it, one prime beside the public modulus; the rest is
-//! recovered at load. Numbers are big-endian byte strings as long as the modulus, or the prime.
+//! The TPM stores one prime of a private key besides the public modulus; the rest is computed when
+//! the key is loaded. Numbers are big-endian byte strings, as long as the modulus or the prime.
 
 mod crt;
 mod numbers;
@@ -32,7 +32,7 @@ pub type ModulusBytes = SecretBytes<MAX_MODULUS>;
 /// A prime.
 pub type PrimeBytes = SecretBytes<MAX_PRIME>;
 
-/// A size of key.
+/// A key size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u16)]
 pub enum RsaSize {
@@ -68,7 +68,7 @@ impl RsaSize {
         self.bits() as usize / 8
     }
 
-    /// Blocks of a prime.
+    /// Number of blocks of a prime.
     const fn blocks(self) -> usize {
         self.prime_size() / numbers::BLOCK
     }
@@ -82,7 +82,7 @@ impl RsaSize {
 /// How a message is padded before it is encrypted (Part 1, B.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EncryptionScheme<'a> {
-    /// TPM_ALG_NULL: not at all; the message is a number below the modulus.
+    /// TPM_ALG_NULL: no padding; the message is a number below the modulus.
     Null,
     /// TPM_ALG_RSAES: PKCS #1 version 1.5.
     Rsaes,
@@ -100,8 +100,8 @@ pub enum EncryptionScheme<'a> {
 pub enum SignatureScheme {
     /// TPM_ALG_RSASSA: PKCS #1 version 1.5.
     Rsassa(HashAlgorithm),
-    /// TPM_ALG_RSAPSS, with a salt as long as the digest where there is room for it. Any length of
-    /// salt verifies.
+    /// TPM_ALG_RSAPSS, with a salt as long as the digest if there is room for it. Salts of any
+    /// length verify.
     Rsapss(HashAlgorithm),
 }
 
@@ -148,7 +148,7 @@ impl RsaPublicKey {
     /// `message` to the power of the exponent.
     ///
     /// # Errors
-    /// [`Error::Value`] when `message` is not below the modulus. Zeros before it do not count.
+    /// [`Error::Value`] if `message` is not below the modulus. Leading zeros are ignored.
     pub fn raw(&self, message: &[u8]) -> Result<ModulusBytes, Error> {
         numbers::public(&self.n, self.e, message)
     }
@@ -180,7 +180,7 @@ impl RsaPublicKey {
     /// Verifies the signature of a digest.
     ///
     /// # Errors
-    /// [`Error::Signature`] when it is not `digest`'s under this key, whatever the reason.
+    /// [`Error::Signature`] if it is not a signature of `digest` by this key, whatever the reason.
     pub fn verify(
         &self,
         scheme: SignatureScheme,
@@ -218,7 +218,8 @@ pub struct RsaPrivateKey {
 }
 
 impl RsaPrivateKey {
-    /// The private key of `public` from one of its primes, the sensitive area of the TPM.
+    /// The private key of `public` from one of its primes, which the TPM stores in the sensitive
+    /// area.
     ///
     /// # Errors
     /// [`Error::Size`] when the prime is not half as long as the modulus, [`Error::Binding`] when
@@ -231,7 +232,7 @@ impl RsaPrivateKey {
         Ok(Self { public: public.clone(), prime: PrimeBytes::new(prime)?, parts })
     }
 
-    /// The key of two primes of one length.
+    /// The key with two primes of equal length.
     ///
     /// # Errors
     /// As [`from_prime`](Self::from_prime), and [`Error::Value`] when their product is shorter
@@ -254,8 +255,8 @@ impl RsaPrivateKey {
         &self.prime
     }
 
-    /// `message` to the power of the private exponent: by the two primes, blinded by `random`, in
-    /// constant time, and checked by the public key before it is released.
+    /// `message` to the power of the private exponent, computed in constant time, blinded by
+    /// `random`, and checked with the public key.
     ///
     /// # Errors
     /// [`Error::Value`] when `message` is not below the modulus, [`Error::NoResult`] when the check
@@ -264,7 +265,8 @@ impl RsaPrivateKey {
         self.parts.raw(message, random)
     }
 
-    /// Decrypts `cipher_text`. One time and one error tell nothing of why the padding was wrong.
+    /// Decrypts `cipher_text`. Neither the time nor the error reveals what is wrong with the
+    /// padding.
     ///
     /// # Errors
     /// [`Error::Size`] when it is not as long as the modulus, [`Error::Value`] when it is not below

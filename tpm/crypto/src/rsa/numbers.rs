@@ -1,26 +1,26 @@
-//! The bridge from byte strings to long numbers.
+//! Conversion of byte strings to long numbers.
 
 use tpm_modular::{BLOCK_BITS, Modulus, Number};
 
 use super::ModulusBytes;
 use crate::{Error, SecretBytes};
 
-/// Bytes of a block.
+/// Size of a block in bytes.
 pub(super) const BLOCK: usize = BLOCK_BITS / 8;
 
-/// A number in as many blocks as its bytes fill.
+/// The number in bytes that fill whole blocks.
 pub(super) fn from_bytes(bytes: &[u8]) -> Number {
     Number::from_bytes(bytes, bytes.len() / BLOCK)
 }
 
-/// The bytes of a number, as many as its blocks have and at most `N`.
+/// The bytes of a number: as many as its blocks have, at most `N`.
 pub(super) fn to_bytes<const N: usize>(number: &Number) -> SecretBytes<N> {
     let mut bytes = SecretBytes::zeroed(number.length() * BLOCK);
     number.fill_bytes(bytes.as_mut_bytes());
     bytes
 }
 
-/// A message that must be below `modulus`. Zeros before it do not count.
+/// A message, which has to be below `modulus`. Leading zeros are ignored.
 pub(super) fn message(bytes: &[u8], modulus: &Number) -> Result<Number, Error> {
     let excess = bytes.len().saturating_sub(modulus.length() * BLOCK);
     let (excess, bytes) = bytes.split_at_checked(excess).ok_or(Error::Size)?;
@@ -46,7 +46,7 @@ pub(super) fn power_public(n: &Number, e: u32, number: &Number) -> Result<Number
     Ok(modulus.leave(&power))
 }
 
-/// The product of two primes of one length.
+/// The product of two primes of equal length.
 pub(super) fn product(one: &[u8], other: &[u8]) -> Result<ModulusBytes, Error> {
     if one.len() != other.len() {
         return Err(Error::Size);

@@ -1,4 +1,4 @@
-//! The paddings of PKCS #1 (RFC 8017) in the TPM's parameters.
+//! The paddings of PKCS #1 (RFC 8017), with the TPM's parameters.
 
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
@@ -8,13 +8,13 @@ use crate::drbg::Drbg;
 use crate::hash::{Digest, HashAlgorithm};
 use crate::kdf::mask;
 
-/// Least bytes of random padding of RSAES, and of ones of RSASSA.
+/// The least number of padding bytes of RSAES and RSASSA.
 const LEAST_PADDING: usize = 8;
 const PSS_TRAILER: u8 = 0xBC;
 const DIGEST_INFO_SHA1: [u8; 15] =
     [0x30, 0x21, 0x30, 0x09, 0x06, 0x05, 0x2B, 0x0E, 0x03, 0x02, 0x1A, 0x05, 0x00, 0x04, 0x14];
 
-/// The DER of a DigestInfo before its digest, of the SHA-2 hash with the given last arc and size.
+/// The DER of a DigestInfo up to its digest, for the SHA-2 hash with this last arc and digest size.
 const fn digest_info_sha2(arc: u8, size: u8) -> [u8; 19] {
     let all = 17 + size;
     [
@@ -49,7 +49,7 @@ pub(super) fn rsassa_encode(
     Ok(())
 }
 
-/// EMSA-PSS-ENCODE (9.1.1), into a buffer as long as the modulus, whose bits are whole bytes.
+/// EMSA-PSS-ENCODE (9.1.1), into a buffer as long as the modulus, which has whole bytes.
 pub(super) fn pss_encode(
     hash: HashAlgorithm,
     digest: &[u8],
@@ -116,7 +116,7 @@ pub(super) fn rsaes_encode(message: &[u8], out: &mut [u8], random: &mut Drbg) ->
     Ok(())
 }
 
-/// EME-PKCS1-v1_5's decoding (7.2.2).
+/// Decodes EME-PKCS1-v1_5 (7.2.2).
 pub(super) fn rsaes_decode(padded: &[u8]) -> Result<ModulusBytes, Error> {
     let (start, rest) = padded.split_at_checked(2).ok_or(Error::Value)?;
     let (end, found) = first_of(rest, 0);
@@ -146,7 +146,7 @@ pub(super) fn oaep_encode(
     Ok(())
 }
 
-/// EME-OAEP's decoding (7.1.2). What is wrong shows in no time and no error (Manger).
+/// Decodes EME-OAEP (7.1.2). Neither time nor error reveals what is wrong (Manger's attack).
 pub(super) fn oaep_decode(
     hash: HashAlgorithm,
     label: &[u8],
@@ -164,7 +164,7 @@ pub(super) fn oaep_decode(
     tail(rest, end, first.ct_eq(&0) & label.as_bytes().ct_eq(found_label) & found & one)
 }
 
-/// What follows the separator at `end`, when all was well.
+/// The bytes after the separator at `end`, if the padding was right.
 fn tail(bytes: &[u8], end: usize, well: Choice) -> Result<ModulusBytes, Error> {
     if !bool::from(well) {
         return Err(Error::Value);
@@ -172,12 +172,12 @@ fn tail(bytes: &[u8], end: usize, well: Choice) -> Result<ModulusBytes, Error> {
     ModulusBytes::new(bytes.get(end + 1..).ok_or(Error::Value)?)
 }
 
-/// Where the byte is first, without a branch on any; and whether it is.
+/// The position of the first `wanted` byte, found without branches; and whether there is one.
 fn first_of(bytes: &[u8], wanted: u8) -> (usize, Choice) {
     first(bytes, |byte| byte.ct_eq(&wanted))
 }
 
-/// Where the first byte is that is not zero, likewise.
+/// The same for the first byte that is not zero.
 fn first_not_zero(bytes: &[u8]) -> (usize, Choice) {
     first(bytes, |byte| !byte.ct_eq(&0))
 }

@@ -1,15 +1,15 @@
-//! The search for the primes of a key, in slices.
+//! Searches for the primes of a key, in slices.
 //!
-//! A key is a function of its seed, for ever: the seed makes a [`Drbg`], whose bytes are the starts
-//! of windows of candidates (top two bits and lowest bit set) and the bases of the Miller-Rabin
-//! rounds. In a window the multiples of small primes are sieved out and the rest are tried in
-//! ascending order. Neither the slices nor a save in between change what is found.
+//! A seed gives the same key for ever. It seeds a [`Drbg`], whose bytes are the starts of windows
+//! of candidates (with the top two bits and the lowest bit set) and the bases of the Miller-Rabin
+//! rounds. A sieve removes the multiples of small primes from a window; the other candidates are
+//! tried in ascending order. Neither slices nor saves change the result.
 //!
-//! The primes are probable primes of FIPS 186-5, A.1.3, with its conditions: the product has the
-//! full length, the primes differ in their upper 100 bits, and no prime less one has a factor in
-//! common with the exponent. Each has passed a Miller-Rabin round with base 2, which sorts out, and
-//! as many with random bases as table B.1 asks for. Unlike A.1.3 a window yields more than one
-//! candidate, as Brandt and Damgård's incremental search does.
+//! The primes are probable primes that meet the conditions of FIPS 186-5, A.1.3: the product has
+//! the full length, the primes differ in their upper 100 bits, and neither prime minus one has a
+//! factor in common with the exponent. Each prime passes a Miller-Rabin round with base 2, which
+//! rejects most composites, and as many rounds with random bases as table B.1 requires. Unlike in
+//! A.1.3, a window has more than one candidate, as in Brandt and Damgård's incremental search.
 
 use core::fmt;
 
@@ -28,14 +28,14 @@ pub const SAVED_VERSION: u8 = 3;
 const WORDS: usize = MAX_PRIME / 8;
 /// Limbs of the longest prime.
 const LIMBS: usize = WORDS / 8 * BLOCK_LIMBS;
-/// What a step of a power costs, in units: four squarings and a product.
+/// Cost of a step of a power in units: four squarings and a product.
 const STEP_UNITS: u32 = 5;
-/// What it costs to start with a candidate: its one in Montgomery form.
+/// Cost of setting up a candidate: its one in Montgomery form.
 const CANDIDATE_UNITS: u32 = 3;
-/// What it costs to set up a base: the table of its powers.
+/// Cost of setting up a base: the table of its powers.
 const BASE_UNITS: u32 = 16;
 
-/// Whether a search goes on.
+/// The progress of a search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
     /// The budget is used up.
@@ -57,35 +57,35 @@ pub struct SavedSearch {
     pub exponent: u32,
     /// The stream that candidates and bases come from.
     pub random: SavedDrbg,
-    /// How many primes are found.
+    /// Number of primes found.
     pub found: u8,
-    /// The primes found, words from the lowest.
+    /// The primes found, as words from the lowest.
     pub primes: [[u64; WORDS]; 2],
     /// The first number of the window; zero before there is one.
     pub start: [u64; WORDS],
-    /// How many groups of small primes the window has been sieved with.
+    /// Number of groups of small primes that the window has been sieved with.
     pub sieved: u16,
-    /// A bit for each odd number of the window: whether a small prime divides it.
+    /// A bit for each odd number of the window, set if a small prime divides it.
     pub composite: [[u64; 32]; WINDOW_WORDS / 32],
-    /// The place of the candidate in the window.
+    /// The position of the candidate in the window.
     pub place: u16,
     /// The round of Miller-Rabin: zero is base 2.
     pub round: u8,
     /// Whether a power is under way.
     pub in_power: bool,
-    /// How many steps of the power are done.
+    /// Number of finished steps of the power.
     pub steps: u16,
-    /// The base, limbs of its Montgomery form.
+    /// The base, as limbs of its Montgomery form.
     pub base: [u64; LIMBS],
-    /// The power so far, limbs of its Montgomery form.
+    /// The power so far, as limbs of its Montgomery form.
     pub power: [u64; LIMBS],
 }
 
 /// A search for a key of [`RsaSize`].
 ///
 /// Its work is counted in units of about one product modulo a prime: natively 0.1 µs for a key of
-/// 1024 bits, 0.35 µs for 2048 and 0.8 µs for 3072. No indivisible step is longer than 40 units, but
-/// for a chance of 2⁻ⁿ of n more.
+/// 1024 bits, 0.35 µs for 2048 and 0.8 µs for 3072. An indivisible step takes at most 40 units, and
+/// n more with a probability of 2⁻ⁿ.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RsaKeySearch {
     state: SavedSearch,
@@ -101,7 +101,7 @@ impl RsaKeySearch {
         Self::with_random(size, exponent, Drbg::new(seed, &[], b"RSA primes"))
     }
 
-    /// A search whose bytes are the next ones of `random`.
+    /// A search that takes its bytes from `random`.
     ///
     /// # Errors
     /// [`Error::Value`] for an exponent that is even, or less than 3 and not 0.
@@ -130,7 +130,7 @@ impl RsaKeySearch {
         Ok(Self { state, random })
     }
 
-    /// Searches on, for at least one step and until `units` are used up.
+    /// Continues for at least one step, until `units` are used up.
     pub fn step(&mut self, mut units: u32) -> Progress {
         let mut candidate = None;
         while self.state.found < 2 {
@@ -148,7 +148,7 @@ impl RsaKeySearch {
         while self.step(u32::MAX) == Progress::Searching {}
     }
 
-    /// The key, when it is found.
+    /// The key, once it is found.
     pub fn key(&self) -> Option<RsaPrivateKey> {
         if self.state.found < 2 {
             return None;
@@ -162,17 +162,17 @@ impl RsaKeySearch {
         RsaPrivateKey::from_primes(&bytes(p), &bytes(q), self.state.exponent).ok()
     }
 
-    /// The state: [`Self::restore`] makes a search of it that goes on at this step.
+    /// The state, from which [`Self::restore`] continues at this step.
     pub fn save(&self) -> SavedSearch {
         let mut saved = self.state.clone();
         saved.random = self.random.save();
         saved
     }
 
-    /// Goes on from a state.
+    /// Continues from a state.
     ///
     /// # Errors
-    /// [`Error::Saved`] when it is of another version or holds what no search does.
+    /// [`Error::Saved`] if it has another version or impossible content.
     pub fn restore(saved: &SavedSearch) -> Result<Self, Error> {
         let blocks = RsaSize::from_bits(saved.bits).ok_or(Error::Saved)?.blocks();
         let digits = Number::zero(blocks).digits();
@@ -192,17 +192,17 @@ impl RsaKeySearch {
         Ok(Self { state: saved.clone(), random })
     }
 
-    /// Blocks of a prime.
+    /// Number of blocks of a prime.
     fn blocks(&self) -> usize {
         usize::from(self.state.bits) / 1024
     }
 
-    /// A number of a prime's length.
+    /// A number as long as a prime.
     fn number(&self, words: &[u64]) -> Number {
         Number::from_words(words, self.blocks())
     }
 
-    /// Does the next step and returns what it cost. `candidate` holds over steps what can be
+    /// Does the next step and returns its cost. `candidate` caches values between steps that can be
     /// computed from the state.
     fn advance(&mut self, candidate: &mut Option<Candidate>) -> u32 {
         if self.state.start == [0; WORDS] {
@@ -217,8 +217,8 @@ impl RsaKeySearch {
             *sieved += 1;
             return 1;
         }
-        // What is lost at the end of a slice is computed again within the step that needs it, so
-        // that each step moves on.
+        // The cache is lost at the end of a slice. The step that needs it computes it again, so
+        // every step makes progress.
         let mut cost = 0;
         if candidate.is_none() {
             *candidate = self.candidate();
@@ -230,7 +230,7 @@ impl RsaKeySearch {
         }
     }
 
-    /// Starts a window: random, with the top two bits and the lowest one set.
+    /// Starts a window at a random number with the top two bits and the lowest bit set.
     fn draw(&mut self) {
         let mut bytes = PrimeBytes::zeroed(usize::from(self.state.bits / 16));
         self.random.fill(bytes.as_mut_bytes());
@@ -246,8 +246,8 @@ impl RsaKeySearch {
         (self.state.round, self.state.in_power) = (0, false);
     }
 
-    /// The candidate to test, the current one or the next of the window; draws a new window when
-    /// there is none.
+    /// The candidate to test: the current one or the next in the window. Without one, the next step
+    /// draws a new window.
     fn candidate(&mut self) -> Option<Candidate> {
         let next =
             sieve::next_candidate(self.state.composite.as_flattened(), self.state.place.into());
@@ -268,7 +268,7 @@ impl RsaKeySearch {
         let blocks = self.blocks();
         if !self.state.in_power {
             if self.state.round > 0 {
-                // A random number is as good as the Montgomery form of one.
+                // The Montgomery form of a random number is as random as the number.
                 candidate.random_base(&mut self.random).fill_limbs(&mut self.state.base);
             }
             candidate.one.fill_limbs(&mut self.state.power);
@@ -310,7 +310,7 @@ impl RsaKeySearch {
         Step::Next(cost)
     }
 
-    /// Takes a prime, if it fits the exponent and the prime before it.
+    /// Accepts a prime if it fits the exponent and the first prime.
     fn accept(&mut self, prime: &Number, cost: u32) -> Step {
         let differs = self.state.found == 0 || differs(&self.number(&self.state.primes[0]), prime);
         let state = &mut self.state;
@@ -338,11 +338,11 @@ fn differs(one: &Number, other: &Number) -> bool {
     !more.shifted_right(bits - 100).is(0)
 }
 
-/// What a step of a test came to, with its cost.
+/// The result of a step of a test, with its cost.
 enum Step {
-    /// The candidate is tested on.
+    /// The test continues.
     Go(u32),
-    /// The candidate is done with.
+    /// The test of the candidate is done.
     Next(u32),
 }
 
@@ -358,14 +358,14 @@ impl Step {
     }
 }
 
-/// A candidate with what the test needs of it.
+/// A candidate with precomputed values for its test.
 struct Candidate {
     modulus: Modulus,
     /// One, in Montgomery form.
     one: Number,
-    /// The candidate less one, without its factors of two.
+    /// The candidate minus one, without its factors of two.
     odd_part: Number,
-    /// How many factors of two there are.
+    /// The number of these factors of two.
     twos: u32,
     /// The powers of the random base.
     powers: Option<Powers>,
@@ -374,14 +374,14 @@ struct Candidate {
 impl Candidate {
     fn new(number: &Number) -> Option<Self> {
         let modulus = Modulus::new(number)?;
-        // The lowest bit of an odd number goes, the others stay.
+        // Minus one and divided by two: drop the lowest bit, which is set.
         let above = number.shifted_right(1);
         let twos = above.trailing_zeros() + 1;
         let (one, odd_part) = (modulus.one(), above.shifted_right(twos - 1));
         Some(Self { modulus, one, odd_part, twos, powers: None })
     }
 
-    /// A number from 2 to the candidate less 2, from the stream (FIPS 186-5, B.3.1).
+    /// A random number from 2 to the candidate minus 2 (FIPS 186-5, B.3.1).
     fn random_base(&self, random: &mut Drbg) -> Number {
         let blocks = self.odd_part.length();
         loop {
@@ -396,8 +396,8 @@ impl Candidate {
         }
     }
 
-    /// Takes the next digit of the odd part into the power, in constant time: the last candidate is
-    /// the key.
+    /// Continues the power with the next digit of the odd part, in constant time: the last
+    /// candidate is the key.
     fn power_step(&mut self, power: &mut Number, step: u32) {
         let digit = self.odd_part.digit(step);
         match &self.powers {
@@ -406,7 +406,7 @@ impl Candidate {
         }
     }
 
-    /// Whether the finished power, or one of its squares, shows the number as a probable prime.
+    /// Whether the finished power, or one of its squares, passes the Miller-Rabin test.
     fn passes(&mut self, mut power: Number) -> bool {
         let mut minus_one = self.modulus.number().clone();
         minus_one.subtract(&self.one);
@@ -425,12 +425,12 @@ impl Candidate {
     }
 }
 
-/// Whether a number is an exponent of RSA.
+/// Whether a number is a valid RSA exponent.
 const fn is_exponent(exponent: u32) -> bool {
     exponent >= 3 && !exponent.is_multiple_of(2)
 }
 
-/// Rounds with random bases (FIPS 186-5, table B.1, for the bits of the key).
+/// Number of rounds with random bases, by the bits of the key (FIPS 186-5, table B.1).
 const fn rounds(bits: u16) -> u8 {
     match bits {
         1024 => 7,

@@ -1,19 +1,19 @@
-//! The sieve that takes the multiples of small primes out of a window of candidates.
+//! A sieve that removes the multiples of small primes from a window of candidates.
 
 use tpm_modular::{SmallModulus, remainder_of_word};
 
-/// Small primes are below this.
+/// All small primes are below this.
 const LIMIT: usize = 1 << 16;
-/// Primes of a group: the product of so many fits a word.
+/// Number of primes in a group: their product fits a word.
 const GROUP: usize = 4;
-/// How many groups there are: all odd primes below [`LIMIT`] but the last one.
+/// Number of groups: they have all odd primes below [`LIMIT`] but the last one.
 pub(super) const GROUPS: usize = 1_635;
-/// The first prime of each group, with the distances from one to the next.
+/// The first prime of each group, and the distances to the following ones.
 static PRIMES: [(u16, [u8; GROUP - 1]); GROUPS] = small_primes();
 
-/// Odd numbers in a window.
+/// Number of odd numbers in a window.
 pub(super) const WINDOW: usize = 4_096;
-/// Words of a window's bitmap.
+/// Number of words in a window's bitmap.
 pub(super) const WINDOW_WORDS: usize = WINDOW / 64;
 
 const fn small_primes() -> [(u16, [u8; GROUP - 1]); GROUPS] {
@@ -39,11 +39,11 @@ const fn small_primes() -> [(u16, [u8; GROUP - 1]); GROUPS] {
         }
         half += 1;
     }
-    assert!(found == GROUPS * GROUP, "the number of primes is another");
+    assert!(found == GROUPS * GROUP, "too few primes below the limit");
     primes
 }
 
-/// The primes of a group, from the least.
+/// The primes of a group, in ascending order.
 pub(super) fn group(index: usize) -> Option<[u16; GROUP]> {
     let (first, [second, third, fourth]) = *PRIMES.get(index)?;
     let second = first + u16::from(second);
@@ -51,13 +51,13 @@ pub(super) fn group(index: usize) -> Option<[u16; GROUP]> {
     Some([first, second, third, third + u16::from(fourth)])
 }
 
-/// Marks those of the odd numbers `start`, `start + 2`, … that one of the primes of a group
-/// divides. `start` is given as words, the lowest first: it is divided once, by their product.
+/// Marks the odd numbers from `start` on that a prime of the group divides. `start` is given as
+/// words, the lowest first; it is divided only once, by the product of the primes.
 pub(super) fn mark(composite: &mut [u64], start: &[u64], primes: [u16; GROUP]) {
     let product = primes.iter().map(|prime| u64::from(*prime)).product();
     let rest = SmallModulus::new(product).remainder(start);
     for prime in primes.map(u32::from) {
-        // start + 2·first ≡ 0: the distance to the next multiple, made even by one more prime.
+        // start + 2·first ≡ 0: if the distance to the next multiple is odd, take the one after it.
         let rest = remainder_of_word(rest, prime);
         let distance = (prime - rest) * u32::from(rest != 0);
         let first = (distance + (distance & 1) * prime) / 2;
@@ -69,7 +69,7 @@ pub(super) fn mark(composite: &mut [u64], start: &[u64], primes: [u16; GROUP]) {
     }
 }
 
-/// The next candidate that is not marked, at `from` or after.
+/// The first unmarked candidate at `from` or later.
 pub(super) fn next_candidate(composite: &[u64], from: usize) -> Option<usize> {
     (from..WINDOW)
         .find(|index| composite.get(index / 64).is_some_and(|word| word >> (index % 64) & 1 == 0))

@@ -1,11 +1,11 @@
-//! Keys that stay, paddings, and searches in slices.
+//! Tests of RSA: fixed keys, paddings, searches in slices.
 
 use std::format;
 
 use proptest::prelude::*;
 
 use super::*;
-use crate::vectors::{name, number};
+use crate::tests::vectors::{name, number};
 
 fn random() -> Drbg {
     Drbg::new(b"a seed of the tests", b"", b"")
@@ -26,7 +26,7 @@ fn found(size: RsaSize, seed: &[u8], mut step: impl FnMut() -> u32) -> RsaPrivat
     search.key().unwrap()
 }
 
-/// The seeds and primes of this test never change: a TPM must make the same primary key for ever.
+/// The seeds and primes of this test never change: a TPM must always derive the same primary key.
 #[test]
 fn a_seed_gives_the_known_primes() {
     for (size, seed) in RsaSize::ALL.into_iter().zip(1..) {

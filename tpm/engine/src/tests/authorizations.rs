@@ -1,4 +1,4 @@
-//! Sessions, policies, dictionary attacks, hierarchies.
+//! Authorization: sessions, policies, dictionary attacks, hierarchies.
 
 use std::vec;
 
@@ -96,7 +96,7 @@ fn parameters_are_decrypted_in_both_schemes() {
             tpm_crypto::kdf::kdfa(alg, &key, b"XOR", &[0x5a; 16], &session.nonce, &mut mask);
             data.iter_mut().zip(mask).for_each(|(byte, mask)| *byte ^= mask);
         }
-        // The answer is under the new value: the session is bound to the old one.
+        // The response HMAC uses the new value, since the session is bound to the old one.
         let auth = vec![Auth::Session(&mut session, b"own", 0x21)];
         let public = b().u32(0x0150_0001).u16(0x0b).u32(1 << 2 | 1 << 18).u16(0).u16(4);
         client.auth(0x12a, &[OWNER], auth, b().sized(&data).sized(&public.0)).ok();

@@ -1,4 +1,4 @@
-//! A client that builds commands by itself, and an environment that can fail.
+//! A client that builds commands itself, in an environment that can fail.
 
 use std::collections::BTreeMap;
 use std::vec;
@@ -8,6 +8,7 @@ use tpm_crypto::hash::HashAlgorithm;
 use tpm_crypto::hmac::hmac;
 use tpm_crypto::kdf::kdfa;
 
+pub(super) use super::public_areas::*;
 use crate::{Change, CommitError, Environment, Tpm};
 
 pub(super) const OWNER: u32 = 0x4000_0001;
@@ -16,21 +17,23 @@ pub(super) const LOCKOUT: u32 = 0x4000_000a;
 pub(super) const PLATFORM: u32 = 0x4000_000c;
 pub(super) const ENDORSEMENT: u32 = 0x4000_000b;
 
-/// Entropy that repeats, time by hand, storage in memory.
+/// Repeating entropy, time set by the test, storage in memory.
 #[derive(Default)]
 pub(super) struct Fake {
     seed: u64,
     pub(super) now: u64,
     pub(super) records: BTreeMap<u32, Vec<u8>>,
     pub(super) commits: usize,
-    /// Commits fail from this one on.
+    /// The first commit that fails; all later ones fail, too.
     pub(super) fail_from: Option<usize>,
     pub(super) presence: bool,
     pub(super) canceled: bool,
-    /// The running command is to end once it has been asked about so often.
+    /// The running command is canceled after this many polls.
     pub(super) cancel_after: Option<usize>,
-    /// There is no entropy.
+    /// The entropy source fails.
     pub(super) dry: bool,
+    /// The locality of commands.
+    pub(super) locality: u8,
 }
 
 impl Environment for Fake {
@@ -106,21 +109,88 @@ pub(super) fn b() -> Bytes {
     Bytes::default()
 }
 
+/// A big-endian reader of responses.
+pub(super) struct Fields<'a>(pub(super) &'a [u8]);
+
+impl Fields<'_> {
+    pub(super) fn take(&mut self, size: usize) -> Vec<u8> {
+        let (head, rest) = self.0.split_at(size);
+        self.0 = rest;
+        head.into()
+    }
+    pub(super) fn u8(&mut self) -> u8 {
+        self.take(1)[0]
+    }
+    pub(super) fn u16(&mut self) -> u16 {
+        u16::from_be_bytes(self.take(2).try_into().expect("two bytes"))
+    }
+    pub(super) fn u32(&mut self) -> u32 {
+        u32::from_be_bytes(self.take(4).try_into().expect("four bytes"))
+    }
+    pub(super) fn u64(&mut self) -> u64 {
+        u64::from_be_bytes(self.take(8).try_into().expect("eight bytes"))
+    }
+    pub(super) fn sized(&mut self) -> Vec<u8> {
+        let size = self.u16();
+        self.take(size.into())
+    }
+}
+
 /// How a handle is authorized.
 pub(super) enum Auth<'a> {
     Password(&'a [u8]),
-    /// A session with the value and name of what it authorizes.
+    /// A session with the value of the entity that it authorizes, and its attributes.
     Session(&'a mut Session, &'a [u8], u8),
+    /// A policy session whose HMAC field holds a password.
+    Shown(&'a mut Session, &'a [u8]),
 }
 
-/// The client's side of a session over SHA-256.
+impl Auth<'_> {
+    /// Attributes of an HMAC session.
+    fn attributes(&self) -> u8 {
+        if let Self::Session(_, _, attributes) = self { *attributes } else { 0 }
+    }
+
+    fn nonce(&self) -> Vec<u8> {
+        if let Self::Session(session, ..) = self { session.nonce.clone() } else { vec![] }
+    }
+}
+
+/// The client's side of a session.
 #[derive(Clone)]
 pub(super) struct Session {
     pub(super) handle: u32,
+    pub(super) alg: HashAlgorithm,
     pub(super) key: Vec<u8>,
     pub(super) nonce: Vec<u8>,
-    /// The value of the entity is part of the HMAC key.
+    /// Whether the entity's authorization value is part of the HMAC key.
     pub(super) with_value: bool,
+    /// The authorization value for the response HMAC, if the command changes it.
+    pub(super) renewed: Option<Vec<u8>>,
+}
+
+/// The parameters of StartAuthSession.
+pub(super) struct Start<'a> {
+    /// tpmKey, with the salt encrypted and in clear.
+    pub(super) salt: (u32, &'a [u8], &'a [u8]),
+    /// The entity that the session is bound to, with its authorization value.
+    pub(super) bind: (u32, &'a [u8]),
+    /// 0 for HMAC, 1 for policy, 3 for trial.
+    pub(super) kind: u8,
+    pub(super) symmetric: Bytes,
+    pub(super) alg: HashAlgorithm,
+}
+
+impl Default for Start<'_> {
+    fn default() -> Self {
+        Self {
+            salt: (NULL, &[], &[]),
+            bind: (NULL, &[]),
+            kind: 0,
+            symmetric: b().u16(0x10),
+            alg: HashAlgorithm::Sha256,
+        }
+    }
 }
 
 /// A response in parts.
@@ -137,7 +207,11 @@ impl Answer {
         self
     }
 
-    /// The TPM2Bs that the body begins with.
+    pub(super) fn fields(&self) -> Fields<'_> {
+        Fields(&self.body)
+    }
+
+    /// The TPM2Bs at the start of the body.
     pub(super) fn field(&self, index: usize) -> Vec<u8> {
         let mut rest = &self.body[..];
         for _ in 0..index {
@@ -170,7 +244,7 @@ impl Client {
         self.run(0x144, &[], b().u16(kind)).ok();
     }
 
-    /// Power off and on again, from the records.
+    /// Power cycle: a new TPM from the stored records.
     pub(super) fn power_cycle(&mut self) {
         let records: Vec<(u32, Vec<u8>)> = self.env.records.clone().into_iter().collect();
         let records = records.iter().map(|(key, bytes)| (*key, &bytes[..]));
@@ -210,7 +284,7 @@ impl Client {
         auths: Vec<Auth<'_>>,
         parameters: Bytes,
     ) -> Answer {
-        let names: Vec<Vec<u8>> = if auths.iter().any(|a| matches!(a, Auth::Session(..))) {
+        let names: Vec<Vec<u8>> = if auths.iter().any(|a| !matches!(a, Auth::Password(_))) {
             handles.iter().map(|&handle| self.name(handle)).collect()
         } else {
             vec![]
@@ -219,19 +293,25 @@ impl Client {
         for name in &names {
             hashed = hashed.raw(name);
         }
-        let cp_hash = HashAlgorithm::Sha256.hash(&hashed.raw(&parameters.0).0);
+        let hashed = hashed.raw(&parameters.0).0;
+        let others = crypting_nonces(&auths);
         let mut area = b();
-        for auth in &auths {
+        for (index, auth) in auths.iter().enumerate() {
             area = match auth {
                 Auth::Password(value) => area.u32(0x4000_0009).u16(0).u8(1).sized(value),
+                Auth::Shown(session, value) => {
+                    area.u32(session.handle).sized(&[0x5a; 16]).u8(1).sized(value)
+                }
                 Auth::Session(session, value, attributes) => {
                     let key = session.hmac_key(value);
-                    let caller = [0x5a; 16];
-                    let parts: [&[u8]; 4] = [&cp_hash, &caller, &session.nonce, &[*attributes]];
-                    let mac = hmac(HashAlgorithm::Sha256, &key, &parts);
+                    let cp_hash = session.alg.hash(&hashed);
+                    let others: &[u8] = if index == 0 { &others } else { &[] };
+                    let parts: [&[u8]; 5] =
+                        [&cp_hash, &[0x5a; 16], &session.nonce, others, &[*attributes]];
+                    let mac = hmac(session.alg, &key, &parts);
                     let mac: &[u8] =
                         if session.handle >> 24 == 3 && key.is_empty() { &[] } else { &mac };
-                    area.u32(session.handle).sized(&caller).u8(*attributes).sized(mac)
+                    area.u32(session.handle).sized(&[0x5a; 16]).u8(*attributes).sized(mac)
                 }
             };
         }
@@ -245,7 +325,7 @@ impl Client {
         let body = command.raw(&parameters.0).0;
         let tag = if auths.is_empty() { 0x8001 } else { 0x8002 };
         let command = b().u16(tag).u32(10 + body.len() as u32).u32(code).raw(&body).0;
-        let response = self.send(&command, 0);
+        let response = self.send(&command, self.env.locality);
         take_apart(code, &response, auths)
     }
 
@@ -261,15 +341,23 @@ impl Client {
         kind: u8,
         symmetric: Bytes,
     ) -> Session {
-        let parameters = b().sized(&[1; 16]).u16(0).u8(kind).raw(&symmetric.0).u16(0x0b);
-        let answer = self.run(0x176, &[NULL, bind], parameters).ok();
+        self.start_session(Start { bind: (bind, value), kind, symmetric, ..Start::default() })
+    }
+
+    pub(super) fn start_session(&mut self, start: Start<'_>) -> Session {
+        let Start { salt: (key_handle, sent, salt), bind: (bind, value), kind, symmetric, alg } =
+            start;
+        let head = b().sized(&[1; 16]).sized(sent).u8(kind);
+        let parameters = head.raw(&symmetric.0).u16(alg.id());
+        let answer = self.run(0x176, &[key_handle, bind], parameters).ok();
         let nonce = answer.field(0);
         let mut key = vec![];
-        if bind != NULL {
-            key = vec![0; 32];
-            kdfa(HashAlgorithm::Sha256, value, b"ATH", &nonce, &[1; 16], &mut key);
+        if (key_handle, bind) != (NULL, NULL) {
+            key = vec![0; alg.digest_size()];
+            kdfa(alg, &[value, salt].concat(), b"ATH", &nonce, &[1; 16], &mut key);
         }
-        Session { handle: answer.handle, key, nonce, with_value: bind == NULL && kind == 0 }
+        let with_value = bind == NULL && kind == 0;
+        Session { handle: answer.handle, alg, key, nonce, with_value, renewed: None }
     }
 
     /// A primary key of a hierarchy from a template.
@@ -295,6 +383,18 @@ impl Session {
     }
 }
 
+/// The nonces of the sessions that encrypt parameters, as the first session's HMAC takes them in
+/// (Part 1, section 19.6.5): the one that decrypts, then the one that encrypts if it is another.
+fn crypting_nonces(auths: &[Auth<'_>]) -> Vec<u8> {
+    let with = |bit: u8| auths.iter().position(|auth| auth.attributes() & bit != 0);
+    let (decrypt, encrypt) = (with(0x20), with(0x40));
+    let encrypt = encrypt.filter(|_| encrypt != decrypt);
+    let nonce = |place: Option<usize>| {
+        place.filter(|&place| place != 0).map(|place| auths[place].nonce()).unwrap_or_default()
+    };
+    [nonce(decrypt), nonce(encrypt)].concat()
+}
+
 /// Splits a response and checks its sessions' HMACs.
 fn take_apart(code: u32, response: &[u8], auths: Vec<Auth<'_>>) -> Answer {
     let rc = u32::from_be_bytes(response[6..10].try_into().expect("four bytes"));
@@ -315,7 +415,7 @@ fn take_apart(code: u32, response: &[u8], auths: Vec<Auth<'_>>) -> Answer {
     let size = u32::from_be_bytes(rest[..4].try_into().expect("four bytes")) as usize;
     answer.body = rest[4..4 + size].into();
     let mut sessions = &rest[4 + size..];
-    let rp_hash = HashAlgorithm::Sha256.hash(&b().u32(0).u32(code).raw(&answer.body).0);
+    let hashed = b().u32(0).u32(code).raw(&answer.body).0;
     for auth in auths {
         let nonce_size = usize::from(u16::from_be_bytes([sessions[0], sessions[1]]));
         let nonce = sessions[2..2 + nonce_size].to_vec();
@@ -323,10 +423,14 @@ fn take_apart(code: u32, response: &[u8], auths: Vec<Auth<'_>>) -> Answer {
         let attributes = sessions[0];
         let mac_size = usize::from(u16::from_be_bytes([sessions[1], sessions[2]]));
         let mac = &sessions[3..3 + mac_size];
-        if let Auth::Session(session, value, _) = auth {
-            let key = session.hmac_key(value);
+        if let Auth::Shown(session, _) = auth {
+            assert!(mac.is_empty(), "a password has no HMAC");
+            session.nonce = nonce;
+        } else if let Auth::Session(session, value, _) = auth {
+            let key = session.hmac_key(session.renewed.as_deref().unwrap_or(value));
+            let rp_hash = session.alg.hash(&hashed);
             let parts: [&[u8]; 4] = [&rp_hash, &nonce, &[0x5a; 16], &[attributes]];
-            let expected = hmac(HashAlgorithm::Sha256, &key, &parts);
+            let expected = hmac(session.alg, &key, &parts);
             if !(session.handle >> 24 == 3 && key.is_empty()) {
                 assert_eq!(mac, expected.as_bytes(), "the response's HMAC");
             }
@@ -336,55 +440,4 @@ fn take_apart(code: u32, response: &[u8], auths: Vec<Auth<'_>>) -> Answer {
     }
     assert!(sessions.is_empty());
     answer
-}
-
-/// The SRK template of the TCG for ECC P-256.
-pub(super) fn ecc_srk() -> Bytes {
-    b().u16(0x23)
-        .u16(0x0b)
-        .u32(0x0003_0472)
-        .u16(0)
-        .u16(6)
-        .u16(128)
-        .u16(0x43)
-        .u16(0x10)
-        .u16(3)
-        .u16(0x10)
-        .u16(0)
-        .u16(0)
-}
-
-/// The SRK template for RSA-2048.
-pub(super) fn rsa_srk() -> Bytes {
-    b().u16(1)
-        .u16(0x0b)
-        .u32(0x0003_0472)
-        .u16(0)
-        .u16(6)
-        .u16(128)
-        .u16(0x43)
-        .u16(0x10)
-        .u16(2048)
-        .u32(0)
-        .u16(0)
-}
-
-/// A restricted ECDSA key.
-pub(super) fn ecc_attestation_key() -> Bytes {
-    b().u16(0x23)
-        .u16(0x0b)
-        .u32(0x0005_0072)
-        .u16(0)
-        .u16(0x10)
-        .u16(0x18)
-        .u16(0x0b)
-        .u16(3)
-        .u16(0x10)
-        .u16(0)
-        .u16(0)
-}
-
-/// Sealed data.
-pub(super) fn sealed() -> Bytes {
-    b().u16(8).u16(0x0b).u32(0x0000_0052).u16(0).u16(0x10).u16(0)
 }

@@ -37,7 +37,7 @@ fn sized_point(point: &EccPoint) -> Vec<u8> {
 fn two_phases_give_both_shared_points_once() {
     let mut client = Client::new();
     let key = ecc_key(&mut client, 0x0002_0072, &b().u16(0x19).u16(0x0b)).handle;
-    // The point of ECDH_ZGen with the generator of a known scalar is the check of the static key.
+    // ECDH_ZGen with a multiple of the generator by a known scalar checks the static key.
     let remote = EccPrivateKey::new(Curve::P256, &[5; 32]).expect("a scalar");
     let remote_once = EccPrivateKey::new(Curve::P256, &[6; 32]).expect("a scalar");
     let remote_public = remote.public_key().expect("a point");
@@ -76,7 +76,7 @@ fn a_commitment_signs_once() {
     assert_eq!(client.pw(0x18b, &[key], half).rc, 0x3d5);
 }
 
-/// A TPM whose secrets depend on `seed`, after a shutdown that keeps state and a startup.
+/// A TPM whose secrets depend on `seed`, after Shutdown(STATE) and a startup.
 fn restarted(seed: usize, kind: u16) -> Client {
     let mut env = Fake::default();
     crate::Environment::entropy(&mut env, &mut vec![0; seed]);
@@ -235,7 +235,7 @@ fn the_command_audit_covers_parameters_as_they_are_sent() {
         let handles = [ENDORSEMENT, key];
         client.auth(0x133, &handles, auths, b().u16(0).u16(0x10)).ok().field(0)
     };
-    // The digest begins anew.
+    // A new digest starts.
     report(&mut client);
     let symmetric = b().u16(6).u16(128).u16(0x43);
     let mut session = client.session_with(OWNER, b"", 0, symmetric);

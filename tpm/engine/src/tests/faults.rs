@@ -1,4 +1,4 @@
-//! Every commit of every command that writes NV fails: nothing of the state may change.
+//! Failed commits of each command that writes NV: the state stays as it was.
 
 use std::collections::BTreeMap;
 use std::vec;
@@ -12,7 +12,7 @@ const KEY: u32 = 0x8100_0001;
 /// TPM_RC_NV_UNAVAILABLE.
 const UNAVAILABLE: u32 = 0x923;
 
-/// The TPM with a client whose sessions can be taken back.
+/// A TPM whose client can restore its sessions to an earlier state.
 struct World {
     client: Client,
     hmac: Session,
@@ -55,7 +55,8 @@ fn policy_for(w: &mut World, code: u32) {
     w.client.run(0x16c, &[w.policy.handle], b().u32(code)).ok();
 }
 
-/// GetCommandAuditDigest: the digest begins anew, so that the next audited command counts in NV.
+/// GetCommandAuditDigest: starts a new digest, so the next audited command increments the counter
+/// in NV.
 fn report_audit(w: &mut World) {
     let key = w.client.primary(ENDORSEMENT, &ecc_attestation_key()).handle;
     let auths = vec![Auth::Password(b""), Auth::Password(b"")];
@@ -63,7 +64,7 @@ fn report_audit(w: &mut World) {
     w.client.run(0x165, &[], b().u32(key)).ok();
 }
 
-/// Steps that write, in the order in which they can be taken.
+/// Steps that write NV, each possible after the ones before it.
 const STEPS: &[(&str, Step)] = &[
     ("define ordinary", |w| define(w, OWNER, INDEX, OWNER_ACCESS | 1 << 14 | 1 << 31, b"")),
     ("define counter", |w| define(w, OWNER, INDEX + 1, OWNER_ACCESS | 1 << 4, b"")),
@@ -152,7 +153,7 @@ const STEPS: &[(&str, Step)] = &[
     }),
 ];
 
-/// Steps that end otherwise than with success.
+/// Steps that do not succeed.
 fn wanted(name: &str) -> u32 {
     match name {
         "a wrong value for lockout" => 0x98e,
@@ -166,7 +167,8 @@ fn whole(client: &Client) -> (Vec<u8>, BTreeMap<u32, Vec<u8>>) {
     (saved, client.env.records.clone())
 }
 
-/// Takes a step with each of its commits failing, then without a fault; gives its commits.
+/// Runs a step once for each of its commits with that commit failing, then without a fault. Returns
+/// the number of commits.
 fn take(w: &mut World, name: &str, step: Step) -> usize {
     let before = whole(&w.client);
     for number in 1.. {
@@ -189,7 +191,7 @@ fn take(w: &mut World, name: &str, step: Step) -> usize {
 
 fn world() -> World {
     let mut client = Client::new();
-    // PP_Commands wants it.
+    // PP_Commands requires physical presence.
     client.env.presence = true;
     let key = client.primary(OWNER, &ecc_srk()).handle;
     let (hmac, policy) = (client.session(0), client.session(1));

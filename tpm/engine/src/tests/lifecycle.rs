@@ -1,4 +1,4 @@
-//! Start-up, PCRs, clock, capabilities.
+//! Startup, PCRs, clock, capabilities.
 
 use std::vec::Vec;
 

@@ -1,4 +1,4 @@
-//! Valid commands that are damaged: a well-formed answer, and no change where it is an error.
+//! Damaged commands: each response is well-formed, a refused command changes no state.
 
 use std::vec;
 use std::vec::Vec;
@@ -27,7 +27,7 @@ const SEALED: u32 = 0x8000_0001;
 const SIGNER: u32 = 0x8000_0002;
 const POLICY: u32 = 0x0300_0001;
 
-/// A TPM with something of every kind in it.
+/// A TPM that holds an entity of every kind.
 fn furnished() -> Client {
     let mut client = Client::new();
     let parent = client.primary(OWNER, &ecc_srk()).handle;
@@ -84,13 +84,13 @@ fn corpus() -> Vec<Vec<u8>> {
     ]
 }
 
-/// What is done to a command.
+/// A way to damage a command.
 #[derive(Clone, Debug)]
 enum Damage {
     Flip(usize, u8),
     Cut(usize),
     Grow(Vec<u8>),
-    /// A 16-bit word becomes another: sizes, algorithms, counts.
+    /// Replaces a 16-bit word: sizes, algorithms, counts.
     Word(usize, u16),
 }
 
@@ -130,7 +130,7 @@ fn the_corpus_is_valid() {
         let mut client = furnished();
         let response = client.send(&bytes, 0);
         let code = &bytes[6..10];
-        // Commit wants an ECDAA key; the others succeed.
+        // Commit needs an ECDAA key; the others succeed.
         let wanted: &[u8] = if code == [0, 0, 1, 0x8b] { &[0, 0, 1, 0x92] } else { &[0; 4] };
         assert_eq!(&response[6..10], wanted, "{code:x?}");
     }
@@ -159,7 +159,7 @@ proptest! {
         let before = state(&client);
         let response = client.send(&bytes, 0);
         let rc = u32::from_be_bytes(response[6..10].try_into().expect("four bytes"));
-        // TPM_RC_AUTH_FAIL counts; everything else that fails leaves no trace.
+        // TPM_RC_AUTH_FAIL increments failedTries; all other failures leave the state unchanged.
         if rc != 0 && rc & 0xbf != 0x8e {
             prop_assert_eq!(response.len(), 10);
             prop_assert!(state(&client) == before, "{:x?} answered {:#x} and changed", bytes, rc);

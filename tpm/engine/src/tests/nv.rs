@@ -1,4 +1,4 @@
-//! NV indices of every kind, faults of the storage.
+//! NV indices of every kind, with faults of the storage.
 
 use std::vec;
 use std::vec::Vec;
@@ -112,7 +112,7 @@ fn owner_needs_its_attribute() {
     assert_eq!(define(&mut client, INDEX + 1, 0, 4, b""), 0x2c2);
 }
 
-/// A life in which each step changes NV.
+/// A sequence of commands that all change NV.
 fn life(client: &mut Client) -> Vec<u32> {
     let mut codes = vec![client.run(0x144, &[], b().u16(0)).rc];
     codes.push(define(client, INDEX, OWNER_ACCESS, 4, b""));
@@ -125,7 +125,7 @@ fn life(client: &mut Client) -> Vec<u32> {
     codes
 }
 
-/// What of the storage decides over the life above.
+/// The part of the storage that determines the result of the sequence above.
 fn storage(client: &Client) -> Vec<(u32, Vec<u8>)> {
     client.env.records.clone().into_iter().collect()
 }
@@ -140,7 +140,7 @@ fn a_failed_commit_acknowledges_nothing_and_changes_nothing() {
         let codes = life(&mut client);
         let failed = codes.iter().position(|&rc| rc != 0).unwrap_or(codes.len());
         let stored = storage(&client);
-        // The same life without faults, up to there, stores the same.
+        // The same commands without a fault, up to this one, store the same records.
         let mut env = Fake::default();
         let tpm = crate::Tpm::manufacture(&mut env).expect("a TPM");
         let mut other = Client { tpm, env };
@@ -157,7 +157,7 @@ fn a_failed_commit_acknowledges_nothing_and_changes_nothing() {
         } else {
             assert_eq!(codes[failed], 0x923, "step {failed}");
         }
-        // Storage works again: what was acknowledged is there.
+        // The storage works again: all acknowledged writes are there.
         client.env.fail_from = None;
         client.power_cycle();
         client.startup(0);

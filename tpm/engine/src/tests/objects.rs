@@ -1,4 +1,4 @@
-//! Primary keys, children, sealing, contexts, signatures, credentials.
+//! Objects: primary keys, children, sealing, contexts, signatures, credentials.
 
 use std::vec;
 use std::vec::Vec;
@@ -18,8 +18,8 @@ fn a_primary_key_stays_the_same_over_power_cycles() {
     assert_ne!(client.primary(NULL, &ecc_srk()).field(0), first);
 }
 
-/// Runs a command in slices, saves it after one of them as bytes and goes on from these. Returns
-/// the response with the number of slices.
+/// Runs a command in slices; after one of them, saves it as bytes and continues from these.
+/// Returns the response with the number of slices.
 fn in_slices(client: &mut Client, command: &[u8], save_after: Option<u32>) -> (Vec<u8>, u32) {
     client.tpm.start(command, 0, &mut client.env);
     let mut slices = 0;
@@ -198,7 +198,7 @@ fn duplicates_import_under_another_parent() {
     assert_eq!(client.pw(0x15e, &[loaded], b()).ok().field(0), b"data");
 }
 
-/// SHA-256 of a public area, in short.
+/// A short form of SHA-256 over a public area.
 fn fingerprint(public: &[u8]) -> [u8; 8] {
     let digest = tpm_crypto::hash::HashAlgorithm::Sha256.hash(public);
     digest[..8].try_into().expect("eight bytes")
@@ -293,7 +293,7 @@ fn the_size_of_a_private_area_tells_nothing_of_the_authorization_value() {
     assert_eq!(sizes[0], sizes[2]);
 }
 
-/// A storage parent that is a cipher's key, with a name algorithm, key bits and a mode.
+/// A symmetric storage parent with a name algorithm, key bits and a mode.
 fn cipher_parent(name_alg: u16, bits: u16, mode: u16) -> Bytes {
     b().u16(0x25).u16(name_alg).u32(0x0003_0072).u16(0).u16(6).u16(bits).u16(mode).u16(0)
 }
@@ -325,14 +325,14 @@ fn a_fixed_parent_protects_as_its_own_parent_does() {
     {
         let template = cipher_parent(name_alg, bits, mode);
         assert_eq!(create(&template), rc, "{name_alg:#x} {bits} {mode:#x}");
-        // One that can be duplicated may be of its own kind.
+        // A parent that can be duplicated may have other parameters than its own parent.
         let mut template = template.0;
         template[7] &= !0x12;
         assert_eq!(create(&b().raw(&template)), 0, "{name_alg:#x} {bits} {mode:#x}");
     }
 }
 
-/// Old systems have keys of 1,024 bits.
+/// Older systems use keys of 1,024 bits.
 #[test]
 fn a_short_rsa_key_signs_and_the_shortest_is_refused() {
     let mut client = Client::new();

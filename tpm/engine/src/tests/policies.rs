@@ -1,4 +1,4 @@
-//! Policy assertions with what refuses them.
+//! Policy assertions, with their refusals.
 
 use std::vec;
 use std::vec::Vec;
@@ -24,7 +24,7 @@ fn digest(client: &mut Client, session: u32) -> Vec<u8> {
     client.run(0x189, &[session], b()).ok().field(0)
 }
 
-/// An ECDSA key that signs whatever it is given.
+/// An unrestricted ECDSA key.
 fn signing_key(client: &mut Client) -> u32 {
     let template = b().u16(0x23).u16(0x0b).u32(0x0004_0072).u16(0).u16(0x10).u16(0x18).u16(0x0b);
     client.primary(OWNER, &template.u16(3).u16(0x10).u16(0).u16(0)).handle

@@ -1,4 +1,4 @@
-//! Refusals of Part 3 that depend on what came before, with the code and the place of the fault.
+//! Refusals of Part 3 that depend on earlier commands, with code, kind, position.
 
 use std::vec;
 
@@ -24,7 +24,7 @@ fn ecdsa_key() -> Bytes {
         .u16(0)
 }
 
-/// The public area of an HMAC key that somebody else has.
+/// The public area of an HMAC key outside the TPM.
 fn foreign_hmac_key() -> Bytes {
     b().u16(8).u16(0x0b).u32(0x0004_0040).u16(0).u16(5).u16(0x0b).sized(&[7; 32])
 }
@@ -138,7 +138,7 @@ fn tickets_and_timers_name_the_parameter_at_fault() {
     }
     client.pw(0x151, &[OWNER, policy], policy_secret(0, &[1; 32])).ok();
     assert_eq!(client.pw(0x151, &[OWNER, policy], policy_secret(0, &[2; 32])).rc, 0x151);
-    // Seconds of the TPM's time: the one that runs counts whole.
+    // In seconds of the TPM's time; the current second counts in full.
     client.env.now = 10_700;
     client.pw(0x151, &[OWNER, policy], policy_secret(10, &[])).ok();
     assert_eq!(client.pw(0x151, &[OWNER, policy], policy_secret(9, &[])).rc, 0x4e3);

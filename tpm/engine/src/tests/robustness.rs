@@ -1,4 +1,4 @@
-//! Any bytes: a well-formed answer, and no change where it is an error.
+//! Arbitrary bytes as commands: each response is well-formed, a refused command changes no state.
 
 use std::vec;
 use std::vec::Vec;
@@ -7,12 +7,12 @@ use proptest::prelude::*;
 
 use super::client::*;
 
-/// What an error must leave alone.
+/// The state that a refused command may not change.
 fn state(client: &Client) -> Vec<u8> {
     postcard::to_allocvec(&client.tpm.save()).expect("plain data")
 }
 
-/// A TPM with something of every kind in it.
+/// A TPM that holds an entity of every kind.
 fn furnished() -> Client {
     let mut client = Client::new();
     let parent = client.primary(OWNER, &ecc_srk()).handle;

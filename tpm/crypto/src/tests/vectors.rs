@@ -1,4 +1,4 @@
-//! Vectors that others computed.
+//! Access to the vectors in `vectors.txt`, which other libraries computed.
 
 use std::vec::Vec;
 
@@ -31,7 +31,8 @@ pub(crate) fn name(hash: HashAlgorithm) -> &'static str {
     }
 }
 
-fn bytes(digits: &str) -> Vec<u8> {
+/// Decodes hexadecimal digits.
+pub(crate) fn bytes(digits: &str) -> Vec<u8> {
     let digits: Vec<u8> =
         digits.chars().map(|digit| digit.to_digit(16).expect("a digit") as u8).collect();
     digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
