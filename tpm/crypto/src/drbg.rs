@@ -1,8 +1,8 @@
 //! The random generator: Hash_DRBG with SHA-256 of SP 800-90A, 10.1.1.
 //!
 //! Of the three mechanisms of the standard it is the fastest without AES instructions: three
-//! compressions for up to 32 bytes. Entropy is an argument. The same inputs give the same bytes for
-//! ever, so keys that are derived from a seed never change.
+//! compressions for up to 32 bytes. Entropy is an argument. The same inputs always give the same
+//! bytes, so keys that are derived from a seed never change.
 
 use core::convert::Infallible;
 use core::fmt;

@@ -107,7 +107,7 @@ impl Digest {
         self.0.as_bytes()
     }
 
-    /// A digest from what the library returned, which is never longer than 64 bytes.
+    /// A digest from the library's output, which is never longer than 64 bytes.
     fn of(bytes: &[u8]) -> Self {
         Self(SecretBytes::filled(bytes))
     }
@@ -135,7 +135,7 @@ impl AsRef<[u8]> for Digest {
 }
 
 impl fmt::Debug for Digest {
-    /// Only the length: a digest may be an authorisation value or a key.
+    /// Only the length: a digest may be an authorization value or a key.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Digest({} bytes)", self.len())
     }

@@ -44,7 +44,7 @@ pub(crate) mod cc {
     pub(crate) const PP_COMMANDS: u32 = 0x12d;
     /// It is always audited.
     pub(crate) const SET_AUDIT_STATUS: u32 = 0x140;
-    /// The commands that use the data of an index: NV_Read, NV_Certify, PolicyNV, PolicyAuthorizeNV.
+    /// Those that use an index as data: NV_Read, NV_Certify, PolicyNV, PolicyAuthorizeNV.
     pub(crate) const READ_INDEX: [u32; 4] = [0x14e, 0x184, 0x149, 0x192];
 }
 

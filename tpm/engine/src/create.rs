@@ -57,7 +57,7 @@ fn check_auth(sensitive: &SensitiveCreate, public: &Public) -> Result<()> {
     if fits { Ok(()) } else { Err(Rc::SIZE.param(1)) }
 }
 
-/// The generator for a primary object: its output depends on seed, template and data only, for ever
+/// The generator for a primary object: its output depends on seed, template and data only, forever
 /// (Part 1, section 27.6.4). Any change here changes every EK and SRK in the field.
 fn primary_generator(seed: &[u8], template: &[u8], data: &[u8]) -> Drbg {
     let digest =

@@ -31,9 +31,7 @@ impl Tpm {
         }
         let lockout = &mut self.store.global_mut().lockout;
         if lockout.recovery_time != 0 {
-            if lockout.failed_tries == 0 {
-                self.v.healing.tries_since = time;
-            }
+            self.v.healing.tries_since = time;
             lockout.failed_tries = lockout.failed_tries.saturating_add(1);
         }
     }

@@ -8,7 +8,7 @@
 //! - No bytes cause a panic. A wrong command is answered with the code that Part 3 names, and
 //!   leaves the state unchanged, except that authorization failures are counted.
 //! - A response is returned only after every change that it acknowledges is durable.
-//! - A primary key depends on its seed and its template only, for ever.
+//! - A primary key depends on its seed and its template only, forever.
 //!
 //! The modules form layers, without a cycle: numbers and wire structures (`constants` to
 //! `structures`), the state (`state`, `store`, `tpm`), a command while it runs (`call`), the

@@ -139,7 +139,7 @@ impl Tpm {
         Ok(())
     }
 
-    /// TPM Reset: starts the state anew that lives until the next reset.
+    /// TPM Reset: replaces the state that lives until the next reset.
     fn reset(&mut self, env: &mut dyn Environment) -> Result<()> {
         let seed = self.random_bytes(&mut *env, 64)?;
         let proof = self.random_bytes(&mut *env, 64)?;
@@ -186,7 +186,7 @@ impl Tpm {
                 index.data = count.to_be_bytes().to_vec().into();
             }
             index.public.attributes &= !nv::READ_LOCKED;
-            // Otherwise an index without data would stay locked for ever.
+            // Otherwise an index without data would stay locked forever.
             if !index.is(nv::WRITE_DEFINE | nv::WRITTEN) {
                 index.public.attributes &= !nv::WRITE_LOCKED;
             }

@@ -8,8 +8,8 @@ use tpm::{Change, CommitError, Environment, Tpm};
 #[global_allocator]
 static ALLOCATOR: Cap<System> = Cap::new(System, usize::MAX);
 
-/// The limits for an idle TPM that is new, and for one with 30 KiB of NV indices. The project's goal
-/// is 256 KiB.
+/// The limits for an idle TPM that is new, and for one with 30 KiB of NV indices. The project's
+/// goal is 256 KiB.
 const NEW: usize = 8 << 10;
 const FILLED: usize = 48 << 10;
 /// TPM2_Startup(CLEAR), TPM2_SelfTest(full).

@@ -238,7 +238,7 @@ impl EccPrivateKey {
     }
 
     /// The key for [`Curve::extra_size`] random bytes: with `c` as a big-endian number, `c` modulo
-    /// (order - 1), plus 1 (FIPS 186-4, B.4.1). The same bytes give the same key for ever.
+    /// (order - 1), plus 1 (FIPS 186-4, B.4.1). The same bytes give the same key forever.
     ///
     /// # Errors
     /// [`Error::Size`] when `c` has another length.
@@ -252,7 +252,7 @@ impl EccPrivateKey {
     }
 
     /// A key from the next [`Curve::extra_size`] bytes of `random`. A generator that was made from
-    /// a seed makes the same key for ever.
+    /// a seed makes the same key forever.
     ///
     /// # Errors
     /// None with either curve.

@@ -1,6 +1,6 @@
 //! Searches for the primes of a key, in slices.
 //!
-//! A seed gives the same key for ever. It seeds a [`Drbg`], whose bytes are the starts of windows
+//! A seed gives the same key forever. It seeds a [`Drbg`], whose bytes are the starts of windows
 //! of candidates (with the top two bits and the lowest bit set) and the bases of the Miller-Rabin
 //! rounds. A sieve removes the multiples of small primes from a window; the other candidates are
 //! tried in ascending order. Neither slices nor saves change the result.

@@ -188,6 +188,25 @@ fn clear_takes_all_of_the_owner_and_leaves_the_platforms() {
 }
 
 #[test]
+fn clear_resets_the_clock_and_enables_the_owner() {
+    let mut client = Client::new();
+    client.run(cc::SHUTDOWN, &[], b().u16(1)).ok();
+    client.power_cycle();
+    client.startup(0);
+    client.env.now += 20_000_000;
+    let shown = |client: &mut Client| client.run(cc::READ_CLOCK, &[], b()).ok().body[8..].to_vec();
+    assert_eq!(shown(&mut client), b().u64(20_000_000).u32(1).u32(1).u8(1).0);
+    assert_eq!(control(&mut client, OWNER, OWNER, 0), 0);
+    client.pw(cc::CLEAR, &[LOCKOUT], b()).ok();
+    assert_eq!(shown(&mut client), b().u64(0).u32(0).u32(0).u8(1).0);
+    assert_eq!(change_auth(&mut client, OWNER, b"", b""), 0, "enabled");
+    // After a power failure the clock continues from the value in NV.
+    client.power_cycle();
+    client.startup(0);
+    assert!(Fields(&shown(&mut client)).u64() < 10_000_000);
+}
+
+#[test]
 fn a_new_seed_takes_the_objects_of_its_hierarchy() {
     for (command, hierarchy, other) in
         [(cc::CHANGE_EPS, ENDORSEMENT, PLATFORM), (cc::CHANGE_PPS, PLATFORM, ENDORSEMENT)]
@@ -205,7 +224,11 @@ fn a_new_seed_takes_the_objects_of_its_hierarchy() {
             assert_eq!(change_auth(&mut client, ENDORSEMENT, b"", b"value"), 0);
             assert_eq!(control(&mut client, PLATFORM, ENDORSEMENT, 0), 0);
         }
+        let counter =
+            |client: &mut Client| client.run(cc::PCR_READ, &[], b().u32(0)).ok().fields().u32();
+        let count = counter(&mut client);
         client.pw(command, &[PLATFORM], b()).ok();
+        assert_eq!(counter(&mut client), count + 1, "pcrUpdateCounter");
         let after = [hierarchy, other, OWNER].map(|h| primary_name(&mut client, h));
         assert_ne!(after[0], names[0], "enabled, with an empty value and another seed");
         assert_eq!(after[1..], names[1..]);

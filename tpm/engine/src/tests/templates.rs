@@ -369,3 +369,24 @@ fn only_protected_objects_count_failures_and_lock_out() {
         flush(&mut client, protected);
     }
 }
+
+#[test]
+fn a_count_recovers_after_a_period_without_failures() {
+    let mut client = Client::new();
+    client.pw(cc::DICTIONARY_ATTACK_PARAMETERS, &[LOCKOUT], b().u32(5).u32(100).u32(100)).ok();
+    let parent = client.primary(OWNER, &ecc_srk()).handle;
+    let protected = client.child(parent, &sealed(), b"pin", b"data");
+    // Seconds that pass, whether an authorization fails then, and the count.
+    for (seconds, fails, count) in
+        [(0, true, 1), (90, true, 2), (90, false, 2), (10, false, 1), (99, false, 1), (1, false, 0)]
+    {
+        client.env.now += seconds * 1000;
+        if fails {
+            let auth = vec![Auth::Password(b"no")];
+            let answer = client.auth(cc::UNSEAL, &[protected], auth, b());
+            assert_eq!(answer.rc, rc::session(1, rc::AUTH_FAIL));
+        }
+        let answer = client.run(cc::GET_CAPABILITY, &[], b().u32(6).u32(0x20e).u32(1)).ok();
+        assert_eq!(Fields(&answer.body[13..]).u32(), count, "after {seconds} s");
+    }
+}
