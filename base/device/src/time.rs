@@ -56,7 +56,7 @@ impl TscOffset {
         Self(guest.0.wrapping_sub(host))
     }
 
-    /// What the guest reads while the host's counter is `host`.
+    /// The value that the guest reads while the host's counter is `host`.
     #[inline]
     pub const fn guest(self, host: u64) -> GuestTsc {
         GuestTsc(host.wrapping_add(self.0))

@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn what_is_removed_may_lie_anywhere() {
-        // What is removed from 1000h..2000h and 3000h..4000h; what is left.
+        // The range removed from 1000h..2000h and 3000h..4000h; the remaining ranges.
         let cases: &[((u64, u64), &[(u64, u64)])] = &[
             ((0, 0x1000), &[(0x1000, 0x2000), (0x3000, 0x4000)]),
             ((0x2000, 0x3000), &[(0x1000, 0x2000), (0x3000, 0x4000)]),

@@ -43,15 +43,15 @@ impl MappedMemory {
         Self { window, ..self }
     }
 
-    /// RAM from guest-physical zero on that consists of `words`, which are given up for ever: for
-    /// tests and tools. In an image it would call memory the guest's that is not.
+    /// Guest RAM from guest-physical zero on, backed by `words`, which are never given back: for
+    /// tests and tools. In an image it would make other memory accessible as the guest's.
     #[cfg(not(target_os = "none"))]
     pub fn of_words(words: &'static mut [u64]) -> Self {
         let mut ram = RamMap::new();
         let range = GpaRange::from_length(0, size_of_val(words) as u64);
         // An empty map takes any range.
         let _ = ram.add(range.unwrap_or_default());
-        // SAFETY: the words are borrowed exclusively for ever, and only this value has them.
+        // SAFETY: the words are borrowed exclusively for `'static`, and only this value has them.
         unsafe { Self::new(ram, words.as_mut_ptr() as u64) }
     }
 

@@ -43,7 +43,7 @@ const ENTRY_64: u64 = 0x200;
 const UNDEFINED_LOADER: u8 = 0xFF;
 const BOOT_PARAMS: usize = 4096;
 
-/// What the setup header says.
+/// The fields of the setup header.
 struct Header {
     version: u16,
     /// Where the protected-mode code starts in the file.
@@ -152,9 +152,9 @@ fn place(loading: &mut Loading<'_>, header: &Header, code_length: u64) -> Result
     if !header.relocatable {
         return Err(refusal);
     }
-    // Below its preferred address the kernel would move itself there. One that is entered in 32-bit
-    // mode runs only in the part of memory that it maps for good, which its initrd must lie in,
-    // too.
+    // Loaded below its preferred address, the kernel would move itself there. A kernel that is
+    // entered in 32-bit mode runs only in the part of memory that it maps permanently, and its
+    // initrd must be there too.
     let from = header.start.max(MEBIBYTE);
     loading
         .layout

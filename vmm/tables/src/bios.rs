@@ -1,8 +1,8 @@
-//! What a guest without a BIOS still reads of one, and the code that runs where it calls one.
+//! The BIOS data that a guest reads, with stubs for BIOS calls.
 //!
-//! There is no BIOS: a call of one ends the VM with a line that says so, as its caller would wait
-//! for an answer for ever. The layout is that of the IBM PC/AT's ("IBM Personal System/2 and
-//! Personal Computer BIOS Interface Technical Reference", section 3).
+//! There is no BIOS. A BIOS call ends the VM with a message, because its caller would wait forever
+//! for an answer. The layout is that of the IBM PC/AT's ("IBM Personal System/2 and Personal
+//! Computer BIOS Interface Technical Reference", section 3).
 
 use alloc::vec::Vec;
 
@@ -25,7 +25,7 @@ const DATA_LENGTH: usize = 0x100;
 const STUB: usize = 6;
 const VECTORS: usize = 256;
 
-/// Waits with interrupts off, for good: CLI; HLT; JMP back.
+/// Halts forever with interrupts disabled: CLI; HLT; JMP back.
 const HANG: [u8; 4] = [0xFA, 0xF4, 0xEB, 0xFC];
 /// Full reset through CF9h, else through the keyboard controller: CLI; MOV DX, CF9h; OUT of 2, then
 /// of 6; OUT of FEh to port 64h.

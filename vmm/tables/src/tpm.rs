@@ -1,4 +1,4 @@
-//! What the tables say of a TPM 2.0 with a command response buffer.
+//! ACPI description of a TPM 2.0 with a command response buffer.
 //!
 //! Sources: TCG ACPI Specification 1.3 ("ACPI"), TCG PC Client Platform Physical Presence Interface
 //! Specification 1.3 ("PPI").
@@ -18,7 +18,7 @@ use alloc::vec::Vec;
 pub struct Tpm {
     /// The register pages of all localities.
     pub registers: Range,
-    /// The control area, which lies in them.
+    /// The control area, inside the registers.
     pub control_area: u64,
     /// Command and response buffer, below 4 GiB.
     pub buffers: Range,
@@ -37,7 +37,7 @@ pub mod presence {
     pub const PARAMETER: u64 = 4;
     /// The operation performed last.
     pub const LAST: u64 = 8;
-    /// What came of it: a TPM's response code, or one of the two codes below.
+    /// The result of the operation: a TPM's response code, or one of the two codes below.
     pub const RESPONSE: u64 = 12;
     /// Bytes in use.
     pub const LENGTH: u64 = 16;
@@ -188,7 +188,7 @@ fn specific_method() -> Vec<u8> {
     aml(&Method::new("_DSM".into(), 4, true, children)).0
 }
 
-/// Gives the package `name`, whose elements from the second on become those of the fields.
+/// Returns the package `name`, after copying the fields into its elements from the second on.
 fn filled(name: &str, fields: &[&str]) -> Raw {
     let package = Path::new(name);
     let mut parts = Vec::new();

@@ -6,7 +6,7 @@ use crate::setup::*;
 
 #[test]
 fn a_32_bit_linux_stays_in_the_memory_that_it_maps() {
-    // The preferred place is taken; the kernel maps its first 32 MiB for good.
+    // The preferred address is occupied; the kernel maps its first 32 MiB permanently.
     let mut setup = Setup::new(bz_image(0x20C, false));
     put(&mut setup.kernel, 0x258, &0x60_0000_u64.to_le_bytes());
     put(&mut setup.kernel, 0x22C, &0x1FF_FFFF_u32.to_le_bytes());

@@ -65,7 +65,7 @@ pub enum Repeat {
 /// A decoded instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Instruction {
-    /// What it does.
+    /// The operation.
     pub operation: Operation,
     /// Its length in bytes, 1 to 15.
     pub length: u8,
@@ -150,7 +150,7 @@ impl Prefixes {
         self.rex.unwrap_or(0) & bit != 0
     }
 
-    /// The number of a register whose fourth bit stands in REX.
+    /// The number of a register whose fourth bit is in REX.
     fn extend(&self, number: u8, bit: u8) -> u8 {
         (number & 7) | if self.rex(bit) { 8 } else { 0 }
     }
@@ -417,7 +417,7 @@ impl Decoder<'_> {
         Ok(self.memory_operand(base, index, scale, displacement))
     }
 
-    /// The address that stands in MOV A0–A3 itself; it is not extended with a sign.
+    /// The address in the instruction itself (MOV A0–A3); it is not sign-extended.
     fn offset_operand(&mut self) -> Result<MemoryOperand, DecodeError> {
         let size = self.address_size();
         let offset = self.little_endian(size)? & size.mask();

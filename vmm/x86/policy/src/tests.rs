@@ -1,4 +1,4 @@
-//! What the guest sees of the CPU.
+//! Tests of the CPU that the guest sees.
 
 use crate::msr::{pat_is_valid, write_efer};
 use crate::*;
@@ -99,7 +99,7 @@ fn no_feature_is_offered_whose_msr_is_absent() {
 
 #[test]
 fn the_guest_controls_speculation_as_far_as_the_cpu_lets_it() {
-    // Leaf 8000_0008h EBX below, what SPEC_CTRL has, whether PRED_CMD exists.
+    // The physical CPU's leaf 8000_0008h EBX, the bits of SPEC_CTRL, whether PRED_CMD exists.
     let cases = [
         (0, 0, false),
         (1 << 12, 0, true),
