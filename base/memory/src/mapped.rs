@@ -251,7 +251,7 @@ unsafe fn copy_in(to: *mut u8, from: &[u8]) {
     }
 }
 
-/// Stores one byte; answers the address behind it.
+/// Stores one byte; returns the address after it.
 ///
 /// # Safety
 /// `to` must be mapped and writable.

@@ -129,7 +129,7 @@ impl Config {
         Ok(config)
     }
 
-    /// Sets one key; answers its index.
+    /// Sets one key; returns its index.
     fn set(&mut self, key: &str, value: &str, line: usize) -> Result<usize, ConfigError> {
         let bad = ConfigError::BadValue(line);
         match key {

@@ -1,4 +1,4 @@
-//! Why a kernel cannot be loaded.
+//! Errors of loading a kernel.
 
 use crate::io::TransferError;
 use core::fmt;

@@ -205,7 +205,7 @@ impl Loading<'_> {
         Ok(placed)
     }
 
-    /// Writes a structure for the guest into low memory; gives its address.
+    /// Writes a structure for the guest into low memory; returns its address.
     fn place(&mut self, bytes: &[u8]) -> Result<u64, LoadError> {
         let gpa = self.layout.structure(bytes.len() as u64)?;
         self.memory.write(gpa, bytes)?;

@@ -136,7 +136,7 @@ impl Header {
     }
 }
 
-/// Memory for the kernel: where it prefers, else where it can be relocated to.
+/// Memory for the kernel: at its preferred address, else where it can be relocated to.
 fn place(loading: &mut Loading<'_>, header: &Header, code_length: u64) -> Result<u64, LoadError> {
     let length = header.memory.max(code_length);
     let fits = header.start.checked_add(length).is_some_and(|end| end <= FOUR_GIBIBYTES);
@@ -172,7 +172,7 @@ fn boot_params(
     initrd: (u64, u64),
 ) -> [u8; BOOT_PARAMS] {
     let mut params = [0; BOOT_PARAMS];
-    // The jump instruction before the signature tells where the header ends.
+    // The jump instruction before the signature gives the end of the header.
     let jump = head.get(field::JUMP).copied().unwrap_or(0);
     let end = (field::HEADER + usize::from(jump)).min(field::E820_TABLE);
     put(&mut params, field::SETUP_SECTS, head.get(field::SETUP_SECTS..end).unwrap_or_default());

@@ -102,7 +102,7 @@ pub(crate) fn load(
     Ok(Entry { rax: LOADER_MAGIC, rbx: info, ..entry })
 }
 
-/// Loads by the header's address fields (3.1.3); gives the entry.
+/// Loads by the header's address fields (3.1.3); returns the entry.
 fn place_flat(
     loading: &mut Loading<'_>,
     header_offset: u64,
@@ -128,7 +128,7 @@ fn place_flat(
     Ok(addresses.entry)
 }
 
-/// Writes the information structure with all that it points to (3.3); gives its address.
+/// Writes the information structure with everything that it points to (3.3); returns its address.
 fn information(loading: &mut Loading<'_>) -> Result<u64, LoadError> {
     name_kernel(loading);
     let command_line = loading.place_command_line(COMMAND_LINE_LIMIT)?;

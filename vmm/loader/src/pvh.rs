@@ -36,7 +36,7 @@ pub(crate) fn load(loading: &mut Loading<'_>, head: &[u8]) -> Result<Entry, Load
     Ok(Entry { rbx: info, ..Entry::protected(loading, entry)? })
 }
 
-/// Writes `hvm_start_info` with its lists; gives its address.
+/// Writes `hvm_start_info` with its lists; returns its address.
 fn start_info(
     loading: &mut Loading<'_>,
     command_line: u64,

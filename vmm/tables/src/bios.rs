@@ -36,7 +36,7 @@ const RETURN: [u8; 1] = [0xCF];
 /// The model byte of a PC/AT.
 const MODEL: u8 = 0xFC;
 
-/// All of it; the data only where there is conventional memory to hold it.
+/// Builds all blobs; the data only if there is conventional memory to hold it.
 pub(crate) fn build(machine: &MachineDescription<'_>) -> Vec<Blob> {
     let code = Code::new(machine.bios_call_port);
     let mut reset = Vec::from([0xEA]);
@@ -101,7 +101,7 @@ impl Code {
         (CODE - SEGMENT) as u16 + self.bytes.len() as u16
     }
 
-    /// Adds code; answers its offset.
+    /// Adds code; returns its offset.
     fn add(&mut self, bytes: &[u8]) -> u16 {
         let at = self.here();
         self.bytes.extend_from_slice(bytes);

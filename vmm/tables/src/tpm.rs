@@ -56,7 +56,7 @@ pub mod presence {
 const FUNCTIONS: [u8; 16] = [
     0xA6, 0xFA, 0xDD, 0x3D, 0x1B, 0x36, 0xB4, 0x4E, 0xA4, 0x24, 0x8D, 0x10, 0x08, 0x9D, 0x16, 0x53,
 ];
-/// The result of an operator is not stored anywhere besides.
+/// The result of an operator is not stored in a second place.
 const NO_TARGET: Zero = ZERO;
 /// Numbers of operations that are asked for.
 const OPERATIONS: u16 = 256;
@@ -200,7 +200,7 @@ fn filled(name: &str, fields: &[&str]) -> Raw {
     Raw(parts)
 }
 
-/// Keeps `Arg3[1]`, or zero where there is none.
+/// Keeps `Arg3[1]`, or zero if there is none.
 fn parameter() -> Raw {
     let word = Path::new("PPRM");
     let second = aml(&DeRefOf::new(&Index::new(&NO_TARGET, &Arg(3), &ONE)));

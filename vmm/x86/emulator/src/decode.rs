@@ -1,6 +1,7 @@
 //! Instruction decoder for the forms that access memory.
 //!
-//! A pure function of bytes and mode; wrong for no input, at most `Unsupported`.
+//! A pure function of bytes and mode. It decodes no input wrongly; the worst result is
+//! `Unsupported`.
 
 use x86::{Register, SegmentRegister};
 
@@ -197,7 +198,7 @@ impl Decoder<'_> {
         self.code_size == CodeSize::Bits64
     }
 
-    /// Takes all prefixes; gives the opcode behind them (APM vol. 3, 1.2).
+    /// Consumes all prefixes; returns the opcode after them (APM vol. 3, 1.2).
     fn prefixes(&mut self) -> Result<u8, DecodeError> {
         loop {
             let byte = self.next()?;

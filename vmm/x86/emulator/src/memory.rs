@@ -21,7 +21,7 @@ pub trait PhysicalMemory {
     /// [`BusError`] if nothing may be read there.
     fn read(&mut self, gpa: u64, bytes: &mut [u8]) -> Result<(), BusError>;
 
-    /// Reads a page-table entry, aligned to 8 bytes; all ones where nothing answers.
+    /// Reads a page-table entry, aligned to 8 bytes; all ones if nothing answers.
     #[inline]
     fn read_entry(&mut self, gpa: u64) -> u64 {
         let mut bytes = [0; 8];

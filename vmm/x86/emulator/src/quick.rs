@@ -1,4 +1,4 @@
-//! The moves that nearly every driver uses on a device's registers, without the general way.
+//! A fast path for the moves that nearly every driver uses on a device's registers.
 //!
 //! 64-bit mode, no prefix but REX: MOV between a 32-bit register and memory (8B, 89), MOV of an
 //! immediate to memory (C7 /0). The exit reports the guest-physical address, so no walk is needed:
