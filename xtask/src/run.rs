@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_user_gives_is_not_given_again() {
+    fn options_of_the_user_are_recognised_in_every_form() {
         assert!(wishes("--kernel k").kernel && wishes("-kk").kernel && wishes("--kernel=k").kernel);
         assert!(!wishes("--exec --kernel").kernel, "the command is a value");
         assert!(!wishes("--no-hyperv -- --kernel k").kernel, "what follows is QEMU's");
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn packages_are_ours_to_take() {
+    fn packages_are_not_passed_on_to_paravane() {
         let wishes = wishes("--packages tpm2-tools,openssl -m 2G");
         assert_eq!(wishes.packages, ["tpm2-tools", "openssl"]);
         assert_eq!((wishes.memory, wishes.given), (true, vec!["--memory=2G".into()]));

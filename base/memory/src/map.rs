@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_removed_may_lie_anywhere() {
+    fn a_range_can_be_removed_anywhere_in_the_map() {
         // The range removed from 1000h..2000h and 3000h..4000h; the remaining ranges.
         let cases: &[((u64, u64), &[(u64, u64)])] = &[
             ((0, 0x1000), &[(0x1000, 0x2000), (0x3000, 0x4000)]),
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hole_too_many_is_refused_and_the_map_stays() {
+    fn one_hole_too_many_is_refused_and_the_map_is_unchanged() {
         let mut map = RamMap::new();
         for i in 0..16 {
             map.add(range(i * 0x4000, i * 0x4000 + 0x3000)).unwrap();

@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_at_any_alignment_is_read_back() {
+    fn writes_at_any_alignment_read_back() {
         let mut backing = vec![0u64; 512];
         let memory = guest(&mut backing);
         for offset in 0..16u64 {
@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn zeroes_end_where_they_should() {
+    fn zeroing_stops_at_the_end_of_its_range() {
         let mut backing = vec![u64::MAX; 512];
         let memory = guest(&mut backing);
         memory.zero(Gpa(0x1003), 18).unwrap();

@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn any_cut_of_the_stream_reads_the_same() {
+    fn the_stream_reads_the_same_in_pieces_of_any_size() {
         let all: Vec<u8> = (0..=255).collect();
         let mut bytes = b"noise\0\0para".to_vec();
         bytes.extend_from_slice(&START);

@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn expressions_are_met_or_not() {
+    fn expressions_are_satisfied_or_not() {
         let allowed = ["MIT".to_owned(), "Unicode-3.0".to_owned()];
         for (expression, fine) in [
             ("MIT", true),
