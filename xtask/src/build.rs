@@ -1,4 +1,4 @@
-//! Builds: each kind in a cargo invocation of its own, so that features do not mix.
+//! Builds each kind of program in its own cargo invocation, so that features do not mix.
 
 use std::path::Path;
 use std::process::Command;
@@ -7,16 +7,16 @@ use anyhow::{Context, Result, bail};
 
 use crate::place;
 
-/// The cargo that runs us.
+/// The cargo that runs this program.
 pub fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(place::root());
-    // Set by cargo for us; for others they would be lies.
+    // Cargo set these for this program; they would be wrong for others.
     command.env_remove("CARGO_MANIFEST_DIR").env_remove("CARGO_PKG_NAME");
     command
 }
 
-/// The paravisor, the `paravane` command, the guest's agent.
+/// Builds the paravisor, the `paravane` command and the guest's agent.
 pub fn all() -> Result<()> {
     image()?;
     agent()?;
@@ -40,7 +40,7 @@ pub fn paravane() -> Result<()> {
     build("the paravane command", &["-p", "paravane"], &[], &place::paravane())
 }
 
-/// Builds the `paravane` command as users have it, to be measured.
+/// Builds the `paravane` command for release, to measure it.
 pub fn paravane_release() -> Result<()> {
     succeed(cargo().args(["build", "--release", "-p", "paravane"]))
 }
@@ -55,7 +55,7 @@ pub fn guest_loops() -> Result<()> {
     for_guest("the loops for guests", "guest-loops", &place::guest_loops())
 }
 
-/// A program for Linux in a guest: static, as the guest has no libraries.
+/// Builds a program for Linux in a guest: static, because the guest has no libraries.
 fn for_guest(what: &str, package: &str, result: &Path) -> Result<()> {
     let arguments = ["--profile", "agent", "--target", place::GUEST, "-p", package];
     let flags = [("RUSTFLAGS", "-Ctarget-feature=+crt-static")];
@@ -66,12 +66,12 @@ fn build(what: &str, arguments: &[&str], env: &[(&str, &str)], result: &Path) ->
     let mut command = cargo();
     command.arg("build").args(arguments).envs(env.iter().copied());
     if result.exists() {
-        // Whoever waits for a shell need not read that nothing had to be done.
+        // A user who waits for a shell need not read that nothing had to be built.
         command.arg("--quiet");
     } else {
         eprintln!("xtask: builds {what}");
     }
-    succeed(&mut command).with_context(|| format!("{what} can not be built"))
+    succeed(&mut command).with_context(|| format!("{what} cannot be built"))
 }
 
 /// Runs a command that must succeed.

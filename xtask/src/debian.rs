@@ -1,4 +1,4 @@
-//! Files from Debian's packages, of any suite: downloaded and checked by apt, taken out, kept.
+//! Files from Debian's packages, of any suite: downloaded and verified by apt, extracted, cached.
 //! Nothing is installed, and the machine's own apt state is not touched.
 
 use std::ffi::OsString;
@@ -13,10 +13,10 @@ use crate::place;
 use crate::setup::Machine;
 use crate::sources;
 
-/// The kernel for clouds: small, with all that a VM needs built in.
+/// The cloud kernel: small, with everything that a VM needs built in.
 pub const KERNEL: &str = "linux-image-cloud-amd64";
 
-/// Says, in a suite's folder, that its lists are there.
+/// Marker file in a suite's folder: its package lists are complete.
 const LISTS_COMPLETE: &str = "apt/complete";
 
 /// The kernel of a suite.
@@ -24,7 +24,7 @@ pub fn kernel(suite: &str) -> Result<PathBuf> {
     fetch(suite, KERNEL, "vmlinuz", |path| path.contains("/boot/vmlinuz-"))
 }
 
-/// A module of the kernel of a suite, by its file's name.
+/// A module of a suite's kernel, by file name.
 pub fn module(suite: &str, name: &str) -> Result<PathBuf> {
     fetch(suite, KERNEL, name, |path| {
         path.contains("/lib/modules/") && path.ends_with(&format!("/{name}"))
@@ -41,7 +41,7 @@ pub fn memtest(suite: &str) -> Result<PathBuf> {
     fetch(suite, "memtest86+", "memtest.bin", |path| path.ends_with("/boot/memtest86+x64.bin"))
 }
 
-/// The suite of this machine; an error names what to do elsewhere than on Debian.
+/// The suite of this machine; on other systems than Debian, the error names the alternatives.
 pub fn own_suite() -> Result<String> {
     Machine::look().suite.context(
         "this is not Debian, whose kernel and busybox make the default guest: give your own with \
@@ -49,11 +49,11 @@ pub fn own_suite() -> Result<String> {
     )
 }
 
-/// A file out of a package: from the cache, or else from the mirror.
+/// A file of a package: from the cache, or else from the mirror.
 fn fetch(suite: &str, package: &str, name: &str, wanted: impl Fn(&str) -> bool) -> Result<PathBuf> {
     cached(suite, package, name, |tree, file| {
         let found = find(tree, &wanted).with_context(|| format!("{package} has no {name}"))?;
-        // Whole: another run sees the file only when it is complete.
+        // Rename, so that another run sees the file only when it is complete.
         fs::rename(&found, file).with_context(|| file.display().to_string())
     })
 }
@@ -68,7 +68,7 @@ pub fn derived(
     cached(suite, package, name, |tree, file| place::write_whole(file, &make(tree)?))
 }
 
-/// The file `name` in a suite's folder of the cache; `make` puts it there, out of a package's tree.
+/// The file `name` in a suite's folder of the cache; `make` creates it from a package's tree.
 fn cached(
     suite: &str,
     package: &str,
@@ -91,7 +91,7 @@ fn cached(
         eprintln!("xtask: downloads {real} of Debian {suite}");
         apt.download(&real, work.path())
     };
-    // Old lists name packages that the mirror has dropped: then new ones are fetched, once.
+    // Old lists may name packages that the mirror has dropped: fetch new lists, once.
     let had_lists = folder.join(LISTS_COMPLETE).exists();
     let archive = download().or_else(|error| {
         if !had_lists {
@@ -102,7 +102,7 @@ fn cached(
     })?;
     let tree = work.path().join("tree");
     output(Command::new("dpkg-deb").arg("-x").arg(&archive).arg(&tree))?;
-    // Its version, for whoever asks what was tested.
+    // Records the version, so that a test report can name it.
     let version = archive.file_name().unwrap_or_default().to_string_lossy().into_owned();
     place::write_whole(&folder.join(format!("{name}.from")), version.as_bytes())?;
     make(&tree, &file)?;
@@ -112,7 +112,7 @@ fn cached(
 /// The original source of a package of the machine's own suite, unpacked in `folder`.
 ///
 /// # Errors
-/// Also when the mirror has no sources.
+/// Fails also if the mirror has no sources.
 pub fn source(package: &str, folder: &Path) -> Result<PathBuf> {
     let apt = Apt::with_lists(&own_suite()?, folder, "deb-src")?;
     let mut command = apt.command("apt-get");
@@ -162,7 +162,7 @@ impl Apt {
         Self::with_lists(suite, folder, "deb")
     }
 
-    /// The same for lists of a type: packages (`deb`) or sources (`deb-src`).
+    /// Fetches lists of one type: packages (`deb`) or sources (`deb-src`).
     fn with_lists(suite: &str, folder: &Path, kind: &str) -> Result<Self> {
         let own = own_suite()?;
         let apt = Self { suite: suite.to_owned(), folder: folder.join("apt") };
@@ -183,7 +183,7 @@ impl Apt {
             fs::write(apt.folder.join("sources.list"), lines.join("\n") + "\n")?;
             match output(apt.command("apt-get").arg("update")) {
                 Ok(_) => break,
-                // Security updates end before the suite itself goes.
+                // A suite's security updates end before the mirror drops the suite.
                 Err(_) if lines.len() > 1 => drop(lines.pop()),
                 Err(error) => {
                     return Err(error)
@@ -221,7 +221,8 @@ impl Apt {
         command
     }
 
-    /// The package behind a name that only depends on another, as that of the newest kernel does.
+    /// Resolves a metapackage, such as that of the newest kernel, to the package that it depends
+    /// on.
     fn real_name(&self, package: &str) -> Result<String> {
         if package != KERNEL {
             return Ok(package.to_owned());
@@ -243,7 +244,7 @@ impl Apt {
         }
     }
 
-    /// Downloads packages and all that they depend on.
+    /// Downloads packages with their dependencies.
     pub fn download_all(&self, packages: &[&str], folder: &Path) -> Result<Vec<PathBuf>> {
         let mut command = self.command("apt-get");
         let archives = folder.join("archives");

@@ -1,6 +1,6 @@
 //! `cargo xtask fuzz`: libFuzzer on every parser and state machine that guest or host can reach.
 //!
-//! What it learns stays in the target folder, so a later run goes on from there.
+//! The corpus stays in the target folder, so a later run continues from it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,8 +11,8 @@ use vm_tests::Totals;
 
 use crate::{build, place};
 
-/// What libFuzzer needs of the compiler: counters at every edge, traces of comparisons. Overflow
-/// and debug assertions are findings, too.
+/// Compiler flags for libFuzzer: counters at every edge, traces of comparisons. Overflows and
+/// failed debug assertions count as findings too.
 const FLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
     -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares \
@@ -22,18 +22,18 @@ const HANG: u32 = 10;
 /// MiB that a target may use.
 const MEMORY: u32 = 1024;
 
-/// Runs all targets, or the one that is named, for so many seconds each.
+/// Runs all targets, or only the named one, for `seconds` each.
 pub fn run(only: Option<&str>, seconds: u64) -> Result<ExitCode> {
     let totals = campaign(only, seconds)?;
     println!("{} passed, {} failed, {} skipped", totals.passed, totals.failed, totals.skipped);
     Ok(if totals.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The same, counted.
+/// Runs the targets and returns the counts.
 pub fn campaign(only: Option<&str>, seconds: u64) -> Result<Totals> {
     let program = build()?;
-    // To libFuzzer, a target that ends the process has failed, and it writes a file about that:
-    // only what was printed counts.
+    // The program prints the list and ends the process. libFuzzer takes that for a failing input
+    // and writes a file about it, so only the printed list is used.
     let folder = tempfile::tempdir()?;
     let listed = Command::new(&program).arg("-runs=1").current_dir(folder.path()).output();
     let listed = listed.context("the fuzz targets")?;
@@ -63,7 +63,7 @@ fn build() -> Result<PathBuf> {
     Ok(target.join(place::GUEST).join("release/any"))
 }
 
-/// True if nothing was found.
+/// Fuzzes one target; true if there was no finding.
 fn one(program: &Path, name: &str, seconds: u64) -> Result<bool> {
     let folder = place::target().join("fuzz/corpus").join(name);
     let findings = place::target().join("fuzz/findings");

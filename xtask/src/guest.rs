@@ -1,4 +1,4 @@
-//! The default guest: the machine's own suite's kernel, and busybox with the agent as its first
+//! The default guest: the kernel of this machine's suite, and busybox with the agent as its first
 //! process.
 
 use std::fs;
@@ -15,17 +15,17 @@ use crate::{debian, place};
 const PASSWD: &[u8] = b"root::0:0:root:/root:/bin/sh\n";
 const GROUP: &[u8] = b"root:x:0:\n";
 
-/// What a user space of packages needs before its first command: the drivers of the TPM are modules.
+/// Commands that prepare a user space of packages; for instance, the TPM's drivers are modules.
 const START: &[u8] = b"mkdir -p /dev/shm /run/lock
 mount -t tmpfs shm /dev/shm
 depmod
 [ -e /dev/tpmrm0 ] || modprobe -q tpm_crb || true
 ";
-/// Packages that others can not do without, though they do not depend on them.
+/// Packages that another package needs although it does not declare the dependency.
 const COMPANIONS: [(&str, &str); 1] = [("tpm2-tools", "libtss2-tcti-device0")];
 
-/// The place of an initrd with these packages of the machine's own suite, all that they depend on,
-/// and the kernel's modules for them.
+/// Makes an initrd of these packages of this machine's suite, with their dependencies and the
+/// kernel modules for them, and returns its path.
 pub fn initrd_with(packages: &[String]) -> Result<PathBuf> {
     let mut packages: Vec<&str> = packages.iter().map(String::as_str).collect();
     let is_name = |name: &&str| {
@@ -34,7 +34,7 @@ pub fn initrd_with(packages: &[String]) -> Result<PathBuf> {
             && bytes.all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"+-.".contains(&b))
     };
     if let Some(bad) = packages.iter().find(|name| !is_name(name)) {
-        bail!("`{bad}` is no name of a Debian package");
+        bail!("`{bad}` is not the name of a Debian package");
     }
     for (package, companion) in COMPANIONS {
         if packages.contains(&package) {
@@ -61,7 +61,7 @@ pub fn initrd_with(packages: &[String]) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// The initrd's place.
+/// Makes the default initrd and returns its path.
 pub fn initrd() -> Result<PathBuf> {
     let busybox = debian::busybox(&debian::own_suite()?)?;
     let agent = fs::read(place::agent()).with_context(|| place::agent().display().to_string())?;
@@ -80,7 +80,7 @@ pub fn initrd() -> Result<PathBuf> {
     archive.file("etc/group", 0o644, GROUP);
     archive.file("init", 0o755, &agent);
     let path = place::target().join("guest/initrd");
-    // Not compressed: to unpack it costs the guest more than to read it.
+    // Not compressed: unpacking costs the guest more time than reading.
     place::write_whole(&path, &archive.finish())?;
     Ok(path)
 }

@@ -20,9 +20,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum, value_parser};
 
-/// Seconds that libFuzzer takes: it has signed numbers of 32 bits, and 0 means for ever.
+/// Seconds that libFuzzer accepts: it reads a signed 32-bit number, and 0 means no limit.
 const SECONDS: std::ops::RangeInclusive<u64> = 1..=i32::MAX as u64;
-/// The most runs of anything.
+/// The largest number of runs or commands that an option accepts.
 const MOST: usize = 1_000_000;
 
 #[derive(Debug, Parser)]
@@ -39,15 +39,16 @@ enum Task {
     Run(run::Wishes),
     /// Format, lints, layers, licences, the image's instructions, budgets
     Check,
-    /// All tests: of crates on the host, and of whole VMs
+    /// Run all tests: of crates on the host, and of whole VMs
     Test {
-        /// Also those that take minutes each
+        /// Also run the tests that take minutes each
         #[arg(long)]
         long: bool,
-        /// Only the tests whose name contains this; `vm::` in front names tests of whole VMs alone
+        /// Only the tests whose name contains this; the prefix `vm::` selects tests of whole VMs
+        /// only
         filter: Option<String>,
     },
-    /// Have libFuzzer search for inputs that crash or hang a parser or a device
+    /// Search with libFuzzer for inputs that crash or hang a parser or a device
     Fuzz {
         /// Seconds for each target
         #[arg(long, value_name = "N", default_value_t = 60, value_parser = value_parser!(u64).range(SECONDS))]
@@ -55,12 +56,12 @@ enum Task {
         /// Only this target
         target: Option<String>,
     },
-    /// The TPM engine against swtpm: response codes and sizes of generated commands
+    /// Compare the TPM engine with swtpm: response codes and sizes of generated commands
     Tpm {
         /// The seed of the commands
         #[arg(long, value_name = "N", default_value_t = 1)]
         seed: u64,
-        /// How many commands, or runs of each that is measured
+        /// How many commands; with --bench, how many runs of each command
         #[arg(long, value_name = "N", default_value = "2000", value_parser = count)]
         count: usize,
         /// Measure the time per command instead
@@ -69,11 +70,11 @@ enum Task {
         /// Run the test suites of tpm2-pytss, tss-esapi and tpm2-tools against both instead
         #[arg(long, conflicts_with = "bench")]
         suites: bool,
-        /// The source of tpm2-tools, where Debian's cannot be had
+        /// The source of tpm2-tools, if Debian's is not available
         #[arg(long, value_name = "DIR", requires = "suites")]
         tpm2_tools: Option<PathBuf>,
     },
-    /// Measure: the boot against a direct one in the same QEMU, exits by reason
+    /// Measure the boot against a direct one in the same QEMU, and exits by reason
     Bench {
         /// Write the figures to FILE
         #[arg(long, value_name = "FILE")]
@@ -93,7 +94,7 @@ enum Peer {
     Kvm,
 }
 
-/// A number of runs, of which there must be one to have a median.
+/// Parses a number of runs; a median needs at least one.
 fn count(text: &str) -> Result<usize, String> {
     let number = text.parse().ok().filter(|number| (1..=MOST).contains(number));
     number.ok_or_else(|| format!("give a number from 1 to {MOST}"))
@@ -131,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_at_their_edges_are_taken_or_told() {
+    fn numbers_at_their_limits_are_accepted_and_beyond_are_refused() {
         let parse = |text: &str| {
             let words = ["xtask"].into_iter().chain(text.split(' '));
             Arguments::try_parse_from(words).map(drop).map_err(|error| error.exit_code())

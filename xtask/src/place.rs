@@ -1,4 +1,4 @@
-//! Where things lie: the checkout, what is built, what is downloaded.
+//! Paths of the checkout, of build results and of downloads.
 
 use std::env;
 use std::fs::{self, File};
@@ -18,7 +18,7 @@ pub fn root() -> PathBuf {
     own.parent().unwrap_or(own).to_owned()
 }
 
-/// Where cargo builds.
+/// Cargo's target folder.
 pub fn target() -> PathBuf {
     env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |path| root().join(path))
 }
@@ -48,19 +48,19 @@ pub fn paravane() -> PathBuf {
     target().join("debug/paravane")
 }
 
-/// The `paravane` command as users have it.
+/// The `paravane` command, built for release.
 pub fn paravane_release() -> PathBuf {
     target().join("release/paravane")
 }
 
-/// Where downloads are kept, for all checkouts of this user.
+/// The folder for downloads, shared by all checkouts of this user.
 pub fn cache() -> PathBuf {
     let absolute = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let user = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")));
     user.unwrap_or_else(target).join("paravane")
 }
 
-/// Holds off other runs of this program from `folder`, until it is dropped.
+/// Locks `folder` against other runs of this program until the result is dropped.
 pub fn lock(folder: &Path) -> Result<File> {
     let explain = || folder.display().to_string();
     fs::create_dir_all(folder).with_context(explain)?;
@@ -72,7 +72,7 @@ pub fn lock(folder: &Path) -> Result<File> {
     Ok(file)
 }
 
-/// Writes a file whole or not at all, and only if it changes.
+/// Writes a file atomically, and only if its content changes.
 pub fn write_whole(path: &Path, content: &[u8]) -> Result<()> {
     let write = || -> io::Result<()> {
         if fs::read(path).is_ok_and(|old| old == content) {

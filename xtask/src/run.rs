@@ -14,8 +14,7 @@ use crate::{build, debian, guest, place, setup};
 /// The option that only this program has.
 const PACKAGES: &str = "packages";
 
-/// What the user gives. The options are those of `paravane run`, but a kernel need not be among
-/// them.
+/// The user's options. They are those of `paravane run`, but the kernel is optional.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Wishes {
     kernel: bool,
@@ -51,9 +50,9 @@ impl FromArgMatches for Wishes {
 impl Args for Wishes {
     fn augment_args(command: clap::Command) -> clap::Command {
         let packages = Arg::new(PACKAGES).long(PACKAGES).value_name("NAMES").value_delimiter(',');
-        let packages = packages.conflicts_with("initrd").help(
-            "Debian packages for the guest, with all that they depend on: tpm2-tools,openssl",
-        );
+        let packages = packages
+            .conflicts_with("initrd")
+            .help("Debian packages for the guest, with their dependencies: tpm2-tools,openssl");
         RunOptions::augment_args(command).arg(packages).mut_arg("kernel", |kernel| {
             kernel.required(false).help(
                 "The guest's kernel: bzImage, ELF with a PVH note, or Multiboot [default: \
@@ -68,14 +67,14 @@ impl Args for Wishes {
 }
 
 impl Wishes {
-    /// A kernel of the user's may be none of Linux: it gets an initrd only where a command needs
-    /// a shell.
+    /// A kernel that the user gives may not be Linux: it gets an initrd only if a command needs a
+    /// shell.
     const fn needs_initrd(&self) -> bool {
         !self.initrd && (self.exec || !self.kernel)
     }
 }
 
-/// Sets up, builds, and becomes `paravane run`.
+/// Sets up, builds, and replaces this process with `paravane run`.
 pub fn run(wishes: &Wishes) -> Result<ExitCode> {
     setup::rust_target()?;
     setup::qemu()?;
@@ -88,7 +87,7 @@ pub fn run(wishes: &Wishes) -> Result<ExitCode> {
     if !wishes.packages.is_empty() {
         command.arg("--initrd").arg(guest::initrd_with(&wishes.packages)?);
         if !wishes.memory {
-            // Linux unpacks the file system beside the archive that it comes in.
+            // While Linux unpacks, the archive and the unpacked files are in memory together.
             command.args(["--memory", "1G"]);
         }
     } else if wishes.needs_initrd() {
@@ -111,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_user_gives_is_not_given_again() {
+    fn options_of_the_user_are_recognised_in_every_form() {
         assert!(wishes("--kernel k").kernel && wishes("-kk").kernel && wishes("--kernel=k").kernel);
         assert!(!wishes("--exec --kernel").kernel, "the command is a value");
         assert!(!wishes("--no-hyperv -- --kernel k").kernel, "what follows is QEMU's");
@@ -123,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn packages_are_ours_to_take() {
+    fn packages_are_not_passed_on_to_paravane() {
         let wishes = wishes("--packages tpm2-tools,openssl -m 2G");
         assert_eq!(wishes.packages, ["tpm2-tools", "openssl"]);
         assert_eq!((wishes.memory, wishes.given), (true, vec!["--memory=2G".into()]));

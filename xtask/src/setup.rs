@@ -1,4 +1,4 @@
-//! What must be on the machine: installed as root on Debian, else named.
+//! Programs that this machine needs: installed as root on Debian, otherwise named in an error.
 
 use std::env;
 use std::fs;
@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use crate::build::{output, succeed};
 use crate::place;
 
-/// What the machine is.
+/// Properties of this machine that decide what can be installed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Machine {
     /// The Debian suite's name, on Debian.
@@ -37,7 +37,7 @@ fn suite_of(release: &str) -> Option<String> {
     if field("ID")? == "debian" { field("VERSION_CODENAME") } else { None }
 }
 
-/// Adds Rust's part for the image's target, if it is missing.
+/// Adds Rust's target for the image, if it is missing.
 pub fn rust_target() -> Result<()> {
     let sysroot = output(Command::new("rustc").args(["--print", "sysroot"]))?;
     let part = Path::new(sysroot.trim()).join("lib/rustlib").join(place::BARE_METAL);
@@ -49,7 +49,7 @@ pub fn rust_target() -> Result<()> {
         .with_context(|| format!("Rust's target {} is missing", place::BARE_METAL))
 }
 
-/// Adds a part of the toolchain, if cargo does not find it.
+/// Adds a component of the toolchain, if cargo does not find it.
 pub fn rust_component(command: &str, component: &str) -> Result<()> {
     let found = crate::build::cargo().args([command, "--version"]).output();
     if found.is_ok_and(|output| output.status.success()) {
@@ -60,13 +60,13 @@ pub fn rust_component(command: &str, component: &str) -> Result<()> {
         .with_context(|| format!("Rust's component {component} is missing"))
 }
 
-/// Sees that QEMU is there.
+/// Installs QEMU, if it is missing.
 pub fn qemu() -> Result<()> {
     program("qemu-system-x86_64", "qemu-system-x86", "QEMU for x86")
 }
 
-/// Sees that the programs are there that pack initrds for tests. A test whose program is missing
-/// is skipped, so nothing is said where they can not be had.
+/// Installs the programs that pack initrds for tests, if they are missing. A test without its
+/// program is skipped, so a failed installation is not an error.
 pub fn packers() {
     for (name, package) in
         [("bzip2", "bzip2"), ("xz", "xz-utils"), ("lzop", "lzop"), ("lz4", "lz4"), ("zstd", "zstd")]
@@ -97,18 +97,18 @@ fn program(name: &str, package: &str, what: &str) -> Result<()> {
         );
     }
     eprintln!("xtask: installs Debian's package {package} and what it needs; this takes a while");
-    install(package).with_context(|| format!("{package} can not be installed"))
+    install(package).with_context(|| format!("{package} cannot be installed"))
 }
 
 fn install(package: &str) -> Result<()> {
     let apt = |arguments: &[&str]| {
         let mut command = Command::new("apt-get");
         command.args(["-q", "-y", "-o", "Dpkg::Use-Pty=0"]).args(arguments);
-        // Its hundred lines matter only where it fails, and then the last one does.
+        // Its hundred lines of output matter only on failure, and then only the last one.
         output(command.env("DEBIAN_FRONTEND", "noninteractive").stdin(Stdio::null()))
     };
     let install = ["install", "--no-install-recommends", package];
-    // The lists may be missing or old: then they are fetched, and it is tried again.
+    // The lists may be missing or old: on failure, fetch them and try again.
     let installed = apt(&install).or_else(|_| {
         eprintln!("xtask: fetches Debian's package lists");
         apt(&["update"])?;
@@ -117,7 +117,7 @@ fn install(package: &str) -> Result<()> {
     installed.map(drop)
 }
 
-/// What a helper says must not get into a guest's output.
+/// A helper's output must not mix with a guest's output.
 fn to_stderr(command: &mut Command) -> &mut Command {
     match io::stderr().as_fd().try_clone_to_owned() {
         Ok(stderr) => command.stdout(stderr),

@@ -1,12 +1,12 @@
-//! A temporary apt source for any suite, derived from the machine's own: no mirror's name stands
-//! in this tree.
+//! A temporary apt source for any suite, derived from this machine's sources: this tree names no
+//! mirror.
 
 use std::fs;
 use std::path::Path;
 
 use anyhow::{Result, bail};
 
-/// One source: where, which suites, how it is signed.
+/// One apt source: its address, suites and options.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Source {
     uri: String,
@@ -15,8 +15,8 @@ struct Source {
     options: String,
 }
 
-/// The sources of `suite` in apt's one-line form, made of the machine's for `own`: the suite
-/// itself first, then its security updates.
+/// The sources of `suite` in apt's one-line form, derived from this machine's sources for `own`:
+/// the suite itself first, then its security updates.
 pub fn derive(own: &str, suite: &str) -> Result<Vec<String>> {
     let mut text = read("/etc/apt/sources.list".as_ref(), one_line);
     let folder = fs::read_dir("/etc/apt/sources.list.d").into_iter().flatten().flatten();
@@ -40,7 +40,7 @@ fn read(path: &Path, parse: fn(&str) -> Vec<Source>) -> Vec<Source> {
     fs::read_to_string(path).map(|text| parse(&text)).unwrap_or_default()
 }
 
-/// The form `deb [options] uri suite component…`.
+/// Parses the form `deb [options] uri suite component…`.
 fn one_line(text: &str) -> Vec<Source> {
     let parse = |line: &str| {
         let rest = line.trim().strip_prefix("deb")?;
@@ -61,11 +61,11 @@ fn one_line(text: &str) -> Vec<Source> {
     text.lines().filter_map(parse).collect()
 }
 
-/// The form of paragraphs with fields.
+/// Parses the form of paragraphs with fields.
 fn deb822(text: &str) -> Vec<Source> {
     let text: String =
         text.lines().filter(|line| !line.starts_with('#')).fold(String::new(), |mut text, line| {
-            // A line that starts with a blank continues the one before.
+            // A line that starts with a blank continues the previous one.
             if !line.starts_with([' ', '\t']) || line.trim().is_empty() {
                 text.push('\n');
             }
@@ -89,7 +89,7 @@ fn paragraph(text: &str) -> Vec<Source> {
         return vec![];
     }
     let key = field("Signed-By");
-    // A key in the file itself has no one-line form; the machine's other keys may do.
+    // A key embedded in the file has no one-line form; the machine's other keys may suffice.
     let options = if key.starts_with('/') {
         format!("signed-by={}", key.replace(' ', ","))
     } else {
@@ -108,8 +108,8 @@ fn paragraph(text: &str) -> Vec<Source> {
     sources
 }
 
-/// The lines for `suite`. What comes beside the suite and its security updates is left out: the
-/// fewer, the fewer can be missing.
+/// The lines for `suite`. Only the suite and its security updates are kept: fewer sources means
+/// fewer that can be missing.
 fn replace(sources: &[Source], own: &str, suite: &str) -> Vec<String> {
     let mut lines = vec![];
     for suffix in ["", "-security"] {

@@ -13,10 +13,10 @@ use crate::{build, debian, fuzz, guest, place, setup, userspace};
 const SUITES: [&str; 3] = ["bullseye", "bookworm", "trixie"];
 /// How long each fuzz target runs in the long tests.
 const FUZZ_SECONDS: u64 = 600;
-/// VM tests at a time: each runs one busy thread or more.
+/// VM tests that run at the same time: each has at least one busy thread.
 const WORKERS: usize = 2;
 
-/// What a filter for VM tests alone begins with: so their names are printed.
+/// Prefix of a filter that selects VM tests only. Their names are printed with it.
 const VM_PREFIX: &str = "vm::";
 
 /// Runs all tests, or those whose name contains the filter.
@@ -52,12 +52,13 @@ pub fn run(long: bool, filter: Option<&str>) -> Result<ExitCode> {
     Ok(if totals.failed == 0 && totals.passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Says what happens now.
+/// Prints the current step.
 fn say(what: &str) {
     eprintln!("xtask: {what}");
 }
 
-/// What the VM tests need. The machine's own suite's kernel must be there; others may be missing.
+/// The files that the VM tests need. The kernel of this machine's suite is required; the others may
+/// be missing.
 pub fn environment(long: bool) -> Result<Environment> {
     let own = debian::own_suite()?;
     let text = |error: anyhow::Error| format!("{error:#}");
@@ -96,12 +97,13 @@ fn crates(filter: Option<&str>) -> Result<Totals> {
         arguments.extend(["--exclude".to_owned(), package]);
     }
     let mut totals = cargo_test(&arguments, filter)?;
-    // Once more as the image has them: the workspace's programs turn features of libraries on.
+    // Run once more with the image's features: the workspace's programs enable features of
+    // libraries.
     totals.add(cargo_test(&["-p", "tpm", "-p", "tpm-crypto"].map(str::to_owned), filter)?);
     Ok(totals)
 }
 
-/// Runs tests; cargo's words are passed on and counted.
+/// Runs tests, passes cargo's output on and counts the results.
 fn cargo_test(arguments: &[String], filter: Option<&str>) -> Result<Totals> {
     let mut command = build::cargo();
     command.args(["test", "--no-fail-fast"]).args(arguments).args(["--", "--quiet"]).args(filter);
@@ -117,14 +119,15 @@ fn cargo_test(arguments: &[String], filter: Option<&str>) -> Result<Totals> {
         }
     }
     if !child.wait()?.success() && totals.failed == 0 {
-        // Something could not be built, or was killed.
+        // A build failed, or a test was killed.
         println!("cargo test failed");
         totals.failed += 1;
     }
     Ok(totals)
 }
 
-/// Passed, failed and ignored of a line `test result: ok. 1 passed; 2 failed; 3 ignored; …`.
+/// Reads passed, failed and ignored from a line
+/// `test result: ok. 1 passed; 2 failed; 3 ignored; …`.
 fn counts(line: &str) -> Option<(usize, usize, usize)> {
     let (_, counts) = line.strip_prefix("test result: ")?.split_once(". ")?;
     let mut counts = counts.split("; ").map(|part| part.split(' ').next()?.parse().ok());

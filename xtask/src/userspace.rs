@@ -1,4 +1,4 @@
-//! A Debian user space made of packages, as a guest's first file system.
+//! A Debian user space made of packages, as a guest's initial file system.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
@@ -12,19 +12,19 @@ use crate::build::output;
 use crate::debian::{self, Apt};
 use crate::place;
 
-/// A user space by what it is for.
+/// A user space for one purpose.
 #[derive(Clone, Copy, Debug)]
 pub struct Flavour<'a> {
     /// The name of its file.
     pub name: &'a str,
-    /// The packages that are asked for; what they depend on comes with them.
+    /// The requested packages; their dependencies are added.
     pub packages: &'a [&'a str],
 }
 
 /// Starts a kernel from a running one.
 pub const KEXEC: Flavour<'static> = Flavour { name: "kexec", packages: &["kexec-tools"] };
 
-/// Loads a machine, and measures how late its timers come.
+/// Loads a machine, and measures the latency of its timers.
 pub const LOAD: Flavour<'static> = Flavour { name: "load", packages: &["stress-ng", "rt-tests"] };
 
 /// Uses a TPM: its tools, disk encryption, OpenSSL's provider.
@@ -41,7 +41,7 @@ pub const TPM: Flavour<'static> = Flavour {
     ],
 };
 
-/// What of a kernel's modules a guest with a TPM may need: drivers of the TPM, encrypted disks.
+/// Kernel modules that a guest with a TPM may need: TPM drivers, encrypted disks.
 const MODULES: [&str; 8] = [
     "arch/x86/crypto/",
     "crypto/",
@@ -55,7 +55,7 @@ const MODULES: [&str; 8] = [
 
 /// Folders that are links since Debian merged them into `/usr`.
 const MERGED: [&str; 4] = ["bin", "sbin", "lib", "lib64"];
-/// What a guest without people needs not.
+/// Folders that an unattended guest does not need.
 const LEFT_OUT: [&str; 6] = [
     "usr/share/doc",
     "usr/share/man",
@@ -65,7 +65,7 @@ const LEFT_OUT: [&str; 6] = [
     "usr/share/bash-completion",
 ];
 
-/// The user space of a suite: from the cache, or else made of downloaded packages.
+/// The user space of a suite: from the cache, or else built from downloaded packages.
 pub fn initrd(suite: &str, flavour: Flavour<'_>) -> Result<PathBuf> {
     let folder = place::cache().join(suite);
     let file = folder.join(format!("userspace-{}", flavour.name));
@@ -98,8 +98,8 @@ pub fn initrd(suite: &str, flavour: Flavour<'_>) -> Result<PathBuf> {
     Ok(file)
 }
 
-/// Those modules of a suite's kernel, as an archive to be put behind an initrd. Nothing lists what
-/// they depend on: the guest's `depmod` does that.
+/// The [`MODULES`] of a suite's kernel, as an archive to append to an initrd. It has no list of
+/// their dependencies: the guest's `depmod` makes one.
 pub fn modules(suite: &str) -> Result<PathBuf> {
     debian::derived(suite, debian::KERNEL, "modules", |tree| {
         let mut archive = Archive::new();
@@ -121,7 +121,7 @@ fn add_modules(archive: &mut Archive, tree: &Path, kernel: &Path, folder: &Path)
     paths.sort();
     for path in paths {
         let name = path.strip_prefix(kernel)?.to_string_lossy().into_owned();
-        // Older suites have their modules in /lib, which is a link in a merged user space.
+        // Older suites keep their modules in /lib, which is a link in a merged user space.
         let below = path.strip_prefix(tree)?.to_string_lossy().into_owned();
         let place = if below.starts_with("usr/") { below } else { format!("usr/{below}") };
         if path.is_dir() {
@@ -136,7 +136,7 @@ fn add_modules(archive: &mut Archive, tree: &Path, kernel: &Path, folder: &Path)
     Ok(())
 }
 
-/// Takes all packages' files out into one tree. Nothing of a package is run.
+/// Extracts the files of all packages into one tree. No script of a package runs.
 fn unpack(packages: &[PathBuf], tree: &Path) -> Result<()> {
     for name in MERGED {
         fs::create_dir_all(tree.join("usr").join(name))?;
@@ -153,13 +153,13 @@ fn unpack(packages: &[PathBuf], tree: &Path) -> Result<()> {
         }
         output(&mut tar)?;
         if !reader.wait()?.success() {
-            bail!("{} can not be unpacked", package.display());
+            bail!("{} cannot be unpacked", package.display());
         }
     }
     Ok(())
 }
 
-/// Adds a folder of the tree with all that is in it, in a fixed order.
+/// Adds a folder of the tree recursively, in a fixed order.
 fn add(archive: &mut Archive, tree: &Path, relative: &Path) -> Result<()> {
     let folder = tree.join(relative);
     let mut names: Vec<_> =
@@ -185,7 +185,7 @@ fn add(archive: &mut Archive, tree: &Path, relative: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Adds busybox, and its applets where no package has the program.
+/// Adds busybox, and those of its applets that no package provides.
 fn add_busybox(archive: &mut Archive, tree: &Path, busybox: &Path) -> Result<()> {
     archive.file("usr/bin/busybox", 0o755, &fs::read(busybox)?);
     let applets = output(Command::new(busybox).arg("--list"))?;

@@ -9,13 +9,13 @@
 //! 2. **An interrupt line is a function of state.** The shell asks for the level after each call
 //!    and tells the interrupt controllers about changes. A model never calls out.
 //! 3. **A deadline is a promise.** [`Device::deadline`] names the earliest time at which the
-//!    model's outputs can change by themselves. The shell calls [`Device::advance`] at or after
-//!    it. Late calls lose no event that a guest could count, but for those that real hardware
-//!    coalesces too.
+//!    model's outputs can change by themselves. The shell calls [`Device::advance`] at or after it.
+//!    Late calls lose no event that a guest could count, except those that real hardware coalesces
+//!    too.
 //! 4. **Registers accept every value.** Each offset, width and value that a guest can produce has
 //!    the outcome that silicon gives; nothing panics, loops for a guest-chosen count or allocates.
 //! 5. **Reset is total.** [`Device::reset`] leaves the state that power-on leaves, by exhaustive
-//!    construction, except for what the specification says survives.
+//!    construction, except for state that the specification preserves.
 //! 6. **Saved state is a struct of its own**, with a version, written and read by exhaustive
 //!    destructuring so that a new field breaks the build. [`Device::restore`] believes nothing:
 //!    a state that the model could not have reached is refused, and the model is untouched then.
@@ -56,7 +56,7 @@ impl core::fmt::Display for RestoreError {
 
 impl core::error::Error for RestoreError {}
 
-/// What every device model offers besides its registers.
+/// The interface of every device model, besides its registers.
 pub trait Device {
     /// The versioned plain struct that holds the whole state.
     type Saved;
@@ -118,7 +118,7 @@ mod tests {
         }
     }
 
-    /// Notes what it is told.
+    /// Records its inputs as text.
     #[derive(Default)]
     struct Notes(std::string::String, usize);
 

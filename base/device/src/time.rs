@@ -78,7 +78,7 @@ impl TscOffset {
         Self(guest.0.wrapping_sub(host.0))
     }
 
-    /// What the guest reads while the host's counter is `host`.
+    /// The value that the guest reads while the host's counter is `host`.
     #[inline]
     pub const fn guest(self, host: HostTsc) -> GuestTsc {
         GuestTsc(host.0.wrapping_add(self.0))

@@ -16,8 +16,8 @@ pub use address::{Gpa, GpaRange, PAGE_SIZE};
 pub use map::{MapError, RamMap};
 pub use mapped::MappedMemory;
 
-/// Addresses that are all the guest's RAM, as [`GuestMemory::ram_range`] has found; nothing else
-/// makes one. A device that is given it can overwrite nothing but what the guest may write itself.
+/// A range that consists of guest RAM only, as checked by [`GuestMemory::ram_range`], its only
+/// constructor. A device that gets one can overwrite only memory that the guest may write itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RamRange {
     start: u64,

@@ -130,8 +130,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_removed_may_lie_anywhere() {
-        // What is removed from 1000h..2000h and 3000h..4000h; what is left.
+    fn a_range_can_be_removed_anywhere_in_the_map() {
+        // The range removed from 1000h..2000h and 3000h..4000h; the remaining ranges.
         type Bounds = (u64, u64);
         let cases: &[(Bounds, &[Bounds])] = &[
             ((0, 0x1000), &[(0x1000, 0x2000), (0x3000, 0x4000)]),
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hole_too_many_is_refused_and_the_map_stays() {
+    fn one_hole_too_many_is_refused_and_the_map_is_unchanged() {
         let mut map = RamMap::new();
         for i in 0..16 {
             map.add(range(i * 0x4000, i * 0x4000 + 0x3000)).unwrap();

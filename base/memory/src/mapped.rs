@@ -43,15 +43,15 @@ impl MappedMemory {
         Self { window, ..self }
     }
 
-    /// RAM from guest-physical zero on that consists of `words`, which are given up for ever: for
-    /// tests and tools. In an image it would call memory the guest's that is not.
+    /// Guest RAM from guest-physical zero on, backed by `words`, which are never given back: for
+    /// tests and tools. In an image it would make other memory accessible as the guest's.
     #[cfg(not(target_os = "none"))]
     pub fn of_words(words: &'static mut [u64]) -> Self {
         let mut ram = RamMap::new();
         let range = GpaRange::from_length(0, size_of_val(words) as u64);
         // An empty map takes any range.
         let _ = ram.add(range.unwrap_or_default());
-        // SAFETY: the words are borrowed exclusively for ever, and only this value has them.
+        // SAFETY: the words are borrowed exclusively for `'static`, and only this value has them.
         unsafe { Self::new(ram, words.as_mut_ptr() as u64) }
     }
 
@@ -251,7 +251,7 @@ unsafe fn copy_in(to: *mut u8, from: &[u8]) {
     }
 }
 
-/// Stores one byte; answers the address behind it.
+/// Stores one byte; returns the address after it.
 ///
 /// # Safety
 /// `to` must be mapped and writable.
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_at_any_alignment_is_read_back() {
+    fn writes_at_any_alignment_read_back() {
         let mut backing = vec![0u64; 512];
         let memory = guest(&mut backing);
         for offset in 0..16u64 {
@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn zeroes_end_where_they_should() {
+    fn zeroing_stops_at_the_end_of_its_range() {
         let mut backing = vec![u64::MAX; 512];
         let memory = guest(&mut backing);
         memory.zero(Gpa(0x1003), 18).unwrap();

@@ -129,7 +129,7 @@ impl Config {
         Ok(config)
     }
 
-    /// Sets one key; answers its index.
+    /// Sets one key; returns its index.
     fn set(&mut self, key: &str, value: &str, line: usize) -> Result<usize, ConfigError> {
         let bad = ConfigError::BadValue(line);
         match key {
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named_with_its_line() {
+    fn errors_name_the_fault_and_its_line() {
         let cases: [(&[u8], ConfigError); 7] = [
             (b"\nhyperv", ConfigError::NoValue(2)),
             (b"colour=red", ConfigError::UnknownKey(1)),
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_taken_as_they_are_spelt() {
+    fn only_exact_spellings_are_accepted() {
         for text in ["log=Warn", "hyperv=1", "hyperv=", "tpm=yes", "on-crash=off", "log"] {
             assert!(Config::parse(text.as_bytes()).is_err(), "{text}");
         }

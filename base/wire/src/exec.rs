@@ -102,7 +102,7 @@ impl Default for Parser {
 }
 
 impl Parser {
-    /// Reads `bytes` and calls `each` with what they say.
+    /// Parses `bytes` and calls `each` for every event.
     pub fn feed(&mut self, bytes: &[u8], mut each: impl FnMut(Event<'_>)) {
         let mut rest = bytes;
         while let Some((first, others)) = rest.split_first() {
@@ -188,7 +188,7 @@ impl Parser {
                 each(Event::Signalled(piece.first().copied().unwrap_or_default()));
             }
             Channel::Failed => {
-                // What does not fit is cut: a reason is for a person.
+                // A reason that is too long is truncated: only people read it.
                 let room = self.held.iter_mut().skip(self.held_length);
                 let taken = room.zip(piece).map(|(slot, byte)| *slot = *byte).count();
                 self.held_length += taken;
@@ -223,7 +223,8 @@ mod tests {
         bytes
     }
 
-    /// What a reader makes of `bytes` that come in pieces of `size`; pieces of one stream joined.
+    /// The reader's result for `bytes` that arrive in pieces of `size`, with the pieces of one
+    /// stream joined.
     fn read(bytes: &[u8], size: usize) -> (Vec<u8>, Vec<u8>, Vec<String>, Parser) {
         let mut parser = Parser::default();
         let (mut output, mut error, mut others) = (vec![], vec![], vec![]);
@@ -238,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn any_cut_of_the_stream_reads_the_same() {
+    fn the_stream_reads_the_same_in_pieces_of_any_size() {
         let all: Vec<u8> = (0..=255).collect();
         let mut bytes = b"noise\0\0para".to_vec();
         bytes.extend_from_slice(&START);

@@ -12,8 +12,8 @@ pub const COMMAND_LINE: &str = "opt/org.paravane/cmdline";
 pub const STATE_KEY: &str = "opt/org.paravane/state-key";
 /// The name of the kernel's file, as the user gave it; may be missing.
 pub const KERNEL_NAME: &str = "opt/org.paravane/kernel-name";
-/// More files for a kernel whose boot protocol has modules; those behind the first that is missing
-/// do not count.
+/// More files for a kernel whose boot protocol has modules; files after the first missing one are
+/// ignored.
 pub const MODULES: [&str; 8] = [
     "opt/org.paravane/module-0",
     "opt/org.paravane/module-1",

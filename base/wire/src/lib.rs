@@ -1,4 +1,4 @@
-//! What the paravisor and the `paravane` command say to each other.
+//! Formats that the paravisor and the `paravane` command exchange.
 //!
 //! Both sides are built from this one description: names of files, the configuration, exit
 //! statuses, the lines of the report port, and the channel that a command's output takes.

@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn known_lines_come_apart_and_others_do_not() {
+    fn known_lines_are_parsed_and_others_are_not() {
         assert_eq!(parse("log INFO a b"), Some(Line::Log("INFO", "a b")));
         assert_eq!(parse("count exit.cpuid 12"), Some(Line::Count("exit.cpuid", 12)));
         assert_eq!(parse("panic frame 0x1"), Some(Line::Panic("frame 0x1")));

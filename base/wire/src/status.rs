@@ -14,18 +14,18 @@ pub enum Status {
     Crashed = 16,
     /// The CPU is not a 64-bit one.
     NoLongMode = 17,
-    /// The VM can not be used: CPU, memory, CPU count, fw_cfg.
+    /// The VM cannot be used: CPU, memory, CPU count, fw_cfg.
     UnusableVm = 18,
     /// The configuration is wrong.
     BadConfig = 19,
-    /// The guest's kernel, initrd or command line can not be used.
+    /// The guest's kernel, initrd or command line cannot be used.
     BadGuest = 20,
     /// The guest shut down by a triple fault before it had run for a moment, so that starting it
     /// again would do the same; or it called a BIOS, and there is none.
     GuestFailed = 21,
     /// Every VP of the guest has halted with interrupts off: nothing can wake it any more.
     GuestHalted = 22,
-    /// The paravisor's state, or its key, can not be used.
+    /// The paravisor's state, or its key, cannot be used.
     BadState = 23,
 }
 

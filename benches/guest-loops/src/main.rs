@@ -1,4 +1,4 @@
-//! Loops that a guest runs to show what a paravisor below it costs.
+//! Loops that a guest runs to show the cost of a paravisor below it.
 //!
 //! Each prints a line `NAME SECONDS`; the same program runs in a guest that boots directly. With the
 //! argument `tpm` the loops are commands to the TPM.

@@ -12,7 +12,7 @@ const PASSWORD: [u8; 13] = [0, 0, 0, 9, 0x40, 0, 0, 9, 0, 0, 0, 0, 0];
 const SHORT: u32 = 200;
 const LONG: u32 = 10;
 
-/// Sends each command again and again; prints what one took.
+/// Sends each command many times; prints the time of one.
 pub fn run() -> io::Result<()> {
     let mut tpm = OpenOptions::new().read(true).write(true).open(DEVICE)?;
     let commands = [

@@ -13,12 +13,12 @@ const BUFFERS: Buffers = Buffers {
     response_size: 0x1000,
 };
 
-/// Accesses of a run, at most: what is not seen after so many is not seen after more.
+/// Most accesses of a run.
 const ACCESSES: usize = 200;
 
-/// Reads and writes of any width and place, with an engine that answers when it likes: a command
-/// runs only between Execute and its completion, from the locality that was active; one locality
-/// at most is active; what is saved is restored.
+/// Reads and writes of any width and place, with an engine that answers at any time: a command runs
+/// only between Execute and its completion, from the locality that was active; one locality at most
+/// is active; saved state is restored unchanged.
 pub fn tpm_crb(bytes: &[u8]) {
     let mut input = Input::new(bytes);
     let mut crb = TpmCrb::new(BUFFERS);

@@ -9,7 +9,8 @@ use x86::{Attributes, Register, Registers, Segment, SegmentRegister};
 
 use crate::input::Input;
 
-/// The decoder against a second one: what ours accepts has the length that the other finds.
+/// Compares the decoder with a second one: if ours accepts an instruction, both find the same
+/// length.
 pub fn decode(bytes: &[u8]) {
     let Some((mode, code)) = bytes.split_first() else { return };
     let (size, bits) = match mode % 3 {

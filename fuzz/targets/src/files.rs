@@ -1,11 +1,11 @@
-//! What comes from the host: configuration, kernels, memory maps, report lines.
+//! Inputs from the host: configuration, kernels, memory maps, report lines.
 
 use loader::{GuestMemory, MapEntry, Module, RangeKind, Request, Source, TransferError, load};
 use memory::{GpaRange, RamMap};
 
 use crate::input::Input;
 
-/// The configuration parser; what it accepts it also writes and reads back.
+/// The configuration parser; every accepted configuration can be written and read back.
 pub fn config(bytes: &[u8]) {
     if let Ok(config) = wire::Config::parse(bytes) {
         assert_eq!(wire::Config::parse(config.to_string().as_bytes()), Ok(config));

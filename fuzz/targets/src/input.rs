@@ -42,7 +42,7 @@ impl<'a> Input<'a> {
         u64::from_le_bytes(self.take())
     }
 
-    /// What is left.
+    /// The remaining bytes.
     pub(crate) const fn rest(&self) -> &'a [u8] {
         self.bytes
     }

@@ -93,7 +93,8 @@ fn records<D: Disk>(store: &Store<D>, tenant: Tenant) -> Records {
     store.records(tenant).map(|(key, data)| (key, data.to_vec())).collect()
 }
 
-/// Opens what may be a store and works with it: a typed answer, or a store that keeps its word.
+/// Opens bytes that may be a store: the result is a typed error, or a store that works as
+/// specified.
 pub fn state_file(bytes: &[u8]) {
     let mut input = Input::new(bytes);
     let mut disk = FuzzDisk { size: DISK_SECTORS, ..FuzzDisk::default() };
@@ -117,7 +118,7 @@ pub fn state_file(bytes: &[u8]) {
             let key = Key::new(&[3; Key::SIZE]).expect("32 bytes");
             write_store(&mut disk, &key, input.rest()).expect("fits");
             if let Ok(store) = answered(disk) {
-                // What opens is what was sealed: there is one form only.
+                // An opened store equals the sealed one: the format has only one encoding.
                 let sizes = Tenant::ALL.map(|tenant| {
                     store.records(tenant).map(|(_, data)| data.len() + 7).sum::<usize>()
                 });
@@ -177,7 +178,8 @@ fn open_records(disk: &FuzzDisk) -> Result<Records, OpenError> {
     answered(disk.clone()).map(|store| records(&store, Tenant::Tpm))
 }
 
-/// Commits, failures and restarts: what was acknowledged last is there, or what was tried since.
+/// Commits, failures and restarts: the content is the last acknowledged one, or one attempted
+/// since.
 fn history(input: &mut Input<'_>) {
     let mut entropy = Counter(1000);
     let mut store = Store::open(made(), &mut TheKey).expect("it was just made");

@@ -83,7 +83,8 @@ fn framed(code: u32, body: &[u8], handles: usize, passwords: usize) -> Vec<u8> {
     command
 }
 
-/// A TPM with its world, after Startup. It is made once: each run goes on from its saved state.
+/// A TPM with its environment, after Startup. It is made once: each run continues from its saved
+/// state.
 fn started() -> (Tpm, World) {
     static STARTED: OnceLock<(Saved, World)> = OnceLock::new();
     let (saved, world) = STARTED.get_or_init(|| {
@@ -190,7 +191,7 @@ fn with_contexts() -> (Tpm, World, &'static [Vec<u8>]) {
     (tpm, world, contexts)
 }
 
-/// A saved context that was bent: what is not as it was saved is refused.
+/// A saved context with modifications: every modified one is refused.
 pub fn tpm_context(bytes: &[u8]) {
     let mut input = Input::new(bytes);
     let (mut tpm, mut world, contexts) = with_contexts();
@@ -219,7 +220,8 @@ pub fn tpm_context(bytes: &[u8]) {
     assert_eq!(check(&response) == 0, bent == *whole, "only what was saved is loaded");
 }
 
-/// Records of any bytes: an error, or a TPM that works and whose own records open again.
+/// Records of arbitrary bytes: the result is an error, or a working TPM whose own records open
+/// again.
 pub fn tpm_records(bytes: &[u8]) {
     let mut input = Input::new(bytes);
     let (_, mut world) = started();

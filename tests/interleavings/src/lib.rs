@@ -1,4 +1,4 @@
-//! What VPs share without a lock, under thousands of interleavings of their steps.
+//! Tests lock-free state shared by VPs under thousands of interleavings of their steps.
 //!
 //! The modules are those of `vmm/machine`, built with atomics that may give the turn to another
 //! thread at each access. The schedules come from a seed: a fault that needs up to [`DEPTH`] changes
@@ -6,7 +6,7 @@
 //! others, "A Randomized Scheduler with Probabilistic Guarantees of Finding Bugs").
 #![cfg(test)]
 #![forbid(unsafe_code)]
-// The modules have more than what is tried here.
+// The modules contain more than these tests use.
 #![expect(dead_code, reason = "the modules have more than what is tried here")]
 
 extern crate alloc;

@@ -5,8 +5,8 @@ use shuttle::thread;
 
 use crate::mailbox::{Away, Mailbox};
 
-/// A level-triggered vector is told as one, however a drain falls between its post and that of the
-/// same vector as an edge: otherwise the IOAPIC waits for ever for its end.
+/// A level-triggered vector is reported as level-triggered, even if the VP drains between its post
+/// and a post of the same vector as an edge. Otherwise the IOAPIC waits forever for the EOI.
 #[test]
 fn a_level_never_becomes_an_edge() {
     crate::try_schedules(|| {
@@ -24,7 +24,7 @@ fn a_level_never_becomes_an_edge() {
     });
 }
 
-/// A VP that leaves for the guest has seen what was posted, or is kicked.
+/// A VP that enters the guest has seen every post, or is kicked.
 #[test]
 fn no_post_is_both_unseen_and_without_a_kick() {
     for away in [Away::Guest, Away::Asleep] {

@@ -1,4 +1,4 @@
-//! VPs that halt with interrupts off and wake each other.
+//! VPs that halt with interrupts disabled, then wake each other.
 
 use shuttle::sync::atomic::{AtomicBool, Ordering};
 use shuttle::sync::{Arc, Condvar, Mutex};
@@ -7,13 +7,13 @@ use shuttle::thread;
 use crate::lifecycle::Lifecycle;
 use crate::mailbox::Mailbox;
 
-/// A machine of VPs that do nothing but sleep and send each other NMIs.
+/// A machine of VPs that only sleep and send each other NMIs.
 struct Machine {
     lifecycle: Lifecycle,
     mailboxes: Vec<Mailbox>,
     /// The CPUs' pending interrupts.
     kicked: Vec<(Mutex<bool>, Condvar)>,
-    /// Somebody said that the guest has halted for good.
+    /// A VP reported that the guest has halted forever.
     ended: AtomicBool,
 }
 
@@ -39,8 +39,7 @@ impl Machine {
         }
     }
 
-    /// What a VP does that halts with interrupts off: it sleeps until an NMI comes, or until the
-    /// guest has ended.
+    /// Halts a VP with interrupts disabled: it sleeps until an NMI arrives or the guest has ended.
     fn halt(&self, vp: usize) {
         loop {
             if self.mailboxes[vp].is_pending() && self.mailboxes[vp].drain().nmis() != 0 {
@@ -87,7 +86,7 @@ fn vps_that_wake_each_other_have_not_halted_for_good() {
     });
 }
 
-/// Whoever falls asleep last finds out; a deadlock here would be a VM that hangs.
+/// The VP that falls asleep last detects it; a deadlock here would be a VM that hangs.
 #[test]
 fn vps_that_all_sleep_have_halted_for_good() {
     crate::try_schedules(|| {

@@ -1,10 +1,10 @@
-//! Atomics and locks at each use of which another thread may run.
+//! Atomics and locks that may switch to another thread at each use.
 
 use shuttle::sync::MutexGuard;
 
 pub(crate) use shuttle::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
-/// A lock that is used as the paravisor's.
+/// A lock with the interface of the paravisor's lock.
 #[derive(Debug)]
 pub(crate) struct Mutex<T>(shuttle::sync::Mutex<T>);
 

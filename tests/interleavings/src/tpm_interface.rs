@@ -14,13 +14,13 @@ mod interface;
 #[path = "../../../vmm/machine/src/tpm/locality.rs"]
 mod locality;
 
-/// Why the service has no outcome.
+/// The reason why the service has no outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum TpmError {
     Failed,
 }
 
-/// How often a VP looks whether the TPM is free.
+/// How often a VP checks whether the TPM is free.
 const LOOKS: usize = 3;
 
 fn ready() -> Interface {
@@ -36,7 +36,7 @@ fn is_free(interface: &Interface) -> bool {
     start == [0]
 }
 
-/// Starts a command; answers whether the VP has to let the service run.
+/// Starts a command; returns whether the VP must let the service run.
 fn start(interface: &Interface) -> bool {
     interface.write(CTRL_START, &[1], |bytes| bytes.extend_from_slice(b"command"))
 }
@@ -51,8 +51,8 @@ fn serve(interface: &Interface) {
     assert!(interface.finish(true, |bytes| assert_eq!(bytes, b"response")));
 }
 
-/// A VP that sees the TPM free and starts a command always has it run, also if another VP is just
-/// ending one: else the command would stay in execution until a reset.
+/// If a VP sees the TPM free and starts a command, the command always runs, even while another VP
+/// is ending one. Otherwise the command would stay in execution until a reset.
 #[test]
 fn a_command_that_is_started_when_another_ends_is_run() {
     crate::try_schedules(|| {
@@ -73,7 +73,7 @@ fn a_command_that_is_started_when_another_ends_is_run() {
     });
 }
 
-/// Of two VPs that start at once, one has its command run and the other starts none.
+/// If two VPs start a command at once, one command runs and the other VP starts none.
 #[test]
 fn of_two_starts_at_once_one_counts() {
     crate::try_schedules(|| {
@@ -87,7 +87,7 @@ fn of_two_starts_at_once_one_counts() {
     });
 }
 
-/// A service that has failed ends the TPM, whoever looks.
+/// A service that has failed ends the TPM, whichever VP notices.
 #[test]
 fn a_failure_is_seen_once_and_nothing_runs_afterwards() {
     crate::try_schedules(|| {

@@ -1,4 +1,4 @@
-//! What users and hosts get wrong: one clear line, a code of its own, no hang.
+//! Mistakes of users and hosts: each gives one clear line, its own exit code, no hang.
 
 use std::fs::File;
 use std::path::Path;
@@ -20,7 +20,7 @@ pub fn tests() -> Vec<Test> {
     tests
 }
 
-/// Kernels and initrds that can not be used.
+/// Kernels and initrds that cannot be used.
 fn files() -> Vec<Test> {
     vec![
         test("bad_input::a_kernel_that_is_missing", |environment| {
@@ -47,7 +47,7 @@ fn files() -> Vec<Test> {
     ]
 }
 
-/// Settings and machines that can not be used.
+/// Settings and machines that cannot be used.
 fn machines() -> Vec<Test> {
     vec![
         test("bad_input::a_command_line_too_long", |environment| {
@@ -86,7 +86,7 @@ fn machines() -> Vec<Test> {
     ]
 }
 
-/// Cut from within the header to almost at the end.
+/// A kernel truncated at several points, from within the header to almost its end.
 fn truncated(environment: &Environment) -> Outcome {
     let kernel = std::fs::read(&environment.kernel)?;
     for length in [0, 100, 600, 10_000, kernel.len() / 2, kernel.len() - 20_000] {
@@ -118,7 +118,7 @@ fn with_kernel(environment: &Environment, kernel: &Path) -> anyhow::Result<Run> 
     Vm::new(environment).args(["--timeout", "60", "--kernel"]).arg(kernel).run()
 }
 
-/// The code, one line with this word, and no waiting.
+/// Expects the exit code, one line with this word, and a prompt end.
 fn refused(run: Run, code: i32, word: &str) -> Outcome {
     ensure!(run.code == Some(code), "code {code} was expected\n{run:?}");
     ensure!(run.time < pace::limit(Duration::from_secs(30)), "it took {:?}", run.time);

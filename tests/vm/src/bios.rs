@@ -1,12 +1,12 @@
-//! A guest that calls the BIOS, which is not there, and all the ways to a reset.
+//! A guest that calls the missing BIOS, or resets by each method.
 
 use crate::console::{Console, PROMPT};
 use crate::machine::Vm;
 use crate::{Environment, Outcome, Test, ensure, test};
 
-/// The exit code of a guest that can not go on.
+/// The exit code of a guest that cannot continue.
 const GUEST_FAILED: i32 = 71;
-/// Linux's ways of a reset (Documentation/admin-guide/kernel-parameters.txt, `reboot=`): BIOS, EFI,
+/// Linux's reset methods (Documentation/admin-guide/kernel-parameters.txt, `reboot=`): BIOS, EFI,
 /// keyboard controller, triple fault, ACPI, PCI, PCI where it is known to be safe.
 const WAYS: [&str; 7] = ["b", "e", "k", "t", "a", "p", "q"];
 

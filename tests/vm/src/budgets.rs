@@ -31,7 +31,7 @@ fn exits(environment: &Environment, cpus: &str, name: &str) -> Outcome {
     Ok(())
 }
 
-/// Two runs count the same, and no more than is allowed.
+/// Two runs give the same counts, and none exceeds its budget.
 fn instructions(environment: &Environment) -> Outcome {
     let first = costs(environment)?;
     let second = costs(environment)?;
@@ -44,7 +44,7 @@ fn instructions(environment: &Environment) -> Outcome {
     Ok(())
 }
 
-/// What the guest `cost` counts, by name; RDTSC counts instructions for it.
+/// The counts of the guest `cost`, by name; its RDTSC counts instructions.
 fn costs(environment: &Environment) -> Result<Vec<(String, u64)>, Stop> {
     let vm = Vm::new(environment).args(["--timeout", "90", "--memory", "128M", "--kernel"]);
     let vm = vm.arg(environment.guests.join("cost"));
@@ -54,7 +54,7 @@ fn costs(environment: &Environment) -> Result<Vec<(String, u64)>, Stop> {
     Ok(pairs.filter_map(|(name, count)| Some((name.to_owned(), count.parse().ok()?))).collect())
 }
 
-/// From the paravisor's first instructions to the guest's, whatever the size of the RAM.
+/// Counts from the paravisor's first instruction to the guest's, for several RAM sizes.
 fn start(environment: &Environment) -> Outcome {
     let most = budget(environment, "start.instructions")?;
     let ticks = |memory: &str| -> Result<u64, Stop> {

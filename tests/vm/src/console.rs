@@ -1,4 +1,4 @@
-//! A VM whose console is talked to, through pipes.
+//! A VM whose console the test uses interactively, through pipes.
 
 use std::io::{Read, Write};
 use std::process::{Child, ChildStdin, Stdio};
@@ -15,9 +15,9 @@ use crate::{Environment, Test, ensure, pace, test};
 const BOOT: Duration = Duration::from_secs(60);
 /// How long most VMs may run.
 const LIMIT: Duration = Duration::from_secs(200);
-/// How much of what did come is told where something did not.
+/// How many bytes of output an error shows when the expected text did not arrive.
 const TAIL: usize = 2048;
-/// What the shell of the default guest shows.
+/// The prompt of the default guest's shell.
 pub const PROMPT: &str = "/ # ";
 
 /// The tests of this part.
@@ -59,7 +59,7 @@ pub struct Console {
     input: ChildStdin,
     output: Receiver<Vec<u8>>,
     errors: Option<thread::JoinHandle<Vec<u8>>>,
-    /// What was read and not yet waited for.
+    /// Output that was read but not yet matched by a wait.
     unread: Vec<u8>,
     summary: std::path::PathBuf,
 }
@@ -79,7 +79,7 @@ impl Console {
         Self::start_vm_for(vm, LIMIT)
     }
 
-    /// Starts any VM, for so long.
+    /// Starts any VM, with a time limit.
     pub fn start_vm_for(vm: Vm, limit: Duration) -> anyhow::Result<(Self, tempfile::TempDir)> {
         let limit = limit.as_secs().to_string();
         let folder = tempfile::tempdir()?;
@@ -115,13 +115,13 @@ impl Console {
         self.wait_longer_for(text, BOOT)
     }
 
-    /// Reads until `text` comes; answers what came before it.
+    /// Reads until `text` comes; returns the output before it.
     pub fn read_until(&mut self, text: &str) -> anyhow::Result<String> {
         let before = self.take_until(text, BOOT)?;
         Ok(String::from_utf8_lossy(&before).into_owned())
     }
 
-    /// Reads until `text` comes, for so long.
+    /// Reads until `text` comes, with a time limit.
     pub fn wait_longer_for(&mut self, text: &str, time: Duration) -> anyhow::Result<()> {
         self.take_until(text, time).map(drop)
     }
@@ -144,25 +144,25 @@ impl Console {
         }
     }
 
-    /// Ends the VM, and tells what both it and paravane said last.
+    /// Ends the VM; the error has the last output of the VM and of paravane.
     fn did_not_come(&mut self, text: &str) -> anyhow::Error {
         let start = self.unread.len().saturating_sub(TAIL);
         let seen = String::from_utf8_lossy(self.unread.get(start..).unwrap_or_default());
-        // The pipe of its errors ends with it.
+        // Killing it also closes the pipe of its errors.
         let _ = self.child.kill();
         let errors = self.errors.take().and_then(|errors| errors.join().ok()).unwrap_or_default();
         let errors = String::from_utf8_lossy(&errors);
         anyhow::anyhow!("`{text}` did not come; what came last:\n{seen}\n{errors}")
     }
 
-    /// Waits for the end; answers the summary.
+    /// Waits for the end; returns the summary.
     pub fn end(self) -> anyhow::Result<Value> {
         Ok(self.end_with_errors()?.summary)
     }
 
-    /// Waits for the end; answers all that is known of it.
+    /// Waits for the end; returns the summary with the errors.
     pub fn end_with_errors(mut self) -> anyhow::Result<Ended> {
-        // paravane has a limit of its own.
+        // No limit here: paravane has its own.
         self.child.wait()?;
         let summary = serde_json::from_str(&std::fs::read_to_string(&self.summary)?)?;
         let errors = self.errors.take().and_then(|errors| errors.join().ok()).unwrap_or_default();
@@ -172,7 +172,7 @@ impl Console {
 
 impl Drop for Console {
     fn drop(&mut self) {
-        // After `end` it has ended, and there is nothing to kill.
+        // After `end` the process has exited and the kill fails harmlessly.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

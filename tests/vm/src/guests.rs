@@ -11,7 +11,7 @@ use crate::{Environment, Outcome, Stop, Test, Totals, ensure, test};
 const LIMIT: &str = "120";
 /// What `wall` writes to the host's ports.
 const ESCAPED: &str = "BROKEN OUT";
-/// Accesses to video memory that must make no exits.
+/// Accesses to video memory, which must cause no exits.
 const VIDEO: u64 = 10_000;
 
 /// A guest with a number of VPs; with or without the Hyper-V interface.
@@ -41,7 +41,7 @@ const RUNS: [(&str, u32, bool); 21] = [
 
 /// The tests of this part; `cases` gets the guests' own cases.
 pub fn tests(cases: &Arc<Mutex<Totals>>, long: bool) -> Vec<Test> {
-    // Shares of time are no matter for a machine that others use: only the long tier has them.
+    // Shares of time cannot be measured on a machine that others use: only the long tier does.
     let runs = RUNS.into_iter().filter(|(name, ..)| long || *name != "liveness");
     let guests = runs.map(|(name, cpus, hyperv)| {
         let cases = Arc::clone(cases);
@@ -54,7 +54,7 @@ pub fn tests(cases: &Arc<Mutex<Totals>>, long: bool) -> Vec<Test> {
         Test { alone: name == "liveness", ..test }
     });
     let wall_cases = Arc::clone(cases);
-    // Its registers must be as far out of reach as every other device's of the host.
+    // The state disk's registers must be out of reach, like those of every other host device.
     let state = test("guest::wall_with_a_state_disk", move |environment| {
         let folder = tempfile::tempdir()?;
         let vm = Vm::new(environment).args(["--timeout", LIMIT, "-m", "128M", "--state"]);
@@ -83,8 +83,8 @@ fn start(
     words: &str,
 ) -> anyhow::Result<Run> {
     let text = format!("{words} {}", if hyperv { "" } else { "hyperv=off" });
-    // With a thread for each CPU, VPs race; with one thread, a VP stands still for long between two
-    // instructions. Each finds faults that the other does not.
+    // With a thread for each CPU, VPs race; with one thread, a VP may pause for long between two
+    // instructions. Each mode finds faults that the other misses.
     let vm = if hyperv { Vm::with_threads(environment) } else { Vm::new(environment) };
     let vm = vm.args(["--timeout", LIMIT, "-m", "128M", "-a", text.trim()]);
     let vm = vm.args(["-c", &cpus.to_string(), "--kernel"]).arg(environment.guests.join(name));
@@ -92,7 +92,7 @@ fn start(
     vm.run_within(Duration::from_secs(150))
 }
 
-/// Counts what the guest reports; fails with the lines of the cases that failed.
+/// Counts the cases that the guest reports; fails with the lines of the failed ones.
 fn count(run: &Run, cases: &Mutex<Totals>) -> Outcome {
     let text = String::from_utf8_lossy(&run.output);
     let (mut passed, mut failures) = (0, vec![]);

@@ -1,4 +1,4 @@
-//! What the command meets on its own machine: odd names, odd files, small machines, signals.
+//! The command's environment on the host: odd names, odd files, small machines, signals.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -26,7 +26,7 @@ pub fn tests() -> Vec<Test> {
     tests
 }
 
-/// What is no file, summaries that can not be written, a VM that is too small.
+/// Paths that are no regular files, summaries that cannot be written, a VM that is too small.
 fn files_and_ram() -> Vec<Test> {
     vec![
         test("host::too_little_ram_names_what_is_needed", little_ram),
@@ -92,7 +92,7 @@ fn names_and_signals() -> Vec<Test> {
         }),
         test("host::signals_that_were_ignored_stay_ignored", ignored),
         test("host::the_end_of_children_may_be_ignored", |environment| {
-            // How QEMU ended is all that tells of this one.
+            // QEMU's exit is the only sign of this signal.
             let folder = tempfile::tempdir()?;
             let path = folder.path().join("text");
             fs::write(&path, "This is no kernel.\n".repeat(1000))?;
@@ -105,8 +105,8 @@ fn names_and_signals() -> Vec<Test> {
     ]
 }
 
-/// Kernel, initrd, temporary files and the working folder, each with a byte that no text has, and
-/// a comma, at which QEMU splits its options.
+/// Kernel, initrd, temporary files and the working folder, each with a byte that is not valid UTF-8
+/// and with a comma, at which QEMU splits its options.
 fn odd_names(environment: &Environment) -> Outcome {
     let folder = tempfile::tempdir()?;
     let odd = |name: &str| {
@@ -129,7 +129,8 @@ fn odd_names(environment: &Environment) -> Outcome {
     Ok(())
 }
 
-/// The least is named, by the paravisor where it can, and else by the command; both know the same.
+/// The error names the minimum: the paravisor's error if it can start, otherwise the command's.
+/// Both name the same minimum.
 fn little_ram(environment: &Environment) -> Outcome {
     for cpus in ["1", "2", "64"] {
         let mut needs = vec![];
@@ -152,7 +153,7 @@ fn needed(run: &Run) -> Result<String, Stop> {
     Ok(need.trim_end().to_owned())
 }
 
-/// FIFOs, sockets, devices, folders, in every place where a file is wanted.
+/// FIFOs, sockets, devices and folders, in every option that takes a file.
 fn no_files(environment: &Environment) -> Outcome {
     let folder = tempfile::tempdir()?;
     let (fifo, socket) = (folder.path().join("fifo"), folder.path().join("socket"));
@@ -202,7 +203,7 @@ fn no_summary(environment: &Environment) -> Outcome {
     Ok(())
 }
 
-/// The signals go to all of the process group, as a terminal sends them, QEMU among it.
+/// As from a terminal, the signals go to the whole process group, including QEMU.
 fn ignored(environment: &Environment) -> Outcome {
     let vm =
         Vm::exec(environment, "echo up; cat /proc/uptime >/dev/null; sleep 3; echo on; exit 7");
@@ -219,7 +220,7 @@ fn ignored(environment: &Environment) -> Outcome {
     let mut seen = [0; 3];
     output.read_exact(&mut seen)?;
     ensure!(&seen == b"up\n", "{seen:?}");
-    // `setsid --wait` has the new session in a child of its own, or is it.
+    // `setsid --wait` either becomes the new session's leader or forks a child that does.
     let group = session_of(child.id()).and_then(|group| Pid::from_raw(group.cast_signed()));
     for signal in [Signal::HUP, Signal::INT, Signal::TERM] {
         kill_process_group(group.ok_or("no session")?, signal)?;
@@ -250,8 +251,8 @@ fn session_of(process: u32) -> Option<u32> {
     })
 }
 
-/// Children whose parent has ended belong to the agent, which must wait for them; also under a
-/// shell on the console.
+/// Orphaned processes become the agent's children, which it must wait for, even under a shell on
+/// the console.
 fn orphans(environment: &Environment) -> Outcome {
     let script = "for i in $(seq 50); do (true & ); done; \
         for i in $(seq 100); do \

@@ -1,4 +1,4 @@
-//! The machine's UUID: the host's where it gives one, the state's where there is one, else new.
+//! The machine's UUID: the host's if it gives one, else the state's, else random.
 
 use std::fs::{self, File};
 
@@ -68,7 +68,7 @@ fn read<S: AsRef<std::ffi::OsStr>>(
     Ok(Vm::exec(environment, READ).args(arguments).run()?.text()?.trim().to_owned())
 }
 
-/// Also where the paravisor makes the state, on a file of zeros, and with no TPM to open it.
+/// Also if the paravisor creates the state on a file of zeros, and if there is no TPM to open it.
 fn of_state(environment: &Environment) -> Outcome {
     let folder = tempfile::tempdir()?;
     let (made, blank) = (folder.path().join("made"), folder.path().join("blank"));

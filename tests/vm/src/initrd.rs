@@ -1,4 +1,4 @@
-//! `--exec` behind every initrd and with every command line that Linux takes.
+//! `--exec` with every kind of initrd or command line that Linux accepts.
 
 use std::fs;
 use std::io::Write;
@@ -11,7 +11,7 @@ use cpio::Archive;
 use crate::machine::Vm;
 use crate::{Environment, Outcome, Stop, Test, ensure, test};
 
-/// What packs an initrd as Linux unpacks it: the name, the program, its arguments.
+/// Compressors whose formats Linux unpacks: name, program, arguments.
 const PACKERS: [(&str, &str, &[&str]); 7] = [
     ("gzip", "gzip", &["-1c"]),
     ("bzip2", "bzip2", &["-1c"]),
@@ -88,7 +88,7 @@ fn alone(environment: &Environment, name: &str) -> Outcome {
     runs(environment, folder.path(), &packed, "echo packed", "packed\n")
 }
 
-/// One archive behind the other, in an order that Linux takes: LZ4 shows no end, so it is last.
+/// Concatenated archives, in an order that Linux accepts: LZ4 has no end mark, so it is last.
 fn together(environment: &Environment) -> Outcome {
     let folder = tempfile::tempdir()?;
     let mut bytes = fs::read(&environment.initrd)?;
@@ -108,7 +108,7 @@ fn together(environment: &Environment) -> Outcome {
     runs(environment, folder.path(), &bytes, &format!("{command}; true"), &wanted)
 }
 
-/// White space, quotes, what ends the kernel's part, and first processes that others name.
+/// White space, quotes, the end of the kernel's part, and other options that name a first process.
 fn lines(environment: &Environment) -> Outcome {
     for line in [
         "",

@@ -64,7 +64,7 @@ fn available(file: &Result<PathBuf, String>) -> Result<&Path, Stop> {
     file.as_deref().map_err(|why| Stop::Skipped(why.clone()))
 }
 
-/// Reboots twice, powers off, and its machine has started three times then.
+/// Reboots twice, powers off; the machine must have started three times.
 fn reboot(environment: &Environment, kernel: &Path) -> Outcome {
     for cpus in ["1", "4"] {
         let vm = Vm::new(environment).args(["--cpus", cpus, "--kernel"]).arg(kernel);
@@ -84,7 +84,7 @@ fn reboot(environment: &Environment, kernel: &Path) -> Outcome {
     Ok(())
 }
 
-/// Takes VPs 1 to 3 off and on again; each runs what it is given afterwards.
+/// Takes VPs 1 to 3 offline and online; afterwards each runs its task.
 fn offline(environment: &Environment, kernel: &Path) -> Outcome {
     let script = "for round in $(seq 20); do
             for value in 0 1; do
@@ -105,7 +105,7 @@ fn offline(environment: &Environment, kernel: &Path) -> Outcome {
     Ok(())
 }
 
-/// A running kernel loads itself again and starts that, with no reset between.
+/// A running kernel loads itself again by kexec and starts the copy, without a reset.
 ///
 /// A kernel that `races` starts the next one while its other CPUs are still on their way to a halt,
 /// and these may execute what overwrites them. Linux 5.10 does that: it counts a CPU as stopped
@@ -132,7 +132,7 @@ fn kexec(environment: &Environment, kernel: &Path, races: bool) -> Outcome {
         }
         let command = "kexec -l /boot/kernel --initrd=/boot/initrd --reuse-cmdline && kexec -e\n";
         console.say(command)?;
-        // The second kernel's agent greets again.
+        // The second kernel's agent prints its greeting again.
         console.wait_for("powers the guest off")?;
         console.wait_for(PROMPT)?;
         console.say("ls /boot; echo $(nproc) CPUs; poweroff -f\n")?;
@@ -145,7 +145,7 @@ fn kexec(environment: &Environment, kernel: &Path, races: bool) -> Outcome {
     Ok(())
 }
 
-/// Boots directly and below the paravisor, and compares what was logged at warn or worse.
+/// Boots directly and below the paravisor, and compares the messages at level warn or worse.
 fn no_new_warning(environment: &Environment, kernel: &Path, cpus: &str) -> Outcome {
     let log = |more: &[&str]| {
         let vm = Vm::new(environment).args(["--timeout", "90", "-c", cpus, "--exec", "dmesg -r"]);
@@ -169,7 +169,7 @@ fn no_new_warning(environment: &Environment, kernel: &Path, cpus: &str) -> Outco
 fn warnings(log: &str) -> BTreeSet<String> {
     let parse = |line: &str| {
         let (level, text) = line.strip_prefix('<')?.split_once('>')?;
-        // The upper bits tell who logged.
+        // The upper bits are the facility.
         let is_bad = level.parse::<u32>().ok()? & 7 <= 4;
         let text = text.split_once("] ").map_or(text, |(_, text)| text);
         is_bad.then(|| text.to_owned())

@@ -1,6 +1,6 @@
 //! Tests of whole VMs: each starts the `paravane` command as a user would.
 //!
-//! Tests are deterministic but for time; what waits has a limit. `cargo xtask test` runs them.
+//! Tests are deterministic except for time; every wait has a limit. `cargo xtask test` runs them.
 #![forbid(unsafe_code)]
 
 mod bad_input;
@@ -31,7 +31,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Instant;
 
-/// What the tests are given.
+/// Files and settings that the tests use.
 #[derive(Debug)]
 pub struct Environment {
     /// The `paravane` command.
@@ -48,19 +48,19 @@ pub struct Environment {
     pub initrd: PathBuf,
     /// The busybox in it.
     pub busybox: PathBuf,
-    /// Kernels of other suites, or why there is none.
+    /// Kernels of other suites, or the reason why one is missing.
     pub other_kernels: Vec<(String, Result<PathBuf, String>)>,
-    /// memtest86+, or why there is none.
+    /// memtest86+, or the reason why it is missing.
     pub memtest: Result<PathBuf, String>,
-    /// A Debian user space with kexec-tools, or why there is none.
+    /// A Debian user space with kexec-tools, or the reason why it is missing.
     pub kexec: Result<PathBuf, String>,
-    /// A Debian user space with stress-ng and cyclictest, or why there is none.
+    /// A Debian user space with stress-ng and cyclictest, or the reason why it is missing.
     pub load: Result<PathBuf, String>,
-    /// What `cargo xtask run --packages tpm2-tools` gives the guest, or why there is nothing.
+    /// The initrd of `cargo xtask run --packages tpm2-tools`, or the reason why it is missing.
     pub packages: Result<PathBuf, String>,
-    /// A Debian user space that uses a TPM, or why there is none.
+    /// A Debian user space that uses a TPM, or the reason why it is missing.
     pub tpm: Result<PathBuf, String>,
-    /// Modules of each suite's kernel, as an archive to be put behind an initrd.
+    /// Modules of each suite's kernel, as an archive to append to an initrd.
     pub modules: Vec<(String, Result<PathBuf, String>)>,
     /// The numbers of `budgets.toml`.
     pub budgets: Vec<(String, f64)>,
@@ -68,12 +68,12 @@ pub struct Environment {
     pub long: bool,
 }
 
-/// Why a test did not pass.
+/// The reason why a test did not pass.
 #[derive(Debug)]
 enum Stop {
     /// It found a fault.
     Failed(String),
-    /// It can not be run here.
+    /// It cannot run here.
     Skipped(String),
 }
 
@@ -88,7 +88,7 @@ type Outcome = Result<(), Stop>;
 /// A test by name.
 struct Test {
     name: String,
-    /// It measures, or starves others, so nothing else may run beside it.
+    /// It measures, or starves others, so no other test may run at the same time.
     alone: bool,
     body: Box<dyn Fn(&Environment) -> Outcome + Send + Sync>,
 }
@@ -110,7 +110,7 @@ macro_rules! ensure {
 }
 use ensure;
 
-/// How many tests ended how.
+/// Numbers of tests by result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     /// Passed.
@@ -122,7 +122,7 @@ pub struct Totals {
 }
 
 impl Totals {
-    /// Adds others to these.
+    /// Adds another tier's numbers.
     pub fn add(&mut self, other: Self) {
         let Self { passed, failed, skipped } = other;
         self.passed += passed;
@@ -135,7 +135,7 @@ impl Totals {
 pub fn run(environment: &Environment, filter: Option<&str>, workers: usize) -> Totals {
     let cases = Arc::new(Mutex::new(Totals::default()));
     let lists = [
-        // The longest first, so that it has company.
+        // The longest test first, so that others run beside it.
         soak::tests(environment),
         guests::tests(&cases, environment.long),
         command::tests(),

@@ -1,4 +1,4 @@
-//! How runs end: limits, deaths, signals, and what they leave behind.
+//! The end of runs by limits, crashes or signals, without leftovers.
 
 use std::fs;
 use std::process::Stdio;
@@ -58,14 +58,14 @@ fn died(environment: &Environment, script: &str) -> Outcome {
     Ok(())
 }
 
-/// A machine check that meets the paravisor, while its guest sleeps.
+/// A machine check that hits the paravisor while its guest sleeps.
 ///
 /// QEMU's monitor raises it: an uncorrected error (VAL, UC, EN, PCC) of bank 1.
 fn crash(environment: &Environment) -> Outcome {
     let vm = Vm::new(environment).args(["-m", "128M", "--kernel"]);
     let (mut console, _folder) = Console::start_vm(vm.arg(environment.guests.join("asleep")))?;
     console.wait_for("asleep")?;
-    // The line is out a moment before the guest halts.
+    // The line is printed a moment before the guest halts.
     thread::sleep(Duration::from_millis(200));
     console.say("\x01c")?;
     console.wait_for("(qemu)")?;
@@ -76,15 +76,16 @@ fn crash(environment: &Environment) -> Outcome {
     for word in ["exception 18", "build-id", "load-offset"] {
         ensure!(ended.errors.contains(word), "no `{word}` in\n{}", ended.errors);
     }
-    // The frames lead to the VP's loop, wherever it was.
+    // The frames lead to the VP's loop, whatever it was doing.
     for name in ["run<nested_svm::NestedSvm>", "vmm/machine/src/vp.rs:"] {
         ensure!(ended.errors.contains(name), "no `{name}` in\n{}", ended.errors);
     }
     Ok(())
 }
 
-/// The same while the TPM's service runs, which is most of the time here: it ends, and the guest
-/// goes on. Should it meet the few moments between two commands, another VM is tried.
+/// A machine check while the TPM's service runs, which is most of the time here: the service ends,
+/// and the guest continues. If the machine check falls into a short moment between two commands,
+/// the test tries another VM.
 fn service_crash(environment: &Environment) -> Outcome {
     const ATTEMPTS: usize = 8;
     for _ in 0..ATTEMPTS {
@@ -110,7 +111,7 @@ fn service_crash(environment: &Environment) -> Outcome {
     Err(Stop::Failed(format!("{ATTEMPTS} machine checks, and none met the service")))
 }
 
-/// Ends a running paravane; its QEMU must go, and its files too.
+/// Ends a running paravane; its QEMU must exit, and its files must be removed.
 fn end_by(environment: &Environment, signal: Signal, early: bool) -> anyhow::Result<Option<i32>> {
     let folder = tempfile::tempdir()?;
     let sign = folder.path().display().to_string();

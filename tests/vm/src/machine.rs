@@ -1,4 +1,4 @@
-//! One VM per call, and what the guest finds in it.
+//! Runs one VM per call, to test what the guest finds in it.
 
 use std::ffi::{OsStr, OsString};
 use std::io::Read;
@@ -13,12 +13,12 @@ use crate::{Environment, Outcome, Test, ensure, pace, test};
 
 /// How much longer than its own `--timeout` a run may take before it counts as hanging.
 const HANG: Duration = Duration::from_secs(30);
-/// The `--timeout` of runs with up to 64 VPs, whose threads share what the machine has.
+/// The `--timeout` of runs with up to 64 VPs, whose threads share the host's CPUs.
 const MANY_CPUS_TIMEOUT: &str = "300";
 /// The `--timeout` of most runs.
 const LIMIT: &str = "90";
 
-/// A run of `paravane run` to be.
+/// A `paravane run` that is not yet started.
 #[derive(Debug)]
 pub struct Vm {
     command: Command,
@@ -46,7 +46,7 @@ impl Vm {
         Self::on(environment, "tcg")
     }
 
-    /// The same with a thread for each CPU, so that two of them do work at once.
+    /// The same with a thread for each CPU, so that two CPUs really run at once.
     pub fn with_threads(environment: &Environment) -> Self {
         Self::on(environment, "tcg-threads")
     }
@@ -100,7 +100,7 @@ impl Vm {
         self
     }
 
-    /// Has another program start it, to which these arguments are given first.
+    /// Lets another program start it; that program's own arguments come first.
     pub fn by<S: AsRef<OsStr>>(
         mut self,
         program: &OsStr,
@@ -124,7 +124,7 @@ impl Vm {
         self.run_within(Duration::from_secs(LIMIT.parse().unwrap_or(60)) + HANG)
     }
 
-    /// Runs it to its end, within this time at this machine's pace.
+    /// Runs it to its end, within this time, scaled to this machine's pace.
     pub fn run_within(mut self, limit: Duration) -> anyhow::Result<Run> {
         self.command = pace::command(&self.command);
         let limit = pace::limit(limit);
@@ -174,7 +174,7 @@ impl Vm {
 }
 
 impl Run {
-    /// Fails unless the command ended well; answers its output as text.
+    /// Fails unless the command succeeded; returns its output as text.
     pub fn text(self) -> anyhow::Result<String> {
         if self.code != Some(0) {
             anyhow::bail!("code {:?}\n{}", self.code, self.errors);
@@ -194,11 +194,11 @@ impl Run {
     }
 }
 
-/// Reads a pipe to its end, beside.
+/// Reads a pipe to its end in a thread.
 pub fn collect(mut pipe: impl Read + Send + 'static) -> thread::JoinHandle<Vec<u8>> {
     thread::spawn(move || {
         let mut bytes = vec![];
-        // What was read before an error still tells something.
+        // Bytes read before an error are still useful.
         let _ = pipe.read_to_end(&mut bytes);
         bytes
     })

@@ -5,7 +5,7 @@ use std::fs;
 use crate::machine::Vm;
 use crate::{Environment, Outcome, Test, ensure, test};
 
-/// As many as can be given.
+/// The largest number of modules.
 const COUNT: usize = 8;
 const USAGE: i32 = 2;
 const BAD_GUEST: i32 = 70;
@@ -20,7 +20,7 @@ pub fn tests() -> Vec<Test> {
 
 fn order(environment: &Environment) -> Outcome {
     let folder = tempfile::tempdir()?;
-    // Texts have the name as it is given: a short one keeps the lines short.
+    // A module's text has the name as given: a short name keeps the lines short.
     let path = |name: &str| folder.path().join(name);
     let mut vm = Vm::new(environment).args(["-m", "128M", "--timeout", "60"]);
     vm = vm.args(["--kernel"]).arg(environment.guests.join("modules")).args(["--initrd"]);

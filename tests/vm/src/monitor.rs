@@ -1,10 +1,10 @@
-//! What somebody at QEMU's monitor can do to the VM, as the guest sees it.
+//! Commands at QEMU's monitor, as the guest sees them.
 
 use crate::console::{Console, PROMPT};
 use crate::machine::Vm;
 use crate::{Environment, Outcome, Test, ensure, test};
 
-/// Ctrl-A C: between the console and the monitor.
+/// Ctrl-A C switches between the console and the monitor.
 const SWITCH: &str = "\x01c";
 const MONITOR: &str = "(qemu)";
 
@@ -48,7 +48,8 @@ fn power_button(environment: &Environment) -> Outcome {
     console.wait_for("waits for the button")?;
     for presses in ["pressed 1", "pressed 2"] {
         command(&mut console, "system_powerdown")?;
-        // Told when asked: what the monitor writes would come between the letters.
+        // The guest reports only when asked: otherwise the monitor's output would mix with its
+        // letters.
         console.say("?")?;
         console.wait_for(presses)?;
     }
@@ -57,7 +58,7 @@ fn power_button(environment: &Environment) -> Outcome {
     Ok(())
 }
 
-/// The guest asks for the host's NMIs at all of its VPs, and sleeps when they come.
+/// The guest enables the host's NMIs for all of its VPs, and sleeps when they arrive.
 fn nmi(environment: &Environment) -> Outcome {
     let line = "console=ttyS0 quiet apic_extnmi=all";
     let arguments = ["--cpus", "2", "--append", line];

@@ -1,4 +1,4 @@
-//! How fast this machine is now: limits catch hangs, and grow with what a boot takes.
+//! Scales time limits with this machine's current speed, measured by a boot.
 
 use std::ffi::{OsStr, OsString};
 use std::process::Command;
@@ -8,16 +8,16 @@ use std::time::Duration;
 use crate::Environment;
 use crate::machine::Vm;
 
-/// What a direct boot takes where the limits were chosen, in seconds.
+/// Seconds of a direct boot on the machine where the limits were chosen.
 const USUAL_BOOT: f64 = 2.5;
 /// Two VMs run at a time, and the machine may get busier after the boot that is measured.
 const RESERVE: f64 = 2.0;
-/// Limits beyond this many seconds are no limits, and stay as they are.
+/// Longer limits, in seconds, mean no limit and are not scaled.
 const LONGEST: f64 = 1e6;
 
 static PACE: OnceLock<f64> = OnceLock::new();
 
-/// Measures a direct boot. Answers how many times longer than usual limits are, and what it took.
+/// Measures a direct boot. Returns the factor for all limits, and the duration of the boot.
 pub fn measure(environment: &Environment) -> anyhow::Result<(f64, Duration)> {
     let run = Vm::exec_within(environment, "600", "true").args(["--direct"]);
     let time = run.run_within(Duration::from_secs(630))?.time;

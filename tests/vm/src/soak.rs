@@ -1,4 +1,4 @@
-//! Guests under a load that other people's programs make, watched for resets.
+//! Guests under load from third-party programs, watched for resets.
 
 use std::time::Duration;
 
@@ -29,8 +29,8 @@ pub fn tests(environment: &Environment) -> Vec<Test> {
     cpus.iter().map(soak).collect()
 }
 
-/// cyclictest and stress-ng together: both end well, the machine has started once, and the kernel
-/// has nothing to complain of but the load.
+/// cyclictest and stress-ng together: both succeed, the machine has started once, and the kernel
+/// warns of nothing but the load.
 fn soak(environment: &Environment, initrd: &std::path::Path, cpus: u32, seconds: u64) -> Outcome {
     let script = format!(
         "mkdir -p /dev/shm && mount -t tmpfs shm /dev/shm
@@ -41,7 +41,7 @@ fn soak(environment: &Environment, initrd: &std::path::Path, cpus: u32, seconds:
         dmesg -r | grep -E '^<[0-3]>' | grep -v 'Out of memory'
         echo end"
     );
-    // What the guest does by its clock takes as long here; the rest is its boot and its end.
+    // Work timed by the guest's clock takes as long here; the rest is for its boot and its end.
     let limit = seconds * 2 + 300;
     // QEMU's races between CPUs that run at once are what reset a guest before. But with threads, one
     // boot of a Linux in some hundred hangs on QEMU 7.2, which is nothing for a test of minutes.

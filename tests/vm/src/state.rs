@@ -1,4 +1,4 @@
-//! `--state`: made, kept, locked, and out of the guest's sight.
+//! `--state`: the file is created, kept, locked, hidden from the guest.
 
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
@@ -89,8 +89,8 @@ fn replaced(environment: &Environment) -> Outcome {
     Ok(())
 }
 
-/// The paravisor names a disk that it can not write, finds it behind one of another serial number,
-/// and goes on without.
+/// The paravisor reports a disk that it cannot write, finds it behind a disk with another serial
+/// number, and continues without it.
 fn read_only(environment: &Environment) -> Outcome {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("disk");

@@ -1,4 +1,4 @@
-//! The guest's TPM, as other people's software uses it.
+//! The guest's TPM, used by third-party software.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use crate::{Environment, Outcome, Stop, Test, ensure, test};
 pub const MEMORY: &str = "1G";
 /// The suite whose kernel is built without IMA.
 const WITHOUT_IMA: &str = "bullseye";
-/// What every script needs first. The user space brings drivers that a kernel has as modules.
+/// Preparation for every script. The user space contains drivers that a kernel has as modules.
 pub const SET_UP: &str = "set -e
     export TPM2TOOLS_TCTI=device:/dev/tpmrm0
     mount -t securityfs none /sys/kernel/security
@@ -28,7 +28,7 @@ pub const SET_UP: &str = "set -e
 
 /// A test on the kernel of a suite.
 type OnKernel = fn(&Environment, &str, &Result<PathBuf, String>) -> Outcome;
-/// What every kernel's clients must be able to do.
+/// Tests that must pass on every kernel.
 const EVERYWHERE: [(&str, OnKernel); 3] = [
     ("unlocks_a_disk_by_pcr", disk),
     ("has_a_log_that_replays_to_the_pcrs", log),
@@ -59,7 +59,7 @@ pub fn tests(environment: &Environment) -> Vec<Test> {
     tests
 }
 
-/// Suites with their kernels, or why there is none.
+/// Suites with their kernels, or the reason why one is missing.
 pub fn kernels(environment: &Environment) -> Vec<(String, Result<PathBuf, String>)> {
     let others = &environment.other_kernels;
     let is_own = |suite: &str| others.iter().all(|(other, _)| other != suite);
@@ -101,7 +101,7 @@ fn run(
     Ok(vm.arg("--exec").arg(format!("{SET_UP}{script}")).run()?)
 }
 
-/// Finds it, and keeps a secret that depends on PCR 16.
+/// The guest finds the TPM, and seals a secret to PCR 16.
 fn uses(
     environment: &Environment,
     suite: &str,
@@ -148,7 +148,8 @@ fn disk(environment: &Environment, suite: &str, kernel: &Result<PathBuf, String>
     Ok(())
 }
 
-/// tpm2_eventlog reads the log, which has the digests of what was started, and leads to the PCRs.
+/// tpm2_eventlog reads the log, which has the digests of the started files; its replay gives the
+/// PCRs.
 fn log(environment: &Environment, suite: &str, kernel: &Result<PathBuf, String>) -> Outcome {
     let script = "cat /proc/cmdline
         tpm2_eventlog $L 2>errors >log; grep -v '^$' errors && exit 1
@@ -174,7 +175,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The provider of OpenSSL makes a key that never leaves the TPM; OpenSSL itself checks.
+/// The provider of OpenSSL makes a key that never leaves the TPM; OpenSSL itself verifies.
 fn openssl(environment: &Environment, suite: &str, kernel: &Result<PathBuf, String>) -> Outcome {
     let script = "echo text > text
         T='-provider tpm2 -provider base'
@@ -192,12 +193,13 @@ fn openssl(environment: &Environment, suite: &str, kernel: &Result<PathBuf, Stri
     Ok(())
 }
 
-/// What the first start leaves: a digest of its PCRs and of a primary key, in the TPM itself.
+/// State left by the first start: a digest of its PCRs and of a primary key, in the TPM itself.
 const FIRST: &str = "tpm2_createprimary -Q -C o -c p.ctx; tpm2_readpublic -Q -c p.ctx -n name
     tpm2_pcrread -Q -o pcrs sha256:0,1,4,8,9
     cat name pcrs | sha256sum | head -c 64 > sum
     ";
-/// IMA's list leads to PCR 10. All programs that the replay runs are in the list before it begins.
+/// Replaying IMA's list gives PCR 10. All programs that the replay runs are in the list before it
+/// begins.
 const IMA: &str = "echo 'measure func=BPRM_CHECK' > /sys/kernel/security/ima/policy
     /usr/bin/busybox true; openssl version >/dev/null
     pcr=$(printf %040d 0)
@@ -210,8 +212,8 @@ const IMA: &str = "echo 'measure func=BPRM_CHECK' > /sys/kernel/security/ima/pol
     echo ima-replays
     ";
 
-/// Resets: seeds, NV and key stay, PCRs are as at the first start; what the physical presence
-/// interface was asked for has been done.
+/// After resets, seeds, NV and key are unchanged, PCRs are as at the first start, and the physical
+/// presence request has been performed.
 fn resets(environment: &Environment, suite: &str, kernel: &Result<PathBuf, String>) -> Outcome {
     let kernel = kernel.as_ref().map_err(|why| Stop::Skipped(why.clone()))?;
     let ppi = "P=/sys/class/tpm/tpm0/ppi\n";
@@ -283,7 +285,7 @@ fn none(environment: &Environment) -> Outcome {
     Ok(())
 }
 
-/// A guest that is busy sees its timer's ticks as regular as ever, in counted instructions.
+/// A guest that is busy with its TPM still sees regular timer ticks, in counted instructions.
 fn timer(environment: &Environment) -> Outcome {
     let vm = Vm::new(environment).args(["-m", "128M", "-a", "counted only=timer", "--kernel"]);
     let vm = vm.arg(environment.guests.join("tpm")).args(["--timeout", "85"]);

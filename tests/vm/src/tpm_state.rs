@@ -1,4 +1,4 @@
-//! A TPM that outlives its VM, and the identity that it has from its manufacture.
+//! A TPM that outlives its VM, with the identity from its manufacture.
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -11,7 +11,7 @@ use crate::machine::{Run, Vm};
 use crate::tpm::{MEMORY, SET_UP, initrd, kernels};
 use crate::{Environment, Outcome, Stop, Test, ensure, test};
 
-/// The example of the docs, whose `sh` blocks are run as they stand.
+/// The example of the docs, whose `sh` blocks run unchanged.
 const EXAMPLE: &str = include_str!("../../../docs/attestation.md");
 
 /// The tests of this part.
@@ -53,7 +53,7 @@ fn vm(
     Ok((vm.args(["--timeout", "90"]).arg("--exec").arg(format!("{SET_UP}{script}")), folder))
 }
 
-/// Runs a VM until it has written this many lines, ends it by force, and gives all that it wrote.
+/// Runs a VM until it has written this many lines, kills it, and returns its whole output.
 fn cut_off(vm: Vm, lines: usize) -> anyhow::Result<String> {
     let mut command = vm.into_command();
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
@@ -91,8 +91,8 @@ fn sealed(environment: &Environment) -> Outcome {
     Ok(())
 }
 
-/// The SHA-1 bank comes with the next VM. The third one clears the TPM, and the fourth, to which
-/// what came of that is still told, does not clear it again.
+/// The next VM has the SHA-1 bank. The third VM clears the TPM. The fourth still reports the
+/// result, and does not clear it again.
 fn asked(environment: &Environment) -> Outcome {
     let ppi = "P=/sys/class/tpm/tpm0/ppi; B() { tpm2_getcap pcrs | sed -n 's/.*sha1: //p'; }
         D() { tpm2_nvdefine -Q 0x1500001 -C o -s 8; }
@@ -115,7 +115,7 @@ fn asked(environment: &Environment) -> Outcome {
     Ok(())
 }
 
-/// A VM that is ended by force while it counts has lost nothing that it has told.
+/// A VM that is killed while it counts has lost no count that it reported.
 fn killed(environment: &Environment) -> Outcome {
     let script = "I=0x1500002
         tpm2_nvread $I -C o >/dev/null 2>&1 || {
@@ -131,13 +131,13 @@ fn killed(environment: &Environment) -> Outcome {
     for _ in 0..3 {
         let (vm, _folder) = vm(environment, &state, script, Archive::new())?;
         let text = cut_off(vm, 8)?;
-        // The last line may be cut short.
+        // The last line may be incomplete.
         let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
         let counts: Vec<u64> = whole.lines().map(str::parse).collect::<Result<_, _>>()?;
         let (Some(first), Some(end)) = (counts.first(), counts.last()) else {
             return Err(Stop::Failed("it counted nothing".to_owned()));
         };
-        // One more may have been counted after what was told.
+        // One more count may have happened after the last reported one.
         ensure!(last == 0 || (last..=last + 1).contains(first), "{first} after {last}");
         ensure!(counts.windows(2).all(|pair| pair[1] == pair[0] + 1), "{counts:?}");
         ensure!(end - first > 3, "{counts:?}: too few to be killed in between");
@@ -166,7 +166,7 @@ fn attestation(environment: &Environment) -> Outcome {
     Ok(())
 }
 
-/// One bit of the state's newest content, another key: one line, and no guest runs.
+/// A flipped bit in the state's newest content, or a wrong key: one line, and no guest runs.
 fn changed(environment: &Environment) -> Outcome {
     const BAD_STATE: i32 = 2;
     let folder = tempfile::tempdir()?;
@@ -175,7 +175,7 @@ fn changed(environment: &Environment) -> Outcome {
     ensure!(start()?.output == b"ran\n", "a new state");
     let (good, key) = (std::fs::read(&state)?, folder.path().join("state.key"));
     let mut bent = good.clone();
-    // Behind the header of each slot lie its records.
+    // Each slot's records follow its header.
     for place in [8 * 512 + 100, (1024 + 8) * 512 + 100] {
         bent[place] ^= 1;
     }

@@ -15,7 +15,7 @@ pub(crate) fn u64_at(bytes: &[u8], offset: usize) -> Option<u64> {
     bytes.get(offset..)?.first_chunk().map(|chunk| u64::from_le_bytes(*chunk))
 }
 
-/// Overwrites what of `value` fits at `offset`.
+/// Writes as much of `value` as fits at `offset`.
 pub(crate) fn put(bytes: &mut [u8], offset: usize, value: &[u8]) {
     for (to, from) in bytes.iter_mut().skip(offset).zip(value) {
         *to = *from;

@@ -1,9 +1,9 @@
-//! Why a kernel cannot be loaded.
+//! Errors of loading a kernel.
 
 use crate::io::TransferError;
 use core::fmt;
 
-/// Why a kernel cannot be loaded; the message says whose fault it is, with a way out.
+/// The reason why a kernel cannot be loaded; the message names the faulty party and a remedy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the message of each variant says what its fields are")]
 pub enum LoadError {

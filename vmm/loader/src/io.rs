@@ -1,6 +1,6 @@
-//! Where files come from, where they go.
+//! The loader's interfaces to files and guest memory.
 
-/// Why bytes did not get where they should.
+/// The reason why a transfer failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TransferError {
     /// The host did not deliver: its fault.

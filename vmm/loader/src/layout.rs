@@ -10,7 +10,7 @@ pub(crate) const FOUR_GIBIBYTES: u64 = 1 << 32;
 const LOWEST: u64 = PAGE;
 const CONVENTIONAL_END: u64 = 0xA_0000;
 
-/// What a range of guest-physical addresses is, as e820 numbers it (ACPI 6.5, table 15.2).
+/// The kind of a range of guest-physical addresses, by its e820 number (ACPI 6.5, table 15.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum RangeKind {
@@ -33,7 +33,7 @@ pub struct MapEntry {
     pub start: u64,
     /// Length in bytes.
     pub length: u64,
-    /// What it is.
+    /// The range's kind.
     pub kind: RangeKind,
 }
 
@@ -169,7 +169,7 @@ impl Layout {
         self.claimed.iter().map(|range| range.end).max().unwrap_or(0)
     }
 
-    /// Whether `gpa` lies in a range that was claimed.
+    /// Whether `gpa` is in a claimed range.
     pub(crate) fn is_claimed(&self, gpa: u64) -> bool {
         self.claimed.iter().any(|range| range.start <= gpa && gpa < range.end)
     }

@@ -28,11 +28,11 @@ use alloc::vec;
 use alloc::vec::Vec;
 use layout::Layout;
 
-/// What the guest is to be told.
+/// The input of a load.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
-    /// The guest's memory map, 128 entries at most. Only RAM entries are written to, and of them
-    /// only what no other entry overlaps.
+    /// The guest's memory map, 128 entries at most. Only RAM entries are written to, and only the
+    /// parts of them that no other entry overlaps.
     pub memory_map: &'a [MapEntry],
     /// Command line without a terminator.
     pub command_line: &'a [u8],
@@ -43,7 +43,7 @@ pub struct Request<'a> {
     pub kernel_name: &'a [u8],
 }
 
-/// A file that the kernel is given in memory: an initrd, or what its boot protocol calls a module.
+/// A file that the kernel gets in memory: an initrd, or a module of its boot protocol.
 #[expect(missing_debug_implementations, reason = "a source is any type")]
 pub struct Module<'a> {
     /// The file.
@@ -52,7 +52,7 @@ pub struct Module<'a> {
     pub text: &'a [u8],
 }
 
-/// A kernel that lies in memory.
+/// A kernel that is loaded in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Loaded {
     /// Where the first VP enters it, and how.
@@ -132,7 +132,7 @@ enum ModulesPlace {
     Top,
 }
 
-/// Where a module lies, and its text with a terminator.
+/// The location of a module, and its text with a terminator.
 #[derive(Clone, Copy, Debug)]
 struct Placed {
     start: u64,
@@ -205,7 +205,7 @@ impl Loading<'_> {
         Ok(placed)
     }
 
-    /// Writes a structure for the guest into low memory; gives its address.
+    /// Writes a structure for the guest into low memory; returns its address.
     fn place(&mut self, bytes: &[u8]) -> Result<u64, LoadError> {
         let gpa = self.layout.structure(bytes.len() as u64)?;
         self.memory.write(gpa, bytes)?;

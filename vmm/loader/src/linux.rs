@@ -43,7 +43,7 @@ const ENTRY_64: u64 = 0x200;
 const UNDEFINED_LOADER: u8 = 0xFF;
 const BOOT_PARAMS: usize = 4096;
 
-/// What the setup header says.
+/// The fields of the setup header.
 struct Header {
     version: u16,
     /// Where the protected-mode code starts in the file.
@@ -136,7 +136,7 @@ impl Header {
     }
 }
 
-/// Memory for the kernel: where it prefers, else where it can be relocated to.
+/// Memory for the kernel: at its preferred address, else where it can be relocated to.
 fn place(loading: &mut Loading<'_>, header: &Header, code_length: u64) -> Result<u64, LoadError> {
     let length = header.memory.max(code_length);
     let fits = header.start.checked_add(length).is_some_and(|end| end <= FOUR_GIBIBYTES);
@@ -152,9 +152,9 @@ fn place(loading: &mut Loading<'_>, header: &Header, code_length: u64) -> Result
     if !header.relocatable {
         return Err(refusal);
     }
-    // Below its preferred address the kernel would move itself there. One that is entered in 32-bit
-    // mode runs only in the part of memory that it maps for good, which its initrd must lie in,
-    // too.
+    // Loaded below its preferred address, the kernel would move itself there. A kernel that is
+    // entered in 32-bit mode runs only in the part of memory that it maps permanently, and its
+    // initrd must be there too.
     let from = header.start.max(MEBIBYTE);
     loading
         .layout
@@ -172,7 +172,7 @@ fn boot_params(
     initrd: (u64, u64),
 ) -> [u8; BOOT_PARAMS] {
     let mut params = [0; BOOT_PARAMS];
-    // The jump instruction before the signature tells where the header ends.
+    // The jump instruction before the signature gives the end of the header.
     let jump = head.get(field::JUMP).copied().unwrap_or(0);
     let end = (field::HEADER + usize::from(jump)).min(field::E820_TABLE);
     put(&mut params, field::SETUP_SECTS, head.get(field::SETUP_SECTS..end).unwrap_or_default());

@@ -10,8 +10,8 @@ use alloc::vec::Vec;
 
 const HEADER_MAGIC: u32 = 0x1BAD_B002;
 const LOADER_MAGIC: u64 = 0x2BAD_B002;
-/// Flags 0 to 15 are demands; modules are aligned and memory is told anyway. Flag 2 asks for a
-/// video mode, and kernels work without one, as on every VMM that loads them directly.
+/// Flags 0 to 15 are requirements; modules are always aligned and memory is always reported. Flag 2
+/// asks for a video mode, but kernels work without one, as on every VMM that loads them directly.
 const KNOWN_DEMANDS: u32 = 0b111;
 const DEMANDS: u32 = 0xFFFF;
 const HAS_ADDRESSES: u32 = 1 << 16;
@@ -25,7 +25,7 @@ const LOADER_NAME: &[u8] = b"Paravane\0";
 /// A Multiboot header.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Header {
-    /// Where it stands in the file.
+    /// The header's offset in the file.
     offset: u64,
     flags: u32,
     addresses: Option<Addresses>,
@@ -42,7 +42,7 @@ struct Addresses {
 }
 
 impl Header {
-    /// Whether it says itself what goes where.
+    /// Whether the header gives the load addresses itself.
     pub(crate) const fn has_addresses(&self) -> bool {
         self.addresses.is_some()
     }
@@ -102,7 +102,7 @@ pub(crate) fn load(
     Ok(Entry { rax: LOADER_MAGIC, rbx: info, ..entry })
 }
 
-/// Loads by the header's address fields (3.1.3); gives the entry.
+/// Loads by the header's address fields (3.1.3); returns the entry.
 fn place_flat(
     loading: &mut Loading<'_>,
     header_offset: u64,
@@ -128,7 +128,7 @@ fn place_flat(
     Ok(addresses.entry)
 }
 
-/// Writes the information structure with all that it points to (3.3); gives its address.
+/// Writes the information structure with everything that it points to (3.3); returns its address.
 fn information(loading: &mut Loading<'_>) -> Result<u64, LoadError> {
     name_kernel(loading);
     let command_line = loading.place_command_line(COMMAND_LINE_LIMIT)?;
@@ -167,7 +167,7 @@ fn name_kernel(loading: &mut Loading<'_>) {
     }
 }
 
-/// Entries of 24 bytes, whose first field counts the others.
+/// Entries of 24 bytes; the first field holds the size of the rest.
 fn memory_map(loading: &Loading<'_>) -> Vec<u8> {
     let mut map = Vec::new();
     for entry in loading.request.memory_map {

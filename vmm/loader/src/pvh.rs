@@ -14,7 +14,7 @@ const NOTE_NAME: &[u8] = b"Xen\0";
 const NOTE_ENTRY: u32 = 18;
 const START_MAGIC: u32 = 0x336E_C578;
 const START_VERSION: u32 = 1;
-/// The protocol sets no limit; this one holds for Linux and for what loaders offer.
+/// The protocol sets no limit; this is the limit of Linux and of common loaders.
 const COMMAND_LINE_LIMIT: u64 = 4095;
 
 /// Loads the kernel; `head` is the file's first 8 KiB.
@@ -36,7 +36,7 @@ pub(crate) fn load(loading: &mut Loading<'_>, head: &[u8]) -> Result<Entry, Load
     Ok(Entry { rbx: info, ..Entry::protected(loading, entry)? })
 }
 
-/// Writes `hvm_start_info` with its lists; gives its address.
+/// Writes `hvm_start_info` with its lists; returns its address.
 fn start_info(
     loading: &mut Loading<'_>,
     command_line: u64,

@@ -87,7 +87,7 @@ fn fadt(machine: &MachineDescription<'_>, dsdt: u64) -> Vec<u8> {
     body.extend_from_slice(&(dsdt as u32).to_le_bytes());
     body.extend_from_slice(&[0, ENTERPRISE_SERVER]);
     body.extend_from_slice(&SCI.to_le_bytes());
-    // SMI_CMD and what goes with it: zero says that ACPI mode is always on.
+    // SMI_CMD and its related fields: zero means that ACPI mode is always on.
     body.extend_from_slice(&[0; 8]);
     for port in [power.event, 0, power.control, 0, 0, power.timer, 0, 0] {
         body.extend_from_slice(&u32::from(port).to_le_bytes());
@@ -98,7 +98,7 @@ fn fadt(machine: &MachineDescription<'_>, dsdt: u64) -> Vec<u8> {
     for field in [101_u16, 1001, 0, 0] {
         body.extend_from_slice(&field.to_le_bytes());
     }
-    // The century stands in CMOS byte 0x32.
+    // The century is in CMOS byte 0x32.
     body.extend_from_slice(&[0, 0, 0, 0, 0x32]);
     body.extend_from_slice(&(LEGACY_DEVICES | NO_VGA).to_le_bytes());
     body.push(0);

@@ -1,8 +1,8 @@
-//! What a guest without a BIOS still reads of one, and the code that runs where it calls one.
+//! The BIOS data that a guest reads, with stubs for BIOS calls.
 //!
-//! There is no BIOS: a call of one ends the VM with a line that says so, as its caller would wait
-//! for an answer for ever. The layout is that of the IBM PC/AT's ("IBM Personal System/2 and
-//! Personal Computer BIOS Interface Technical Reference", section 3).
+//! There is no BIOS. A BIOS call ends the VM with a message, because its caller would wait forever
+//! for an answer. The layout is that of the IBM PC/AT's ("IBM Personal System/2 and Personal
+//! Computer BIOS Interface Technical Reference", section 3).
 
 use alloc::vec::Vec;
 
@@ -25,7 +25,7 @@ const DATA_LENGTH: usize = 0x100;
 const STUB: usize = 6;
 const VECTORS: usize = 256;
 
-/// Waits with interrupts off, for good: CLI; HLT; JMP back.
+/// Halts forever with interrupts disabled: CLI; HLT; JMP back.
 const HANG: [u8; 4] = [0xFA, 0xF4, 0xEB, 0xFC];
 /// Full reset through CF9h, else through the keyboard controller: CLI; MOV DX, CF9h; OUT of 2, then
 /// of 6; OUT of FEh to port 64h.
@@ -36,7 +36,7 @@ const RETURN: [u8; 1] = [0xCF];
 /// The model byte of a PC/AT.
 const MODEL: u8 = 0xFC;
 
-/// All of it; the data only where there is conventional memory to hold it.
+/// Builds all blobs; the data only if there is conventional memory to hold it.
 pub(crate) fn build(machine: &MachineDescription<'_>) -> Vec<Blob> {
     let code = Code::new(machine.bios_call_port);
     let mut reset = Vec::from([0xEA]);
@@ -101,7 +101,7 @@ impl Code {
         (CODE - SEGMENT) as u16 + self.bytes.len() as u16
     }
 
-    /// Adds code; answers its offset.
+    /// Adds code; returns its offset.
     fn add(&mut self, bytes: &[u8]) -> u16 {
         let at = self.here();
         self.bytes.extend_from_slice(bytes);

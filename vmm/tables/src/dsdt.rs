@@ -1,4 +1,4 @@
-//! DSDT: what the guest cannot find out by itself (ACPI 6.5, 5.2.11.1).
+//! DSDT: devices that the guest cannot discover by itself (ACPI 6.5, 5.2.11.1).
 
 use crate::sdt::table;
 use crate::{IO_APIC, LOCAL_APIC, MachineDescription, PAGE, Range, ecam_length, tpm};
@@ -74,7 +74,8 @@ fn serial_ports(machine: &MachineDescription<'_>) -> Vec<u8> {
         .collect()
 }
 
-/// What no driver owns, so that nothing is put on top of it. Linux uses ECAM only if it is here.
+/// Resources that no driver owns, declared so that the guest assigns nothing else there. Linux uses
+/// ECAM only if it is listed here.
 fn motherboard(machine: &MachineDescription<'_>) -> Vec<u8> {
     let power = &machine.power;
     let list = Vec::from([

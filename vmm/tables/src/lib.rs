@@ -98,7 +98,7 @@ pub struct PowerPorts {
 pub struct MachineDescription<'a> {
     /// RAM, before anything is taken from it.
     pub ram: &'a [Range],
-    /// What the guest must not use: the paravisor, device memory.
+    /// Ranges that the guest must not use: the paravisor, device memory.
     pub reserved: &'a [Range],
     /// Where the ACPI tables go: page-aligned, in RAM below 4 GiB.
     pub tables: u64,
@@ -135,7 +135,7 @@ pub struct Blob {
 /// All that firmware leaves behind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Firmware {
-    /// What to write into guest memory; the blobs do not overlap.
+    /// The bytes to write into guest memory; the blobs do not overlap.
     pub blobs: Vec<Blob>,
     /// Guest-physical address of the RSDP.
     pub rsdp: u64,

@@ -1,4 +1,4 @@
-//! What the tables say of a TPM 2.0 with a command response buffer.
+//! ACPI description of a TPM 2.0 with a command response buffer.
 //!
 //! Sources: TCG ACPI Specification 1.3 ("ACPI"), TCG PC Client Platform Physical Presence Interface
 //! Specification 1.3 ("PPI").
@@ -18,7 +18,7 @@ use alloc::vec::Vec;
 pub struct Tpm {
     /// The register pages of all localities.
     pub registers: Range,
-    /// The control area, which lies in them.
+    /// The control area, inside the registers.
     pub control_area: u64,
     /// Command and response buffer, below 4 GiB.
     pub buffers: Range,
@@ -37,7 +37,7 @@ pub mod presence {
     pub const PARAMETER: u64 = 4;
     /// The operation performed last.
     pub const LAST: u64 = 8;
-    /// What came of it: a TPM's response code, or one of the two codes below.
+    /// The result of the operation: a TPM's response code, or one of the two codes below.
     pub const RESPONSE: u64 = 12;
     /// Bytes in use.
     pub const LENGTH: u64 = 16;
@@ -56,7 +56,7 @@ pub mod presence {
 const FUNCTIONS: [u8; 16] = [
     0xA6, 0xFA, 0xDD, 0x3D, 0x1B, 0x36, 0xB4, 0x4E, 0xA4, 0x24, 0x8D, 0x10, 0x08, 0x9D, 0x16, 0x53,
 ];
-/// The result of an operator is not stored anywhere besides.
+/// The result of an operator is not stored in a second place.
 const NO_TARGET: Zero = ZERO;
 /// Numbers of operations that are asked for.
 const OPERATIONS: u16 = 256;
@@ -188,7 +188,7 @@ fn specific_method() -> Vec<u8> {
     aml(&Method::new("_DSM".into(), 4, true, children)).0
 }
 
-/// Gives the package `name`, whose elements from the second on become those of the fields.
+/// Returns the package `name`, after copying the fields into its elements from the second on.
 fn filled(name: &str, fields: &[&str]) -> Raw {
     let package = Path::new(name);
     let mut parts = Vec::new();
@@ -200,7 +200,7 @@ fn filled(name: &str, fields: &[&str]) -> Raw {
     Raw(parts)
 }
 
-/// Keeps `Arg3[1]`, or zero where there is none.
+/// Keeps `Arg3[1]`, or zero if there is none.
 fn parameter() -> Raw {
     let word = Path::new("PPRM");
     let second = aml(&DeRefOf::new(&Index::new(&NO_TARGET, &Arg(3), &ONE)));

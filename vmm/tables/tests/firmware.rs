@@ -81,7 +81,7 @@ impl Memory {
         self.checked(gpa, self.number(gpa + 4, 4) as usize)
     }
 
-    /// What a scan for an anchor on 16-byte borders finds.
+    /// The address that a scan for an anchor on 16-byte boundaries finds.
     fn scan(&self, anchor: &[u8]) -> u64 {
         let found = (0xE_0000..0x10_0000_u64).step_by(16).find(|gpa| {
             self.0.blobs.iter().any(|b| {

@@ -1,4 +1,4 @@
-//! Instructions of an exit with what answers it, as the test guest `cost` counts them.
+//! Instructions of an exit including its handling, as the test guest `cost` counts them.
 
 use anyhow::Result;
 use serde_json::{Map, Value, json};
@@ -16,7 +16,7 @@ pub fn run() -> Result<Value> {
     println!("\n{:30} {:>10} {:>10}", "instructions of an exit", "count", "budget");
     let mut value = Map::new();
     for (name, count) in counts(&text) {
-        // Those without a budget are steps of the measurement.
+        // Counts without a budget are steps of the measurement.
         let Ok(budget) = budgets.get("instructions", &name) else { continue };
         println!("{name:30} {count:>10} {budget:>10}");
         value.insert(name, json!(count));

@@ -1,4 +1,4 @@
-//! Loops in a guest with two VPs, against the same guest booted directly.
+//! Loops in a guest with two VPs, compared with the same guest booted directly.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,14 +17,14 @@ pub type Figures = BTreeMap<String, Vec<f64>>;
 /// Loops of the program.
 const LOOPS: usize = 4;
 
-/// A guest that has the program with the loops.
+/// A guest that contains the program with the loops.
 pub struct Loops {
     guest: Guest,
     _folder: TempDir,
 }
 
 impl Loops {
-    /// Makes it of another guest.
+    /// Adds the program to another guest.
     pub fn new(guest: &Guest) -> Result<Self> {
         let mut initrd = fs::read(&guest.initrd)?;
         let mut archive = Archive::new();
@@ -37,7 +37,7 @@ impl Loops {
     }
 }
 
-/// Prints each loop's medians and their ratio: how fast it is below us, with the direct one as 1.
+/// Prints each loop's medians and its speed below the paravisor relative to the direct boot.
 pub fn run(loops: &Loops, runs: usize) -> Result<Value> {
     let (mut direct, mut below) = (Figures::new(), Figures::new());
     for _ in 0..runs {
@@ -56,7 +56,7 @@ pub fn run(loops: &Loops, runs: usize) -> Result<Value> {
     Ok(Value::Object(value))
 }
 
-/// Adds what the program's loops of a kind take in a guest with more options.
+/// Adds the times of the program's loops of one kind, in a guest with more options.
 pub fn measure(
     loops: &Loops,
     kind: &str,

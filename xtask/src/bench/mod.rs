@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: ratios of runs that stand side by side, and counts.
+//! `cargo xtask bench`: ratios of alternating runs, with counts.
 
 mod costs;
 mod loops;
@@ -18,8 +18,8 @@ use crate::{build, debian, guest, place, setup};
 /// Numbers of VPs whose exits are counted.
 const CPUS: [u32; 5] = [1, 2, 4, 8, 64];
 
-/// Measures, prints a table, writes the figures to `target` if there is one. Fails where a budget
-/// is exceeded.
+/// Measures, prints a table, writes the figures to `target` if there is one. Fails if a budget is
+/// exceeded.
 pub fn run(target: Option<&Path>, runs: usize, with_kvm: bool) -> Result<ExitCode> {
     ensure!(runs > 0, "--runs takes 1 or more");
     setup::rust_target()?;
@@ -58,7 +58,7 @@ pub fn run(target: Option<&Path>, runs: usize, with_kvm: bool) -> Result<ExitCod
     Ok(ExitCode::SUCCESS)
 }
 
-/// The TPM's figures; without swtpm there is nothing to hold them against.
+/// The TPM's figures; without swtpm there is nothing to compare them with.
 fn tpm_or_why(program: &loops::Loops, runs: usize) -> Result<Value> {
     if Command::new("swtpm").arg("--version").output().is_err() {
         println!("\nTPM: skipped: needs swtpm: apt-get install swtpm");
@@ -79,7 +79,7 @@ struct Boot {
     value: Value,
 }
 
-/// Direct boots and boots below the paravisor, by turns, so that both see the same machine.
+/// Direct boots and boots below the paravisor, alternating, so that both run under the same load.
 fn boot(guest: &Guest, runs: usize) -> Result<Boot> {
     let (mut direct, mut below) = (vec![], vec![]);
     for _ in 0..runs {
@@ -155,7 +155,7 @@ fn numbers(run: &Value, key: &str) -> Vec<(String, u64)> {
 }
 
 impl Guest {
-    /// One boot to the agent and off again; answers the `--json` file.
+    /// Boots to the agent and powers off; returns the `--json` file.
     fn boot(&self, more: &[&str]) -> Result<Value> {
         let summary = tempfile::NamedTempFile::new()?;
         let mut command = self.command("true", more);
@@ -163,7 +163,7 @@ impl Guest {
         serde_json::from_str(&fs::read_to_string(summary.path())?).context("the --json file")
     }
 
-    /// One boot that runs a command; answers what it printed.
+    /// Boots, runs a command and returns its output.
     fn exec(&self, text: &str, more: &[&str]) -> Result<String> {
         finish(&mut self.command(text, more))
     }
@@ -176,7 +176,7 @@ impl Guest {
     }
 }
 
-/// A run of `paravane run` on QEMU's software CPU, without what is to run.
+/// `paravane run` on QEMU's software CPU, still without a command to run.
 fn command() -> Command {
     let mut command = Command::new(place::paravane());
     command.args(["run", "--accel", "tcg", "--timeout", "300"]).stdin(Stdio::null());
@@ -184,7 +184,7 @@ fn command() -> Command {
     command
 }
 
-/// The standard output of a run that must end well.
+/// The standard output of a run that must succeed.
 fn finish(command: &mut Command) -> Result<String> {
     let output = command.output().context("paravane")?;
     if !output.status.success() {

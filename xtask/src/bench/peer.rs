@@ -12,9 +12,9 @@ use crate::{debian, place, userspace};
 /// QEMU as a guest's program.
 const QEMU: userspace::Flavour =
     userspace::Flavour { name: "qemu", packages: &["qemu-system-x86"] };
-/// Modules of the guest's kernel, in the order in which they need each other.
+/// Modules of the guest's kernel, each after the modules that it depends on.
 const MODULES: [&str; 3] = ["irqbypass.ko", "kvm.ko", "kvm-amd.ko"];
-/// What the agent says when it has come up.
+/// The agent's message when it is ready.
 const SIGN: &str = "powers the guest off";
 
 /// Compares the time of a CPUID exit, and a boot with a direct one that takes `direct` seconds.
@@ -70,7 +70,7 @@ fn initrd(guest: &Guest) -> Result<Vec<u8>> {
     Ok(initrd)
 }
 
-/// What the outer guest runs. Its clock and that of the inner guest are the same.
+/// The script that the outer guest runs. Outer and inner guest share one clock.
 fn script() -> String {
     let insert: String =
         MODULES.iter().map(|module| format!("insmod /kvm/{module} &&\n")).collect();

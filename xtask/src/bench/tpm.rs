@@ -1,4 +1,4 @@
-//! The guest's TPM against swtpm behind QEMU's TPM of the same kind, and both engines as servers.
+//! The guest's TPM compared with swtpm: behind QEMU's TPM of the same kind, then both as servers.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -15,12 +15,12 @@ use crate::tpm::peers::Server;
 
 /// Commands that the program in the guest measures.
 const COMMANDS: usize = 5;
-/// How long, in steps of 20 ms, swtpm may take to make its socket.
+/// How long, in steps of 20 ms, swtpm may take to create its socket.
 const PATIENCE: usize = 250;
 /// Runs of each command between the servers.
 const SERVED: usize = 1_000;
 
-/// Prints medians with their ratios: what one command takes, ours to swtpm's.
+/// Prints the median time of each command, and the ratio of ours to swtpm's.
 pub fn run(loops: &Loops, runs: usize) -> Result<Value> {
     let (mut direct, mut below) = (Figures::new(), Figures::new());
     for _ in 0..runs {
@@ -50,7 +50,7 @@ pub fn run(loops: &Loops, runs: usize) -> Result<Value> {
     Ok(json!({ "guest": value, "server": tpm::bench(SERVED)? }))
 }
 
-/// swtpm as QEMU wants it.
+/// Starts swtpm with the interface that QEMU needs.
 fn swtpm(state: &Path, socket: &Path) -> Result<Server> {
     let mut command = Command::new("swtpm");
     command.args(["socket", "--tpm2", "--terminate", "--ctrl"]);

@@ -1,5 +1,4 @@
-//! Budgets: `budgets.toml`, and what the image says to them. Those of a running VM are held by the
-//! tests.
+//! Checks the image against `budgets.toml`. The tests check the budgets of a running VM.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
@@ -47,19 +46,19 @@ const ENGINE: [&str; 15] = [
     "tpm_modular",
 ];
 
-/// The file.
+/// The content of `budgets.toml`.
 #[derive(Debug)]
 pub struct Budgets(Table);
 
 impl Budgets {
-    /// Reads it.
+    /// Reads the file.
     pub fn read() -> Result<Self> {
         let text =
             fs::read_to_string(place::root().join("budgets.toml")).context("budgets.toml")?;
         Ok(Self(text.parse().context("budgets.toml")?))
     }
 
-    /// All of them, each named `section.key`.
+    /// All budgets, each named `section.key`.
     pub fn all(&self) -> Vec<(String, f64)> {
         let mut all = vec![];
         for (section, values) in &self.0 {
@@ -72,7 +71,7 @@ impl Budgets {
         all
     }
 
-    /// A budget by section and key; one that is missing is an error, lest a typo lift it.
+    /// A budget by section and key. A missing budget is an error, so that a typo cannot lift it.
     pub fn get(&self, section: &str, key: &str) -> Result<f64> {
         let value = self.0.get(section).and_then(|section| section.get(key));
         let number = match value {
@@ -84,7 +83,7 @@ impl Budgets {
     }
 }
 
-/// Checks what can be seen without a VM.
+/// Checks the budgets that need no running VM.
 pub fn check(image: &Image, metadata: &Metadata) -> Result<Findings> {
     let budgets = Budgets::read()?;
     let lines = image_lines(metadata)?;
@@ -123,7 +122,7 @@ pub fn check(image: &Image, metadata: &Metadata) -> Result<Findings> {
     Ok(findings)
 }
 
-/// Lines of code of the workspace's crates in the image, but for the TPM's.
+/// Lines of code of the workspace's crates in the image, except the TPM's.
 fn image_lines(metadata: &Metadata) -> Result<usize> {
     let graph = image_graph()?;
     let mut lines = 0;
@@ -140,13 +139,14 @@ fn image_lines(metadata: &Metadata) -> Result<usize> {
     Ok(lines)
 }
 
-/// The engine's crates. They run in the service only, where a panic ends the TPM and not the VM. Not
-/// `tpm-commands`: VP 0 builds commands of ours with it.
+/// The engine's crates. They run in the service only, where a panic ends the TPM but not the VM.
+/// `tpm-commands` is not among them: VP 0 builds the paravisor's own commands with it.
 fn is_tpm(package: &str) -> bool {
     matches!(package, "tpm" | "tpm-crypto" | "tpm-modular")
 }
 
-/// Whether a function is of the engine, or a library's for one of its types, by its demangled name.
+/// Whether a function belongs to the engine, or to a library for one of the engine's types, by its
+/// demangled name.
 fn is_engine(function: &str) -> bool {
     ENGINE.iter().any(|name| is_of(function, name))
 }
@@ -159,7 +159,7 @@ fn is_of(function: &str, name: &str) -> bool {
     })
 }
 
-/// Whether a function is of a crate of ours other than the TPM's, by its demangled name.
+/// Whether a function belongs to a workspace crate other than the TPM's, by its demangled name.
 fn is_core(function: &str, metadata: &Metadata) -> bool {
     let path = function.trim_start_matches(['<', '&', '_']);
     let own = |name: &str| {
@@ -169,8 +169,8 @@ fn is_core(function: &str, metadata: &Metadata) -> bool {
     metadata.packages.iter().any(|package| !is_tpm(&package.name) && own(&package.name))
 }
 
-/// Call sites of the functions that panic: how many, by caller; first those of our own crates, then
-/// those of the TPM and of libraries.
+/// Number of call sites of panicking functions, by caller: first in the workspace's crates, then in
+/// the TPM and in libraries.
 fn panic_sites<'a>(
     image: &'a Image,
     metadata: &Metadata,
@@ -180,7 +180,7 @@ fn panic_sites<'a>(
     let targets: HashSet<u64> =
         image.functions.iter().filter(named).map(|function| function.address).collect();
     let mut sites = BTreeMap::<&str, usize>::new();
-    // Those functions call each other too, which is no site.
+    // Calls between the panicking functions themselves do not count.
     for caller in image.functions.iter().filter(|function| !panics(&function.name)) {
         let calls = caller.instructions().filter(|instruction| {
             let flow = instruction.flow_control();

@@ -26,13 +26,13 @@ impl Function {
     }
 }
 
-/// The image, taken apart.
+/// The disassembled image.
 pub struct Image {
     /// Its functions by address.
     pub functions: Vec<Function>,
     /// Lines and inlined functions.
     pub lines: Loader,
-    /// Bytes that are loaded from the file.
+    /// Number of bytes that are loaded from the file.
     pub loaded: u64,
 }
 

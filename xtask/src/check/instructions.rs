@@ -1,5 +1,5 @@
-//! Instructions that reach the host stand in `hardware/` and `kernel/` only: platforms reach it
-//! through calls.
+//! Instructions that reach the host are allowed in `hardware/` and `kernel/` only: platforms call
+//! into those.
 
 use std::fs;
 use std::path::Path;
@@ -11,7 +11,7 @@ use super::Findings;
 use super::image::{Function, Image};
 use crate::place;
 
-/// Where they may stand.
+/// The rooms that may contain them.
 const ROOMS: [&str; 2] = ["kernel", "hardware"];
 
 /// Checks every instruction of the image.
@@ -21,7 +21,8 @@ pub fn check(image: &Image) -> Result<Findings> {
     let crates = crate_names(&root)?;
     let mut findings = vec![];
     for function in &image.functions {
-        // Without lines it is assembly: a label or a naked function tells where it stands.
+        // Code without line information is assembly: its label or naked function shows where it
+        // belongs.
         let is_ours = || {
             assembly.contains(&format!("{}:", function.name))
                 || crates.iter().any(|name| function.name.starts_with(&format!("{name}::")))
@@ -46,12 +47,12 @@ fn describe(function: &Function, instruction: &Instruction, files: &[String]) ->
     format!("{mnemonic} at {:#x} in {} ({place})", instruction.ip(), function.name)
 }
 
-/// The innermost file that is ours: wrappers of the core library stand for who calls them.
+/// The innermost file of this workspace: a wrapper of the core library is attributed to its caller.
 fn own_file<'a>(files: &'a [String], root: &Path) -> Option<&'a str> {
     files.iter().find_map(|file| Path::new(file).strip_prefix(root).ok()?.to_str())
 }
 
-/// Names of the crates of the two rooms, as symbols have them.
+/// Names of the crates of the two rooms, as they appear in symbols.
 fn crate_names(root: &Path) -> Result<Vec<String>> {
     let mut names = vec!["kernel".to_owned()];
     for entry in fs::read_dir(root.join("hardware"))? {

@@ -1,4 +1,5 @@
-//! Folders are layers: which may use which. What only tests need is free.
+//! Folders are layers: each may use only the layers listed for it. Dependencies of tests are not
+//! restricted.
 
 use std::collections::HashMap;
 
@@ -8,19 +9,19 @@ use super::metadata::Metadata;
 /// Each room, and the rooms that it may use. Peers are rooms of one layer without edges between.
 const ROOMS: [(&str, &[&str]); 15] = [
     ("base", &["base"]),
-    // A device knows no other device: what joins them is the VMM's.
+    // A device knows no other device: the VMM connects them.
     ("devices", &["base"]),
     ("tpm", &["base", "tpm"]),
     ("hyperv", &["base", "hyperv"]),
     ("storage", &["base", "storage"]),
     ("vmm", &["base", "devices", "tpm", "hyperv", "storage", "vmm"]),
     ("kernel", &["base"]),
-    // AMD-V itself, the PC that a stock QEMU is: each for more than one platform.
+    // AMD-V itself, and the PC that a stock QEMU provides: each serves more than one platform.
     ("hardware", &["base", "kernel", "hardware"]),
     ("platform", &["base", "kernel", "hardware"]),
     ("images", &["base", "vmm", "kernel", "platform"]),
     // `paravane vtpm` serves the TPM engine to this machine's tools, and a new state is made here,
-    // with a TPM in a store; nothing else of the image's inside is a host program's to use.
+    // with a TPM in a store; host programs use no other part of the image.
     ("host", &["base", "host", "tpm", "storage"]),
     ("xtask", &["base", "host", "tests"]),
     ("tests", &["base", "host", "tests"]),

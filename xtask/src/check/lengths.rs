@@ -1,4 +1,4 @@
-//! How long files and functions are.
+//! Limits on the length of files and functions.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,11 +7,11 @@ use anyhow::{Context, Result};
 
 use super::Findings;
 
-/// Most lines of code in a file: not counted are blank lines and comments.
+/// Most lines of code in a file; blank lines and comments do not count.
 const FILE: usize = 500;
 /// Most lines of a function, from its name to its closing brace.
 const FUNCTION: usize = 70;
-/// A longer function has its reason behind this, in the line above it.
+/// A longer function needs a comment with this prefix and a reason, in the line above it.
 const REASON: &str = "// Long: ";
 
 /// Checks all Rust files below `root`.
@@ -35,7 +35,7 @@ pub fn check(root: &Path) -> Result<Findings> {
     Ok(findings)
 }
 
-/// All Rust files below a folder, but for what is built or hidden, and for other workspaces.
+/// All Rust files below a folder, except build results, hidden files and other workspaces.
 pub fn rust_files(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut files = vec![];
     let entries = fs::read_dir(folder).with_context(|| folder.display().to_string())?;
@@ -57,8 +57,8 @@ pub fn code_lines(text: &str) -> usize {
     text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("//")).count()
 }
 
-/// First line and length of each function. The text is as rustfmt leaves it: the closing brace
-/// stands alone, in the column where the function's first line starts.
+/// First line and length of each function. The text is formatted by rustfmt: the closing brace is
+/// alone on its line, in the column where the function's first line starts.
 fn functions(text: &str) -> Vec<(usize, usize)> {
     let lines: Vec<&str> = text.lines().collect();
     let mut found = vec![];

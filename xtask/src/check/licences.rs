@@ -1,4 +1,4 @@
-//! Licences of what we use, and crates that must not get into the image. Both lists stand in
+//! Licences of all dependencies, with the crates banned from the image. Both lists are in
 //! `deny.toml`.
 
 use std::fs;
@@ -11,7 +11,7 @@ use super::metadata::Metadata;
 use crate::build::{cargo, output};
 use crate::place;
 
-/// Checks the graph.
+/// Checks the dependency graph.
 pub fn check(metadata: &Metadata) -> Result<Findings> {
     let text = fs::read_to_string(place::root().join("deny.toml")).context("deny.toml")?;
     let lists: Table = text.parse().context("deny.toml")?;
@@ -57,7 +57,7 @@ fn strings(lists: &Table, section: &str, key: &str) -> Result<Vec<String>> {
     Ok(list.iter().filter_map(Value::as_str).map(str::to_owned).collect())
 }
 
-/// Whether an expression of SPDX's form can be met with the allowed licences.
+/// Whether the allowed licences satisfy an SPDX expression.
 fn permits(expression: &str, allowed: &[String]) -> bool {
     let spaced = expression.replace('/', " OR ").replace('(', " ( ").replace(')', " ) ");
     let words: Vec<&str> = spaced.split_whitespace().collect();
@@ -69,7 +69,7 @@ fn either(words: &mut &[&str], allowed: &[String]) -> bool {
     let mut fine = both(words, allowed);
     while let Some((&"OR", rest)) = words.split_first() {
         *words = rest;
-        // Both sides must be read.
+        // Both sides must be parsed, so no short circuit.
         fine |= both(words, allowed);
     }
     fine
@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn expressions_are_met_or_not() {
+    fn expressions_are_satisfied_or_not() {
         let allowed = ["MIT".to_owned(), "Unicode-3.0".to_owned()];
         for (expression, fine) in [
             ("MIT", true),

@@ -1,4 +1,4 @@
-//! The workspace as cargo sees it.
+//! The workspace as `cargo metadata` describes it.
 
 use std::path::{Path, PathBuf};
 
@@ -17,18 +17,18 @@ pub struct Package {
     pub folder: PathBuf,
     /// The root files of its library and programs.
     pub crate_roots: Vec<PathBuf>,
-    /// Names of what it needs to run or to be built, not to be tested.
+    /// Names of its normal and build dependencies, without those of its tests.
     pub needs: Vec<String>,
 }
 
 impl Package {
-    /// Whether it is only built for the bare metal.
+    /// Whether it is built for bare metal only.
     pub fn is_bare_metal(&self) -> bool {
         self.folder.starts_with("images") || self.folder.starts_with("tests/guests")
     }
 }
 
-/// A package of others.
+/// A package from outside the workspace.
 #[derive(Debug)]
 pub struct Foreign {
     /// Name and version.
@@ -37,16 +37,16 @@ pub struct Foreign {
     pub licence: String,
 }
 
-/// The workspace, and what it needs of others.
+/// The workspace with its external dependencies.
 #[derive(Debug)]
 pub struct Metadata {
     /// The workspace's packages.
     pub packages: Vec<Package>,
-    /// The others.
+    /// The external packages.
     pub foreign: Vec<Foreign>,
 }
 
-/// Asks cargo.
+/// Runs `cargo metadata`.
 pub fn read() -> Result<Metadata> {
     let text = output(cargo().args(["metadata", "--format-version", "1"]))?;
     let value: Value = serde_json::from_str(&text).context("cargo metadata")?;

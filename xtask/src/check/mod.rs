@@ -1,4 +1,4 @@
-//! `cargo xtask check`: the rules that no compiler keeps.
+//! `cargo xtask check`: the rules that no compiler enforces.
 
 mod budgets;
 mod image;
@@ -20,16 +20,16 @@ use crate::{build, place, setup};
 
 pub use budgets::Budgets;
 
-/// Packages that are only built for the bare metal.
+/// Packages that are built for bare metal only.
 pub fn bare_metal_packages() -> Result<Vec<String>> {
     let packages = metadata::read()?.packages.into_iter();
     Ok(packages.filter(metadata::Package::is_bare_metal).map(|package| package.name).collect())
 }
 
-/// What a check finds wrong, one line each.
+/// Violations that a check has found, one line each.
 type Findings = Vec<String>;
 
-/// Runs every check, also after one has failed.
+/// Runs every check, even after one has failed.
 pub fn run() -> Result<ExitCode> {
     setup::rust_target()?;
     setup::rust_component("fmt", "rustfmt")?;

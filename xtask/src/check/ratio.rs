@@ -1,4 +1,4 @@
-//! How much test there is to each pure crate's code.
+//! The ratio of test lines to code lines of each pure crate.
 
 use std::fs;
 use std::path::Path;
@@ -12,11 +12,11 @@ use crate::place;
 
 /// Rooms of crates that run under plain `cargo test`.
 const ROOMS: [&str; 6] = ["base", "devices", "tpm", "hyperv", "storage", "vmm"];
-/// Crates without anything to test: traits, with types that they pass.
+/// Crates with nothing to test: they hold traits and the types that these pass.
 const TRAITS: [&str; 1] = ["platform-api"];
-/// The least lines of test for each hundred lines of code.
+/// Minimum lines of test per hundred lines of code.
 const LEAST: usize = 50;
-/// As many are the goal.
+/// Lines of test per hundred lines of code that a crate should reach.
 const GOAL: usize = 80;
 
 /// Lines that are neither blank nor a comment.
@@ -65,8 +65,8 @@ fn count(folder: &Path) -> Result<Lines> {
     Ok(sum)
 }
 
-/// Counts one file. All behind `#[cfg(test)]` and a module's opening brace is test: rustfmt and the
-/// house put that module last.
+/// Counts one file. Everything after `#[cfg(test)]` and a module's opening brace is test, because
+/// that module comes last by convention.
 fn count_text(text: &str, is_test: bool) -> Lines {
     let mut lines = Lines::default();
     let (mut in_test, mut announced) = (is_test, false);

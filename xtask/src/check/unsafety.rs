@@ -1,4 +1,4 @@
-//! `unsafe` is licensed per crate, and forbidden in all others.
+//! `unsafe` is licensed per crate; all other crates forbid it.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,7 @@ use super::lengths::rust_files;
 use super::metadata::{Metadata, Package};
 use crate::place;
 
-/// Folders whose crates may hold `unsafe`; test guests are bare metal too.
+/// Folders whose crates may contain `unsafe`; test guests run on bare metal too.
 const LICENSED: [&str; 6] =
     ["base/memory", "kernel", "hardware", "platform", "images", "tests/guests"];
 const FORBID: &str = "#![forbid(unsafe_code)]";
@@ -27,7 +27,7 @@ pub fn check(metadata: &Metadata) -> Result<Findings> {
                 findings.push(format!("{} lacks {FORBID}", root.display()));
             }
         }
-        // Tests and build scripts are crates of their own.
+        // Tests and build scripts are separate crates, each with its own attribute.
         for file in rust_files(&place::root().join(&package.folder))? {
             for line in lines_with_unsafe(&read(&file)?) {
                 findings.push(format!("{}:{line} is unsafe", file.display()));
@@ -41,14 +41,14 @@ fn read(path: &Path) -> Result<String> {
     fs::read_to_string(path).with_context(|| path.display().to_string())
 }
 
-/// Numbers of lines where the keyword opens something.
+/// Numbers of lines where the keyword opens a block or an item.
 fn lines_with_unsafe(text: &str) -> Vec<usize> {
     let opens = |line: &str| {
         let code = line.split("//").next().unwrap_or_default();
         ["{", "fn ", "impl ", "extern ", "trait "].iter().any(|next| {
             let pattern = format!("{} {next}", "unsafe");
             code.match_indices(&pattern).any(|(at, _)| {
-                // Not the end of another word, nor text in quotes.
+                // Skip the end of another word and quoted text.
                 let before = code.get(..at).unwrap_or_default();
                 !before.ends_with(|c: char| c.is_alphanumeric() || c == '_')
                     && before.matches('"').count() % 2 == 0

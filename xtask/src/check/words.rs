@@ -1,4 +1,4 @@
-//! Names that have their place: what is one platform's stays out of the machine.
+//! Names of platforms that must not appear in the machine's sources.
 
 use std::fs;
 use std::path::Path;
@@ -8,13 +8,14 @@ use anyhow::{Context, Result};
 use super::Findings;
 use super::lengths::rust_files;
 
-/// Platforms and their parts, which no file of the machine names.
+/// Platforms and their parts, which no file of the machine may name.
 const NAMES: [&str; 6] = ["qemu", "kvm", "amd-v", "svm", "vmcb", "snp"];
-/// The machine.
+/// The machine's folder.
 const ROOM: &str = "vmm";
-/// What is a vendor's: the CPUID and MSRs that the guest sees, its instructions.
+/// An exception, since it describes a vendor's CPU: the CPUID and MSRs that the guest sees, its
+/// instructions.
 const VENDORS: &str = "vmm/x86";
-/// Interfaces that a guest knows by such a name, and titles of specifications.
+/// Exceptions: interfaces that guests know by such a name, and titles of specifications.
 const INTERFACES: [&str; 4] = ["kvm clock", "kvm's clock", "kvm_clock", "kvmclock"];
 
 /// Checks all Rust files of the machine below `root`.
@@ -41,7 +42,7 @@ fn names(text: &str) -> Vec<(usize, &'static str)> {
         for interface in INTERFACES {
             line = line.replace(interface, "");
         }
-        // Types of the clock are in one word.
+        // Types of the clock are written as one word.
         let line = line.replace("kvmclock", "");
         let named = NAMES.iter().filter(|name| is_word(&line, name));
         found.extend(named.map(|name| (number, *name)));
@@ -49,7 +50,7 @@ fn names(text: &str) -> Vec<(usize, &'static str)> {
     found
 }
 
-/// Whether `word` stands in `line`, and is no part of a longer one.
+/// Whether `line` contains `word` as a whole word.
 fn is_word(line: &str, word: &str) -> bool {
     line.match_indices(word).any(|(at, _)| {
         let before = line.get(..at).and_then(|text| text.chars().next_back());

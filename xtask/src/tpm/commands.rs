@@ -1,4 +1,4 @@
-//! Commands for a TPM (Part 3), valid ones and ones spoilt by chance.
+//! Random commands for a TPM (Part 3), some of them corrupted.
 
 use super::random::Random;
 
@@ -10,16 +10,16 @@ const NV_INDEX: u32 = 0x0150_0000;
 /// A password session with the empty password.
 const PASSWORD: [u8; 13] = [0, 0, 0, 9, 0x40, 0, 0, 9, 0, 0, 0, 0, 0];
 
-/// A command being put together.
+/// A command under construction.
 pub struct Builder(Vec<u8>);
 
 impl Builder {
-    /// One with this code and no sessions.
+    /// A command with this code and no sessions.
     pub fn plain(code: u32, handles: &[u32]) -> Self {
         Self::new(NO_SESSIONS, code, handles)
     }
 
-    /// One whose first handle is authorized by the empty password.
+    /// A command whose first handle is authorized by the empty password.
     pub fn authorized(code: u32, handles: &[u32]) -> Self {
         Self::new(SESSIONS, code, handles).bytes(&PASSWORD)
     }
@@ -32,23 +32,23 @@ impl Builder {
         Self(bytes)
     }
 
-    /// Goes on with bytes.
+    /// Appends bytes.
     pub fn bytes(mut self, bytes: &[u8]) -> Self {
         self.0.extend(bytes);
         self
     }
 
-    /// Goes on with a number of 16 bits.
+    /// Appends a 16-bit number.
     pub fn u16(self, number: u16) -> Self {
         self.bytes(&number.to_be_bytes())
     }
 
-    /// Goes on with a number of 32 bits.
+    /// Appends a 32-bit number.
     pub fn u32(self, number: u32) -> Self {
         self.bytes(&number.to_be_bytes())
     }
 
-    /// Goes on with a TPM2B.
+    /// Appends a TPM2B.
     pub fn sized(self, bytes: &[u8]) -> Self {
         self.u16(bytes.len() as u16).bytes(bytes)
     }
@@ -116,12 +116,12 @@ pub fn define(index: u32, attributes: u32, size: u16) -> Vec<u8> {
 pub struct Generator(Random);
 
 impl Generator {
-    /// The stream of a seed.
+    /// Starts the stream for a seed.
     pub fn new(seed: u64) -> Self {
         Self(Random::new(seed))
     }
 
-    /// The next command: one of four is spoilt.
+    /// The next command: one of four is corrupted.
     pub fn next(&mut self, number: usize) -> Vec<u8> {
         let mut command = self.valid(number);
         if self.0.below(4) == 0 {
@@ -186,7 +186,7 @@ impl Generator {
 
     fn object(&mut self, number: usize) -> Vec<u8> {
         let random = &mut self.0;
-        // No more than swtpm has slots, which takes higher numbers for no handles at all.
+        // No more handles than swtpm has slots: it rejects higher numbers as no handles at all.
         let handle = 0x8000_0000 + random.below(3) as u32;
         let session = 0x0300_0000 + random.below(3) as u32;
         match random.below(9) {

@@ -16,17 +16,17 @@ use crate::{build, place};
 const POWER_ON: u32 = 1;
 const SEND_COMMAND: u32 = 8;
 const CANCEL_OFF: u32 = 10;
-/// No response is longer.
+/// Longest response.
 const MAX_RESPONSE: usize = 4096;
 /// How long, in steps of 20 ms, a server may take to listen.
 const PATIENCE: usize = 250;
-/// No command takes longer.
+/// Longest time for one command.
 const TIMEOUT: Duration = Duration::from_secs(60);
 const TPM_RC_RETRY: u32 = 0x922;
 const MAX_RETRIES: usize = 100;
 const STARTUP: [u8; 12] = [0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x44, 0, 0];
 
-/// Something that answers commands.
+/// A TPM that answers commands.
 pub trait Peer {
     /// Sends a command and returns its response.
     fn send(&mut self, command: &[u8]) -> Result<Vec<u8>>;
@@ -41,15 +41,15 @@ pub struct Peers {
 }
 
 impl Peers {
-    /// Starts both, with new states in memory where that can be; ours quickly built, to be
-    /// compared.
+    /// Starts both for a comparison, with new states in memory where possible; ours in the debug
+    /// build.
     pub fn to_compare() -> Result<Self> {
         build::paravane()?;
         Self::start(Simulator::start(&place::paravane())?)
     }
 
-    /// Starts both, with new states in files; ours optimized, to be measured: on one CPU with the
-    /// client, since what it takes to wake another depends on where the scheduler puts whom.
+    /// Starts both for a measurement, with new states in files; ours optimized. They share one CPU
+    /// with the client, because the time to wake another CPU depends on the scheduler's placement.
     pub fn to_measure() -> Result<Self> {
         build::paravane_release()?;
         let mut one = CpuSet::new();
@@ -65,8 +65,8 @@ impl Peers {
         Ok(peers)
     }
 
-    /// Flushes what only one of them has made, or gave another handle, so that later commands
-    /// mean the same to both.
+    /// Flushes an object that only one of them has created, or to which they gave different
+    /// handles, so that later commands mean the same to both.
     pub fn realign(&mut self, command: &[u8], ours: &[u8], theirs: &[u8]) -> Result<()> {
         let makes_a_handle = command.get(6..10).is_some_and(|code| MAKERS.contains(&code));
         let handle = |response: &[u8]| response.get(10..14).map(Vec::from);
@@ -82,7 +82,7 @@ impl Peers {
     }
 }
 
-/// Codes of the generated commands that make a handle: CreatePrimary, StartAuthSession.
+/// Codes of the generated commands that create a handle: CreatePrimary, StartAuthSession.
 const MAKERS: [&[u8]; 2] = [&[0, 0, 0x01, 0x31], &[0, 0, 0x01, 0x76]];
 /// TPM2_FlushContext without its handle.
 const FLUSH: [u8; 10] = [0x80, 0x01, 0, 0, 0, 14, 0, 0, 0x01, 0x65];
@@ -91,11 +91,11 @@ const FLUSH: [u8; 10] = [0x80, 0x01, 0, 0, 0, 14, 0, 0, 0x01, 0x65];
 pub fn start_up(peer: &mut impl Peer) -> Result<()> {
     match code(&peer.send(&STARTUP)?) {
         0 => Ok(()),
-        code => bail!("a TPM does not start up: {code:#x}"),
+        code => bail!("a TPM fails to start up: {code:#x}"),
     }
 }
 
-/// The response code of a response.
+/// Reads the response code of a response.
 pub fn code(response: &[u8]) -> u32 {
     response
         .get(6..10)
@@ -152,7 +152,7 @@ impl Simulator {
         Ok(simulator)
     }
 
-    /// A message that makes the TPM do nothing: what it takes is the socket's.
+    /// Sends a message that does not involve the TPM, to time the socket alone.
     pub fn idle(&mut self) -> Result<()> {
         self.signal(CANCEL_OFF)
     }
@@ -210,7 +210,7 @@ impl Swtpm {
 }
 
 impl Peer for Swtpm {
-    /// Sends a command again for as long as swtpm says that it has a self-test to do first.
+    /// Repeats a command while swtpm answers that it must run a self-test first.
     fn send(&mut self, command: &[u8]) -> Result<Vec<u8>> {
         for _ in 0..MAX_RETRIES {
             let response = self.send_once(command)?;
@@ -218,7 +218,7 @@ impl Peer for Swtpm {
                 return Ok(response);
             }
         }
-        bail!("swtpm says TPM_RC_RETRY for ever")
+        bail!("swtpm says TPM_RC_RETRY forever")
     }
 }
 
@@ -238,14 +238,14 @@ impl Swtpm {
     }
 }
 
-/// A folder for a state, in memory where the system has a place for that: ours is on its disk before
-/// a response, swtpm's some time later, and a disk's speed is not measured.
+/// A folder for a state, in memory if the system provides that. The disk's speed is not part of the
+/// measurement, and only our engine writes its state before the response.
 fn state_folder() -> Result<TempDir> {
     let memory = Path::new("/dev/shm");
     Ok(if memory.is_dir() { tempfile::tempdir_in(memory)? } else { tempfile::tempdir()? })
 }
 
-/// Connects as soon as something listens.
+/// Connects as soon as the server listens.
 pub fn connect(address: SocketAddr) -> Result<TcpStream> {
     for _ in 0..PATIENCE {
         if let Ok(stream) = TcpStream::connect(address) {

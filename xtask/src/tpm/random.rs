@@ -1,10 +1,10 @@
-//! Numbers that a seed fixes (SplitMix64).
+//! A deterministic random number generator (SplitMix64).
 
 /// A stream of numbers.
 pub struct Random(u64);
 
 impl Random {
-    /// The stream of a seed.
+    /// Starts the stream for a seed.
     pub fn new(seed: u64) -> Self {
         Self(seed)
     }

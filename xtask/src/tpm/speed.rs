@@ -1,4 +1,5 @@
-//! Time per command, ours against swtpm's, by turns so that both meet the same machine.
+//! Time per command of our engine compared with swtpm, alternating so that both run under the same
+//! load.
 
 use std::time::{Duration, Instant};
 
@@ -15,19 +16,19 @@ const INDEX: u32 = 0x0150_0010;
 /// The first handle of an object, and of an HMAC session.
 const OBJECT: u32 = 0x8000_0000;
 const SESSION: u32 = 0x0200_0000;
-/// Commands to one server before it is the other's turn: a client works with one TPM at a time.
+/// Commands to one server before switching to the other: a real client uses one TPM at a time.
 const TURN: usize = 20;
 
-/// What is measured.
+/// One measured command.
 struct Case {
     name: &'static str,
-    /// One of how many runs is done.
+    /// Only one of this many runs is made.
     part: usize,
-    /// The public area of the key that is there as [`OBJECT`].
+    /// The public area of the key that is loaded as [`OBJECT`].
     key: Option<fn() -> Vec<u8>>,
     /// The command of a run.
     command: fn(usize) -> Vec<u8>,
-    /// What the command makes, to be flushed.
+    /// The handle that the command creates, which must be flushed.
     makes: Option<u32>,
 }
 
@@ -120,7 +121,7 @@ pub fn run(peers: &mut Peers, runs: usize) -> Result<Value> {
     Ok(Value::Object(figures))
 }
 
-/// Messages that ask nothing of the TPM.
+/// Times messages that do not involve the TPM.
 fn idle(peer: &mut Simulator, runs: usize) -> Result<Vec<Duration>> {
     let time = |_| {
         let start = Instant::now();
@@ -163,7 +164,7 @@ fn timed(peer: &mut impl Peer, command: &[u8]) -> Result<Duration> {
     let response = peer.send(command)?;
     let time = start.elapsed();
     if code(&response) != 0 {
-        bail!("a command that is measured fails: {:#x}", code(&response));
+        bail!("a measured command fails: {:#x}", code(&response));
     }
     Ok(time)
 }

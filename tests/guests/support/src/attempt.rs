@@ -71,8 +71,8 @@ unsafe extern "C" {
 /// stay as they are; if it faults, the registers are in the fault.
 pub fn attempt(code: u64, registers: &mut Registers) -> Result<(), Fault> {
     processor().fault = None;
-    // SAFETY: what the code does to the guest is the guest's affair; a fault comes back here with
-    // stack and saved registers restored.
+    // SAFETY: the guest owns all state that the code can change; a fault returns here with stack
+    // and saved registers restored.
     unsafe { attempt_raw(code, registers) };
     processor().fault.take().map_or(Ok(()), Err)
 }

@@ -1,5 +1,5 @@
-//! Single instructions. A guest owns its whole machine, so these are safe to call here; what they
-//! do to the guest is its own affair.
+//! Single instructions. A guest owns its whole machine, so these are safe to call here: they can
+//! only affect the guest itself.
 
 use core::arch::asm;
 use core::arch::x86_64::__cpuid_count;
@@ -91,7 +91,7 @@ pub fn open_interrupts_briefly() {
     unsafe { asm!("sti", "nop", "nop", "cli", options(nostack)) };
 }
 
-/// Stops for ever, but for NMI and INIT.
+/// Stops forever, except for NMI and INIT.
 pub fn stop() -> ! {
     loop {
         // SAFETY: nothing runs after it.

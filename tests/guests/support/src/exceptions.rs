@@ -78,7 +78,7 @@ pub(crate) fn fill_tables() {
             | stack << 32
             | gate
             | (entry >> 16 & 0xffff) << 48;
-        // SAFETY: within the table, which nobody uses meanwhile.
+        // SAFETY: within the table, which has no other user meanwhile.
         unsafe { (*TABLE.0.get())[vector as usize] = [low, entry >> 32] };
     }
 }
@@ -93,7 +93,7 @@ pub fn table() -> (u64, u16) {
     (TABLE.0.get() as u64, (VECTORS * 16 - 1) as u16)
 }
 
-/// Has `handler` called for `vector`, or nobody.
+/// Sets or removes the handler for `vector`.
 pub fn set_handler(vector: u8, handler: Option<fn(&mut Frame)>) {
     let address = handler.map_or(0, |handler| handler as *const () as u64);
     HANDLERS[usize::from(vector)].store(address, Ordering::Release);

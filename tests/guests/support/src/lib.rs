@@ -1,4 +1,4 @@
-//! What a test guest needs to run on the bare machine and to try things there that go wrong.
+//! Support for test guests that run on the bare machine and provoke faults there.
 //!
 //! A guest is an ELF file with a PVH note, so it runs below the paravisor and, for comparison,
 //! directly in QEMU. It defines [`main!`], reports cases to a [`Report`] and ends by

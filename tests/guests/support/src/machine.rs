@@ -57,7 +57,7 @@ fn known() -> &'static Known {
 /// # Safety
 /// To be called once, first, with the address of the start information.
 pub(crate) unsafe fn learn(info: u64) {
-    // SAFETY: nobody else uses it yet.
+    // SAFETY: it has no other user yet.
     let known = unsafe { &mut *KNOWN.0.get() };
     known.info = info;
     let command_line = cpu::read64(info + 24);
@@ -119,7 +119,7 @@ pub fn power_off() -> ! {
     cpu::stop()
 }
 
-/// Where this guest's image lies.
+/// The range of this guest's image.
 pub fn image() -> Range {
     unsafe extern "C" {
         static __image_start: u8;

@@ -142,7 +142,7 @@ unsafe impl Sync for LegacyTables {}
 /// A page directory with 4 MiB pages, then page-directory pointers for PAE.
 static LEGACY: LegacyTables = LegacyTables(UnsafeCell::new([0; 2048]));
 
-/// What firmware left in the first 1,280 bytes: real-mode vectors and the BIOS data area.
+/// The firmware's data in the first 1,280 bytes: real-mode vectors and the BIOS data area.
 static FIRMWARE: Firmware = Firmware(UnsafeCell::new([0; FIRMWARE_WORDS]));
 const FIRMWARE_WORDS: usize = 0x500 / 8;
 
@@ -178,8 +178,8 @@ pub(crate) fn prepare() {
     }
     let (from, to) = (&raw const __low_load, &raw const __low_start);
     let length = (&raw const __low_end) as usize - to as usize;
-    // SAFETY: low memory is free, as what the loader left there has been copied; the linker gives
-    // the borders.
+    // SAFETY: low memory is free, because the loader's data there has been copied; the linker gives
+    // the bounds.
     unsafe { core::ptr::copy(from, to.cast_mut(), length) };
     let idt = (&raw mut low_idt).cast::<u64>();
     for vector in 0..256 {

@@ -1,4 +1,4 @@
-//! What each processor has for itself: descriptor tables, stacks, the place for a caught fault.
+//! Per-processor data: descriptor tables, stacks, the record of a caught fault.
 
 use core::arch::asm;
 use core::cell::UnsafeCell;
@@ -51,7 +51,7 @@ const DESCRIPTORS: [u64; 10] = [
 pub struct Processor {
     /// Its number: 0 is the one that booted.
     pub index: u64,
-    /// Where a fault goes on, or zero.
+    /// The address at which execution continues after a fault, or zero.
     pub(crate) recover_rip: u64,
     pub(crate) recover_rsp: u64,
     pub(crate) attempted: u64,

@@ -14,7 +14,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure with this reason; what is too long is cut.
+    /// A failure with this reason; a reason that is too long is truncated.
     pub fn new(reason: Arguments<'_>) -> Self {
         let mut failure = Self { text: [0; LENGTH], length: 0 };
         // Writing never fails.

@@ -48,7 +48,7 @@ pub fn start_processor(apic: Apic, index: usize, work: fn()) -> bool {
     time::wait_until(PATIENCE, || STARTED.load(Ordering::Acquire) == 1)
 }
 
-/// Prepares what processor `index` does once it gets SIPI.
+/// Sets the work of processor `index` once it gets SIPI.
 pub fn aim(index: usize, work: fn()) {
     STARTED.store(0, Ordering::Release);
     FINISHED[index].store(0, Ordering::Release);

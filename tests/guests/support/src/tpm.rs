@@ -113,7 +113,7 @@ pub fn is_running() -> bool {
     read(0, register::START) != 0
 }
 
-/// What lies in the response buffer.
+/// The content of the response buffer.
 pub fn response() -> Response {
     let buffer = response_buffer() as *const u8;
     let mut bytes = [0; BUFFER];

@@ -6,7 +6,7 @@ use crate::setup::*;
 
 #[test]
 fn a_32_bit_linux_stays_in_the_memory_that_it_maps() {
-    // The preferred place is taken; the kernel maps its first 32 MiB for good.
+    // The preferred address is occupied; the kernel maps its first 32 MiB permanently.
     let mut setup = Setup::new(bz_image(0x20C, false));
     put(&mut setup.kernel, 0x258, &0x60_0000_u64.to_le_bytes());
     put(&mut setup.kernel, 0x22C, &0x1FF_FFFF_u32.to_le_bytes());
@@ -18,7 +18,7 @@ fn a_32_bit_linux_stays_in_the_memory_that_it_maps() {
 }
 
 #[test]
-fn linux_is_never_put_below_where_it_would_move_itself() {
+fn linux_is_never_loaded_below_its_preferred_address() {
     // There is room below the preferred place, and none above it.
     let mut setup = Setup::new(bz_image(0x20F, true));
     put(&mut setup.kernel, 0x258, &(RAM_END - 4 * MIB).to_le_bytes());
@@ -81,7 +81,7 @@ fn pvh_has_modules_and_linux_has_one_initrd() {
 }
 
 #[test]
-fn a_pvh_note_may_be_anybodys_but_xens_goes_first() {
+fn xens_pvh_note_takes_precedence_over_others() {
     let text: (u64, u64, &[u8], u64) = (0x10_0000, 0, b"x", 0x1000);
     let entry =
         |notes: &[Vec<u8>]| Setup::new(elf(true, 0, &[text], &notes.concat())).loaded().0.rip;
@@ -92,7 +92,7 @@ fn a_pvh_note_may_be_anybodys_but_xens_goes_first() {
 }
 
 #[test]
-fn refusals_name_what_is_wrong() {
+fn refusals_name_the_fault() {
     let mut high = flat();
     put(&mut high, 0x10 + 12, &0xF_0000_u32.to_le_bytes());
     let error = Setup::new(high).refused();

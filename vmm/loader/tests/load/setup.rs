@@ -11,7 +11,7 @@ pub const MIB: u64 = 1 << 20;
 pub const RAM_END: u64 = 48 * MIB;
 pub const RESERVED: (u64, u64) = (0x70_0000, 0x71_0000);
 
-/// RAM that panics when it is written outside of what the map offers.
+/// RAM that panics on a write outside the ranges of the map.
 pub struct Memory {
     pub bytes: Vec<u8>,
     pub map: Vec<MapEntry>,

@@ -29,7 +29,7 @@ impl Span {
         self.linear & (self.size.bytes() as u64 - 1) == 0
     }
 
-    /// Where byte `index` stands, with the length of the aligned piece that starts there.
+    /// The position of byte `index`, with the length of the aligned piece that starts there.
     fn piece(&self, index: u8) -> (u64, u8) {
         if self.first == self.size.bytes() {
             return (self.gpa, self.first);
@@ -129,7 +129,7 @@ impl<C: Registers, M: PhysicalMemory> Machine<'_, C, M> {
         Ok(())
     }
 
-    /// Replaces an operand by what `change` makes of it; gives the old value.
+    /// Replaces an operand by the result of `change`; returns the old value.
     ///
     /// With `lock` this is atomic within a page. Across pages it is not: no CPU operation could
     /// span two unrelated guest-physical pages from here, and split locks are obsolete.

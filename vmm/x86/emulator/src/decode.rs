@@ -1,6 +1,7 @@
 //! Instruction decoder for the forms that access memory.
 //!
-//! A pure function of bytes and mode; wrong for no input, at most `Unsupported`.
+//! A pure function of bytes and mode. It decodes no input wrongly; the worst result is
+//! `Unsupported`.
 
 use x86::{Register, SegmentRegister};
 
@@ -65,7 +66,7 @@ pub enum Repeat {
 /// A decoded instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Instruction {
-    /// What it does.
+    /// The operation.
     pub operation: Operation,
     /// Its length in bytes, 1 to 15.
     pub length: u8,
@@ -150,7 +151,7 @@ impl Prefixes {
         self.rex.unwrap_or(0) & bit != 0
     }
 
-    /// The number of a register whose fourth bit stands in REX.
+    /// The number of a register whose fourth bit is in REX.
     fn extend(&self, number: u8, bit: u8) -> u8 {
         (number & 7) | if self.rex(bit) { 8 } else { 0 }
     }
@@ -197,7 +198,7 @@ impl Decoder<'_> {
         self.code_size == CodeSize::Bits64
     }
 
-    /// Takes all prefixes; gives the opcode behind them (APM vol. 3, 1.2).
+    /// Consumes all prefixes; returns the opcode after them (APM vol. 3, 1.2).
     fn prefixes(&mut self) -> Result<u8, DecodeError> {
         loop {
             let byte = self.next()?;
@@ -417,7 +418,7 @@ impl Decoder<'_> {
         Ok(self.memory_operand(base, index, scale, displacement))
     }
 
-    /// The address that stands in MOV A0–A3 itself; it is not extended with a sign.
+    /// The address in the instruction itself (MOV A0–A3); it is not sign-extended.
     fn offset_operand(&mut self) -> Result<MemoryOperand, DecodeError> {
         let size = self.address_size();
         let offset = self.little_endian(size)? & size.mask();

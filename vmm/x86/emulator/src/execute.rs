@@ -138,7 +138,7 @@ impl<C: Registers, M: PhysicalMemory> Machine<'_, C, M> {
         })
     }
 
-    /// Replaces a target's value; gives the old one.
+    /// Replaces a target's value; returns the old one.
     fn replace(
         &mut self,
         i: &Instruction,
@@ -159,7 +159,8 @@ impl<C: Registers, M: PhysicalMemory> Machine<'_, C, M> {
         }
     }
 
-    /// Reads, changes and writes the destination; `change` gives new value and status flags.
+    /// Reads, changes and writes the destination; `change` returns the new value and the status
+    /// flags.
     fn modify(
         &mut self,
         i: &Instruction,

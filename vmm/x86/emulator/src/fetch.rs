@@ -12,7 +12,7 @@ use crate::size::CodeSize;
 /// Longest instruction in bytes (APM vol. 3, 1.1).
 pub(crate) const LONGEST: usize = 15;
 
-/// What stands at CS:RIP.
+/// The code bytes at CS:RIP.
 pub(crate) struct Fetched {
     /// None: not one of those that the emulator knows.
     pub(crate) instruction: Option<Instruction>,
@@ -39,7 +39,7 @@ pub(crate) fn fetch<C: Registers, M: PhysicalMemory>(
             Err(DecodeError::Undefined) => return Err(Exception::INVALID_OPCODE.into()),
             Err(DecodeError::TooLong) => return Err(Exception::GENERAL_PROTECTION.into()),
             Err(DecodeError::Incomplete) if length < wanted => continue,
-            // The rest lies beyond the limit of CS.
+            // The remaining bytes are beyond the limit of CS.
             Err(DecodeError::Incomplete) => return Err(Exception::GENERAL_PROTECTION.into()),
             Err(DecodeError::Unsupported) => None,
         };
@@ -60,7 +60,8 @@ fn within_limit(cpu: &impl Registers, code_size: CodeSize) -> Result<usize, Stop
     }
 }
 
-/// Fetches what of `bytes` lies in one page, `done` bytes behind RIP; gives the count.
+/// Fetches the part of `bytes` that is in one page, starting `done` bytes after RIP; returns the
+/// count.
 fn fetch_part<C: Registers, M: PhysicalMemory>(
     machine: &mut Machine<'_, C, M>,
     bytes: &mut [u8],

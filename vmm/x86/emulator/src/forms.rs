@@ -1,8 +1,8 @@
-//! Opcode tables (APM vol. 3, appendix A): which operation and operands an opcode stands for.
+//! Opcode tables (APM vol. 3, appendix A): the operation and operands of each opcode.
 
 use crate::size::Size;
 
-/// What an instruction does.
+/// The operation of an instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
     /// MOV, MOVNTI.
@@ -109,7 +109,7 @@ pub enum Shift {
     Sar,
 }
 
-/// What a bit test leaves in the bit.
+/// The effect of a bit test on the bit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BitChange {
     /// BT: the bit stays as it was.

@@ -58,7 +58,8 @@ impl Opcode {
         bytes & self.mask == self.value
     }
 
-    /// The length, if the code whose first four bytes are `window` is this without a prefix.
+    /// The length, if the code that starts with the four bytes `window` is this instruction without
+    /// a prefix.
     #[inline]
     pub const fn length_in(&self, window: u32) -> Option<u8> {
         if self.matches(window) { Some(self.length) } else { None }
@@ -68,12 +69,12 @@ impl Opcode {
 /// Why the length is not known; RIP stays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LengthError {
-    /// Another instruction stands there now: the guest changed its code or its tables since the
-    /// exit. Let it run again.
+    /// The code is now another instruction: the guest has changed its code or its tables since the
+    /// exit. Let the guest run it again.
     Changed,
     /// The guest's tables have no translation any more.
     Exception(Exception),
-    /// Code stands where no memory can be read.
+    /// The code is at an address where no memory can be read.
     Bus(BusError),
 }
 

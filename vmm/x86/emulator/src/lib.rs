@@ -8,8 +8,9 @@
 //! * [`emulate`] runs an instruction with a memory operand, mostly one that hit MMIO.
 //! * [`emulate_port_string`] runs INS and OUTS.
 //! * [`Paging::translate`] is the guest's own page walk.
-//! * [`quick_move`] is the quick way through the commonest accesses to a device.
-//! * [`instruction_length`] is the quick way past CPUID, HLT, RDMSR and their like.
+//! * [`quick_move`] is the fast path for the most common accesses to a device.
+//! * [`instruction_length`] is the fast path for skipping CPUID, HLT, RDMSR and similar
+//!   instructions.
 #![no_std]
 #![forbid(unsafe_code)]
 

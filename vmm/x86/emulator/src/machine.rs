@@ -22,7 +22,7 @@ pub struct Limits {
     pub gigabyte_pages: bool,
 }
 
-/// What became of the instruction.
+/// The result of the instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// It is complete, and RIP is behind it.
@@ -84,7 +84,7 @@ impl Stop {
 /// How far an instruction came without being stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Progress {
-    /// Finished; execution goes on behind it.
+    /// Finished; execution continues after it.
     Next,
     /// Finished; it has set RIP itself.
     Jumped,

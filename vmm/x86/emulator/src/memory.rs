@@ -1,6 +1,6 @@
-//! What the emulator needs of the memory behind the guest's physical addresses.
+//! The emulator's interface to the memory at the guest's physical addresses.
 
-/// Nothing that may be accessed stands at a guest-physical address.
+/// A guest-physical address has no memory or device that may be accessed.
 ///
 /// An implementor that wants the architectural answer (reads give all ones, writes are dropped)
 /// gives that answer itself. This error ends the instruction instead.
@@ -21,7 +21,7 @@ pub trait PhysicalMemory {
     /// [`BusError`] if nothing may be read there.
     fn read(&mut self, gpa: u64, bytes: &mut [u8]) -> Result<(), BusError>;
 
-    /// Reads a page-table entry, aligned to 8 bytes; all ones where nothing answers.
+    /// Reads a page-table entry, aligned to 8 bytes; all ones if nothing answers.
     #[inline]
     fn read_entry(&mut self, gpa: u64) -> u64 {
         let mut bytes = [0; 8];
@@ -31,8 +31,8 @@ pub trait PhysicalMemory {
         }
     }
 
-    /// Replaces a page-table entry of `size` bytes (4 or 8), as [`Self::compare_exchange`] does.
-    /// Where no memory is, a CPU's table walk writes nothing, and `old` is the answer.
+    /// Replaces a page-table entry of `size` bytes (4 or 8), as [`Self::compare_exchange`] does. If
+    /// there is no memory, a CPU's table walk writes nothing, and `old` is returned.
     ///
     /// # Errors
     /// [`BusError`] if nothing may be written there.
@@ -60,7 +60,8 @@ pub trait PhysicalMemory {
         Some(u32::from_le_bytes(bytes))
     }
 
-    /// Replaces `old` by `new` atomically if memory still holds `old`, and returns what it held.
+    /// Replaces `old` by `new` atomically if memory still holds `old`, and returns its previous
+    /// content.
     ///
     /// For RAM, an address that is not a multiple of `size` bytes may be done without atomicity.
     /// A device takes `new` as a write and returns `old`: the emulator has read it just before.

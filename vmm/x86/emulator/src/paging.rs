@@ -6,7 +6,7 @@ use x86::{Registers, cr0, cr4, efer, rflags};
 use crate::machine::Limits;
 use crate::memory::PhysicalMemory;
 
-/// What an access wants to do.
+/// The kind of access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
     /// Data read.
@@ -131,7 +131,7 @@ impl Paging {
     }
 
     /// The common case: 4 levels whose entries allow the access and have their A and D bits set.
-    /// Everything else is left to the whole walk, with faults and updates.
+    /// Every other case is left to the full walk, with faults and updates.
     #[inline]
     fn quick_walk(
         &self,

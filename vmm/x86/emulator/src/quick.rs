@@ -1,9 +1,9 @@
-//! The moves that nearly every driver uses on a device's registers, without the general way.
+//! A fast path for the moves that nearly every driver uses on a device's registers.
 //!
 //! 64-bit mode, no prefix but REX: MOV between a 32-bit register and memory (8B, 89), MOV of an
-//! immediate to memory (C7 /0). The exit has told the guest-physical address, so there is no walk:
-//! it suffices that the operand's address agrees with it inside the page. Everything else, and
-//! every doubt, is left to [`crate::emulate`].
+//! immediate to memory (C7 /0). The exit reports the guest-physical address, so no walk is needed:
+//! it suffices that the operand's address agrees with it inside the page. Every other or doubtful
+//! case is left to [`crate::emulate`].
 
 use x86::{Register, Registers};
 
@@ -40,8 +40,8 @@ impl Window {
     }
 }
 
-/// Decodes the instruction at the start of `window`, whose operand was found at `gpa`; its length
-/// comes along. None for any other instruction.
+/// Decodes the instruction at the start of `window`, whose operand is at `gpa`, with its length.
+/// None for any other instruction.
 ///
 /// The caller has checked that the VP runs in 64-bit mode and that all 16 bytes of the window lie
 /// in the page of RIP.

@@ -45,7 +45,7 @@ pub(crate) fn linear(
     }
 }
 
-/// What an access through `register` raises when it is refused.
+/// The exception of a refused access through `register`.
 pub(crate) const fn refusal(register: SegmentRegister) -> Exception {
     match register {
         SegmentRegister::Ss => Exception::STACK,

@@ -60,7 +60,7 @@ impl Size {
     }
 }
 
-/// Default operand size of the code that runs, with what follows from it.
+/// Default operand size of the running code, with the sizes derived from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CodeSize {
     /// Real mode, virtual-8086 mode, or a 16-bit code segment.
@@ -72,7 +72,7 @@ pub enum CodeSize {
 }
 
 impl CodeSize {
-    /// What the code segment and the control registers select (APM vol. 2, 1.3).
+    /// The size that the code segment and the control registers select (APM vol. 2, 1.3).
     pub fn of(cpu: &impl Registers) -> Self {
         let code = cpu.segment(SegmentRegister::Cs);
         if cpu.efer() & efer::LMA != 0 && code.attributes.is_long() {

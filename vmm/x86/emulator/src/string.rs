@@ -63,8 +63,8 @@ impl<C: Registers, M: PhysicalMemory> Machine<'_, C, M> {
 
     /// Runs `step` as often as REP, the count register and the limits allow.
     ///
-    /// Registers are up to date after each iteration, as a fault in the next one must leave them.
-    /// `step` tells whether REPE or REPNE goes on.
+    /// Registers are updated after each iteration, so that a fault in the next one leaves them
+    /// correct. `step` returns whether REPE or REPNE continues.
     fn repeat(
         &mut self,
         i: &Instruction,
@@ -160,7 +160,7 @@ impl<C: Registers, M: PhysicalMemory> Machine<'_, C, M> {
         Ok(self.compare(i, i.size, a, b))
     }
 
-    /// Sets the flags of `a - b`; tells whether the prefix goes on.
+    /// Sets the flags of `a - b`; returns whether the prefix continues.
     fn compare(&mut self, i: &Instruction, size: Size, a: u64, b: u64) -> bool {
         self.set_status(alu::arithmetic(Arithmetic::Cmp, size, a, b, 0).1);
         match i.repeat {

@@ -70,7 +70,7 @@ pub struct Topology {
     pub hypervisor: bool,
 }
 
-/// All leaves, but for what depends on the VP or its registers.
+/// All leaves, except the parts that depend on the VP or its registers.
 #[derive(Clone, Debug)]
 pub struct CpuidTable {
     basic: [[u32; 4]; BASIC_LEAVES],
@@ -147,7 +147,7 @@ impl CpuidTable {
         self.components
     }
 
-    /// The guest's control over speculation: what the CPU below has of it.
+    /// The speculation controls of the physical CPU that the guest gets.
     pub const fn speculation(&self) -> Speculation {
         Speculation::from_leaf(self.extended[8][1])
     }
@@ -157,8 +157,8 @@ impl CpuidTable {
         self.extended[1][3] & 1 << 26 != 0
     }
 
-    /// CPUID of VP `vp`, whose CR4.OSXSAVE and XCR0 are as given. A leaf that no line names is
-    /// zero, on AMD also beyond the highest.
+    /// CPUID of VP `vp`, whose CR4.OSXSAVE and XCR0 are as given. A leaf that is not in the table
+    /// is zero; on AMD this includes leaves beyond the highest.
     #[inline]
     pub fn look_up(&self, leaf: u32, subleaf: u32, vp: u32, osxsave: bool, xcr0: u64) -> [u32; 4] {
         match leaf {

@@ -1,4 +1,4 @@
-//! What of the CPU the guest may see.
+//! Policy for the CPU features that the guest may see.
 //!
 //! Both tables allow, they do not deny: a CPUID bit or an MSR that no line names does not exist
 //! for the guest, whatever the CPU below offers.

@@ -2,7 +2,7 @@
 
 use x86::{efer, msr};
 
-/// What an MSR is, for those that exit.
+/// The kind of an MSR that exits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MsrKind {
     /// IA32_TSC.
@@ -29,7 +29,7 @@ pub enum MsrKind {
     KvmClock,
     /// Reads this value; takes a write of the bits in the mask and forgets it, refuses others.
     Fixed {
-        /// What a read gives.
+        /// The value of a read.
         value: u64,
         /// Bits that a write may set or clear without effect.
         writable: u64,
@@ -66,7 +66,7 @@ const FIXED: &[Row] = &[
     (0xc001_102a, 0, 0, "BU_CFG2"),
 ];
 
-/// What `number` is.
+/// The kind of the MSR `number`.
 #[inline]
 pub fn classify(number: u32) -> MsrKind {
     match number {

@@ -5,7 +5,7 @@ const CAPABILITIES: u32 = 0xfe;
 const DEFAULT_TYPE: u32 = 0x2ff;
 /// Eight variable ranges, fixed ranges, write combining (AMD64 APM vol. 2, section 7.7.3).
 const CAPABILITIES_VALUE: u64 = 1 << 10 | 1 << 8 | 8;
-/// MTRRs and fixed ranges on; what no range names is write-back.
+/// MTRRs and fixed ranges enabled; memory outside all ranges is write-back.
 const DEFAULT_TYPE_RESET: u64 = 1 << 11 | 1 << 10 | 6;
 const WRITE_BACK_ALL: u64 = 0x0606_0606_0606_0606;
 

@@ -12,9 +12,9 @@ mod leaf {
     pub(super) const PSFD: u32 = 1 << 28;
 }
 
-/// What of leaf 8000_0008h, EBX, tells the guest about speculation: the features above, and facts
-/// about the CPU that need no register (IBRS and STIBP always on, IBRS preferred, IBRS within one
-/// mode, no speculative store bypass).
+/// The bits of leaf 8000_0008h, EBX, about speculation: the features above, and properties of the
+/// CPU that need no register (IBRS and STIBP always on, IBRS preferred, IBRS within one mode, no
+/// speculative store bypass).
 pub(crate) const LEAF_BITS: u32 = leaf::IBPB
     | leaf::IBRS
     | leaf::STIBP
@@ -29,7 +29,7 @@ pub(crate) const LEAF_BITS: u32 = leaf::IBPB
 /// PRED_CMD.IBPB: the one command there is.
 pub const IBPB: u64 = 1 << 0;
 
-/// What the guest has of it.
+/// The speculation controls that the guest has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Speculation {
     /// The bits that SPEC_CTRL has; with none, the register does not exist.

@@ -1,4 +1,4 @@
-//! What the guest sees of the CPU.
+//! Tests of the CPU that the guest sees.
 
 use crate::msr::{pat_is_valid, write_efer};
 use crate::*;
@@ -13,7 +13,7 @@ fn table(hypervisor: bool) -> CpuidTable {
 }
 
 #[test]
-fn virtualisation_and_what_we_do_not_save_stay_hidden() {
+fn virtualisation_and_unsaved_state_stay_hidden() {
     let table = table(true);
     let [_, _, one_c, one_d] = table.look_up(1, 0, 0, false, 1);
     assert_eq!(one_c & (1 << 3 | 1 << 5 | 1 << 15), 0, "MONITOR, VMX, PDCM");
@@ -30,7 +30,7 @@ fn virtualisation_and_what_we_do_not_save_stay_hidden() {
 }
 
 #[test]
-fn each_vp_finds_itself() {
+fn each_vp_reads_its_own_id() {
     let table = table(true);
     for vp in 0..4 {
         assert_eq!(table.look_up(1, 0, vp, false, 1)[1] >> 24, vp);
@@ -71,7 +71,7 @@ fn xsave_follows_the_guests_registers() {
 }
 
 #[test]
-fn svme_can_not_be_set_and_long_mode_follows_the_rules() {
+fn svme_cannot_be_set_and_long_mode_follows_the_rules() {
     assert_eq!(write_efer(0, 1 << 12, false), None, "SVME");
     assert_eq!(write_efer(0, 1 << 13, false), None, "LMSLE");
     assert_eq!(write_efer(0, 1 << 8, false), Some(1 << 8));
@@ -99,7 +99,7 @@ fn no_feature_is_offered_whose_msr_is_absent() {
 
 #[test]
 fn the_guest_controls_speculation_as_far_as_the_cpu_lets_it() {
-    // Leaf 8000_0008h EBX below, what SPEC_CTRL has, whether PRED_CMD exists.
+    // The physical CPU's leaf 8000_0008h EBX, the bits of SPEC_CTRL, whether PRED_CMD exists.
     let cases = [
         (0, 0, false),
         (1 << 12, 0, true),
@@ -154,7 +154,7 @@ fn a_cpu_without_features_gets_none_from_us() {
 }
 
 #[test]
-fn leaves_that_no_line_names_are_zero() {
+fn leaves_outside_the_table_are_zero() {
     let table = table(true);
     let absent =
         [2, 3, 4, 5, 6, 8, 9, 0xa, 0xe, 0x1f, 0x4000_0000, 0x8000_0009, 0x8fff_ffff, 0xc000_0000];

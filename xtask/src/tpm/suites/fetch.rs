@@ -1,4 +1,4 @@
-//! Folders of suites that are complete or not there.
+//! Folders of suites that are either complete or absent.
 
 use std::fs;
 use std::path::Path;
@@ -7,10 +7,10 @@ use anyhow::Result;
 
 use crate::place;
 
-/// Says, in a suite's folder, that it is complete.
+/// Marker file in a suite's folder: the suite is complete.
 const COMPLETE: &str = "complete";
 
-/// Fills `folder` by `fill`, unless an earlier run did.
+/// Fills `folder` with `fill`, unless an earlier run has done so.
 pub fn once(folder: &Path, fill: impl FnOnce() -> Result<()>) -> Result<()> {
     if folder.join(COMPLETE).exists() {
         return Ok(());

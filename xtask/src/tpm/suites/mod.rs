@@ -1,4 +1,4 @@
-//! Test suites of others against `paravane vtpm`, with swtpm as what they are known to pass on.
+//! Runs foreign test suites against `paravane vtpm`, with swtpm as the reference.
 
 mod fetch;
 mod outcome;
@@ -16,14 +16,14 @@ use crate::{build, place};
 use outcome::{Outcomes, Verdict};
 use server::Kind;
 
-/// Tests that need not pass: `name # reason`, one a line.
+/// Tests that need not pass: `name # reason`, one per line.
 const EXPLAINED: &str = include_str!("explained.txt");
 
-/// A suite that is there: runs it against a server of a kind.
+/// A fetched suite: a function that runs it against one kind of server.
 type Run = Box<dyn Fn(Kind) -> Result<Outcomes>>;
 
-/// Runs every suite against both and prints what fails only against ours. `tools` is the source of
-/// tpm2-tools, if it is given.
+/// Runs every suite against both and prints the tests that fail only against ours. `tools` is the
+/// source of tpm2-tools, if it is given.
 pub fn run(tools: Option<&Path>) -> Result<ExitCode> {
     build::paravane_release()?;
     let folder = place::cache().join("tpm-suites");

@@ -1,17 +1,17 @@
-//! What a run of a suite came to, read from what its runner prints.
+//! The results of a suite's run, parsed from its runner's output.
 
 use std::collections::BTreeMap;
 
-/// What became of one test.
+/// The result of one test.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// It passed.
     Passed,
-    /// It failed, with the first line of why.
+    /// It failed, with the first line of the reason.
     Failed(String),
 }
 
-/// Every test that ran, by name, with how many did not.
+/// The result of every test that ran, by name, with the number of skipped tests.
 #[derive(Debug, Default)]
 pub struct Outcomes {
     tests: BTreeMap<String, Verdict>,
@@ -39,7 +39,7 @@ impl Outcomes {
         outcomes
     }
 
-    /// Reads what cargo's test runner prints.
+    /// Reads the output of cargo's test runner.
     pub fn of_libtest(text: &str) -> Self {
         let mut outcomes = Self::default();
         for line in text.lines() {
@@ -61,8 +61,8 @@ impl Outcomes {
         outcomes
     }
 
-    /// Of tests that end with a status, as automake has it: 77 is for a test that does not apply
-    /// here. Each has its name, its status and the line that says why it failed.
+    /// Reads exit statuses by automake's convention: 77 means that a test does not apply here. Each
+    /// entry has the test's name, its status and the line with the reason for a failure.
     pub fn of_statuses(statuses: Vec<(String, Option<i32>, String)>) -> Self {
         let mut outcomes = Self::default();
         for (name, status, reason) in statuses {
@@ -79,7 +79,7 @@ impl Outcomes {
         outcomes
     }
 
-    /// The tests in order of their names.
+    /// The tests in the order of their names.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Verdict)> {
         self.tests.iter().map(|(name, verdict)| (name.as_str(), verdict))
     }
@@ -89,13 +89,13 @@ impl Outcomes {
         matches!(self.tests.get(test), Some(Verdict::Failed(_)))
     }
 
-    /// Whether something ran, and not less than in `other`: a runner that died shows in this.
+    /// Whether any test ran, and as many as in `other`: this detects a runner that died.
     pub fn is_complete(&self, other: &Self) -> bool {
         !self.tests.is_empty()
             && self.tests.len() + self.skipped >= other.tests.len() + other.skipped
     }
 
-    /// How many passed.
+    /// The number of tests that passed.
     pub fn passed(&self) -> usize {
         self.tests.values().filter(|verdict| **verdict == Verdict::Passed).count()
     }
@@ -114,7 +114,7 @@ fn skipped(rest: &str) -> usize {
     number.and_then(|(number, _)| number.parse().ok()).unwrap_or(1)
 }
 
-/// The line with which a test panicked, out of what it printed.
+/// The line with a test's panic message, from its output.
 fn panic_of(text: &str, test: &str) -> String {
     let printed = text.split_once(&format!("---- {test} stdout ----")).map(|(_, after)| after);
     let mut lines = printed.unwrap_or_default().lines();

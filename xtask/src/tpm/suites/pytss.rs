@@ -1,4 +1,4 @@
-//! The suite of tpm2-pytss, the TSS for Python: its tests start a server each.
+//! The suite of tpm2-pytss, the TSS for Python: each of its tests starts a server.
 
 use std::env;
 use std::fs;
@@ -18,11 +18,11 @@ const PACKAGE: &str = "tpm2-pytss==3.0.0";
 const SOURCE: &str = "tpm2_pytss-3.0.0";
 /// Seconds for one test.
 const TIMEOUT: &str = "120";
-/// A plugin that leaves the suite the simulator alone, also where swtpm is installed.
+/// A plugin that makes the suite use only the simulator, even if swtpm is installed.
 const PLUGIN: &str = "from test import TSS2_BaseTest as base\n\
                       base.TpmSimulator.SIMULATORS = [base.IBMSimulator]\n";
 
-/// Gets the suite with its runner.
+/// Fetches the suite with its runner.
 pub fn prepare(folder: &Path) -> Result<Run> {
     fetch::once(folder, || fill(folder)).context("needs python3-venv, libtss2-dev, a compiler")?;
     let folder = folder.to_owned();
@@ -43,7 +43,7 @@ fn fill(folder: &Path) -> Result<()> {
     write_simulator(folder)
 }
 
-/// The program that the suite knows as the simulator: `tpm_server -rm -port N`.
+/// Writes the program that the suite starts as the simulator: `tpm_server -rm -port N`.
 fn write_simulator(folder: &Path) -> Result<()> {
     let program = folder.join("bin/tpm_server");
     let text = "#!/bin/sh\nexec \"$PARAVANE\" vtpm --socket \"127.0.0.1:$3\"\n";

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use crate::tpm::peers::{Server, connect};
 
-/// How often two ports in a row are looked for.
+/// How many times to look for two consecutive free ports.
 const ATTEMPTS: usize = 20;
 
 /// A server that a suite runs against.
@@ -20,7 +20,7 @@ pub enum Kind {
     Swtpm,
 }
 
-/// swtpm, with the control channel on the next port, as the TSS wants it; it is started up.
+/// swtpm with the control channel on the next port, as the TSS requires; TPM2_Startup has run.
 pub struct SwtpmWithControl {
     port: u16,
     _server: Server,
@@ -39,7 +39,8 @@ impl SwtpmWithControl {
         command.arg("--ctrl").arg(format!("type=tcp,port={},bindaddr=127.0.0.1", port + 1));
         command.stdout(Stdio::null()).stderr(Stdio::null());
         let server = Server(command.spawn().context("swtpm: apt-get install swtpm")?);
-        // It serves one connection at a time: the control channel is asked, not the other.
+        // swtpm serves one connection at a time, so probe the control channel, not the command
+        // port.
         drop(connect(SocketAddr::from(([127, 0, 0, 1], port + 1)))?);
         Ok(Self { port, _server: server, _state: state })
     }
@@ -50,7 +51,7 @@ impl SwtpmWithControl {
     }
 }
 
-/// A port that is free, with the next one.
+/// A free port whose successor is free too.
 fn two_free_ports() -> Result<u16> {
     for _ in 0..ATTEMPTS {
         let first = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
@@ -58,5 +59,5 @@ fn two_free_ports() -> Result<u16> {
             return Ok(first);
         }
     }
-    bail!("no two ports in a row are free")
+    bail!("no two consecutive ports are free")
 }

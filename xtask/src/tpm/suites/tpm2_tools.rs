@@ -1,4 +1,4 @@
-//! The integration tests of tpm2-tools: scripts that start a simulator and its resource manager each.
+//! The integration tests of tpm2-tools: each script starts a simulator with its resource manager.
 
 use std::env;
 use std::fs;
@@ -17,9 +17,9 @@ use crate::{debian, place};
 
 /// Seconds for one test.
 const TIMEOUT: &str = "300";
-/// Tests at once: most of their time they wait for what they have started.
+/// Tests that run at the same time: they mostly wait for the processes that they have started.
 const AT_ONCE: usize = 4;
-/// What the scripts call, and the packages that have it.
+/// Programs that the scripts call, with the packages that contain them.
 const PROGRAMS: [(&str, &str); 7] = [
     ("swtpm", "swtpm"),
     ("tpm2", "tpm2-tools"),
@@ -33,7 +33,7 @@ const PROGRAMS: [(&str, &str); 7] = [
 /// One script's name, status and reason.
 type Ended = (String, Option<i32>, String);
 
-/// Gets the scripts: those of a source tree that is given, or else of Debian's source package.
+/// Fetches the scripts from the given source tree, or else from Debian's source package.
 pub fn prepare(folder: &Path, given: Option<&Path>) -> Result<Run> {
     let source = match given {
         Some(given) => fs::canonicalize(given).with_context(|| given.display().to_string())?,
@@ -83,7 +83,8 @@ fn run(source: &Path, kind: Kind) -> Result<Outcomes> {
     Ok(Outcomes::of_statuses(ended))
 }
 
-/// Runs one script in a folder of its own, with copies of what it reads, some of which it deletes.
+/// Runs one script in its own folder, with copies of the files that it reads, because it deletes
+/// some.
 fn run_one(source: &Path, name: &str, kind: Kind) -> Result<Ended> {
     let work = tempfile::tempdir()?;
     let folder = work.path();
@@ -105,8 +106,8 @@ fn run_one(source: &Path, name: &str, kind: Kind) -> Result<Ended> {
     Ok((name.to_owned(), output.status.code(), reason(&output)))
 }
 
-/// The program that the scripts know as the simulator: `tpm_server -port N`, with this name as a
-/// process, too; and Python by its short name.
+/// Writes the program that the scripts start as the simulator, `tpm_server -port N`, whose process
+/// has this name too; adds Python under its short name.
 fn write_simulator(folder: &Path) -> Result<()> {
     let bin = folder.join("bin");
     fs::create_dir(&bin)?;
@@ -121,7 +122,7 @@ fn write_simulator(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The search path, with folders before it and Debian's own programs before others' of their names.
+/// The search path, with `first` in front, then Debian's programs before others of the same name.
 fn path_of<const N: usize>(first: [PathBuf; N]) -> Result<std::ffi::OsString> {
     let path = env::var_os("PATH").unwrap_or_default();
     let debian = ["/usr/bin", "/usr/sbin"].map(PathBuf::from);
@@ -129,7 +130,7 @@ fn path_of<const N: usize>(first: [PathBuf; N]) -> Result<std::ffi::OsString> {
     Ok(env::join_paths(folders.collect::<Vec<_>>())?)
 }
 
-/// The line in which the script's handler says what failed, or else its last complaint.
+/// The line in which the script's handler names the failure, or else the last error line.
 fn reason(output: &Output) -> String {
     let out = String::from_utf8_lossy(&output.stdout);
     let handled = out.lines().rev().find(|line| line.contains(" failed: "));

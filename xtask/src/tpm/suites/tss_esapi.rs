@@ -13,11 +13,11 @@ use crate::build::output;
 use crate::place;
 use crate::tpm::peers::{Simulator, start_up};
 
-/// A package that does nothing but depend on the suite's.
+/// A package that only depends on the suite's.
 const ASKS: &str = "[package]\nname = \"asks\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\
                     [lib]\npath = \"lib.rs\"\n[dependencies]\ntss-esapi = \"=7.7.0\"\n[workspace]\n";
 
-/// Gets the suite and builds it.
+/// Fetches the suite and builds it.
 pub fn prepare(folder: &Path) -> Result<Run> {
     fetch::once(folder, || fill(folder)).context("the package's source")?;
     let source = folder.join("source");
@@ -39,7 +39,7 @@ fn fill(folder: &Path) -> Result<()> {
     let original = Path::new(manifest.context("cargo metadata has no tss-esapi")?).parent();
     let source = folder.join("source");
     output(Command::new("cp").arg("-r").arg(original.context("no folder")?).arg(&source))?;
-    // A workspace of its own, wherever the cache lies.
+    // Its own workspace, wherever the cache is.
     let manifest = source.join("Cargo.toml");
     let text = fs::read_to_string(&manifest)? + "\n[workspace]\n";
     place::write_whole(&manifest, text.as_bytes())
@@ -73,7 +73,7 @@ fn run(source: &Path, kind: Kind) -> Result<Outcomes> {
 fn test(source: &Path, tcti: &str) -> Result<Outcomes> {
     let mut command = cargo(source);
     command.args(["--", "--test-threads=1"]);
-    // A failed test says so in one line.
+    // Without a backtrace a failed test's reason is one line.
     command.env("TEST_TCTI", tcti).env("RUST_BACKTRACE", "0").env("RUST_LOG", "off");
     let output = command.output().context("cargo test")?;
     Ok(Outcomes::of_libtest(&String::from_utf8_lossy(&output.stdout)))

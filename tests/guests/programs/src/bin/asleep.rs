@@ -1,4 +1,4 @@
-//! Sleeps for good, ready for interrupts that never come: whatever happens then meets the paravisor.
+//! Sleeps forever with interrupts enabled, so that any later event hits the paravisor.
 #![no_std]
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! What a guest finds where others have a BIOS.
+//! Tests the BIOS data area of a machine without a BIOS.
 //!
 //! With `int=N` on the command line it calls interrupt N of it, with `jump` it jumps to where a CPU
 //! starts after a reset; both from real mode, and neither comes back.

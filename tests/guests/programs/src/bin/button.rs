@@ -1,5 +1,5 @@
-//! Sleeps, and counts how often the power button is pressed. Whoever types something is told; from the
-//! second press on it powers off then.
+//! Sleeps while counting presses of the power button. It reports the count when it receives a
+//! character; from the second press on it then powers off.
 #![no_std]
 #![no_main]
 
@@ -9,7 +9,8 @@ use guest::{Apic, Frame, Report, cpu, machine, println};
 
 guest::main!(button);
 
-/// Of a higher priority than the serial port's, so that a press counts before whoever asks is told.
+/// Has a higher priority than the serial port's vector, so that a press is counted before the count
+/// is reported.
 const VECTOR: u8 = 0x72;
 const SERIAL_VECTOR: u8 = 0x63;
 /// The first serial port (PC16550D, section 8.0): data, interrupts of received bytes, OUT2, status.

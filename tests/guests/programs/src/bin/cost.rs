@@ -1,5 +1,5 @@
-//! What exits cost, in instructions: to be run with one processor under `-icount
-//! shift=0,sleep=off`, where RDTSC counts retired instructions.
+//! The cost of exits in instructions: run it with one processor under `-icount shift=0,sleep=off`,
+//! where RDTSC counts retired instructions.
 #![no_std]
 #![no_main]
 

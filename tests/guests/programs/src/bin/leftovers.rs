@@ -11,8 +11,8 @@ use guest::{Failure, Report, cpu, ensure_eq, fail};
 const PAGE: u64 = 4096;
 const ROMS: Range = Range { start: 0xc_0000, end: 0x10_0000, kind: 0 };
 const VIDEO: Range = Range { start: 0xa_0000, end: 0xc_0000, kind: 0 };
-/// What the guest itself or its loader put below 1 MiB: real-mode vectors, the part for other
-/// operating modes, and the loader's structures.
+/// Ranges below 1 MiB that the guest itself or its loader has filled: real-mode vectors, the part
+/// for other operating modes, and the loader's structures.
 const LOW: [Range; 2] =
     [Range { start: 0, end: 0x1_0000, kind: 0 }, Range { start: 0x9_8000, end: 0xa_0000, kind: 0 }];
 /// Where our own anchors and SMBIOS structures lie.
@@ -148,7 +148,7 @@ fn shown<'a>(text: &[u8], buffer: &'a mut [u8; 16]) -> &'a str {
     core::str::from_utf8(buffer.get(..text.len()).unwrap_or_default()).unwrap_or_default()
 }
 
-/// RAM that nobody was given holds nothing: no firmware's data, none of the paravisor's.
+/// Unallocated RAM is empty: it has no data of the firmware or of the paravisor.
 fn free_ram() -> Result<(), Failure> {
     let image = machine::image();
     let known =
@@ -164,16 +164,16 @@ fn free_ram() -> Result<(), Failure> {
     Ok(())
 }
 
-/// The scratch register of the second serial port, which keeps what it is given.
+/// The scratch register of the second serial port, which keeps the byte written to it.
 const SCRATCH: u16 = 0x2ff;
 
-/// What the CPU writes in the holes below 1 MiB, an instruction that is emulated reads there; and the
-/// other way round.
+/// In the holes below 1 MiB, an emulated instruction reads the bytes that the CPU has written, and
+/// vice versa.
 fn one_answer() -> Result<(), Failure> {
     for at in (VIDEO.start..ROMS.end).step_by(0x3ff8) {
         let before = word(at);
         cpu::write32(at, 0x1234_5678);
-        // SAFETY: OUTSB and INSB of one byte in memory that nobody uses.
+        // SAFETY: OUTSB and INSB of one byte in unused memory.
         unsafe {
             core::arch::asm!("outsb", in("dx") SCRATCH, inout("rsi") at + 1 => _);
         }

@@ -1,8 +1,8 @@
 //! VP 1 misbehaves; VP 0 keeps nine tenths of the progress that it makes beside a quiet VP 1.
 //!
-//! Quiet means that VP 1 computes, as it also takes a CPU then. The machine below shares its CPUs, and
-//! may be slower for seconds; so each storm stands beside a quiet time right before it, several
-//! times, and the median of their ratios counts.
+//! In a quiet period VP 1 computes, so that it occupies a CPU as in a storm. The host shares its
+//! CPUs, and may be slower for seconds. So each storm is compared with a quiet period right before
+//! it, several times, and the median of the ratios counts.
 #![no_std]
 #![no_main]
 
@@ -18,7 +18,7 @@ const VECTOR: u8 = 0x71;
 /// How many iterations pass between two looks at the clock, which exits.
 const CHUNK: u64 = 200_000;
 
-/// What VP 1 does, for ever.
+/// The endless loops of VP 1.
 const STORMS: [(&str, fn()); 11] = [
     ("interrupts-off", spin),
     ("halt-interrupts-off", || cpu::stop()),

@@ -1,5 +1,5 @@
-//! What the guest sees of the CPU and of what is not there. `hyperv=off` on the command line says
-//! that the Hyper-V interface is not offered.
+//! Tests the CPU features that the guest sees, as well as absent devices. `hyperv=off` on the
+//! command line means that the Hyper-V interface is not offered.
 #![no_std]
 #![no_main]
 
@@ -346,7 +346,7 @@ fn kvm_clock() -> Result<(), Failure> {
     };
     agrees(now)?;
     is_reference_time(now)?;
-    // The guest moves its TSC: its clock goes on.
+    // The guest changes its TSC: its clock continues.
     let version = cpu::read32(CLOCK);
     let before = now();
     cpu::wrmsr(TSC, cpu::rdtsc() + (1 << 40));

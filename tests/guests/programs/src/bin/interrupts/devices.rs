@@ -168,7 +168,7 @@ fn rtc_update() -> Result<(), Failure> {
     Ok(())
 }
 
-/// A level that stays comes again after each EOI; remote IRR stands until then.
+/// A level that stays high is delivered again after each EOI; remote IRR is set until then.
 fn level() -> Result<(), Failure> {
     clear();
     set_pin(COM2_PIN, LEVEL | u32::from(VECTOR), 0);

@@ -68,7 +68,7 @@ pub fn start_again() -> Result<(), Failure> {
     Ok(())
 }
 
-/// What the other VPs do: wait for interrupts.
+/// The loop of the other VPs: wait for interrupts.
 fn listen() {
     let apic = apic().switch_on();
     address(apic, processor().index as u32);
@@ -128,7 +128,7 @@ fn physical(apic: Apic) -> Result<(), Failure> {
         expect(apic, index, icr::FIXED, VECTOR, 1 << index)?;
         expect(apic, index, icr::FIXED | icr::ASSERT, 0xf0, 1 << index)?;
     }
-    // Nobody has this ID.
+    // No APIC has this ID.
     expect(apic, 0x70, icr::FIXED, VECTOR, 0)
 }
 

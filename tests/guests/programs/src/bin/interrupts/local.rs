@@ -37,7 +37,7 @@ fn open_after(apic: Apic, outcome: Result<(), Failure>) -> Result<(), Failure> {
     outcome
 }
 
-/// What waits comes highest first.
+/// Pending interrupts are delivered highest first.
 fn priority_order(apic: Apic) -> Result<(), Failure> {
     clear();
     for vector in [LOW, HIGH, MIDDLE] {
@@ -98,7 +98,7 @@ fn cr8(apic: Apic) -> Result<(), Failure> {
     cpu::set_cr8(5);
     cpu::open_interrupts_briefly();
     ensure_eq!(order(), [HIGH, 0, 0, 0], "with CR8 lowered");
-    // CR8 falls with interrupts open: what waits comes at once.
+    // CR8 is lowered with interrupts enabled: pending interrupts are delivered at once.
     cpu::enable_interrupts();
     cpu::set_cr8(0);
     time::wait_micros(200);

@@ -1,10 +1,10 @@
-//! Which vector came to which VP, how often and in what order.
+//! Records which VP received which vectors, in which order.
 
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use guest::{Apic, Frame, MAX_PROCESSORS, cpu, processor, set_handler, time};
 
-/// How many milliseconds of its own a VP waits for what must come.
+/// How many milliseconds of its own time a VP waits for an expected interrupt.
 pub const PATIENCE: u64 = 10_000;
 
 const LOG: usize = 16;
@@ -15,7 +15,7 @@ static COUNTS: [[AtomicU32; 256]; MAX_PROCESSORS] =
 static ORDER: [AtomicUsize; LOG] = [const { AtomicUsize::new(0) }; LOG];
 static NEXT: AtomicUsize = AtomicUsize::new(0);
 static X2APIC: AtomicBool = AtomicBool::new(false);
-/// What to do besides, in each handler: a `fn(u8)`.
+/// An extra action of each handler: a `fn(u8)`.
 static HOOK: AtomicU64 = AtomicU64::new(NONE);
 
 /// Takes all vectors that are no exceptions, and NMIs.

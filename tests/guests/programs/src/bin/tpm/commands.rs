@@ -137,7 +137,7 @@ fn other_processor() -> Result<(), Failure> {
 /// Makes keys until the TPM fails, asleep most of the time; tells whether the machine lives on.
 pub fn make_keys_for_ever(report: &mut Report) {
     tpm::claim();
-    // Whatever meets the guest itself is not what is tried here.
+    // A machine check that hits the guest itself is ignored: this test is about the service.
     guest::set_handler(18, Some(|_| {}));
     guest::set_handler(0x40, Some(|_| Apic::current().end()));
     let apic = Apic::Page.switch_on();

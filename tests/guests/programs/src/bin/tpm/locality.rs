@@ -21,7 +21,7 @@ pub fn cases(report: &mut Report) {
     report.case("behind-the-last-page", behind);
 }
 
-/// Without a TPM nobody answers there.
+/// Without a TPM no device answers there.
 pub fn absent() -> Result<(), Failure> {
     ensure!(!tpm::is_present(), "there is a TPM");
     for offset in [register::LOC_STATE, register::START, register::CMD_ADDR] {
@@ -54,8 +54,8 @@ fn no_locality() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Localities 1 to 4 answer nothing, neither before nor after locality 0 is taken, and the PCRs that
-/// are theirs can not be changed.
+/// Localities 1 to 4 never answer, neither before nor after locality 0 is active, and their PCRs
+/// cannot be changed.
 fn locality_0_alone() -> Result<(), Failure> {
     const RC_LOCALITY: u32 = 0x907;
     for taken in [false, true] {

@@ -55,7 +55,7 @@ fn host_ports() -> Result<(), Failure> {
         cpu::out16(port, 0x10);
         cpu::out32(port, 0x10);
     }
-    // The runner looks for it in what came out of the host's port.
+    // The runner searches the output of the host's port for it.
     for byte in b"\nBROKEN OUT\n" {
         cpu::out8(0xe9, *byte);
         cpu::out8(0x402, *byte);

@@ -1,8 +1,8 @@
 //! Every way to break out: SVM, the paravisor's memory, the host's devices, registers with illegal
 //! values, exceptions without end, and the restarts after the guest shut itself down.
 //!
-//! Cases that end in a restart are steps of their own; how far the guest has come lies in RAM,
-//! which a restart keeps.
+//! Cases that end in a restart are separate steps; the current step is stored in RAM, which a
+//! restart preserves.
 #![no_std]
 #![no_main]
 

@@ -191,7 +191,7 @@ fn stack(own: Range) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What each processor does at once.
+/// The accesses that all processors make at the same time.
 fn hammer() {
     let (start, end) = (OWN_START.load(Ordering::Relaxed), OWN_END.load(Ordering::Relaxed));
     for round in 0..4u64 {

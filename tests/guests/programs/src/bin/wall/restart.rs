@@ -56,7 +56,7 @@ pub fn begin(report: &Report) {
     take_step(report, 0);
 }
 
-/// The step before this start did what it should; goes on with the next.
+/// Reports the step before this restart as passed and runs the next one.
 pub fn next(report: &mut Report) {
     let step = cpu::read64(PLACE + 8) as usize;
     if let Some((name, _)) = STEPS.get(step) {
@@ -90,8 +90,8 @@ const CR0: &[u8] = &[0x0f, 0x22, 0xc0];
 /// MOV CR4, RAX.
 const CR4: &[u8] = &[0x0f, 0x22, 0xe0];
 
-/// MOV to a control register of a value that must raise #GP. QEMU's software CPU takes some of them,
-/// then the guest can not be entered again, which counts as a shutdown.
+/// MOV to a control register of a value that must raise #GP. QEMU's software CPU accepts some of
+/// them; the guest then cannot be entered again, which counts as a shutdown.
 fn control_register(code: &[u8], value: u64) {
     let before = (cpu::cr0(), cpu::cr4());
     let mut registers = Registers { rax: value, ..Registers::default() };
@@ -145,21 +145,21 @@ fn clean_start() -> Result<(), Failure> {
     Ok(())
 }
 
-/// No usable gate for a breakpoint, nor for what follows.
+/// Triggers a breakpoint with no usable gate for it or for the faults that follow.
 fn triple_fault(table: u64) {
     cpu::load_idt(table, if table == 0 { 0 } else { 0xfff });
     // SAFETY: it does not come back.
     unsafe { asm!("int3") };
 }
 
-/// The descriptor table lies there, and a segment is loaded from it.
+/// Sets the descriptor table to `base` and loads a segment from it.
 fn descriptors_there(base: u64) {
     cpu::load_gdt(base, 0xffff);
     // SAFETY: it does not come back, or to a breakpoint that finds no code segment.
     unsafe { asm!("mov es, {:e}", "int3", in(reg) 0x28u64) };
 }
 
-/// The task state segment lies there; privilege level 3 then takes an interrupt.
+/// Sets the task state segment to `base`; privilege level 3 then takes an interrupt.
 fn task_there(base: u64) {
     let low = 0x0000_8900_0000_0067 | (base & 0xff_ffff) << 16 | (base >> 24 & 0xff) << 56;
     let table = [

@@ -90,7 +90,7 @@ fn debug_idt() {
     }
 }
 
-/// TF is set for ever.
+/// TF stays set forever.
 fn trap_flag() {
     // SAFETY: each instruction is followed by the handler, which counts and returns.
     unsafe {
@@ -109,7 +109,7 @@ fn icebp() {
 /// A page fault whose handler returns to it.
 fn page_faults() {
     set_handler(14, Some(count));
-    // SAFETY: nothing is there; the fault is what we are after.
+    // SAFETY: nothing is mapped there; the fault is intended.
     unsafe { core::arch::asm!("mov rax, [{}]", in(reg) 0x7000_0000_0000u64, out("rax") _) };
 }
 
