@@ -3,7 +3,7 @@
 use core::arch::asm;
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use memory::PAGE_SIZE;
+use guest_memory::PAGE_SIZE;
 use x86::vector;
 
 use crate::Region;

@@ -43,7 +43,7 @@ pub unsafe fn enter(place: &cpu::Place) {
     interrupts::load();
 }
 
-/// The exit status of a CPU without long mode, told by `boot.s`, which can not know `wire`'s names.
+/// The exit status of a CPU without long mode, told by `boot.s`, which cannot know `host_wire`'s names.
 pub const STATUS_NO_LONG_MODE: u8 = 17;
 
 #[cfg(target_os = "none")]

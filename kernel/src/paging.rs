@@ -6,7 +6,7 @@
 
 use core::arch::asm;
 
-use memory::{GpaRange, PAGE_SIZE};
+use guest_memory::{GpaRange, PAGE_SIZE};
 use x86::page_table::{self, Format, entry};
 
 use crate::Region;

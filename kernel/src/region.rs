@@ -1,6 +1,6 @@
 //! The physical pages that belong to the paravisor.
 
-use memory::{GpaRange, PAGE_SIZE};
+use guest_memory::{GpaRange, PAGE_SIZE};
 use x86::page_table::{ENTRIES, TableMemory};
 
 /// The part of the paravisor's range that has not been given out yet.

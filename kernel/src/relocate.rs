@@ -2,7 +2,7 @@
 
 use core::arch::asm;
 
-use memory::PAGE_SIZE;
+use guest_memory::PAGE_SIZE;
 
 /// One entry of the relocation table (System V ABI, AMD64 supplement, section 4.4).
 #[repr(C)]

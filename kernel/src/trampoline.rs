@@ -1,6 +1,6 @@
 //! The start of the other CPUs.
 
-use memory::PAGE_SIZE;
+use guest_memory::PAGE_SIZE;
 
 /// The page, below 1 MiB, that the other CPUs start in. Free until the guest's memory is erased.
 pub const PAGE: u64 = 0x8000;

@@ -51,7 +51,7 @@ pub fn initrd_with(packages: &[String]) -> Result<PathBuf> {
     let agent = fs::read(place::agent()).with_context(|| place::agent().display().to_string())?;
     let mut archive = Archive::new();
     archive.directory("paravane");
-    archive.file(wire::exec::START_PATH, 0o755, START);
+    archive.file(host_wire::exec::START_PATH, 0o755, START);
     archive.file("etc/passwd", 0o644, PASSWD);
     archive.file("etc/group", 0o644, GROUP);
     archive.file("init", 0o755, &agent);

@@ -4,7 +4,7 @@
 //! VM shares with it. A page is private until it is accepted and after; one that is shared has a
 //! type of its own ([`SharedPage`]), which no address of a private page turns into.
 
-use memory::RamRange;
+use guest_memory::RamRange;
 
 /// A privilege level of a VP: 0 is the paravisor's, higher numbers are less privileged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,7 +1,7 @@
 //! A virtual processor on the CPU that it is bound to.
 
-use device::{HostTsc, TscOffset};
-use memory::{GpaRange, GuestMemory, RamMap};
+use device_model::{HostTsc, TscOffset};
+use guest_memory::{GpaRange, GuestMemory, RamMap};
 use x86::{SystemRegisters, VpState};
 
 use crate::{Confidential, Exit, Host, Service};

@@ -1,7 +1,7 @@
 //! The inspection of the power-management block.
 
 use crate::AcpiPm;
-use device::{Inspect, Value};
+use device_model::{Inspect, Value};
 
 pub(crate) fn inspect(pm: &AcpiPm, to: &mut dyn Inspect) {
     let AcpiPm { latest, status, enable, control } = pm;

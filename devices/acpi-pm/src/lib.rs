@@ -19,7 +19,7 @@ mod tests;
 
 pub use state::{SAVED_VERSION, Saved};
 
-use device::{Device, Inspect, Instant, RestoreError};
+use device_model::{Device, Inspect, Instant, RestoreError};
 use registers::*;
 
 const NANOS_PER_SECOND: u128 = 1_000_000_000;

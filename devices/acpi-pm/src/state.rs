@@ -2,7 +2,7 @@
 
 use crate::AcpiPm;
 use crate::registers::{Control, Events};
-use device::{Instant, RestoreError};
+use device_model::{Instant, RestoreError};
 use serde::{Deserialize, Serialize};
 
 /// The version of [`Saved`] that this build writes and reads.

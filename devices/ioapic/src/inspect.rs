@@ -2,7 +2,7 @@
 
 use crate::IoApic;
 use crate::registers::PINS;
-use device::{Inspect, Value};
+use device_model::{Inspect, Value};
 
 const NAMES: [&str; PINS] = [
     "0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15", "16",

@@ -24,7 +24,7 @@ mod tests;
 
 pub use state::{SAVED_VERSION, Saved};
 
-use device::{Device, Inspect, Instant, RestoreError};
+use device_model::{Device, Inspect, Instant, RestoreError};
 use registers::*;
 
 /// How a message addresses its receivers (DS 3.2.4, bit 11).

@@ -2,7 +2,7 @@
 
 use crate::IoApic;
 use crate::registers::{Entry, ID_BITS, PINS};
-use device::RestoreError;
+use device_model::RestoreError;
 use serde::{Deserialize, Serialize};
 
 /// The version of [`Saved`] that this build writes and reads.

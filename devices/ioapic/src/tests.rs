@@ -151,7 +151,7 @@ fn changing_the_trigger_mode_clears_a_stuck_remote_irr() {
 struct Ignore;
 
 impl Inspect for Ignore {
-    fn field(&mut self, _: &str, _: device::Value<'_>) {}
+    fn field(&mut self, _: &str, _: device_model::Value<'_>) {}
     fn begin(&mut self, _: &str) {}
     fn end(&mut self) {}
 }

@@ -2,7 +2,7 @@
 
 use crate::registers::*;
 use crate::{Effect, GeneralProtection, LocalApic, Mode};
-use device::{GuestTsc, Instant};
+use device_model::{GuestTsc, Instant};
 
 impl LocalApic {
     /// Reads 32 bits of the xAPIC page at byte `offset` (SDM 11.4.1).

@@ -3,7 +3,7 @@
 use crate::registers::{LVT_COUNT, LVT_FIRST, LVT_LAST};
 use crate::vectors::VectorSet;
 use crate::{Config, LocalApic, Mode, Registers, Timer};
-use device::{Inspect, Value};
+use device_model::{Inspect, Value};
 
 const LVT_NAMES: [&str; LVT_COUNT] = ["timer", "thermal", "performance", "lint0", "lint1", "error"];
 const _: () = assert!(LVT_COUNT == (LVT_LAST - LVT_FIRST + 1) as usize);

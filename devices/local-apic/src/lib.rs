@@ -45,7 +45,7 @@ pub use local::{LintPin, LocalDelivery};
 pub use state::{SAVED_VERSION, Saved};
 pub use timer::{TIMER_INPUT_HZ, TimerDeadline};
 
-use device::{Device, GuestTsc, Inspect, Instant, RestoreError};
+use device_model::{Device, GuestTsc, Inspect, Instant, RestoreError};
 use registers::{
     DFR_FLAT, ErrorStatus, FIRST_LEGAL_VECTOR, LVT_COUNT, LVT_RESET, SVR_RESET, SpuriousVector,
 };

@@ -5,7 +5,7 @@ use crate::registers::{
     LVT_TIMER, LvtEntry, SVR_BITS,
 };
 use crate::{Effect, LocalApic, Mode};
-use device::{GuestTsc, Instant};
+use device_model::{GuestTsc, Instant};
 
 /// A local interrupt pin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

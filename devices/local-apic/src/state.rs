@@ -7,7 +7,7 @@ use crate::registers::{
 use crate::timer::Timer;
 use crate::vectors::VectorSet;
 use crate::{Config, LocalApic, Mode, Registers, base};
-use device::{Instant, RestoreError};
+use device_model::{Instant, RestoreError};
 use serde::{Deserialize, Serialize};
 
 /// The version of [`Saved`] that this build writes and reads.

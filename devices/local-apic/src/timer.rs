@@ -6,7 +6,7 @@
 
 use crate::LocalApic;
 use crate::registers::{DIVIDE_BITS, DivideConfiguration, LVT_TIMER, LvtEntry, TimerMode};
-use device::{GuestTsc, Instant};
+use device_model::{GuestTsc, Instant};
 
 /// Frequency of the timer's input clock, in Hz.
 pub const TIMER_INPUT_HZ: u64 = 1_000_000_000;

@@ -1,7 +1,7 @@
 //! The inspection of the host bridge.
 
 use crate::{Bridge, PciHost};
-use device::{Inspect, Value};
+use device_model::{Inspect, Value};
 
 pub(crate) fn inspect(host: &PciHost, to: &mut dyn Inspect) {
     let PciHost { address, bridge: Bridge { pciexbar, command } } = host;

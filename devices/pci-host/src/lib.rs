@@ -27,7 +27,7 @@ pub use address::Function;
 pub use state::{SAVED_VERSION, Saved};
 
 use address::Access;
-use device::{Device, Inspect, Instant, RestoreError};
+use device_model::{Device, Inspect, Instant, RestoreError};
 use registers::*;
 
 /// The configuration space of one function.

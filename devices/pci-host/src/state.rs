@@ -2,7 +2,7 @@
 
 use crate::registers::{ADDRESS_BITS, COMMAND_SERR};
 use crate::{Bridge, PciHost};
-use device::RestoreError;
+use device_model::RestoreError;
 use serde::{Deserialize, Serialize};
 
 /// The version of [`Saved`] that this build writes and reads.

@@ -145,7 +145,7 @@ fn other_functions_are_reached_with_their_bytes() {
 struct Ignore;
 
 impl Inspect for Ignore {
-    fn field(&mut self, _: &str, _: device::Value<'_>) {}
+    fn field(&mut self, _: &str, _: device_model::Value<'_>) {}
     fn begin(&mut self, _: &str) {}
     fn end(&mut self) {}
 }

@@ -2,7 +2,7 @@
 
 use crate::Pic;
 use crate::chip::{Chip, Expects, Status};
-use device::{Inspect, Value};
+use device_model::{Inspect, Value};
 
 pub(crate) fn inspect(pic: &Pic, to: &mut dyn Inspect) {
     let Pic { master, slave } = pic;

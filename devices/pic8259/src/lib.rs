@@ -20,7 +20,7 @@ mod tests;
 pub use state::{SAVED_VERSION, Saved, SavedChip};
 
 use chip::Chip;
-use device::{Device, Inspect, Instant, RestoreError};
+use device_model::{Device, Inspect, Instant, RestoreError};
 use registers::*;
 
 /// The pair of interrupt controllers.

@@ -3,7 +3,7 @@
 use crate::Pic;
 use crate::chip::{Chip, Expects, Status};
 use crate::registers::{CASCADE, ELCR1_BITS, ELCR2_BITS, Icw1, Icw4};
-use device::RestoreError;
+use device_model::RestoreError;
 use serde::{Deserialize, Serialize};
 
 /// The version of [`Saved`] that this build writes and reads.

@@ -270,7 +270,7 @@ fn a_slave_with_a_foreign_identity_stays_silent() {
 struct Ignore;
 
 impl Inspect for Ignore {
-    fn field(&mut self, _: &str, _: device::Value<'_>) {}
+    fn field(&mut self, _: &str, _: device_model::Value<'_>) {}
     fn begin(&mut self, _: &str) {}
     fn end(&mut self) {}
 }

@@ -2,7 +2,7 @@
 
 use crate::Pit;
 use crate::counter::{Counter, Run};
-use device::{Inspect, Value};
+use device_model::{Inspect, Value};
 
 pub(crate) fn inspect(pit: &Pit, to: &mut dyn Inspect) {
     let Pit { minimum_period, latest, counters, speaker, examined, due, edge, not_before } = pit;

@@ -25,7 +25,7 @@ mod tests;
 pub use state::{SAVED_VERSION, Saved, SavedCounter, SavedRun};
 
 use counter::Counter;
-use device::{Device, Inspect, Instant, RestoreError};
+use device_model::{Device, Inspect, Instant, RestoreError};
 use registers::*;
 
 const NANOS_PER_SECOND: u128 = 1_000_000_000;

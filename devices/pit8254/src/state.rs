@@ -3,7 +3,7 @@
 use crate::counter::{Counter, Run};
 use crate::registers::{Access, ControlWord, SpeakerPort};
 use crate::{Pit, tick};
-use device::{Instant, RestoreError};
+use device_model::{Instant, RestoreError};
 use serde::{Deserialize, Serialize};
 
 /// The version of [`Saved`] that this build writes and reads.

@@ -1,7 +1,7 @@
 //! The inspection of the reset registers.
 
 use crate::ResetControl;
-use device::{Inspect, Value};
+use device_model::{Inspect, Value};
 
 pub(crate) fn inspect(model: &ResetControl, to: &mut dyn Inspect) {
     let ResetControl { port_92, reset_control } = model;

@@ -2,7 +2,7 @@
 
 use crate::ResetControl;
 use crate::registers::{A20, FAST_RESET, RESET_BITS};
-use device::RestoreError;
+use device_model::RestoreError;
 use serde::{Deserialize, Serialize};
 
 /// The version of [`Saved`] that this build writes and reads.

@@ -2,7 +2,7 @@
 
 use crate::Rtc;
 use crate::calendar::Calendar;
-use device::{Inspect, Value};
+use device_model::{Inspect, Value};
 
 /// The memory belongs to guest and firmware. It may hold a password, so it is not shown.
 pub(crate) fn inspect(rtc: &Rtc, to: &mut dyn Inspect) {

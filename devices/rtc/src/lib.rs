@@ -30,7 +30,7 @@ mod timing;
 pub use state::{SAVED_VERSION, Saved};
 
 use calendar::{Alarm, Calendar};
-use device::{Device, Inspect, Instant, RestoreError};
+use device_model::{Device, Inspect, Instant, RestoreError};
 use registers::*;
 
 /// The real-time clock.

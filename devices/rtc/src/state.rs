@@ -3,7 +3,7 @@
 use crate::calendar::Calendar;
 use crate::registers::{Control, Index, RegisterA, SECOND, SIZE};
 use crate::{Rtc, is_memory};
-use device::{Instant, RestoreError};
+use device_model::{Instant, RestoreError};
 use serde::{Deserialize, Serialize};
 
 /// The version of [`Saved`] that this build writes and reads.

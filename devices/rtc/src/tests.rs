@@ -239,7 +239,7 @@ fn memory_index_and_reset() {
 struct Ignore;
 
 impl Inspect for Ignore {
-    fn field(&mut self, _: &str, _: device::Value<'_>) {}
+    fn field(&mut self, _: &str, _: device_model::Value<'_>) {}
     fn begin(&mut self, _: &str) {}
     fn end(&mut self) {}
 }

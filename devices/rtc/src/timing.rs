@@ -2,7 +2,7 @@
 
 use crate::Rtc;
 use crate::registers::*;
-use device::Instant;
+use device_model::Instant;
 
 impl Rtc {
     /// Whether the divider runs, which it does with the setting for a PC's crystal only (DS table

@@ -1,7 +1,7 @@
 //! The inspection of the interface.
 
 use crate::{Buffers, Phase, TpmCrb};
-use device::{Inspect, Value};
+use device_model::{Inspect, Value};
 
 pub(crate) fn inspect(crb: &TpmCrb, to: &mut dyn Inspect) {
     let TpmCrb { buffers, phase, active, requested, seized, cancel, failed, established } = crb;

@@ -30,7 +30,7 @@ mod tests;
 
 pub use state::{SAVED_VERSION, Saved};
 
-use device::{Device, Inspect, Instant, RestoreError};
+use device_model::{Device, Inspect, Instant, RestoreError};
 use registers::*;
 
 /// The guest-physical addresses of the buffers for command and response.

@@ -2,7 +2,7 @@
 
 use crate::registers::LOCALITIES;
 use crate::{Buffers, Phase, TpmCrb};
-use device::RestoreError;
+use device_model::RestoreError;
 use serde::{Deserialize, Serialize};
 
 /// The version of [`Saved`] that this build writes and reads.

@@ -1,7 +1,7 @@
 //! The inspection of a UART.
 
 use crate::Uart;
-use device::{Inspect, Value};
+use device_model::{Inspect, Value};
 
 /// Only the number of queued characters is shown, since they are the guest's data.
 pub(crate) fn inspect(uart: &Uart, to: &mut dyn Inspect) {

@@ -30,7 +30,7 @@ mod tests;
 pub use registers::ModemLines;
 pub use state::{SAVED_VERSION, Saved};
 
-use device::{Device, Inspect, Instant, RestoreError};
+use device_model::{Device, Inspect, Instant, RestoreError};
 use fifo::Fifo;
 use registers::*;
 

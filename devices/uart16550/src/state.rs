@@ -6,7 +6,7 @@ use crate::registers::{
     FIFO_SIZE, FifoControl, InterruptEnable, LineControl, LineStatus, MSR_DELTAS, ModemControl,
     ModemLines,
 };
-use device::{Instant, RestoreError};
+use device_model::{Instant, RestoreError};
 use serde::{Deserialize, Serialize};
 
 /// The version of [`Saved`] that this build writes and reads.

@@ -351,7 +351,7 @@ fn a_new_trigger_level_applies_to_characters_in_the_fifo() {
 struct Ignore;
 
 impl Inspect for Ignore {
-    fn field(&mut self, _: &str, _: device::Value<'_>) {}
+    fn field(&mut self, _: &str, _: device_model::Value<'_>) {}
     fn begin(&mut self, _: &str) {}
     fn end(&mut self) {}
 }

@@ -1,6 +1,6 @@
 //! The registers of the TPM under any accesses.
 
-use device::{Device, Instant};
+use device_model::{Device, Instant};
 use tpm_crb::registers::{CTRL_START, CTRL_STS, LENGTH, LOC_STATE, LOC_STS, LOCALITIES, PAGE};
 use tpm_crb::{Buffers, Effect, TpmCrb};
 

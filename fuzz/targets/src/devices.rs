@@ -1,14 +1,14 @@
 //! Every device model under any sequence of accesses, with time that jumps.
 
 use acpi_pm::AcpiPm;
-use device::{Device, GuestTsc, Instant};
+use cpu_policy::Mtrrs;
+use device_model::{Device, GuestTsc, Instant};
 use hyperv::Partition;
 use ioapic::IoApic;
 use local_apic::{LintPin, LocalApic};
 use pci_host::PciHost;
 use pic8259::Pic;
 use pit8254::Pit;
-use policy::Mtrrs;
 use reset_control::ResetControl;
 use rtc::Rtc;
 use uart16550::Uart;

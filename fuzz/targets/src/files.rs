@@ -1,21 +1,21 @@
 //! Inputs from the host: configuration, kernels, memory maps, report lines.
 
+use guest_memory::{GpaRange, RamMap};
 use loader::{GuestMemory, MapEntry, Module, RangeKind, Request, Source, TransferError, load};
-use memory::{GpaRange, RamMap};
 
 use crate::input::Input;
 
 /// The configuration parser; every accepted configuration can be written and read back.
 pub fn config(bytes: &[u8]) {
-    if let Ok(config) = wire::Config::parse(bytes) {
-        assert_eq!(wire::Config::parse(config.to_string().as_bytes()), Ok(config));
+    if let Ok(config) = host_wire::Config::parse(bytes) {
+        assert_eq!(host_wire::Config::parse(config.to_string().as_bytes()), Ok(config));
     }
 }
 
 /// The parser of report lines.
 pub fn report(bytes: &[u8]) {
     for line in String::from_utf8_lossy(bytes).lines() {
-        let _ = wire::report::parse(line);
+        let _ = host_wire::report::parse(line);
     }
 }
 

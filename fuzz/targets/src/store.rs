@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
-use ::store::testing::write_store;
-use ::store::{
+use ::state_store::testing::write_store;
+use ::state_store::{
     Change, DISK_SECTORS, Disk, DiskError, Entropy, Key, KeyError, KeySource, OpenError, SECTOR,
     Store, Tenant,
 };

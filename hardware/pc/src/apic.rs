@@ -2,7 +2,7 @@
 
 use core::sync::atomic::Ordering;
 
-use memory::PAGE_SIZE;
+use guest_memory::PAGE_SIZE;
 use platform_api::Width;
 
 use crate::{Access, DeviceRegisters, Pc};

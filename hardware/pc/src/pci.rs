@@ -4,7 +4,7 @@
 //! What it answers is the host's word: lists are followed a bounded number of steps, places are
 //! checked before they are used, and each is read once.
 
-use memory::{GpaRange, PAGE_SIZE};
+use guest_memory::{GpaRange, PAGE_SIZE};
 use platform_api::Width;
 
 use crate::{Access, Pc};

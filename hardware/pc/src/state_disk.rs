@@ -6,7 +6,7 @@ use core::fmt;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use memory::{GpaRange, PAGE_SIZE, RamMap};
+use guest_memory::{GpaRange, PAGE_SIZE, RamMap};
 use platform_api::StateDiskError;
 use spin::Mutex;
 use virtio_drivers::{BufferDirection, Hal, PhysAddr};

@@ -1,6 +1,6 @@
 //! The nested page tables: which guest-physical addresses the guest reaches by itself.
 
-use memory::{GpaRange, RamMap};
+use guest_memory::{GpaRange, RamMap};
 use x86::page_table::{Format, PageTables, TableMemory, entry};
 
 /// Bits of every entry. The walk of nested tables counts as user code (AMD64 APM vol. 2, section

@@ -1,6 +1,6 @@
 //! The permission maps: which ports and MSRs the guest uses without an exit.
 
-use memory::PAGE_SIZE;
+use guest_memory::PAGE_SIZE;
 
 use crate::intercepts;
 

@@ -1,6 +1,6 @@
 //! The virtual machine control block (AMD64 APM vol. 2, appendix B).
 
-use memory::PAGE_SIZE;
+use guest_memory::PAGE_SIZE;
 use x86::{Attributes, Segment, SegmentRegister};
 
 /// Offsets into the control area (table B-1).

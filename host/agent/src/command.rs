@@ -9,11 +9,11 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
+use host_wire::exec::{self, Channel};
 use rustix::process::WaitStatus;
 use rustix::termios::{
     ControlModes, OptionalActions, QueueSelector, tcdrain, tcflush, tcgetattr, tcsetattr,
 };
-use wire::exec::{self, Channel};
 
 use crate::system;
 
@@ -141,7 +141,7 @@ fn write_frame(port: &mut File, channel: Channel, payload: &[u8]) -> io::Result<
 mod tests {
     use std::io::{Seek, SeekFrom};
 
-    use wire::exec::{Event as Frame, Parser};
+    use host_wire::exec::{Event as Frame, Parser};
 
     use super::*;
 

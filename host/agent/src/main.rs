@@ -1,7 +1,7 @@
 //! The guest's first process, which runs a command or a shell.
 //!
 //! Linux starts it as PID 1 from the initial RAM disk. If the RAM disk has a file with a command,
-//! the agent runs it and sends its output through the second serial port (see `wire::exec`);
+//! the agent runs it and sends its output through the second serial port (see `host_wire::exec`);
 //! otherwise it runs a shell on the console. Then it powers the guest off.
 #![forbid(unsafe_code)]
 
@@ -11,7 +11,7 @@ mod system;
 
 use std::path::Path;
 
-use wire::exec;
+use host_wire::exec;
 
 fn main() {
     system::mount_all();

@@ -6,11 +6,11 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use host_wire::exec;
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, mount};
 use rustix::process::{Pid, WaitOptions, WaitStatus, wait};
 use rustix::system::{RebootCommand, reboot};
-use wire::exec;
 
 /// File systems to mount: the type, the mount point, and a file that exists if it is mounted.
 const FILE_SYSTEMS: [(&str, &str, &str); 3] = [

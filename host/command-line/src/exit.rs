@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use wire::Status;
+use host_wire::Status;
 
 /// A failure of `paravane` itself, for example a file that can not be written.
 pub const OURS: u8 = 1;

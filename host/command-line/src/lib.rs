@@ -137,7 +137,7 @@ mod tests {
         let options = run_options(&["-k", "vmlinuz"]);
         assert_eq!(options.kernel, PathBuf::from("vmlinuz"));
         assert_eq!((options.memory, options.cpus), (512 << 20, 1));
-        assert_eq!((options.accel, options.log), (AccelChoice::Auto, wire::LogLevel::Warn));
+        assert_eq!((options.accel, options.log), (AccelChoice::Auto, host_wire::LogLevel::Warn));
         let files = [&options.initrd, &options.state, &options.state_key, &options.tpm_ca];
         assert!(files.iter().all(|file| file.is_none()) && options.modules.is_empty());
         assert!(options.append.is_none() && options.exec.is_none() && options.uuid.is_none());

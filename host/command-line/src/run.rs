@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, Args, Command, ValueEnum};
-use wire::LogLevel;
+use host_wire::LogLevel;
 
 use crate::{Module, exit, values};
 

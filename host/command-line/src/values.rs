@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use wire::LogLevel;
+use host_wire::LogLevel;
 
 /// Largest number of VPs that the paravisor supports.
 const MAX_CPUS: u32 = 64;

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow};
 use command_line::{Module, RunOptions};
 use cpio::Archive;
+use host_wire::{Config, exec, file};
 use tempfile::TempDir;
-use wire::{Config, exec, file};
 
 use crate::kernel_line;
 use crate::plain::check_readable;
@@ -177,7 +177,7 @@ fn command_line(append: Option<&OsStr>, exec: bool) -> OsString {
 mod tests {
     use clap::Parser;
     use command_line::{Action, Arguments};
-    use wire::LogLevel;
+    use host_wire::LogLevel;
 
     use super::*;
 

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use wire::exec;
+use host_wire::exec;
 
 /// One word of the line.
 #[derive(Debug, PartialEq, Eq)]

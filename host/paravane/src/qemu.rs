@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
-use wire::file;
+use host_wire::file;
 
 use crate::accel::Accel;
 use crate::channel::Ends;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use wire::report::{Line, parse};
+use host_wire::report::{Line, parse};
 
 /// Bound on the entries kept of each kind, should a paravisor run wild.
 const MAX_KEPT: usize = 1000;

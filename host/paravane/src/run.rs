@@ -8,9 +8,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use host_wire::exec::{Event as ExecEvent, Parser};
+use host_wire::{LogLevel, Status};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
-use wire::exec::{Event as ExecEvent, Parser};
-use wire::{LogLevel, Status};
 
 use crate::accel::{self, Accel};
 use crate::channel::{Ends, Event, Readers, read_errors};

@@ -5,7 +5,7 @@
 //! they run even where it presents Hyper-V's leaves, because KVM serves these registers there too.
 //! Sources: Linux, Documentation/virt/kvm/x86/cpuid.rst, msr.rst.
 
-use device::GuestTsc;
+use device_model::GuestTsc;
 
 /// MSR_KVM_WALL_CLOCK_NEW: the address for the wall-clock time of the start.
 pub const WALL_CLOCK: u32 = 0x4b56_4d00;

@@ -1,6 +1,6 @@
 //! The Hyper-V registers of the guest.
 
-use device::{GuestTsc, Inspect, Value};
+use device_model::{GuestTsc, Inspect, Value};
 use x86::Vendor;
 
 use crate::reference_tsc::{reference_tsc_page, scale};

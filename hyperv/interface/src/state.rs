@@ -1,6 +1,6 @@
 //! The saved state.
 
-use device::RestoreError;
+use device_model::RestoreError;
 use serde::{Deserialize, Serialize};
 
 use crate::Partition;

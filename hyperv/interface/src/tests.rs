@@ -1,6 +1,6 @@
 //! Tests of what a guest sees of the interface.
 
-use device::{GuestTsc, RestoreError};
+use device_model::{GuestTsc, RestoreError};
 
 use crate::*;
 

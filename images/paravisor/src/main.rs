@@ -6,17 +6,17 @@ extern crate alloc;
 
 mod wiring;
 
+use guest_memory::GpaRange;
+use host_wire::Status;
 use kernel::panic::Console;
 use kernel::{log_ring, relocate};
 use log::LevelFilter;
-use memory::GpaRange;
+use machine::Machine;
 use nested_svm::{
     Discovered, NestedSvm, StartError, discover, end, first_stack_top, note_firmware, write_report,
 };
 use platform_api::StartUp;
 use spin::Once;
-use vmm::Machine;
-use wire::Status;
 use wiring::{Image, run_first_cpu, run_other_cpu, serve};
 
 /// What all CPUs run.

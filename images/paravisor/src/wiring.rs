@@ -2,12 +2,12 @@
 
 use alloc::boxed::Box;
 
+use host_wire::{Config, LogLevel, Status};
 use kernel::log_ring;
 use log::LevelFilter;
+use machine::{GuestFiles, Machine, VirtualProcessor, read_config};
 use platform_api::{Ending, ExitStatus, Platform, Service, StartUp, Time};
 use spin::Once;
-use vmm::{GuestFiles, Machine, VirtualProcessor, read_config};
-use wire::{Config, LogLevel, Status};
 
 /// The parts of an image that can not be generic.
 pub(crate) struct Image<P: Platform> {

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use memory::{GpaRange, MapError, PAGE_SIZE, RamMap};
+use guest_memory::{GpaRange, MapError, PAGE_SIZE, RamMap};
 use pc::{DevicePages, MAX_CANDIDATES, MAX_VPS};
 use svm::{Features, Unusable};
 

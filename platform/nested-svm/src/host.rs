@@ -3,8 +3,8 @@
 use core::fmt::Arguments;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use device::HostTsc;
-use memory::RamRange;
+use device_model::HostTsc;
+use guest_memory::RamRange;
 use pc::Frequencies;
 use platform_api::{
     Console, Cpus, Ending, Entropy, ExitStatus, Files, HostFile, Received, StateDisk,

@@ -19,13 +19,13 @@ use alloc::vec::Vec;
 use core::fmt::Arguments;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 
-use device::HostTsc;
+use device_model::HostTsc;
+use guest_memory::{GpaRange, MappedMemory, PAGE_SIZE, RamMap};
 use kernel::cpu::Place;
 use kernel::paging::{Access, GUEST_BASE, PageTables};
 use kernel::service::KernelService;
 use kernel::{Region, trampoline};
 use log::Level;
-use memory::{GpaRange, MappedMemory, PAGE_SIZE, RamMap};
 use pc::{Candidates, DevicePages, Frequencies, Pc, Sample};
 use platform_api::{Arrival, Capabilities, NotConfidential, Platform, StartUp};
 use svm::{NestedTables, Pages, Vcpu};

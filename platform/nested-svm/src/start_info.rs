@@ -2,7 +2,7 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use memory::GpaRange;
+use guest_memory::GpaRange;
 
 const MAGIC: u32 = 0x336e_c578;
 /// Offsets in the structure.

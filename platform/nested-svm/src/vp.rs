@@ -1,6 +1,6 @@
 //! A virtual processor as the machine sees it.
 
-use device::TscOffset;
+use device_model::TscOffset;
 use platform_api::{Event, Exit, GuestVp};
 use svm::{Vcpu, exit};
 use x86::VpState;

@@ -7,7 +7,7 @@
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use acpi_pm::{AcpiPm, FixedEvent};
-use device::{Device, Instant};
+use device_model::{Device, Instant};
 use local_apic::Ipi;
 use pci_host::PciHost;
 use pit8254::Pit;

@@ -1,6 +1,6 @@
 //! The paravisor's clock: the host's TSC, told in nanoseconds.
 
-use device::{HostTsc, Instant};
+use device_model::{HostTsc, Instant};
 
 const NANOS_PER_SECOND: u128 = 1_000_000_000;
 

@@ -1,12 +1,12 @@
 //! What becomes of an exit.
 
+use cpu_policy::xcr0_is_valid;
 use emulator::{
     Exception, LengthError, Move, Opcode, Outcome, PhysicalMemory, code_address, emulate,
     emulate_port_string, instruction_length, quick_move,
 };
 use local_apic::Mode;
 use platform_api::{Event, Exit, GuestVp, MemoryFault, Platform, PortAccess, Time};
-use policy::xcr0_is_valid;
 use x86::{
     Register, Registers, SegmentRegister, SystemRegisters, Vendor, cr4, dr6, efer, rflags, vector,
 };
@@ -167,9 +167,9 @@ impl<P: Platform> VirtualProcessor<P> {
 
     /// Looks up where the page of RIP is now.
     fn find_code_page(&mut self) {
-        let start = device::Instant::START;
+        let start = device_model::Instant::START;
         let mut bus =
-            Bus::new(self.machine, &mut self.apic, self.index, start, device::GuestTsc(0));
+            Bus::new(self.machine, &mut self.apic, self.index, start, device_model::GuestTsc(0));
         let found = code_address(self.cpu.registers(), &mut bus);
         self.code_page = match found {
             Some(gpa) => CodePage {
@@ -197,9 +197,9 @@ impl<P: Platform> VirtualProcessor<P> {
 
     /// The length of the instruction at RIP, if it is one of `opcode`.
     fn length_of(&mut self, opcode: Opcode) -> Result<u8, LengthError> {
-        let start = device::Instant::START;
+        let start = device_model::Instant::START;
         let mut bus =
-            Bus::new(self.machine, &mut self.apic, self.index, start, device::GuestTsc(0));
+            Bus::new(self.machine, &mut self.apic, self.index, start, device_model::GuestTsc(0));
         instruction_length(self.cpu.registers(), &mut bus, self.limits, opcode)
     }
 

@@ -2,10 +2,10 @@
 
 use core::fmt;
 
+use firmware_tables::BuildError;
+use guest_memory::NotRam;
+use host_wire::Status;
 use loader::LoadError;
-use memory::NotRam;
-use tables::BuildError;
-use wire::Status;
 
 use crate::tpm::TpmError;
 

@@ -4,10 +4,10 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
 
+use guest_memory::{Gpa, GuestMemory};
+use host_wire::{Config, ConfigError, config, file};
 use loader::{Source, TransferError};
-use memory::{Gpa, GuestMemory};
 use platform_api::{Files, HostFile, Platform};
-use wire::{Config, ConfigError, config, file};
 
 use crate::error::GuestError;
 

@@ -2,10 +2,10 @@
 
 use alloc::vec::Vec;
 
+use firmware_tables::{BuildError, MachineDescription, Pci, PowerPorts, Range, SerialPort};
+use guest_memory::{Gpa, GuestMemory, RamMap};
 use loader::{Entry, GuestMemory as LoaderMemory, Mode, Module, Request, TransferError};
-use memory::{Gpa, GuestMemory, RamMap};
 use platform_api::{Platform, Time};
-use tables::{BuildError, MachineDescription, Pci, PowerPorts, Range, SerialPort};
 use x86::{Control, Register, Segment, SegmentRegister, VpState, cr0, cr4, efer, rflags};
 
 use crate::chipset::{BIOS_CALL_PORT, ECAM_BASE, PM_BASE};
@@ -91,7 +91,7 @@ impl<P: Platform> Machine<P> {
         Ok(Loaded { state: start_state(&loaded.entry), ticks })
     }
 
-    fn firmware(&self) -> Result<tables::Firmware, BuildError> {
+    fn firmware(&self) -> Result<firmware_tables::Firmware, BuildError> {
         let own = self.platform.own_range();
         let own = Range { start: own.start(), length: own.length() };
         let ram: Vec<Range> = self
@@ -104,7 +104,7 @@ impl<P: Platform> Machine<P> {
         let area = self.tpm.as_ref().map(|tpm| tpm.area.range());
         let reserved: Vec<Range> = area.into_iter().chain([own]).collect();
         let serial = [SerialPort { port: 0x3f8, irq: 4 }, SerialPort { port: 0x2f8, irq: 3 }];
-        tables::build(&MachineDescription {
+        firmware_tables::build(&MachineDescription {
             ram: &ram,
             reserved: &reserved,
             tables: tables_place(self.ram()),
@@ -186,7 +186,7 @@ impl<P: Platform> VirtualProcessor<P> {
         const NMI: u32 = 0x400;
         let now = self.machine.now();
         for (offset, value) in [(SPURIOUS, ENABLE), (LINT0, EXT_INT), (LINT1, NMI)] {
-            let effect = self.apic.write_xapic(offset, value, now, device::GuestTsc(0));
+            let effect = self.apic.write_xapic(offset, value, now, device_model::GuestTsc(0));
             self.apply(effect);
         }
     }

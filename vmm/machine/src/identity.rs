@@ -5,7 +5,7 @@
 //! the VM.
 
 use platform_api::{Entropy, Files, StateDisk, Time};
-use store::SECTOR;
+use state_store::SECTOR;
 use tpm_crypto::hash::HashAlgorithm;
 
 /// What a UUID is derived under.
@@ -30,7 +30,7 @@ impl Identity {
         let mut sector = [0; SECTOR];
         let has_disk = host.state_disk_sectors().is_some();
         let is_read = has_disk && host.read_state_disk(0, &mut sector).is_ok();
-        let store = if is_read { store::identity(&sector) } else { None };
+        let store = if is_read { state_store::identity(&sector) } else { None };
         let store = store.unwrap_or_else(|| random(host));
         let uuid = host.uuid().unwrap_or_else(|| {
             if has_disk { derived(&store) } else { with_version(store, RANDOM) }

@@ -2,7 +2,7 @@
 
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use device::{Device, Instant};
+use device_model::{Device, Instant};
 use ioapic::{DeliveryMode, DestinationMode, IoApic, Message, TriggerMode};
 use local_apic::{Delivery, Destination, Ipi};
 use pic8259::Pic;

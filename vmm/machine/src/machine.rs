@@ -5,14 +5,14 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use core::time::Duration;
 
-use device::{GuestTsc, HostTsc, Instant, TscOffset};
+use cpu_policy::{CpuidTable, Topology};
+use device_model::{GuestTsc, HostTsc, Instant, TscOffset};
+use guest_memory::RamMap;
+use host_wire::Config;
 use hyperv::Partition;
 use local_apic::TIMER_INPUT_HZ;
-use memory::RamMap;
 use platform_api::{Cpus, GuestVp, Platform, Time};
-use policy::{CpuidTable, Topology};
 use spin::Mutex;
-use wire::Config;
 use x86::Vendor;
 
 use crate::chipset::{Access, Chipset};

@@ -1,9 +1,9 @@
 //! Guest-physical addresses as an emulated instruction meets them: RAM, a device, or nothing.
 
-use device::{GuestTsc, Instant};
+use device_model::{GuestTsc, Instant};
 use emulator::{BusError, PhysicalMemory, Ports};
+use guest_memory::{Gpa, GuestMemory};
 use local_apic::LocalApic;
-use memory::{Gpa, GuestMemory};
 use platform_api::{Platform, Width};
 use tpm_crb::registers;
 

@@ -1,13 +1,13 @@
 //! RDMSR and WRMSR.
 
-use device::{GuestTsc, TscOffset};
+use cpu_policy::msr::{classify, pat_is_valid, write_efer};
+use cpu_policy::{IBPB, MsrKind};
+use device_model::{GuestTsc, TscOffset};
 use emulator::Opcode;
+use guest_memory::{Gpa, GuestMemory};
 use hyperv::kvm_clock;
 use local_apic::Mode;
-use memory::{Gpa, GuestMemory};
 use platform_api::{GuestVp, Platform, Time};
-use policy::msr::{classify, pat_is_valid, write_efer};
-use policy::{IBPB, MsrKind};
 use x86::{Register, Registers, SystemRegisters, cr0, msr};
 
 use crate::events::GENERAL_PROTECTION;

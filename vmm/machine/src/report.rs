@@ -2,8 +2,8 @@
 
 use core::sync::atomic::Ordering;
 
+use host_wire::report::COUNT;
 use platform_api::{Console, GuestVp, Platform};
-use wire::report::COUNT;
 
 use crate::machine::Machine;
 

@@ -2,9 +2,9 @@
 
 use core::sync::atomic::Ordering;
 
-use device::HostTsc;
+use device_model::HostTsc;
+use host_wire::Status;
 use platform_api::{Cpus, Ending, ExitStatus, GuestVp, Platform, Time};
-use wire::Status;
 use x86::{Registers, VpState, cr0};
 
 use crate::chipset::BiosCall;

@@ -2,13 +2,13 @@
 
 use core::sync::atomic::Ordering;
 
-use device::{Device, GuestTsc, HostTsc};
+use cpu_policy::Mtrrs;
+use device_model::{Device, GuestTsc, HostTsc};
 use emulator::Limits;
 use hyperv::VpRegisters;
 use hyperv::kvm_clock::KvmClock;
 use local_apic::{Effect, LintPin, LocalApic, LocalDelivery, TimerDeadline};
 use platform_api::{Console, Cpus, Event, Exit, GuestVp, Platform, Time};
-use policy::Mtrrs;
 use x86::{Registers, SystemRegisters, VpState, rflags};
 
 use crate::chipset::{MINIMUM_TIMER_PERIOD, NO_DEADLINE};
@@ -481,7 +481,7 @@ impl<P: Platform> VirtualProcessor<P> {
         let devices = if self.is_watcher() { self.machine.chipset.deadline() } else { NO_DEADLINE };
         let first = match devices {
             NO_DEADLINE => own,
-            at => own.min(clock.tsc_at(device::Instant::from_nanos(at))),
+            at => own.min(clock.tsc_at(device_model::Instant::from_nanos(at))),
         };
         let furthest = tsc.saturating_add(FURTHEST_DEADLINE * clock.frequency());
         (first != HostTsc::NEVER).then(|| first.min(furthest))

@@ -1,6 +1,6 @@
 //! The files that the host hands in.
 
-use memory::RamRange;
+use guest_memory::RamRange;
 
 /// A file that the host offers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

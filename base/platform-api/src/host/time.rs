@@ -1,6 +1,6 @@
 //! Clocks and the timer.
 
-use device::HostTsc;
+use device_model::HostTsc;
 
 /// Clocks and the timer.
 pub trait Time {

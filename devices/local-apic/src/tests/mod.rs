@@ -7,7 +7,7 @@ mod random;
 mod timing;
 
 use crate::{Effect, LocalApic};
-use device::{GuestTsc, Instant};
+use device_model::{GuestTsc, Instant};
 
 const MINIMUM: u64 = 20_000;
 const T0: Instant = Instant::START;

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::*;
-use device::{Device, RestoreError};
+use device_model::{Device, RestoreError};
 use proptest::prelude::*;
 use std::vec;
 
@@ -76,8 +76,8 @@ fn run(apic: &mut LocalApic, step: &Step, now: Instant, tsc: GuestTsc) {
 #[derive(Default)]
 struct Counter(usize, usize);
 
-impl device::Inspect for Counter {
-    fn field(&mut self, _: &str, _: device::Value<'_>) {
+impl device_model::Inspect for Counter {
+    fn field(&mut self, _: &str, _: device_model::Value<'_>) {
         self.0 += 1;
     }
     fn begin(&mut self, _: &str) {

@@ -4,7 +4,7 @@ extern crate std;
 
 use std::boxed::Box;
 
-use memory::GpaRange;
+use guest_memory::GpaRange;
 
 use super::*;
 use crate::pci::Function;

@@ -1,7 +1,7 @@
 //! The disk image of a new state: a store with a TPM's records.
 
 use anyhow::{Context, Result, anyhow};
-use store::{
+use state_store::{
     Change, DISK_SECTORS, Disk, DiskError, Entropy, Key, KeyError, KeySource, SECTOR, Store, Tenant,
 };
 use zeroize::Zeroizing;

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use clap::Parser as _;
 use command_line::{Action, Arguments};
-use wire::exec::{self, Channel};
+use host_wire::exec::{self, Channel};
 
 use super::*;
 

@@ -13,7 +13,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, bail};
-use store::{
+use state_store::{
     DISK_SECTORS, Disk, DiskError, Entropy, Key, KeyError, KeySource, SECTOR, Store, Tenant,
 };
 use tpm::Change;
@@ -98,9 +98,12 @@ impl StateFile {
                 Ok(())
             }
             Self::Kept(store) => {
-                let changes: Vec<store::Change<'_>> = changes
+                let changes: Vec<state_store::Change<'_>> = changes
                     .iter()
-                    .map(|change| store::Change { key: change.key, data: change.data.as_deref() })
+                    .map(|change| state_store::Change {
+                        key: change.key,
+                        data: change.data.as_deref(),
+                    })
                     .collect();
                 let done = store.commit(Tenant::Tpm, &changes, &mut Kernel);
                 done.map_err(|error| anyhow!("{error}"))

@@ -2,8 +2,8 @@
 
 use std::sync::atomic::Ordering;
 
-use device::HostTsc;
-use memory::{Gpa, GuestMemory};
+use device_model::HostTsc;
+use guest_memory::{Gpa, GuestMemory};
 use platform_api::{
     Confidential, Event, Exit, Level, PageStateError, Permissions, Platform, SharedPage, Time,
 };

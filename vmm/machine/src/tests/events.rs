@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use memory::{Gpa, GuestMemory};
+use guest_memory::{Gpa, GuestMemory};
 use platform_api::{Event, Exit, Platform};
 use x86::{Attributes, Register, SegmentRegister, VpState};
 

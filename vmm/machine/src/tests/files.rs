@@ -5,10 +5,10 @@ use std::string::ToString;
 use std::vec;
 use std::vec::Vec;
 
+use guest_memory::{Gpa, GuestMemory, NotRam};
+use host_wire::{Config, Status, file};
 use loader::{LoadError, Source};
-use memory::{Gpa, GuestMemory, NotRam};
 use platform_api::{HostFile, Platform};
-use wire::{Config, Status, file};
 
 use super::fake::{Fake, FakeFile};
 use crate::error::GuestError;

@@ -13,9 +13,9 @@ use std::boxed::Box;
 use std::sync::atomic::Ordering;
 use std::vec;
 
-use memory::{Gpa, GuestMemory};
+use guest_memory::{Gpa, GuestMemory};
+use host_wire::Config;
 use platform_api::{Event, Exit, MemoryFault, Platform, PortAccess, Received, Width};
-use wire::Config;
 use x86::{Attributes, Register, Registers, SegmentRegister, VpState};
 
 use crate::files::GuestFiles;

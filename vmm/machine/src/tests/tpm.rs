@@ -3,9 +3,9 @@
 use std::sync::atomic::Ordering;
 use std::vec::Vec;
 
-use memory::{Gpa, GuestMemory};
+use firmware_tables::presence;
+use guest_memory::{Gpa, GuestMemory};
 use platform_api::{Exit, Platform};
-use tables::presence;
 use tpm_crb::registers::{
     CTRL_CANCEL, CTRL_REQ, CTRL_START, CTRL_STS, LOC_CTRL, LOC_STATE, LOC_STS, Status,
 };
@@ -204,7 +204,7 @@ fn a_timer_that_fires_while_an_idle_guest_is_served_wakes_it() {
     // The guest's one-shot timer, due in a millisecond.
     for (register, value) in [(0x3e0, 0xb), (0x320, 0x40), (0x380, 1_000_000)] {
         let now = vp.machine.now();
-        let effect = vp.apic.write_xapic(register, value, now, device::GuestTsc(0));
+        let effect = vp.apic.write_xapic(register, value, now, device_model::GuestTsc(0));
         vp.apply(effect);
     }
     service(&vp).held_back = 1;
@@ -293,7 +293,7 @@ fn told(vp: &VirtualProcessor<Fake>) -> [u32; 3] {
 /// A VM that was powered off with a request.
 fn powered_off() -> VirtualProcessor<Fake> {
     let vp = with_service();
-    let new = std::vec![0; (store::DISK_SECTORS * 512) as usize];
+    let new = std::vec![0; (state_store::DISK_SECTORS * 512) as usize];
     *vp.machine.platform.host().state_disk.lock().unwrap() = Some(new);
     vp.machine.start_tpm(&[]).unwrap();
     request(&vp, presence::SET_PCR_BANKS, 0b110);

@@ -7,8 +7,8 @@
 //! | 2 | physical presence interface |
 //! | 3–18 | event log |
 
-use memory::PAGE_SIZE;
-use tables::Range;
+use firmware_tables::Range;
+use guest_memory::PAGE_SIZE;
 use tpm_crb::{Buffers, registers};
 
 use super::event_log;
@@ -54,8 +54,8 @@ impl Area {
     }
 
     /// As the tables describe it.
-    pub(crate) fn description(self) -> tables::Tpm {
-        tables::Tpm {
+    pub(crate) fn description(self) -> firmware_tables::Tpm {
+        firmware_tables::Tpm {
             registers: Range { start: registers::BASE, length: registers::LENGTH.into() },
             control_area: registers::BASE + u64::from(registers::CTRL_REQ),
             buffers: Range { start: self.start, length: 2 * PAGE_SIZE },

@@ -6,7 +6,7 @@
 
 use alloc::vec::Vec;
 
-use device::{Device, Instant};
+use device_model::{Device, Instant};
 use tpm_crb::{Buffers, Effect, TpmCrb};
 
 use super::exchange::{Exchange, Task};

@@ -20,12 +20,12 @@ use core::fmt;
 #[cfg(test)]
 use core::sync::atomic::Ordering;
 
+use guest_memory::{Gpa, GuestMemory};
+use host_wire::Status;
 use loader::TransferError;
-use memory::{Gpa, GuestMemory};
 use platform_api::{Platform, Service, Time};
 use spin::Mutex;
 use tpm::MAX_COMMAND;
-use wire::Status;
 
 use crate::machine::Machine;
 use crate::mailbox::Away;
@@ -58,9 +58,9 @@ pub enum TpmError {
     /// The host gives the key of a state, and no disk with it.
     NoStateDisk,
     /// The state can not be opened.
-    State(store::OpenError),
+    State(state_store::OpenError),
     /// The state can not be made.
-    Format(store::FormatError),
+    Format(state_store::FormatError),
     /// The state is authentic, and holds no TPM that this build understands.
     Records,
     /// The new TPM can not be written to its state.

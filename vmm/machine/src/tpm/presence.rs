@@ -5,11 +5,11 @@
 //! the end of a VM that its guest powers off. The source is the TCG PC Client
 //! Platform Physical Presence Interface Specification 1.30, section 2 with table 2.
 
-use memory::{Gpa, GuestMemory};
-use platform_api::Platform;
-use tables::presence::{
+use firmware_tables::presence::{
     CLEAR, FIRMWARE_FAILURE, LAST, LENGTH, PARAMETER, REQUEST, RESPONSE, SET_PCR_BANKS, USER_ABORT,
 };
+use guest_memory::{Gpa, GuestMemory};
+use platform_api::Platform;
 use tpm_commands as commands;
 
 use super::exchange::Task;

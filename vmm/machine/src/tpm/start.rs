@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use core::sync::atomic::Ordering;
 
-use memory::{Gpa, GuestMemory};
+use guest_memory::{Gpa, GuestMemory};
 use platform_api::{Entropy, Platform, Service};
 use tpm_commands::{self as commands, Command};
 use zeroize::Zeroizing;

@@ -2,10 +2,10 @@
 
 use alloc::vec::Vec;
 
+use host_wire::file::STATE_KEY;
 use platform_api::{Entropy as _, Files, Platform, StateDisk, StateDiskError};
-use store::{Disk, DiskError, Entropy, Key, KeyError, KeySource, SECTOR, Store, Tenant};
+use state_store::{Disk, DiskError, Entropy, Key, KeyError, KeySource, SECTOR, Store, Tenant};
 use tpm::{Change, CommitError};
-use wire::file::STATE_KEY;
 use zeroize::Zeroizing;
 
 use super::TpmError;
@@ -54,9 +54,9 @@ impl<P: Platform> State<P> {
 
     /// Makes changes durable, or none of them.
     pub(crate) fn commit(&mut self, changes: &[Change]) -> Result<(), CommitError> {
-        let changes: Vec<store::Change<'_>> = changes
+        let changes: Vec<state_store::Change<'_>> = changes
             .iter()
-            .map(|change| store::Change { key: change.key, data: change.data.as_deref() })
+            .map(|change| state_store::Change { key: change.key, data: change.data.as_deref() })
             .collect();
         self.commit_of(Tenant::Tpm, &changes)
     }
@@ -70,14 +70,14 @@ impl<P: Platform> State<P> {
     pub(crate) fn keep_presence(&mut self, words: &[u8]) -> Result<(), CommitError> {
         let kept = self.presence();
         let is_kept = kept == words || (kept.is_empty() && words.iter().all(|byte| *byte == 0));
-        let change = store::Change { key: 0, data: Some(words) };
+        let change = state_store::Change { key: 0, data: Some(words) };
         if is_kept { Ok(()) } else { self.commit_of(Tenant::Presence, &[change]) }
     }
 
     fn commit_of(
         &mut self,
         tenant: Tenant,
-        changes: &[store::Change<'_>],
+        changes: &[state_store::Change<'_>],
     ) -> Result<(), CommitError> {
         let done = self.store.commit(tenant, changes, &mut HostEntropy(self.platform));
         done.map_err(|error| {

@@ -7,8 +7,8 @@ use std::sync::{Mutex, OnceLock};
 use std::vec;
 use std::vec::Vec;
 
-use device::HostTsc;
-use memory::{GuestMemory, RamRange};
+use device_model::HostTsc;
+use guest_memory::{GuestMemory, RamRange};
 use platform_api::{
     Console, Cpus, Ending, Entropy, ExitStatus, Files, HostFile, Received, SharedPage, StateDisk,
     StateDiskError, Time, Transfer,
@@ -133,7 +133,7 @@ impl Files for FakeHost {
         if let Some((selector, file)) = named.next() {
             return Some(HostFile { selector, length: file.bytes.len() as u32 });
         }
-        let is_key = name == wire::file::STATE_KEY && self.state_disk_sectors().is_some();
+        let is_key = name == host_wire::file::STATE_KEY && self.state_disk_sectors().is_some();
         is_key.then_some(HostFile { selector: 0, length: 32 })
     }
     fn uuid(&self) -> Option<[u8; 16]> {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 use std::vec;
 
-use memory::{Gpa, GuestMemory, MappedMemory, NotRam, PAGE_SIZE, RamMap, RamRange};
+use guest_memory::{Gpa, GuestMemory, MappedMemory, NotRam, PAGE_SIZE, RamMap, RamRange};
 use platform_api::{
     Confidential, GuestRequestError, Level, PageStateError, Permissions, SharedPage,
 };

@@ -12,8 +12,8 @@ mod vp;
 use std::boxed::Box;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use ::memory::{GpaRange, RamMap};
-use device::HostTsc;
+use device_model::HostTsc;
+use guest_memory::{GpaRange, RamMap};
 use platform_api::{Arrival, Capabilities, Platform};
 
 pub(crate) use host::{FakeFile, FakeHost};
@@ -25,7 +25,7 @@ pub(crate) use vp::FakeVp;
 /// Whether this copy of the tests runs on the confidential platform: `lib.rs` has them twice, in
 /// modules of different names.
 pub(crate) const CONFIDENTIAL: bool = {
-    const NAME: &[u8] = b"vmm::confidential";
+    const NAME: &[u8] = b"machine::confidential";
     let path = module_path!().as_bytes();
     let mut same = path.len() > NAME.len();
     let mut index = 0;

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::vec;
 use std::vec::Vec;
 
-use device::TscOffset;
+use device_model::TscOffset;
 use platform_api::{Event, Exit, GuestVp};
 use x86::{Register, Registers, Segment, SegmentRegister, SystemRegisters, VpState};
 

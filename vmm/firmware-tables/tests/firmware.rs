@@ -1,12 +1,12 @@
 //! The tables as a guest finds them: by scanning, following pointers and checking sums.
 
-use proptest::prelude::*;
-use std::path::Path;
-use std::process::Command;
-use tables::{
+use firmware_tables::{
     BuildError, Firmware, MachineDescription, MapEntry, Pci, PciRoute, PowerPorts, Range,
     RangeKind, SerialPort, Tpm, build, memory_map,
 };
+use proptest::prelude::*;
+use std::path::Path;
+use std::process::Command;
 
 const GIB: u64 = 1 << 30;
 const RAM: [Range; 3] = [
