@@ -54,11 +54,6 @@ impl Mode {
     pub const fn whole_blocks(self) -> bool {
         matches!(self, Self::Cbc | Self::Ecb)
     }
-
-    /// Whether it takes a vector.
-    pub const fn has_vector(self) -> bool {
-        !matches!(self, Self::Ecb)
-    }
 }
 
 /// Whether to encrypt or to decrypt.

@@ -19,9 +19,7 @@ pub struct Opcode {
     value: u32,
     /// Bits that have to match.
     mask: u32,
-    /// Bytes to match.
-    fixed: u8,
-    /// Bytes in all, with an immediate.
+    /// Bytes in all.
     length: u8,
 }
 
@@ -36,12 +34,6 @@ impl Opcode {
     pub const XSETBV: Self = Self::fixed(0xD1_010F, 3);
     pub const VMMCALL: Self = Self::fixed(0xD9_010F, 3);
     pub const VMCALL: Self = Self::fixed(0xC1_010F, 3);
-    /// IN and OUT with the port in the instruction (E4–E7).
-    pub const PORT_IMMEDIATE: Self = Self { value: 0xE4, mask: 0xFC, fixed: 1, length: 2 };
-    /// IN and OUT with the port in DX (EC–EF).
-    pub const PORT_DX: Self = Self { value: 0xEC, mask: 0xFC, fixed: 1, length: 1 };
-    /// INS and OUTS (6C–6F).
-    pub const PORT_STRING: Self = Self { value: 0x6C, mask: 0xFC, fixed: 1, length: 1 };
 
     /// An opcode of `length` bytes, 1 to 4, with the first one lowest in `value`.
     pub const fn fixed(value: u32, length: u8) -> Self {
@@ -51,7 +43,7 @@ impl Opcode {
             3 => 0xFF_FFFF,
             _ => u32::MAX,
         };
-        Self { value: value & mask, mask, fixed: length, length }
+        Self { value: value & mask, mask, length }
     }
 
     const fn matches(&self, bytes: u32) -> bool {
@@ -152,7 +144,7 @@ fn with_prefixes<C: Registers, M: PhysicalMemory>(
         }
     }
     let mut window = 0;
-    for index in 0..opcode.fixed.min(4) {
+    for index in 0..opcode.length.min(4) {
         window |= u32::from(code.byte(start + index)?) << (8 * u32::from(index));
     }
     if opcode.matches(window) { Ok(start + opcode.length) } else { Err(LengthError::Changed) }

@@ -37,9 +37,6 @@ fn opcodes_with_and_without_prefixes() {
         (&[0x0F, 0x01, 0xD8], Opcode::VMMCALL, None),
         (&[0x0F, 0x01, 0xD1], Opcode::XSETBV, Some(3)),
         (&[0x66, 0x48, 0x0F, 0xA2], Opcode::CPUID, Some(4)),
-        (&[0xE6, 0x80], Opcode::PORT_IMMEDIATE, Some(2)),
-        (&[0x66, 0xED], Opcode::PORT_DX, Some(2)),
-        (&[0xF3, 0x6C], Opcode::PORT_STRING, Some(2)),
         (&[0xF0, 0x0F, 0xA2], Opcode::CPUID, None),
         (&[0x66; 20], Opcode::CPUID, None),
     ];
