@@ -14,7 +14,8 @@ pub trait StartUp: Platform {
     /// Writes one line of the log for an observer at the host.
     fn log_line(level: Level, line: Arguments<'_>);
 
-    /// Starts the other CPUs; each calls `main`. Waits until all of them run.
+    /// Starts the other CPUs; each calls `main`. Waits until all of them run. Only the first call
+    /// does anything.
     ///
     /// # Errors
     /// How many run, if the host lost some.

@@ -263,8 +263,11 @@ impl StartUp for NestedSvm {
     }
 
     fn start_other_cpus(&'static self, main: extern "C" fn() -> !) -> Result<(), u32> {
-        CPU_MAIN.store(main as usize, Ordering::Release);
-        if self.found.cpus == 1 {
+        let is_first = CPU_MAIN
+            .compare_exchange(0, main as usize, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok();
+        // A second start would use the stacks, and low memory, once more.
+        if self.found.cpus == 1 || !is_first {
             return Ok(());
         }
         let start = trampoline::Start {
