@@ -7,14 +7,13 @@ extern crate alloc;
 mod wiring;
 
 use guest_memory::GpaRange;
+use home::{Discovered, StartError, discover, end, first_stack_top, note_firmware, write_report};
 use host_wire::Status;
 use kernel::panic::Console;
 use kernel::{log_ring, relocate};
 use log::LevelFilter;
 use machine::Machine;
-use nested_svm::{
-    Discovered, NestedSvm, StartError, discover, end, first_stack_top, note_firmware, write_report,
-};
+use nested_svm::{NEEDS, NestedSvm};
 use platform_api::StartUp;
 use spin::Once;
 use wiring::{Image, run_first_cpu, run_other_cpu, serve};
@@ -43,7 +42,8 @@ unsafe extern "C" fn image_early(start_info: u64) -> ! {
 
 fn discover_or_end() -> Discovered {
     let layout = relocate::layout();
-    discover(layout.end - layout.start).unwrap_or_else(|error| refuse(&error, Status::UnusableVm))
+    discover(layout.end - layout.start, NEEDS)
+        .unwrap_or_else(|error| refuse(&error, Status::UnusableVm))
 }
 
 /// Ends the VM with one line that says why.

@@ -19,7 +19,7 @@ const ROOMS: [(&str, &[&str]); 15] = [
     // AMD-V itself, and the PC that a stock QEMU provides: each serves more than one platform.
     ("hardware", &["base", "kernel", "hardware"]),
     ("platform", &["base", "kernel", "hardware"]),
-    ("images", &["base", "vmm", "kernel", "platform"]),
+    ("images", &["base", "vmm", "kernel", "hardware", "platform"]),
     // `paravane vtpm` serves the TPM engine to this machine's tools, and a new state is made here,
     // with a TPM in a store; host programs use no other part of the image.
     ("host", &["base", "host", "tpm", "storage"]),

@@ -3,37 +3,43 @@
 use core::fmt;
 
 use guest_memory::{GpaRange, MapError, PAGE_SIZE, RamMap};
-use pc::{DevicePages, MAX_CANDIDATES, MAX_VPS};
+use pc::MAX_VPS;
 use svm::{Features, Unusable};
 
 use crate::PC;
 
 /// The hole that PCs have below 1 MiB: video memory, option ROMs, firmware.
-pub(crate) const LEGACY_HOLE: GpaRange = GpaRange::new(0xa_0000, 0x10_0000).unwrap();
+pub const LEGACY_HOLE: GpaRange = GpaRange::new(0xa_0000, 0x10_0000).unwrap();
 const FOUR_GIB: u64 = 1 << 32;
 /// `E820_RAM`.
 const TYPE_RAM: u32 = 1;
 /// An entry of the file: address, length, type.
 const E820_ENTRY: usize = 20;
 const MAX_E820_ENTRIES: u32 = 64;
-/// What the guest must be left with, at the least.
-const MIN_GUEST_RAM: u64 = 24 << 20;
-
 /// Pages of our own that each CPU costs: its stacks with their holes, context, control block, host
 /// save area, and the state that VMLOAD brings back.
 const PAGES_PER_CPU: u64 = 15;
-/// Bytes of heap: a fixed part, and a part for each CPU.
-const HEAP: u64 = 640 << 10;
-const HEAP_PER_CPU: u64 = 4 << 10;
 /// Pages of the service's stack.
 pub(crate) const SERVICE_STACK_PAGES: u64 = 16;
-/// Pages for page tables of both kinds, permission maps, video memory, the service's stack with
-/// the hole below it, and the state's disk.
-const FIXED_PAGES: u64 = 24 + 5 + 32 + 1 + SERVICE_STACK_PAGES + STATE_DISK_PAGES;
-/// Page tables for the registers of a candidate for the state's disk: one of each level below the
-/// root, at the most.
-const TABLES_PER_CANDIDATE: u64 = 3;
-const STATE_DISK_PAGES: u64 = TABLES_PER_CANDIDATE * MAX_CANDIDATES as u64 + DevicePages::COUNT;
+/// Pages for our own page tables, and the service's stack with the hole below it.
+const FIXED_PAGES: u64 = 16 + 1 + SERVICE_STACK_PAGES;
+
+/// What an image needs beside its code, its stacks, and the page tables of its own.
+#[derive(Clone, Copy, Debug)]
+pub struct Needs {
+    /// Bytes of heap.
+    pub heap: u64,
+    /// Bytes of heap for each CPU.
+    pub heap_per_cpu: u64,
+    /// Pages in any VM.
+    pub pages: u64,
+    /// Pages for each CPU.
+    pub pages_per_cpu: u64,
+    /// Pages for each GiB of RAM.
+    pub pages_per_gib: u64,
+    /// Bytes of RAM that must be left below 4 GiB.
+    pub left: u64,
+}
 
 /// Why the VM can not be used. The fault is the host's, or that of its configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,10 +106,16 @@ pub struct Discovered {
     pub features: Features,
     /// Bits of a physical address.
     pub physical_bits: u8,
+    /// Bytes of heap.
+    pub(crate) heap: u64,
 }
 
-/// Asks the CPU and the host; `image_size` is what our own code and data take.
-pub fn discover(image_size: u64) -> Result<Discovered, StartError> {
+/// Asks the CPU and the host; `image_size` is what our own code and data take, and `needs` what
+/// comes on top.
+///
+/// # Errors
+/// [`StartError`].
+pub fn discover(image_size: u64, needs: Needs) -> Result<Discovered, StartError> {
     let features = Features::find().map_err(StartError::Cpu)?;
     if !PC.has_fw_cfg() {
         return Err(StartError::NoFwCfg);
@@ -114,12 +126,13 @@ pub fn discover(image_size: u64) -> Result<Discovered, StartError> {
         return Err(StartError::CpuCount(cpus));
     }
     let mut ram = read_memory_map()?;
-    let own = place_own_range(&ram, image_size, cpus)?;
+    let own = place_own_range(&ram, image_size, cpus, needs)?;
     for taken in [own, LEGACY_HOLE] {
         ram.remove(taken).map_err(StartError::BadMemoryMap)?;
     }
     let physical_bits = instructions::cpuid(0x8000_0008, 0)[0] as u8;
-    Ok(Discovered { cpus, spare_cpus, ram, own, features, physical_bits })
+    let heap = needs.heap + needs.heap_per_cpu * u64::from(cpus);
+    Ok(Discovered { cpus, spare_cpus, ram, own, features, physical_bits, heap })
 }
 
 /// Reads QEMU's `etc/e820`.
@@ -143,12 +156,20 @@ fn read_memory_map() -> Result<RamMap, StartError> {
 }
 
 /// The top of the highest RAM below 4 GiB, as large as our own needs.
-fn place_own_range(ram: &RamMap, image_size: u64, cpus: u32) -> Result<GpaRange, StartError> {
-    let pages = FIXED_PAGES + PAGES_PER_CPU * u64::from(cpus);
-    let heap = heap_size(cpus);
-    let tables = table_pages(ram.total()) * PAGE_SIZE;
-    let size = image_size.next_multiple_of(PAGE_SIZE) + pages * PAGE_SIZE + heap + tables;
-    let wanted = size + MIN_GUEST_RAM;
+fn place_own_range(
+    ram: &RamMap,
+    image_size: u64,
+    cpus: u32,
+    needs: Needs,
+) -> Result<GpaRange, StartError> {
+    let gib = ram.total() >> 30;
+    let pages = FIXED_PAGES
+        + needs.pages
+        + (PAGES_PER_CPU + needs.pages_per_cpu) * u64::from(cpus)
+        + (TABLES_PER_GIB + needs.pages_per_gib) * gib;
+    let heap = needs.heap + needs.heap_per_cpu * u64::from(cpus);
+    let size = image_size.next_multiple_of(PAGE_SIZE) + pages * PAGE_SIZE + heap;
+    let wanted = size + needs.left;
     let low = ram.ranges().iter().rfind(|range| range.end() <= FOUR_GIB);
     let top = low.map_or(0, |range| range.end() & !(PAGE_SIZE - 1));
     let start = low.map_or(0, GpaRange::start);
@@ -158,13 +179,5 @@ fn place_own_range(ram: &RamMap, image_size: u64, cpus: u32) -> Result<GpaRange,
     GpaRange::new(top - size, top).ok_or(StartError::NoMemoryMap)
 }
 
-/// Bytes of heap.
-pub(crate) fn heap_size(cpus: u32) -> u64 {
-    HEAP + HEAP_PER_CPU * u64::from(cpus)
-}
-
-/// Pages for tables that grow with the RAM: one per GiB in each of two hierarchies, for a CPU
-/// without pages of 1 GiB.
-fn table_pages(ram: u64) -> u64 {
-    2 * (ram >> 30)
-}
+/// Our own page tables for each GiB of RAM, on a CPU without pages of 1 GiB.
+const TABLES_PER_GIB: u64 = 1;

@@ -5,7 +5,8 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use device_model::HostTsc;
 use guest_memory::RamRange;
-use pc::Frequencies;
+use kernel::Region;
+use pc::{Candidates, DevicePages, Frequencies};
 use platform_api::{
     Console, Cpus, Ending, Entropy, ExitStatus, Files, HostFile, Received, StateDisk,
     StateDiskError, Time, Transfer,
@@ -16,20 +17,29 @@ use crate::direct::Direct;
 
 /// Outside of the VM.
 #[derive(Debug)]
-pub struct SvmHost {
+pub struct PcHost {
     /// It is QEMU's software CPU.
     is_software: bool,
     tsc_frequency: AtomicU64,
     state_disk: Option<pc::StateDisk<Direct>>,
 }
 
-impl SvmHost {
+impl PcHost {
     pub(crate) const fn new(is_software: bool) -> Self {
         Self { is_software, tsc_frequency: AtomicU64::new(1_000_000_000), state_disk: None }
     }
 
-    pub(crate) fn set_state_disk(&mut self, disk: Option<pc::StateDisk<Direct>>) {
-        self.state_disk = disk;
+    /// Looks for the disk of our own state.
+    pub(crate) fn find_state_disk(
+        &mut self,
+        candidates: &Candidates,
+        region: &mut Region,
+        tsc_frequency: u64,
+    ) {
+        // SAFETY: fresh pages of the region, which are mapped at their physical addresses.
+        let pages = unsafe { DevicePages::new(region.take(DevicePages::COUNT)) };
+        // SAFETY: the candidates' registers are mapped in the tables that are active.
+        self.state_disk = unsafe { PC.find_state_disk(candidates, pages, tsc_frequency) };
     }
 
     fn state_disk(&self) -> Result<&pc::StateDisk<Direct>, StateDiskError> {
@@ -53,7 +63,7 @@ pub fn end(status: u8) -> ! {
     instructions::stop()
 }
 
-impl Time for SvmHost {
+impl Time for PcHost {
     #[inline]
     fn tsc(&self) -> HostTsc {
         HostTsc(instructions::rdtsc())
@@ -72,7 +82,7 @@ impl Time for SvmHost {
     }
 }
 
-impl Cpus for SvmHost {
+impl Cpus for PcHost {
     fn cpuid(&self, leaf: u32, subleaf: u32) -> [u32; 4] {
         instructions::cpuid(leaf, subleaf)
     }
@@ -96,7 +106,7 @@ impl Cpus for SvmHost {
     }
 }
 
-impl Console for SvmHost {
+impl Console for PcHost {
     #[inline]
     fn device_event(&self) -> bool {
         PC.take_serial_event()
@@ -123,7 +133,7 @@ impl Console for SvmHost {
     }
 }
 
-impl Files for SvmHost {
+impl Files for PcHost {
     fn file(&self, name: &str) -> Option<HostFile> {
         PC.find_file(name)
     }
@@ -143,7 +153,7 @@ impl Files for SvmHost {
     }
 }
 
-impl StateDisk for SvmHost {
+impl StateDisk for PcHost {
     fn state_disk_sectors(&self) -> Option<u64> {
         self.state_disk.as_ref().map(pc::StateDisk::sectors)
     }
@@ -161,13 +171,13 @@ impl StateDisk for SvmHost {
     }
 }
 
-impl Entropy for SvmHost {
+impl Entropy for PcHost {
     fn entropy(&self, to: &mut [u8]) -> bool {
         instructions::entropy::fill(to)
     }
 }
 
-impl Ending for SvmHost {
+impl Ending for PcHost {
     fn exit(&self, status: ExitStatus) -> ! {
         end(status.0)
     }

@@ -26,7 +26,7 @@ static RAM_END: AtomicU64 = AtomicU64::new(0);
 /// The TSC when [`note_firmware`] was called.
 static ARRIVED: AtomicU64 = AtomicU64::new(0);
 
-/// The TSC at the paravisor's first instructions.
+/// The TSC at the image's first instructions.
 pub fn arrived() -> u64 {
     ARRIVED.load(Ordering::Relaxed)
 }
