@@ -144,6 +144,21 @@ impl FxArea {
         Self(area)
     }
 
+    /// The bytes of FXSAVE.
+    pub fn bytes(&self) -> &[u8; 512] {
+        const { assert!(size_of::<Self>() >= 512) };
+        self.0.first_chunk().unwrap_or(&[0; 512])
+    }
+
+    /// Replaces the bytes of FXSAVE. Bits of MXCSR that the CPU does not have are cleared.
+    pub fn set_bytes(&mut self, bytes: &[u8; 512]) {
+        if let Some(place) = self.0.first_chunk_mut() {
+            *place = *bytes;
+        }
+        self.0[26] = 0;
+        self.0[27] = 0;
+    }
+
     /// Register `number` of the XMM registers; only the low four bits count.
     pub fn xmm(&self, number: u8) -> u128 {
         let at = Self::xmm_place(number);

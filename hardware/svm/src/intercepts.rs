@@ -38,6 +38,9 @@ pub(crate) const INTERCEPT_2: &[(u32, &str)] = &[
     (14, "RDPRU: not offered"),
 ];
 
+/// Writes of CR0 that change more than TS and MP, for a platform that must know the guest's mode: bit
+/// of [`INTERCEPT_1`]'s word.
+pub(crate) const CR0_SELECTIVE: u32 = 1 << 5;
 /// IRET, while an NMI is in service: bit of [`INTERCEPT_1`]'s word.
 pub(crate) const IRET: u32 = 1 << 20;
 /// The virtual interrupt: bit of [`INTERCEPT_1`]'s word.

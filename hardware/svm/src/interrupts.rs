@@ -105,7 +105,13 @@ impl Vcpu {
     fn intercept_task_priority(&mut self) {
         let must = self.waiting == Waiting::Window && self.features.is_software;
         let on = self.watches_task_priority || must;
-        self.vmcb.write_u16(control::INTERCEPT_CR_WRITES, u16::from(on) << 8);
+        self.intercept_control_write(8, on);
+    }
+
+    /// Has writes of control register `number` exit, or no longer.
+    pub(crate) fn intercept_control_write(&mut self, number: u8, on: bool) {
+        let others = self.vmcb.read_u16(control::INTERCEPT_CR_WRITES) & !(1 << number);
+        self.vmcb.write_u16(control::INTERCEPT_CR_WRITES, others | u16::from(on) << number);
     }
 
     /// Has writes of CR8 exit, or no longer. They also exit while a window is asked for, on QEMU's

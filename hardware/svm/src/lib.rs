@@ -18,6 +18,7 @@ mod nested_paging;
 mod nmi;
 mod permission_maps;
 mod registers;
+mod save_area;
 #[cfg(test)]
 mod tests;
 mod vcpu;

@@ -1,0 +1,67 @@
+//! Nested page faults: the host's, #VC, or none at all.
+
+use drydock_rmp::{GuestPage, Rights};
+use guest_memory::GuestMemory;
+use snp::exit::{ExitCode, NestedPageFault};
+
+use crate::addressing::Kind;
+use crate::cpu::{Control, Cpu, code_linear};
+use crate::exit::{Disposition, RawExit, VcInfo};
+use crate::instruction::Remap;
+use crate::memory::Refusal;
+use crate::mode::Mode;
+
+impl<C: Control, M: GuestMemory> Cpu<'_, '_, C, M> {
+    /// Decides what a nested page fault of the emulating CPU's is (AMD64 APM vol. 2, section
+    /// 15.36.10).
+    pub(crate) fn nested_fault(&mut self, exit: RawExit) -> Disposition {
+        let fault = NestedPageFault::from_bits(exit.info_1);
+        let kind = match (fault.table_walk(), fault.fetch()) {
+            (true, _) => Kind::Walk,
+            (false, true) => Kind::Fetch,
+            (false, false) => Kind::Data,
+        };
+        let mode = Mode::of(self.registers);
+        let place = self.features.addressing.place(exit.info_2, kind, mode);
+        let needed = Rights::new()
+            .with_read(true)
+            .with_write(fault.write())
+            .with_user_execute(fault.fetch())
+            .with_supervisor_execute(fault.fetch());
+        let fault = fault.with_encrypted(place.is_private);
+        let host = |fault: NestedPageFault| {
+            Disposition::automatic(ExitCode::NPF, fault.into_bits(), exit.info_2)
+        };
+        match self.space.find(place, self.features.vmpl, needed) {
+            // The C-bit counts for data alone: the page is reached at this address, too.
+            Ok(_) if place.is_private && exit.info_2 == place.gpa && kind != Kind::Data => {
+                Disposition::Alias { gpa: place.gpa }
+            }
+            // Another CPU has changed the page meanwhile.
+            Ok(_) => self.again(place.gpa),
+            Err(Refusal::NotValidated) => Disposition::Vc(VcInfo {
+                code: ExitCode::PAGE_NOT_VALIDATED,
+                info_1: fault.with_rmp(true).into_bits(),
+                info_2: exit.info_2,
+                cr2: (kind == Kind::Fetch).then(|| code_linear(self.registers)),
+            }),
+            // The host's map has nothing there, and says so by a reserved bit.
+            Err(Refusal::NoMemory) => Disposition::vc(
+                ExitCode::NPF,
+                fault.with_present(true).with_reserved_bit(true).into_bits(),
+                exit.info_2,
+            ),
+            Err(Refusal::Rights) => host(fault.with_present(true).with_rmp(true).with_vmpl(true)),
+            Err(Refusal::IsPrivate | Refusal::NotAssigned) => {
+                host(fault.with_present(true).with_rmp(true))
+            }
+        }
+    }
+
+    fn again(&self, gpa: u64) -> Disposition {
+        match GuestPage::of(gpa) {
+            Some(start) => Disposition::Remap(Remap { start, pages: 1, is_taken: false }),
+            None => Disposition::Resume,
+        }
+    }
+}

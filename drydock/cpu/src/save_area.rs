@@ -1,0 +1,55 @@
+//! The checks of VMRUN on a save area.
+
+use snp::features::SevFeatures;
+use snp::vmsa::Vmsa;
+use x86::{cr0, cr4, efer};
+
+/// Why VMRUN does not run a save area.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unfit {
+    /// The state is invalid: exit INVALID (AMD64 APM vol. 2, section 15.5.1).
+    Invalid,
+    /// A reflected #VC cut a delivery short: exit BUSY (section 15.36.16).
+    Busy,
+}
+
+/// SEV_FEATURES that Drydock emulates.
+pub const EMULATED: SevFeatures = SevFeatures::new()
+    .with_snp_active(true)
+    .with_vtom(true)
+    .with_reflect_vc(true)
+    .with_restricted_injection(true)
+    .with_alternate_injection(true)
+    .with_debug_swap(true)
+    .with_secure_tsc(true)
+    .with_vmsa_reg_prot(true);
+
+/// Checks what VMRUN checks (AMD64 APM vol. 2, sections 15.5.1 and 15.36.9) for level `vmpl`.
+///
+/// # Errors
+/// [`Unfit`].
+pub fn check(area: &Vmsa, vmpl: u8) -> Result<(), Unfit> {
+    if area.vintr_ctrl.busy() {
+        return Err(Unfit::Busy);
+    }
+    let features = area.sev_features;
+    let strange = features.into_bits() & !EMULATED.into_bits() != 0
+        || !features.snp_active()
+        || features.restricted_injection() && features.alternate_injection()
+        // Alternate injection takes NMIs from the save area, and reflection needs nothing else.
+        || area.vmpl != vmpl;
+    let long = area.efer & efer::LME != 0 && area.cr0 & cr0::PG != 0;
+    let state = area.efer & efer::SVME == 0
+        || area.cr0 & cr0::CD == 0 && area.cr0 & cr0::NW != 0
+        || area.cr0 >> 32 != 0
+        || area.cr4 >> 32 != 0
+        || area.dr6 >> 32 != 0
+        || area.dr7 >> 32 != 0
+        || long && area.cr4 & cr4::PAE == 0
+        || long && area.cr0 & cr0::PE == 0
+        || long && area.cr4 & cr4::PAE != 0 && area.cs.attributes & LONG_AND_BIG == LONG_AND_BIG;
+    if strange || state { Err(Unfit::Invalid) } else { Ok(()) }
+}
+
+/// L and D of a code segment.
+const LONG_AND_BIG: u16 = 1 << 9 | 1 << 10;

@@ -1,0 +1,254 @@
+//! A virtual processor's state in the form of SEV-ES: the save area.
+//!
+//! Its first part has the layout of the control block's own save area (AMD64 APM vol. 2, tables B-2
+//! and B-4); general-purpose registers and the FPU follow.
+
+use instructions::{FxArea, fxrstor, fxsave};
+use snp::vmsa::Vmsa;
+use x86::{Register, Registers, efer};
+use zerocopy::{FromBytes, IntoBytes};
+
+use crate::intercepts;
+use crate::interrupts::Waiting;
+use crate::nmi::NmiMask;
+use crate::vcpu::{TLB_FLUSH_ALL, Vcpu};
+use crate::vmcb::{control, save, virtual_interrupt};
+
+/// Bytes that the two layouts share: up to the last-branch registers.
+const SHARED: usize = 0x298;
+/// Bits of MXCSR; FXRSTOR refuses others.
+const MXCSR_BITS: u32 = 0xffff;
+
+/// General-purpose registers in the order of the save area from 308h on, RSP's place aside.
+const ORDER: [Register; 14] = [
+    Register::Rcx,
+    Register::Rdx,
+    Register::Rbx,
+    Register::Rbp,
+    Register::Rsi,
+    Register::Rdi,
+    Register::R8,
+    Register::R9,
+    Register::R10,
+    Register::R11,
+    Register::R12,
+    Register::R13,
+    Register::R14,
+    Register::R15,
+];
+
+impl Vcpu {
+    /// Replaces the whole state by that in `area`, which the caller has checked as VMRUN does. What
+    /// the control block says of events stays.
+    pub fn load(&mut self, area: &Vmsa) {
+        let words = area.as_bytes().as_chunks::<8>().0.iter().take(SHARED / 8);
+        for (offset, word) in (save::SEGMENTS..).step_by(8).zip(words) {
+            self.vmcb.write_u64(offset, u64::from_le_bytes(*word));
+        }
+        // The level's place is reserved in the control block's save area.
+        self.vmcb.write_u8(save::CPL - 1, 0);
+        self.vmcb.write_u64(save::EFER, area.efer | efer::SVME);
+        for (register, value) in ORDER.into_iter().zip(general(area)) {
+            self.set_gpr(register, value);
+        }
+        fxrstor(&to_fxsave(area));
+        self.forget_translations();
+    }
+
+    /// Drops events on their way, masks and shadows: another save area is to be loaded.
+    pub fn forget_events(&mut self) {
+        self.vmcb.write_u64(control::EVENT_INJECTION, 0);
+        self.vmcb.write_u64(control::INTERRUPT_SHADOW, 0);
+        self.vmcb.write_u32(control::VIRTUAL_INTERRUPT, virtual_interrupt::MASKING);
+        self.intercept(intercepts::IRET, false);
+        self.intercept(intercepts::VIRTUAL_INTERRUPT, true);
+        (self.nmi, self.waiting, self.displaced) = (NmiMask::Open, Waiting::Nothing, None);
+        self.shut_down = false;
+    }
+
+    /// Stores the state to `area`; what the CPU does not switch stays as it is.
+    pub fn store(&self, area: &mut Vmsa) {
+        let vmpl = area.vmpl;
+        let words = area.as_mut_bytes().as_chunks_mut::<8>().0.iter_mut().take(SHARED / 8);
+        for (offset, word) in (save::SEGMENTS..).step_by(8).zip(words) {
+            *word = self.vmcb.read_u64(offset).to_le_bytes();
+        }
+        area.vmpl = vmpl;
+        for (place, register) in general_mut(area).into_iter().zip(ORDER) {
+            *place = self.gpr(register);
+        }
+        from_fxsave(&fxsave(), area);
+    }
+
+    /// Has the nested page tables at `root` confine the guest from the next entry on.
+    pub fn set_nested_root(&mut self, root: u64) {
+        if self.vmcb.read_u64(control::NESTED_CR3) != root {
+            self.vmcb.write_u64(control::NESTED_CR3, root);
+            self.forget_translations();
+        }
+    }
+
+    /// Drops the guest's translations at the next entry.
+    pub fn forget_translations(&mut self) {
+        self.vmcb.write_u8(control::TLB_CONTROL, TLB_FLUSH_ALL);
+    }
+
+    /// Has #UD exit, and changes of CR0 beyond TS and MP, beside what always exits.
+    pub fn intercept_undefined_and_modes(&mut self) {
+        const UNDEFINED: u32 = 1 << x86::vector::UD;
+        let exceptions = self.vmcb.read_u32(control::INTERCEPT_EXCEPTIONS);
+        self.vmcb.write_u32(control::INTERCEPT_EXCEPTIONS, exceptions | UNDEFINED);
+        self.intercept(intercepts::CR0_SELECTIVE, true);
+    }
+
+    /// Has writes of CR4 exit, or no longer.
+    pub fn intercept_cr4(&mut self, on: bool) {
+        self.intercept_control_write(4, on);
+    }
+
+    /// EXITINFO1, EXITINFO2 and EXITINTINFO of the last exit.
+    pub fn exit_information(&self) -> [u64; 3] {
+        [control::EXIT_INFO_1, control::EXIT_INFO_2, control::EXIT_INTERRUPT_INFO]
+            .map(|offset| self.vmcb.read_u64(offset))
+    }
+
+    /// Replaces CR0. The caller has checked the value.
+    pub fn set_cr0(&mut self, cr0: u64) {
+        self.vmcb.write_u64(save::CR0, cr0);
+        self.forget_translations();
+    }
+
+    /// Replaces CR4. The caller has checked the value.
+    pub fn set_cr4(&mut self, cr4: u64) {
+        self.vmcb.write_u64(save::CR4, cr4);
+        self.forget_translations();
+    }
+}
+
+fn general(area: &Vmsa) -> [u64; 14] {
+    [
+        area.rcx, area.rdx, area.rbx, area.rbp, area.rsi, area.rdi, area.r8, area.r9, area.r10,
+        area.r11, area.r12, area.r13, area.r14, area.r15,
+    ]
+}
+
+fn general_mut(area: &mut Vmsa) -> [&mut u64; 14] {
+    let Vmsa { rcx, rdx, rbx, rbp, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15, .. } = area;
+    [rcx, rdx, rbx, rbp, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15]
+}
+
+/// The FPU's part of the first 512 bytes of FXSAVE (AMD64 APM vol. 1, section 11.4.4).
+#[repr(C)]
+#[derive(Clone, Copy, FromBytes, IntoBytes, zerocopy::Immutable, zerocopy::KnownLayout)]
+struct Fxsave {
+    control: u16,
+    status: u16,
+    /// One bit a physical register: it is not empty.
+    tags: u8,
+    reserved_1: u8,
+    opcode: u16,
+    instruction: u64,
+    data: u64,
+    mxcsr: u32,
+    mxcsr_mask: u32,
+    /// ST0 to ST7, of 16 bytes each.
+    registers: [[u8; 16]; 8],
+    xmm: [u8; 256],
+    reserved_2: [u8; 96],
+}
+
+fn to_fxsave(area: &Vmsa) -> FxArea {
+    let mut registers = [[0; 16]; 8];
+    for (to, from) in registers.iter_mut().zip(area.x87_registers.as_chunks::<10>().0) {
+        if let Some(to) = to.first_chunk_mut() {
+            *to = *from;
+        }
+    }
+    let used = |index: u32| (area.x87_ftw >> (2 * index) & 0b11) != 0b11;
+    let tags = (0..8).filter(|index| used(*index)).fold(0, |tags, index| tags | 1 << index);
+    let image = Fxsave {
+        control: area.x87_fcw,
+        status: area.x87_fsw,
+        tags,
+        reserved_1: 0,
+        opcode: area.x87_fop & 0x7ff,
+        instruction: area.x87_rip,
+        data: area.x87_dp,
+        mxcsr: area.mxcsr & MXCSR_BITS,
+        mxcsr_mask: 0,
+        registers,
+        xmm: area.xmm,
+        reserved_2: [0; 96],
+    };
+    let mut fxsave = FxArea::initial();
+    fxsave.set_bytes(&zerocopy::transmute!(image));
+    fxsave
+}
+
+fn from_fxsave(fxsave: &FxArea, area: &mut Vmsa) {
+    let Ok(image) = Fxsave::read_from_bytes(fxsave.bytes()) else { return };
+    area.x87_fcw = image.control;
+    area.x87_fsw = image.status;
+    area.x87_fop = image.opcode;
+    area.x87_rip = image.instruction;
+    area.x87_dp = image.data;
+    area.mxcsr = image.mxcsr;
+    area.xmm = image.xmm;
+    let top = u32::from(image.status >> 11 & 7);
+    let mut tags = 0;
+    for index in 0..8 {
+        // The image has registers by their distance from the top of the stack.
+        let place = (index + 8 - top) % 8;
+        let register = image.registers.get(place as usize).copied().unwrap_or_default();
+        let tag = if image.tags >> index & 1 == 0 { 0b11 } else { tag(&register) };
+        tags |= tag << (2 * index);
+    }
+    area.x87_ftw = tags;
+    let registers = area.x87_registers.as_chunks_mut::<10>().0;
+    for (to, from) in registers.iter_mut().zip(&image.registers) {
+        if let Some(from) = from.first_chunk() {
+            *to = *from;
+        }
+    }
+}
+
+/// The tag of a register that is not empty: valid, zero or special (AMD64 APM vol. 1, section
+/// 6.2.4).
+fn tag(register: &[u8; 16]) -> u16 {
+    let value = u128::from_le_bytes(*register);
+    let (fraction, exponent) = (value as u64, value >> 64 & 0x7fff);
+    match (exponent, fraction) {
+        (0, 0) => 0b01,
+        (1..=0x7ffe, _) if fraction >> 63 != 0 => 0b00,
+        _ => 0b10,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use zerocopy::FromZeros;
+
+    use super::*;
+
+    #[test]
+    fn the_fpu_survives_both_forms() {
+        let mut area = Vmsa::new_zeroed();
+        // Two registers on the stack, of which one is zero, the other one 1.5.
+        (area.x87_fcw, area.x87_fsw, area.mxcsr) = (0x37f, 6 << 11, 0x1f80);
+        area.x87_ftw = 0b01_00_11_11_11_11_11_11;
+        area.x87_registers[..10].copy_from_slice(&[0, 0, 0, 0, 0, 0, 0, 0xc0, 0xff, 0x3f]);
+        area.xmm = core::array::from_fn(|index| index as u8);
+        (area.x87_rip, area.x87_dp, area.x87_fop) = (0x1234, 0x5678, 0x1d9);
+        let mut back = Vmsa::new_zeroed();
+        from_fxsave(&to_fxsave(&area), &mut back);
+        assert_eq!(back, area);
+    }
+
+    #[test]
+    fn reserved_bits_of_mxcsr_do_not_reach_the_cpu() {
+        let mut area = Vmsa::new_zeroed();
+        area.mxcsr = u32::MAX;
+        let image = Fxsave::read_from_bytes(to_fxsave(&area).bytes()).unwrap();
+        assert_eq!(image.mxcsr, MXCSR_BITS);
+    }
+}
