@@ -1,6 +1,6 @@
 //! Tests lock-free state shared by VPs under thousands of interleavings of their steps.
 //!
-//! The modules are those of `vmm/machine`, built with atomics that may give the turn to another
+//! The modules are those of `vmm/chipset` and `vmm/machine`, built with atomics that may give the turn to another
 //! thread at each access. The schedules come from a seed: a fault that needs up to [`DEPTH`] changes
 //! of the turn at the right places is found with a probability that has a bound (Burckhardt and
 //! others, "A Randomized Scheduler with Probabilistic Guarantees of Finding Bugs").
@@ -11,12 +11,12 @@
 
 extern crate alloc;
 
-#[path = "../../../vmm/machine/src/kick_allowance.rs"]
+#[path = "../../../vmm/chipset/src/kick_allowance.rs"]
 mod kick_allowance;
 #[path = "../../../vmm/machine/src/lifecycle.rs"]
 mod lifecycle;
 mod mail;
-#[path = "../../../vmm/machine/src/mailbox.rs"]
+#[path = "../../../vmm/chipset/src/mailbox.rs"]
 mod mailbox;
 mod sleep;
 mod sync;

@@ -1,5 +1,6 @@
 //! What becomes of an exit.
 
+use chipset::Request;
 use cpu_policy::xcr0_is_valid;
 use emulator::{
     Exception, LengthError, Move, Opcode, Outcome, PhysicalMemory, code_address, emulate,
@@ -11,7 +12,6 @@ use x86::{
     Register, Registers, SegmentRegister, SystemRegisters, Vendor, cr4, dr6, efer, rflags, vector,
 };
 
-use crate::chipset::Request;
 use crate::events::{DEBUG, GENERAL_PROTECTION, INVALID_OPCODE};
 use crate::lifecycle::Rendezvous;
 use crate::memory::{Bus, PortBus, fetch_4};

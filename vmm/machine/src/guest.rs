@@ -2,13 +2,14 @@
 
 use alloc::vec::Vec;
 
+use chipset::memory::ECAM_BASE;
+use chipset::{BIOS_CALL_PORT, PM_BASE};
 use firmware_tables::{BuildError, MachineDescription, Pci, PowerPorts, Range, SerialPort};
 use guest_memory::{Gpa, GuestMemory, RamMap};
 use loader::{Entry, GuestMemory as LoaderMemory, Mode, Module, Request, TransferError};
 use platform_api::{Platform, Time};
 use x86::{Control, Register, Segment, SegmentRegister, VpState, cr0, cr4, efer, rflags};
 
-use crate::chipset::{BIOS_CALL_PORT, ECAM_BASE, PM_BASE};
 use crate::error::GuestError;
 use crate::files::FileSource;
 use crate::machine::Machine;

@@ -1,10 +1,9 @@
-//! How often a VP may be kicked out of the guest.
+//! Limits on how often a VP is kicked out of the guest.
 //!
-//! A kick costs its target an exit, whatever the target does with the mail, so a VP that sends
-//! interrupts without end would take another VP's time. A sender that kicks faster than the target
-//! can bear waits instead, and loses its own time. A VP that sleeps loses nothing, and is kicked at
-//! once. A VP that keeps interrupts disabled is no longer kicked for new vectors: it exits when it
-//! enables them.
+//! A kick costs its target an exit, so a VP that sends interrupts without end would take another
+//! VP's time. [`SPACING`] sets the price of a kick for which the sender waits
+//! ([`Mailbox::wait_to_kick`](chipset::mailbox::Mailbox::wait_to_kick)). A VP that keeps interrupts
+//! disabled is no longer kicked for new vectors: it exits when it enables them.
 
 use platform_api::{GuestVp, Platform};
 use x86::{Registers, rflags};
@@ -12,7 +11,7 @@ use x86::{Registers, rflags};
 use crate::mailbox::Away;
 use crate::vp::VirtualProcessor;
 
-/// A kick may come each so many times the length of an exit with its entry. Where a kick costs
+/// The time between two kicks of a VP, in lengths of an exit with its entry. Where a kick costs
 /// most, on an emulated CPU that throws its translations away, that leaves the target 84 to 87 % of
 /// its progress.
 pub(crate) const SPACING: u64 = 40;

@@ -1,7 +1,7 @@
 //! The machine that the guest sees: exits in, device models behind them, effects out.
 //!
 //! [`Machine`] is what all VPs share; [`VirtualProcessor`] is one VP with its loop. An exit's way:
-//! `GuestVp::run` answers an `Exit`, `dispatch` takes it to a model in [`chipset`] or to the VP's
+//! `GuestVp::run` answers an `Exit`, `dispatch` takes it to a device in [`chipset`] or to the VP's
 //! own local APIC, and what follows (a line, a deadline, a message) is in place before the VP runs
 //! again. The platform is a type parameter, so nothing on that way is dynamic.
 #![no_std]
@@ -16,21 +16,16 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
-pub mod chipset;
 mod clock;
-mod deliver;
 mod dispatch;
 mod error;
 mod events;
 mod files;
 mod guest;
 mod identity;
-mod kick_allowance;
 mod kicks;
 mod lifecycle;
-mod lines;
 mod machine;
-mod mailbox;
 mod memory;
 mod msr;
 mod report;
@@ -38,6 +33,9 @@ mod restart;
 mod sync;
 mod tpm;
 mod vp;
+
+// `lifecycle`, which `tests/interleavings` builds too, finds the mailboxes at this path in both.
+use chipset::mailbox;
 
 // The machine's tests, on both kinds of platform (`tests/fake`).
 #[cfg(test)]
@@ -47,7 +45,6 @@ mod confidential;
 #[path = "tests/mod.rs"]
 mod open;
 
-pub use chipset::MINIMUM_TIMER_PERIOD;
 pub use clock::Clock;
 pub use error::GuestError;
 pub use files::{GuestFiles, NoConfig, read_config};

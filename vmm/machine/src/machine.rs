@@ -5,6 +5,8 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use core::time::Duration;
 
+use chipset::mailbox::Mailbox;
+use chipset::{Access, Chipset, Kick, Mailboxes};
 use cpu_policy::{CpuidTable, Topology};
 use device_model::{GuestTsc, HostTsc, Instant, TscOffset};
 use guest_memory::RamMap;
@@ -15,13 +17,11 @@ use platform_api::{Cpus, GuestVp, Platform, Time};
 use spin::Mutex;
 use x86::Vendor;
 
-use crate::chipset::{Access, Chipset};
 use crate::clock::Clock;
 use crate::files::GuestFiles;
 use crate::guest::tables_place;
 use crate::identity::Identity;
 use crate::lifecycle::Lifecycle;
-use crate::mailbox::Mailbox;
 use crate::tpm::{Area, VirtualTpm};
 use crate::vp::local_apic;
 
@@ -44,14 +44,10 @@ pub struct Machine<P: Platform> {
     pub(crate) cpuid: CpuidTable,
     pub(crate) vendor: Vendor,
     pub(crate) chipset: Chipset,
-    pub(crate) mailboxes: Vec<Mailbox>,
     pub(crate) hyperv: Option<Mutex<Partition>>,
     pub(crate) lifecycle: Lifecycle,
     /// The host's TSC at the last start of the machine.
     pub(crate) start_tsc: AtomicU64,
-    /// The VP that watches over the devices' deadlines: the one whose access set the first of them,
-    /// so that a guest pays for a device's ticks on the VP that asked for them.
-    pub(crate) watcher: AtomicU32,
     /// Exit counts of parked VPs: those of VP 0 by reason, then those of VP 1, and so on.
     pub(crate) counts: Mutex<Vec<u64>>,
     /// Lines of the log that the guest may still cause.
@@ -79,7 +75,7 @@ impl<P: Platform> Machine<P> {
         let topology = Topology { vps, hypervisor: config.hyperv };
         // Their owners are not made yet. The guest may address them before that.
         let identity = |index| local_apic(index, platform.physical_bits()).identity();
-        let mailboxes = (0..vps).map(|index| Mailbox::new(identity(index))).collect();
+        let mailboxes = Mailboxes::new((0..vps).map(identity));
         let machine = Self {
             platform,
             clock,
@@ -88,12 +84,10 @@ impl<P: Platform> Machine<P> {
             identity: Identity::new(host),
             vendor,
             cpuid: CpuidTable::new(topology, |leaf, subleaf| host.cpuid(leaf, subleaf)),
-            chipset: Chipset::new(host.wall_clock(), clock.at(host.tsc())),
-            mailboxes,
+            chipset: Chipset::new(host.wall_clock(), clock.at(host.tsc()), mailboxes),
             hyperv: config.hyperv.then(|| Mutex::new(Partition::new(NO_CLOCK, vendor))),
             lifecycle: Lifecycle::default(),
             start_tsc: AtomicU64::new(0),
-            watcher: AtomicU32::new(0),
             counts: Mutex::new(vec![0; vps as usize * P::Vp::exit_names().len()]),
             guest_lines: AtomicU32::new(MAX_GUEST_LINES),
             starts: AtomicU64::new(0),
@@ -180,11 +174,27 @@ impl<P: Platform> Machine<P> {
 
     /// What a device access needs.
     pub(crate) fn access(&self, now: Instant, vp: u32) -> Access<'_, P::Host, Self> {
-        Access { now, vp, host: self.host(), to: self }
+        Access { now, vp, host: self.host(), kick: self }
     }
 
     /// Number of VPs.
     pub(crate) fn vps(&self) -> u32 {
-        self.mailboxes.len() as u32
+        self.chipset.mailboxes().all().len() as u32
+    }
+
+    /// Posts to VP `vp`, then kicks its CPU if that is needed.
+    pub(crate) fn post(&self, vp: u32, post: impl FnOnce(&Mailbox) -> bool) {
+        self.chipset.mailboxes().post(vp, self, post);
+    }
+}
+
+impl<P: Platform> Kick for Machine<P> {
+    /// Kicks the CPU of VP `vp` as soon as the VP can bear it, unless it reads its mail first.
+    #[inline(never)]
+    fn kick(&self, vp: u32, mailbox: &Mailbox) {
+        let cost = self.kick_cost.load(Ordering::Relaxed);
+        if mailbox.wait_to_kick(cost, || self.host().tsc().0) {
+            self.host().kick(vp);
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! Guest-physical addresses as an emulated instruction meets them: RAM, a device, or nothing.
 
+use chipset::Request;
+use chipset::memory::{register_bytes, register_value};
 use device_model::{GuestTsc, Instant};
 use emulator::{BusError, PhysicalMemory, Ports};
 use guest_memory::{Gpa, GuestMemory};
@@ -7,11 +9,7 @@ use local_apic::LocalApic;
 use platform_api::{Platform, Width};
 use tpm_crb::registers;
 
-use crate::chipset::{ECAM_BASE, ECAM_LENGTH, Request};
 use crate::machine::Machine;
-
-/// The IOAPIC's page (Intel 82093AA, section 3.0, at its usual address).
-pub(crate) const IOAPIC_PAGE: u64 = 0xfec0_0000;
 
 /// The TPM's registers.
 const TPM_PAGES: core::ops::Range<u64> =
@@ -30,15 +28,13 @@ pub(crate) struct Bus<'a, P: Platform> {
     pub(crate) service_wanted: bool,
 }
 
-/// The device that answers at an address.
+/// The part of the machine that answers at an address.
 enum Target {
-    Ram,
+    /// The VP's own local APIC.
     LocalApic(u16),
-    IoApic(u16),
-    Ecam(u64),
     Tpm(u16),
-    /// All-ones on a read; a write is lost.
-    Nothing,
+    /// A shared device, or nothing: all-ones on a read, and a write is lost.
+    Chipset,
 }
 
 impl<'a, P: Platform> Bus<'a, P> {
@@ -54,86 +50,48 @@ impl<'a, P: Platform> Bus<'a, P> {
         Self { machine, apic, vp, now, tsc, apic_changed: false, service_wanted: false }
     }
 
-    fn target(&self, gpa: u64, length: usize) -> Target {
-        let page = gpa & !0xfff;
-        if self.apic.xapic_page() == Some(page) {
+    fn target(&self, gpa: u64) -> Target {
+        if self.apic.xapic_page() == Some(gpa & !0xfff) {
             return Target::LocalApic(gpa as u16 & 0xfff);
-        }
-        if page == IOAPIC_PAGE {
-            return Target::IoApic(gpa as u16 & 0xfff);
-        }
-        if (ECAM_BASE..ECAM_BASE + ECAM_LENGTH).contains(&gpa) {
-            return Target::Ecam(gpa - ECAM_BASE);
         }
         if self.machine.tpm.is_some() && TPM_PAGES.contains(&gpa) {
             return Target::Tpm((gpa - TPM_PAGES.start) as u16);
         }
-        if self.machine.ram().contains(gpa, length as u64) || is_legacy(gpa) {
-            return Target::Ram;
-        }
-        Target::Nothing
+        Target::Chipset
     }
 
     pub(crate) fn read_device(&mut self, gpa: u64, bytes: &mut [u8]) {
         bytes.fill(0xff);
-        match self.target(gpa, bytes.len()) {
+        match self.target(gpa) {
             Target::LocalApic(offset) => {
                 let value = self.apic.read_xapic(offset & !3, self.now, self.tsc);
-                copy_part(value, offset, bytes);
+                register_bytes(value, offset, bytes);
             }
-            Target::IoApic(offset) => {
-                let value = self.machine.chipset.lines.read_ioapic(offset & !3);
-                copy_part(value, offset, bytes);
-            }
-            Target::Ecam(offset) => self.machine.chipset.read_ecam(offset, bytes),
             Target::Tpm(offset) => {
                 if let Some(tpm) = &self.machine.tpm {
                     tpm.read(offset, bytes);
                 }
             }
-            Target::Ram | Target::Nothing => {}
+            Target::Chipset => self.machine.chipset.read_memory(gpa, bytes),
         }
     }
 
     pub(crate) fn write_device(&mut self, gpa: u64, bytes: &[u8]) {
-        let mut word = [0; 4];
-        for (to, from) in word.iter_mut().zip(bytes) {
-            *to = *from;
-        }
-        let value = u32::from_le_bytes(word);
-        match self.target(gpa, bytes.len()) {
+        let chipset = &self.machine.chipset;
+        match self.target(gpa) {
             Target::LocalApic(offset) => {
+                let value = register_value(bytes);
                 let effect = self.apic.write_xapic(offset, value, self.now, self.tsc);
-                self.apic_changed |= self.machine.apply(effect, self.apic, self.vp);
+                self.apic_changed |= chipset.apply(effect, self.apic, self.vp, self.machine);
             }
-            Target::IoApic(offset) => {
-                self.machine.chipset.lines.write_ioapic(offset, value, |ipi, level| {
-                    self.machine.send_ipi(ipi, level, None);
-                });
-            }
-            Target::Ecam(offset) => self.machine.chipset.write_ecam(offset, bytes),
             Target::Tpm(offset) => {
                 if let Some(tpm) = &self.machine.tpm {
                     self.service_wanted |= tpm.write(offset, bytes, self.machine.platform.memory());
                 }
             }
-            Target::Ram | Target::Nothing => {}
+            Target::Chipset => chipset.write_memory(gpa, bytes, self.machine),
         }
     }
-}
-
-/// The bytes of `value` from byte `offset & 3` on; bytes beyond stay as they are.
-fn copy_part(value: u32, offset: u16, bytes: &mut [u8]) {
-    let from = value.to_le_bytes();
-    for (to, from) in bytes.iter_mut().zip(from.iter().skip(usize::from(offset & 3))) {
-        *to = *from;
-    }
-}
-
-/// Video memory, and the area where guests look for firmware tables: memory, though no RAM in the
-/// map.
-fn is_legacy(gpa: u64) -> bool {
-    (0xa_0000..0x10_0000).contains(&gpa)
 }
 
 impl<P: Platform> PhysicalMemory for Bus<'_, P> {

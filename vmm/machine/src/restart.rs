@@ -2,12 +2,12 @@
 
 use core::sync::atomic::Ordering;
 
+use chipset::BiosCall;
 use device_model::HostTsc;
 use host_wire::Status;
 use platform_api::{Cpus, Ending, ExitStatus, GuestVp, Platform, Time};
 use x86::{Registers, VpState, cr0};
 
-use crate::chipset::BiosCall;
 use crate::guest::Loaded;
 use crate::kicks::SPACING;
 use crate::lifecycle::Rendezvous;
@@ -89,10 +89,9 @@ impl<P: Platform> VirtualProcessor<P> {
         }
         machine.chipset.reset(machine.now());
         machine.reset_tpm();
-        machine.watcher.store(self.index, Ordering::Release);
         machine.restart_clocks();
         self.start_guest();
-        for mailbox in &machine.mailboxes {
+        for mailbox in machine.chipset.mailboxes().all() {
             // No VP posts now; earlier mail belongs to the guest that is gone.
             let _ = mailbox.drain();
         }

@@ -1,7 +1,6 @@
 //! One VP and its loop.
 
-use core::sync::atomic::Ordering;
-
+use chipset::{MINIMUM_TIMER_PERIOD, NO_DEADLINE};
 use cpu_policy::Mtrrs;
 use device_model::{Device, GuestTsc, HostTsc};
 use emulator::Limits;
@@ -11,7 +10,6 @@ use local_apic::{Effect, LintPin, LocalApic, LocalDelivery, TimerDeadline};
 use platform_api::{Console, Cpus, Event, Exit, GuestVp, Platform, Time};
 use x86::{Registers, SystemRegisters, VpState, rflags};
 
-use crate::chipset::{MINIMUM_TIMER_PERIOD, NO_DEADLINE};
 use crate::events::GENERAL_PROTECTION;
 use crate::lifecycle::Rendezvous;
 use crate::machine::Machine;
@@ -105,7 +103,7 @@ impl<P: Platform> VirtualProcessor<P> {
         let mut vp = Self {
             machine,
             index,
-            mailbox: machine.mailboxes.get(index as usize).expect(NONE),
+            mailbox: machine.chipset.mailboxes().get(index).expect(NONE),
             cpu,
             apic,
             mtrrs: Mtrrs::new(bits),
@@ -230,7 +228,7 @@ impl<P: Platform> VirtualProcessor<P> {
             self.timer_changed = true;
         }
         if mail.has(Order::ExtInt) {
-            let level = self.machine.chipset.lines.pic_output();
+            let level = self.machine.chipset.lines().pic_output();
             let delivery = self.apic.set_lint(LintPin::Lint0, level);
             self.take_local(delivery);
         }
@@ -307,7 +305,7 @@ impl<P: Platform> VirtualProcessor<P> {
         let machine = self.machine;
         machine.lifecycle.sleep(
             self.mailbox,
-            &machine.mailboxes,
+            machine.chipset.mailboxes().all(),
             self.is_unwakeable(),
             || machine.ask_for_rendezvous(Rendezvous::Halt),
             || machine.host().idle(),
@@ -324,7 +322,7 @@ impl<P: Platform> VirtualProcessor<P> {
                 let closed = self.cpu.registers().rflags() & rflags::IF == 0;
                 closed
                     && !self.apic.lint0_is_for_the_cpu()
-                    && !self.machine.chipset.lines.reach_cpus()
+                    && !self.machine.chipset.lines().reach_cpus()
             }
             Activity::WaitingForStartup => true,
         }
@@ -333,7 +331,7 @@ impl<P: Platform> VirtualProcessor<P> {
     /// Whether the 8259 pair asks this VP for an interrupt.
     #[inline]
     fn ext_int_waits(&self) -> bool {
-        self.machine.chipset.lines.pic_output() && self.apic.accepts_ext_int()
+        self.machine.chipset.lines().pic_output() && self.apic.accepts_ext_int()
     }
 
     /// Brings pending interrupts to the CPU: an NMI, the 8259's, the local APIC's.
@@ -352,7 +350,7 @@ impl<P: Platform> VirtualProcessor<P> {
             if !self.cpu.can_take_interrupt() {
                 return self.request_window();
             }
-            if let Some(vector) = self.machine.chipset.lines.acknowledge_pic() {
+            if let Some(vector) = self.machine.chipset.lines().acknowledge_pic() {
                 self.cpu.inject(Event::Interrupt(vector));
             }
         }
@@ -478,8 +476,7 @@ impl<P: Platform> VirtualProcessor<P> {
             Some(TimerDeadline::At(at)) => clock.tsc_at(at),
             None => HostTsc::NEVER,
         };
-        let devices = if self.is_watcher() { self.machine.chipset.deadline() } else { NO_DEADLINE };
-        let first = match devices {
+        let first = match self.machine.chipset.deadline(self.index) {
             NO_DEADLINE => own,
             at => own.min(clock.tsc_at(device_model::Instant::from_nanos(at))),
         };
@@ -499,7 +496,7 @@ impl<P: Platform> VirtualProcessor<P> {
         let now = self.machine.clock.at(tsc);
         self.apic.advance_timer(now, self.guest_tsc(tsc));
         let access = self.machine.access(now, self.index);
-        if self.is_watcher() && now.as_nanos() >= self.machine.chipset.deadline() {
+        if now.as_nanos() >= self.machine.chipset.deadline(self.index) {
             self.machine.chipset.advance(&access);
         }
         // The interrupts of the host's devices come to the first CPU.
@@ -511,11 +508,6 @@ impl<P: Platform> VirtualProcessor<P> {
         }
     }
 
-    /// Whether the devices' deadlines are this VP's to keep.
-    fn is_watcher(&self) -> bool {
-        self.machine.watcher.load(Ordering::Acquire) == self.index
-    }
-
     /// An NMI from the host, for the guest.
     pub(crate) fn host_nmi(&mut self) {
         let delivery = self.apic.set_lint(LintPin::Lint1, true);
@@ -525,7 +517,8 @@ impl<P: Platform> VirtualProcessor<P> {
 
     /// Follows up on what a write to the local APIC asked for.
     pub(crate) fn apply(&mut self, effect: Option<Effect>) {
-        self.timer_changed |= self.machine.apply(effect, &self.apic, self.index);
+        let chipset = &self.machine.chipset;
+        self.timer_changed |= chipset.apply(effect, &self.apic, self.index, self.machine);
         self.show_task_priority();
     }
 
@@ -539,34 +532,6 @@ impl<P: Platform> VirtualProcessor<P> {
 }
 
 impl<P: Platform> Machine<P> {
-    /// Does what an APIC asks for. True if its timer may have another deadline now.
-    #[inline]
-    pub(crate) fn apply(&self, effect: Option<Effect>, apic: &LocalApic, vp: u32) -> bool {
-        match effect {
-            None => false,
-            Some(Effect::TimerChanged) => true,
-            Some(Effect::Ipi(ipi)) => {
-                self.send_ipi(ipi, false, Some(vp));
-                false
-            }
-            Some(Effect::EndOfInterrupt { vector }) => {
-                self.chipset.lines.end_of_interrupt(vector, |ipi, level| {
-                    self.send_ipi(ipi, level, None);
-                });
-                false
-            }
-            Some(Effect::IdentityChanged) => {
-                if let Some(mailbox) = self.mailboxes.get(vp as usize) {
-                    mailbox.set_identity(apic.identity());
-                    // The VP itself is here, and looks at LINT0 again: a masked one is told
-                    // nothing.
-                    let _ = mailbox.post(Order::ExtInt);
-                }
-                true
-            }
-        }
-    }
-
     /// Has all VPs rendezvous, unless they do already.
     pub(crate) fn ask_for_rendezvous(&self, why: Rendezvous) {
         if self.lifecycle.ask(why) {

@@ -51,8 +51,8 @@ fn a_press_of_the_power_button_is_an_sci() {
     x2apic_on(&mut vp);
     // Pin 9: level triggered, vector 99.
     for (index, value) in [(0x23, 0), (0x22, 1 << 15 | 99)] {
-        vp.machine.chipset.lines.write_ioapic(0, index, |_, _| {});
-        vp.machine.chipset.lines.write_ioapic(0x10, value, |_, _| {});
+        vp.machine.chipset.lines().write_ioapic(0, index, |_, _| {});
+        vp.machine.chipset.lines().write_ioapic(0x10, value, |_, _| {});
     }
     port(&mut vp, 0x602, Width::Word, Some(POWER_BUTTON));
     host.pressed.store(true, Ordering::SeqCst);

@@ -8,7 +8,7 @@ use x86::{Attributes, Register, SegmentRegister, VpState};
 
 use super::fake::FakeVp;
 use super::{exit, machine, memory_fault, new_machine, one, write_msr, x2apic_on};
-use crate::lifecycle::Rendezvous;
+use crate::lifecycle::{Lifecycle, Rendezvous};
 use crate::mailbox::Order;
 use crate::vp::{Activity, VirtualProcessor};
 
@@ -172,7 +172,7 @@ fn an_instruction_that_another_vp_has_changed_does_not_what_the_cpu_has_not_chec
     // The page of the code is known from here on.
     let _ = vp.task_priority_operand();
     exit(&mut vp, Exit::Memory(memory_fault(IO_APIC, false)));
-    assert_eq!(vp.machine.chipset.lines.read_ioapic(0), 0, "the IOAPIC was not written");
+    assert_eq!(vp.machine.chipset.lines().read_ioapic(0), 0, "the IOAPIC was not written");
     let page_fault = |event: &Event| matches!(event, Event::Exception { vector: 14, .. });
     assert!(vp.cpu.injected.iter().any(page_fault), "{:?}", vp.cpu.injected);
 }
@@ -184,11 +184,11 @@ fn page_tables_in_a_devices_registers_change_nothing_there() {
         let mut vp = one();
         let memory = vp.machine.platform.memory();
         memory.write(Gpa(0x1000), &[0x8a, 0x07]).unwrap();
-        vp.machine.chipset.lines.write_ioapic(0, 1, |_, _| {});
+        vp.machine.chipset.lines().write_ioapic(0, 1, |_, _| {});
         vp.cpu.state.control =
             x86::Control { cr0: 1 << 31 | 1, cr3: IO_APIC, cr4: paging, efer: 0 };
         exit(&mut vp, Exit::Memory(memory_fault(IO_APIC, false)));
-        assert_eq!(vp.machine.chipset.lines.read_ioapic(0), 1, "CR4 {paging:#x}");
+        assert_eq!(vp.machine.chipset.lines().read_ioapic(0), 1, "CR4 {paging:#x}");
     }
 }
 
@@ -217,4 +217,17 @@ fn a_deadline_at_the_end_of_time_never_comes() {
     exit(&mut vp, Exit::HostInterrupt);
     vp.turn();
     assert_eq!(vp.cpu.offered, Some(0x41));
+}
+
+#[test]
+fn the_first_reason_stands_until_the_next_round() {
+    let lifecycle = Lifecycle::default();
+    assert_eq!(lifecycle.wanted(), None);
+    assert!(lifecycle.ask(Rendezvous::Reset));
+    assert!(!lifecycle.ask(Rendezvous::PowerOff));
+    assert_eq!(lifecycle.wanted(), Some(Rendezvous::Reset));
+    lifecycle.wait_for(0, || panic!("nobody to wait for"));
+    lifecycle.open();
+    assert_eq!(lifecycle.wanted(), None);
+    assert!(lifecycle.ask(Rendezvous::PowerOff));
 }

@@ -6,7 +6,6 @@ mod events;
 mod exchange;
 mod fake;
 mod files;
-mod mailbox;
 mod tpm;
 
 use std::boxed::Box;

@@ -1,27 +1,32 @@
-//! What others want of a VP: posted without a lock, drained by the VP before it enters the guest.
+//! Requests to a VP, posted without a lock.
 //!
-//! A local APIC belongs to its VP alone, so IPIs, IOAPIC messages and orders for the VP wait here.
-//! The sender kicks the VP's CPU only if that may be in the guest or asleep, and only for the first
-//! post since the last drain.
+//! A local APIC belongs to its VP alone, so IPIs, IOAPIC messages and orders for the VP wait here
+//! until the VP drains them, which it does before it enters the guest. The sender kicks the VP's
+//! CPU only if that CPU may be in the guest or asleep, and only for the first post since the last
+//! drain.
+//!
+//! A kick costs a VP that is in the guest an exit, whatever the VP does with the mail. So a sender
+//! that kicks faster than the VP can bear waits ([`Mailbox::wait_to_kick`]), and loses its own time
+//! instead of the VP's. A VP that sleeps loses nothing, and is kicked at once.
 
 use local_apic::Identity;
 
 use crate::kick_allowance::KickAllowance;
 use crate::sync::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
-/// Orders that are no vectors.
+/// Requests other than vectors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Order {
-    /// A non-maskable interrupt: given by [`Mailbox::post_nmi`].
+    /// A non-maskable interrupt, posted by [`Mailbox::post_nmi`].
     Nmi = 1 << 0,
     /// INIT.
     Init = 1 << 1,
-    /// SIPI; the vector lies beside.
+    /// SIPI, with its vector.
     Startup = 1 << 2,
     /// The 8259 pair changed its output.
     ExtInt = 1 << 3,
-    /// Timers are to be looked at again.
+    /// The first deadline of a timer or device may have changed.
     Timer = 1 << 4,
     /// All VPs are to rendezvous: the machine restarts or ends.
     Rendezvous = 1 << 5,
@@ -37,8 +42,8 @@ pub enum Away {
     Guest = 1,
     /// Asleep.
     Asleep = 2,
-    /// In a guest that shuts interrupts out, and exits as soon as it no longer does. Vectors need
-    /// no kick; orders do.
+    /// In a guest that has interrupts disabled, and exits as soon as it enables them. Orders need a
+    /// kick, vectors do not.
     UndisturbedGuest = 3,
 }
 
@@ -56,17 +61,17 @@ pub struct Mailbox {
     /// The VP's CPU may be away ([`Away`]), and needs a kick.
     away: AtomicU8,
     /// The kicks that the VP bears while it is in the guest.
-    pub(crate) kicks: KickAllowance,
+    kicks: KickAllowance,
     orders: AtomicU32,
     /// Requested vectors, one bit each: those that came edge triggered, and those that came level
-    /// triggered. What a vector is and how it came is one bit, so that a drain can not tear them
-    /// apart.
+    /// triggered. One bit says both the vector and its trigger mode, so that a drain can not
+    /// separate the two.
     edge: [AtomicU64; 4],
     level: [AtomicU64; 4],
     identity: AtomicU64,
 }
 
-/// What has been taken out of a mailbox.
+/// The content of a mailbox, taken out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Mail {
     orders: u32,
@@ -78,13 +83,13 @@ pub struct Mail {
 }
 
 impl Mail {
-    /// Whether `order` was given.
+    /// Whether `order` was posted.
     pub const fn has(&self, order: Order) -> bool {
         self.orders & order as u32 != 0
     }
 
-    /// How many non-maskable interrupts came: a CPU holds two at the most, one that it takes and
-    /// one behind it.
+    /// The number of non-maskable interrupts: at most two, as a CPU holds one that it takes and one
+    /// behind it.
     pub const fn nmis(&self) -> u8 {
         self.has(Order::Nmi) as u8 + self.has(Order::SecondNmi) as u8
     }
@@ -109,12 +114,12 @@ impl Mailbox {
         if let Some(word) = words.get(word) {
             word.fetch_or(bit, Ordering::SeqCst);
         }
-        // Either this sees that the guest has opened, or the VP sees the request: `open` stores
-        // and reads in the other order.
+        // Either this load sees that the guest has enabled interrupts, or the VP sees the request:
+        // `open` stores and reads in the other order.
         self.away.load(Ordering::SeqCst) != Away::UndisturbedGuest as u8 && self.ring()
     }
 
-    /// Gives an order. True if the VP's CPU must be kicked.
+    /// Posts an order. True if the VP's CPU must be kicked.
     #[must_use]
     pub fn post(&self, order: Order) -> bool {
         self.orders.fetch_or(order as u32, Ordering::Release);
@@ -172,8 +177,8 @@ impl Mailbox {
         self.away.store(HERE, Ordering::Relaxed);
     }
 
-    /// The guest no longer shuts interrupts out: the VP is here, and looks for vectors that were
-    /// posted in silence.
+    /// The guest has enabled interrupts: the VP is here, and looks for vectors that were posted
+    /// without a kick.
     pub fn open(&self) {
         self.away.store(HERE, Ordering::SeqCst);
         self.pending.store(true, Ordering::SeqCst);
@@ -183,6 +188,19 @@ impl Mailbox {
     pub fn is_in_guest(&self) -> bool {
         let away = self.away.load(Ordering::Relaxed);
         away == Away::Guest as u8 || away == Away::UndisturbedGuest as u8
+    }
+
+    /// Waits until the VP can bear a kick, which it pays for in `cost` ticks of `tsc`. False if the
+    /// VP has drained its mailbox meanwhile, so that no kick is needed.
+    #[must_use]
+    pub fn wait_to_kick(&self, cost: u64, tsc: impl Fn() -> u64) -> bool {
+        while self.is_in_guest() && !self.kicks.take(tsc(), cost) {
+            if !self.is_pending() {
+                return false;
+            }
+            core::hint::spin_loop();
+        }
+        true
     }
 
     /// Takes everything out.
@@ -198,13 +216,13 @@ impl Mailbox {
         mail
     }
 
-    /// The VP's APIC as others address it.
+    /// The identity by which others address the VP's local APIC.
     pub fn identity(&self) -> Identity {
         Identity::from_bits(self.identity.load(Ordering::SeqCst))
     }
 
-    /// Publishes the VP's APIC. Either the VP sees the 8259 pair's output after this, or who
-    /// changes that output sees an open LINT0.
+    /// Publishes the identity of the VP's local APIC. Either the VP reads the 8259 pair's new output
+    /// after this, or the VP that changes the output sees an open LINT0.
     pub fn set_identity(&self, identity: Identity) {
         self.identity.store(identity.to_bits(), Ordering::SeqCst);
     }

@@ -1,11 +1,11 @@
-//! How many kicks a VP bears while it is in the guest.
+//! The rate of kicks that a VP bears while it is in the guest.
 
 use crate::sync::{AtomicU64, Ordering};
 
-/// Kicks that may come together after a time without any: what an honest guest does in bursts.
+/// Kicks that may come together after a time without any: an honest guest sends such bursts.
 pub(crate) const BURST: u64 = 16;
 
-/// What a VP can bear, as a generic cell rate (ITU-T I.371, annex A).
+/// The rate of kicks that a VP bears, as a generic cell rate (ITU-T I.371, annex A).
 #[derive(Debug, Default)]
 pub(crate) struct KickAllowance {
     /// The TSC at which all kicks so far are paid for.
@@ -13,7 +13,7 @@ pub(crate) struct KickAllowance {
 }
 
 impl KickAllowance {
-    /// Takes a kick when the TSC is `now`, if it can be borne; each is paid for in `cost` ticks.
+    /// Takes a kick when the TSC is `now`, if the VP can bear it; each is paid for in `cost` ticks.
     pub(crate) fn take(&self, now: u64, cost: u64) -> bool {
         let limit = now.saturating_add(BURST.saturating_mul(cost));
         let pay = |paid: u64| (paid <= limit).then(|| paid.max(now).saturating_add(cost));

@@ -1,7 +1,8 @@
-//! Mail, kicks and rendezvous.
+//! Mailboxes and the rate of kicks.
+
+use core::cell::Cell;
 
 use crate::kick_allowance::{BURST, KickAllowance};
-use crate::lifecycle::{Lifecycle, Rendezvous};
 use crate::mailbox::{Away, Mail, Mailbox, Order};
 
 #[test]
@@ -100,14 +101,43 @@ fn the_end_of_time_is_no_end() {
 }
 
 #[test]
-fn the_first_reason_stands_until_the_next_round() {
-    let lifecycle = Lifecycle::default();
-    assert_eq!(lifecycle.wanted(), None);
-    assert!(lifecycle.ask(Rendezvous::Reset));
-    assert!(!lifecycle.ask(Rendezvous::PowerOff));
-    assert_eq!(lifecycle.wanted(), Some(Rendezvous::Reset));
-    lifecycle.wait_for(0, || panic!("nobody to wait for"));
-    lifecycle.open();
-    assert_eq!(lifecycle.wanted(), None);
-    assert!(lifecycle.ask(Rendezvous::PowerOff));
+fn a_sender_waits_for_its_kick_while_the_vp_is_in_the_guest() {
+    let mailbox = Mailbox::default();
+    assert!(mailbox.leave(Away::Guest) && mailbox.post_vector(0x30, false));
+    let tsc = Cell::new(1_000);
+    let clock = || tsc.replace(tsc.get() + 1);
+    for _ in 0..=BURST {
+        assert!(mailbox.wait_to_kick(100, clock));
+    }
+    assert!(tsc.get() < 1_100, "a burst does not wait");
+    assert!(mailbox.wait_to_kick(100, clock));
+    assert!(tsc.get() >= 1_100, "the next kick comes when the first is paid for");
+}
+
+#[test]
+fn a_vp_that_has_read_its_mail_meanwhile_is_not_kicked() {
+    let mailbox = Mailbox::default();
+    assert!(mailbox.leave(Away::Guest) && mailbox.post_vector(0x30, false));
+    for _ in 0..=BURST {
+        assert!(mailbox.wait_to_kick(100, || 0));
+    }
+    let looks = Cell::new(0);
+    let clock = || {
+        looks.set(looks.get() + 1);
+        if looks.get() == 3 {
+            let _ = mailbox.drain();
+        }
+        0
+    };
+    assert!(!mailbox.wait_to_kick(100, clock));
+    assert_eq!(looks.get(), 3);
+}
+
+#[test]
+fn a_vp_that_sleeps_or_is_here_is_kicked_without_a_wait() {
+    let mailbox = Mailbox::default();
+    let never = || panic!("no look at the clock");
+    assert!(mailbox.wait_to_kick(u64::MAX, never), "here");
+    assert!(mailbox.leave(Away::Asleep));
+    assert!(mailbox.wait_to_kick(u64::MAX, never), "asleep");
 }

@@ -1,4 +1,4 @@
-//! Interrupt lines: from devices through the 8259 pair and the IOAPIC to the VPs.
+//! The interrupt lines from the devices to the 8259 pair and the IOAPIC.
 
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
@@ -25,9 +25,9 @@ pub mod irq {
 /// IRQ 0 is wired to this IOAPIC pin, since pin 0 is the 8259's.
 const TIMER_PIN: u8 = 2;
 
-/// The two controllers that lines end at.
+/// The two controllers that every line leads to.
 #[derive(Debug)]
-struct Controllers {
+pub(crate) struct Controllers {
     pic: Pic,
     ioapic: IoApic,
 }
@@ -35,7 +35,7 @@ struct Controllers {
 /// All lines.
 #[derive(Debug)]
 pub struct Lines {
-    controllers: Mutex<Controllers>,
+    pub(crate) controllers: Mutex<Controllers>,
     /// Levels by IRQ, so that a level that has not changed costs no lock. Only the holder of a
     /// device's lock changes that device's bit.
     levels: AtomicU32,
@@ -43,12 +43,11 @@ pub struct Lines {
     pic_output: AtomicBool,
 }
 
-/// What must be delivered once no device is locked any more. Messages are kept as IPIs, with
-/// whether they are level triggered.
+/// The consequences of a line's change, to be delivered once no device is locked any more.
 #[derive(Debug, Default)]
 #[must_use]
 pub struct Signals {
-    /// Messages to local APICs.
+    /// Messages to local APICs in the form of IPIs, with whether they are level triggered.
     pub messages: [Option<(Ipi, bool)>; 2],
     /// The 8259 pair's output has changed.
     pub pic_changed: bool,
@@ -62,7 +61,8 @@ impl Signals {
     }
 }
 
-/// The IOAPIC's message in the form of an IPI; ExtINT is the 8259's, which has its own way.
+/// The IOAPIC's message in the form of an IPI. None for ExtINT: the 8259 pair reaches the VPs by
+/// LINT0.
 fn as_ipi(message: &Message) -> Option<(Ipi, bool)> {
     let delivery = match message.delivery_mode {
         DeliveryMode::Fixed => Delivery::Fixed,
@@ -82,7 +82,7 @@ fn as_ipi(message: &Message) -> Option<(Ipi, bool)> {
 
 impl Lines {
     /// Controllers after power-on, all lines low.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             controllers: Mutex::new(Controllers { pic: Pic::new(), ioapic: IoApic::new() }),
             levels: AtomicU32::new(0),
@@ -110,7 +110,7 @@ impl Lines {
         signals
     }
 
-    /// A line that went high and low again: an edge.
+    /// Gives `irq` a rising edge.
     pub fn pulse(&self, irq: u8) -> Signals {
         let mut signals = self.set(irq, false);
         let up = self.set(irq, true);
@@ -150,7 +150,8 @@ impl Lines {
         self.pic_output.load(Ordering::SeqCst)
     }
 
-    /// A CPU's acknowledge cycle: the vector, unless another CPU has taken the interrupt meanwhile.
+    /// A CPU's acknowledge cycle: the vector, or none if another CPU has taken the interrupt
+    /// meanwhile.
     pub fn acknowledge_pic(&self) -> Option<u8> {
         let mut controllers = self.controllers.lock();
         if !controllers.pic.output() {
@@ -162,7 +163,7 @@ impl Lines {
         Some(vector)
     }
 
-    /// Whether a device's line may reach a CPU that has interrupts off.
+    /// Whether a device's line may reach a CPU that has interrupts disabled.
     pub fn reach_cpus(&self) -> bool {
         self.controllers.lock().ioapic.reaches_cpus()
     }
@@ -198,7 +199,7 @@ fn pass(mut deliver: impl FnMut(Ipi, bool)) -> impl FnMut((Ipi, bool)) {
     move |(ipi, level)| deliver(ipi, level)
 }
 
-/// At most one message a pin.
+/// Copies the messages out, at most one for each pin, so that the lock can be released.
 fn collect(messages: impl Iterator<Item = Message>) -> [Option<(Ipi, bool)>; 24] {
     let mut all = [None; 24];
     for (slot, message) in all.iter_mut().zip(messages) {

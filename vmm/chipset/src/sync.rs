@@ -1,0 +1,6 @@
+//! The atomics of the state that VPs share without a lock.
+//!
+//! The modules that use them by these names are also built in `tests/interleavings`, which runs
+//! them under thousands of interleavings.
+
+pub(crate) use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
