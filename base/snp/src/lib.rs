@@ -7,15 +7,19 @@
 #![forbid(unsafe_code)]
 
 pub mod cpuid_page;
+pub mod digest;
 pub mod doorbell;
 pub mod exit;
 pub mod features;
 pub mod ghcb;
 pub mod instruction;
 mod layout;
+pub mod message;
 pub mod msr_protocol;
 pub mod page_state;
+pub mod report;
 pub mod secrets;
+pub mod status;
 #[cfg(test)]
 mod tests;
 pub mod vmsa;

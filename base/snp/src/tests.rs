@@ -1,6 +1,9 @@
+mod digest;
 mod exit;
 mod ghcb;
+mod message;
 mod msr_protocol;
 mod page_state;
 mod pages;
+mod report;
 mod vmsa;
