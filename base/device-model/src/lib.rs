@@ -23,9 +23,11 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+mod clock;
 mod inspect;
 mod time;
 
+pub use clock::Clock;
 pub use inspect::{Inspect, Value};
 pub use time::{GuestTsc, HostTsc, Instant, TscOffset};
 

@@ -126,7 +126,7 @@ impl PageTables {
     }
 
     /// Maps the pages of `linear` to the physical pages from `physical` on, with the rights and
-    /// attributes `bits`, by the largest pages that fit.
+    /// attributes `bits`, by the largest pages that fit and need no table taken away.
     ///
     /// All three addresses are multiples of 4 KiB.
     pub fn map(
@@ -165,7 +165,11 @@ impl PageTables {
                 let size = 1 << shift;
                 (at | to).is_multiple_of(size) && linear.end - at >= size && *shift <= largest
             };
-            let shift = [30, 21].into_iter().find(fits).unwrap_or(12);
+            // A table stays where there is one: its memory would be lost.
+            let shift = [30, 21]
+                .into_iter()
+                .find(|shift| fits(shift) && !self.has_table(memory, at, *shift));
+            let shift = shift.unwrap_or(12);
             let large = if shift == 12 { 0 } else { entry::LARGE };
             let slot = self.slot(memory, at, shift);
             slot.write(memory, to | bits | large);
@@ -194,6 +198,24 @@ impl PageTables {
         }
     }
 
+    /// Has the root's entry `index` lead where that of `other` for `from` does: what `other` maps
+    /// below that entry is seen here, too, from now on. The table that it leads to is made if there
+    /// is none.
+    pub fn share(
+        &mut self,
+        memory: &mut impl TableMemory,
+        index: usize,
+        other: &mut Self,
+        from: usize,
+    ) {
+        let slot = Slot { table: other.root, index: from, shift: ROOT_SHIFT };
+        let found = slot.read(memory);
+        if found & entry::PRESENT == 0 {
+            other.descend(memory, slot, found);
+        }
+        memory.write(self.root, index, slot.read(memory));
+    }
+
     /// The translation of `linear`, if it has one.
     pub fn translate(&self, memory: &impl TableMemory, linear: u64) -> Option<Translation> {
         let slot = self.leaf(memory, linear);
@@ -218,6 +240,12 @@ impl PageTables {
             }
             slot = Slot::of(found & entry::ADDRESS, linear, slot.shift - 9);
         }
+    }
+
+    /// Whether the entry for the page of `1 << shift` bytes at `linear` leads to a table.
+    fn has_table(&self, memory: &impl TableMemory, linear: u64, shift: u32) -> bool {
+        let slot = self.leaf(memory, linear);
+        slot.shift < shift
     }
 
     /// The entry for the page of `1 << shift` bytes at `linear`. Tables on the way are made, and

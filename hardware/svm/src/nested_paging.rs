@@ -22,6 +22,11 @@ impl NestedTables {
         tables
     }
 
+    /// Tables that map nothing.
+    pub fn empty(memory: &mut impl TableMemory, has_gigabyte_pages: bool) -> Self {
+        Self(PageTables::new(memory, Format { directory: BITS, has_gigabyte_pages }))
+    }
+
     /// The physical address of the root.
     pub const fn root(&self) -> u64 {
         self.0.root()
@@ -30,6 +35,37 @@ impl NestedTables {
     /// Maps `range` to the memory at `target`, by the largest pages that fit.
     pub fn map(&mut self, memory: &mut impl TableMemory, range: GpaRange, target: u64) {
         self.0.map(memory, range.start()..range.end(), target, BITS);
+    }
+
+    /// As [`NestedTables::map`], with fewer rights: without `write` or `execute`, an access of that
+    /// kind exits.
+    pub fn map_with(
+        &mut self,
+        memory: &mut impl TableMemory,
+        range: GpaRange,
+        target: u64,
+        write: bool,
+        execute: bool,
+    ) {
+        let mut bits = BITS;
+        if !write {
+            bits &= !(entry::WRITABLE | entry::DIRTY);
+        }
+        if !execute {
+            bits |= entry::NO_EXECUTE;
+        }
+        self.0.map(memory, range.start()..range.end(), target, bits);
+    }
+
+    /// Shows in the `index`th 512 GiB what `other` has in its `from`th.
+    pub fn share(
+        &mut self,
+        memory: &mut impl TableMemory,
+        index: usize,
+        other: &mut Self,
+        from: usize,
+    ) {
+        self.0.share(memory, index, &mut other.0, from);
     }
 
     /// Takes `range` away from the guest. A CPU that is in guest may reach it until it has exited

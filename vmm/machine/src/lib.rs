@@ -16,7 +16,6 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
-mod clock;
 mod dispatch;
 mod error;
 mod events;
@@ -45,7 +44,7 @@ mod confidential;
 #[path = "tests/mod.rs"]
 mod open;
 
-pub use clock::Clock;
+pub use device_model::Clock;
 pub use error::GuestError;
 pub use files::{GuestFiles, NoConfig, read_config};
 pub use machine::Machine;

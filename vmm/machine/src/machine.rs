@@ -8,7 +8,7 @@ use core::time::Duration;
 use chipset::mailbox::Mailbox;
 use chipset::{Access, Chipset, Kick, Mailboxes};
 use cpu_policy::{CpuidTable, Topology};
-use device_model::{GuestTsc, HostTsc, Instant, TscOffset};
+use device_model::{Clock, GuestTsc, HostTsc, Instant, TscOffset};
 use guest_memory::RamMap;
 use host_wire::Config;
 use hyperv::Partition;
@@ -17,7 +17,6 @@ use platform_api::{Cpus, GuestVp, Platform, Time};
 use spin::Mutex;
 use x86::Vendor;
 
-use crate::clock::Clock;
 use crate::files::GuestFiles;
 use crate::guest::tables_place;
 use crate::identity::Identity;

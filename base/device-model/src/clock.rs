@@ -1,6 +1,6 @@
-//! The paravisor's clock: the host's TSC, told in nanoseconds.
+//! The clock that all models share: the host's TSC, told in nanoseconds.
 
-use device_model::{HostTsc, Instant};
+use crate::time::{HostTsc, Instant};
 
 const NANOS_PER_SECOND: u128 = 1_000_000_000;
 

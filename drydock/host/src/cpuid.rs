@@ -1,0 +1,88 @@
+//! CPUID, as the host answers it and puts it into the page that the firmware checks.
+
+use snp::cpuid_page::{CpuidFunction, MAX_ENTRIES};
+
+use crate::machine::Host;
+use crate::outside::Outside;
+
+/// The highest basic leaf: the CPU that emulates has no XSAVEC, without which a Linux that runs
+/// confidentially takes no leaf Dh.
+const MAX_BASIC: u32 = 0xb;
+/// The highest extended leaf.
+const MAX_EXTENDED: u32 = 0x8000_001f;
+/// Leaf 8000_001Fh EAX: SEV, SEV-ES, SEV-SNP, levels, Secure TSC, restricted and alternate injection,
+/// debug swap, vTOM, register protection (AMD64 APM vol. 3, appendix E.4.17).
+const ENCRYPTION: u32 =
+    1 << 1 | 1 << 3 | 1 << 4 | 1 << 5 | 1 << 8 | 1 << 12 | 1 << 13 | 1 << 14 | 1 << 18 | 1 << 24;
+/// How many bits physical addresses lose to encryption.
+const REDUCTION: u32 = 1;
+const LEVELS: u32 = 4;
+/// The leaves of the hypervisor: no interface beyond its presence.
+const HYPERVISOR: u32 = 0x4000_0000;
+
+/// The leaves in the page, with their subleaves.
+const PAGE: [(u32, u32); 24] = [
+    (0, 0),
+    (1, 0),
+    (2, 0),
+    (4, 0),
+    (5, 0),
+    (6, 0),
+    (7, 0),
+    (0xb, 0),
+    (0xb, 1),
+    (HYPERVISOR, 0),
+    (HYPERVISOR + 1, 0),
+    (0x8000_0000, 0),
+    (0x8000_0001, 0),
+    (0x8000_0002, 0),
+    (0x8000_0003, 0),
+    (0x8000_0004, 0),
+    (0x8000_0005, 0),
+    (0x8000_0006, 0),
+    (0x8000_0007, 0),
+    (0x8000_0008, 0),
+    (0x8000_000a, 0),
+    (0x8000_0019, 0),
+    (0x8000_001e, 0),
+    (0x8000_001f, 0),
+];
+const _: () = assert!(PAGE.len() <= MAX_ENTRIES);
+
+impl<O: Outside> Host<O> {
+    /// CPUID of VP `vp`.
+    pub fn cpuid(&self, leaf: u32, subleaf: u32, vp: u32) -> [u32; 4] {
+        let [a, b, c, d] = self.cpuid.look_up(leaf, subleaf, vp, false, 1);
+        match leaf {
+            0 => [MAX_BASIC, b, c, d],
+            0xd => [0; 4],
+            // KVM's signature: guests look for x2APIC without interrupt remapping there.
+            HYPERVISOR => {
+                let [b, c, d] = [*b"KVMK", *b"VMKV", *b"M\0\0\0"].map(u32::from_le_bytes);
+                [HYPERVISOR + 1, b, c, d]
+            }
+            0x8000_0000 => [MAX_EXTENDED, b, c, d],
+            0x8000_001f => {
+                let c_bit = u32::from(self.settings.c_bit);
+                [ENCRYPTION, c_bit | REDUCTION << 6 | LEVELS << 12, 1, 0]
+            }
+            _ => [a, b, c, d],
+        }
+    }
+
+    /// The entries of the page that the firmware checks, for VP 0.
+    pub fn cpuid_page(&self) -> impl Iterator<Item = CpuidFunction> + '_ {
+        PAGE.into_iter().map(|(leaf, subleaf)| {
+            let [eax, ebx, ecx, edx] = self.cpuid(leaf, subleaf, 0);
+            CpuidFunction {
+                eax_in: leaf,
+                ecx_in: subleaf,
+                eax,
+                ebx,
+                ecx,
+                edx,
+                ..Default::default()
+            }
+        })
+    }
+}

@@ -1,0 +1,60 @@
+//! The automatic exits of a VP.
+
+use drydock_rmp::{GuestPage, Size};
+use snp::exit::{ExitCode, NestedPageFault};
+
+use crate::machine::End;
+use crate::outside::{Outside, PageState, Vcpu};
+use crate::vp::{Activity, HostVp};
+
+impl<O: Outside> HostVp<'_, O> {
+    /// Answers an exit of the level that ran.
+    pub fn exit(&mut self, vcpu: &mut impl Vcpu, code: ExitCode, info_1: u64, info_2: u64) {
+        self.come_back();
+        self.note_taken_interrupt(vcpu);
+        match code {
+            ExitCode::VMGEXIT => self.vmgexit(vcpu),
+            // Why the CPU was interrupted is found out by looking.
+            ExitCode::INTR | ExitCode::NMI | ExitCode::SMI | ExitCode::INIT => self.check_timers(),
+            ExitCode::VINTR | ExitCode::PAUSE => {}
+            ExitCode::HLT | ExitCode::IDLE_HLT => self.activity = Activity::Halted,
+            ExitCode::NPF => self.nested_page_fault(info_1, info_2),
+            ExitCode::SHUTDOWN => self.host.end(End::Shutdown { vp: self.index }),
+            ExitCode::INVALID | ExitCode::BUSY => {
+                self.host.end(End::Invalid { vp: self.index, level: self.level });
+            }
+            ExitCode(other) => {
+                self.host.end(End::Unanswerable { vp: self.index, code: other, info_1, info_2 })
+            }
+        }
+    }
+
+    /// Ends the VM for a VMGEXIT that has no answer.
+    pub(crate) fn unanswerable(&self, info_1: u64, info_2: u64) {
+        let code = ExitCode::VMGEXIT.0;
+        self.host.end(End::Unanswerable { vp: self.index, code, info_1, info_2 });
+    }
+
+    /// A nested page fault: the page is in another state than the guest's tables say, or its entry
+    /// is larger than what an instruction works on. As KVM and QEMU do, the host gives the guest
+    /// what its access asks for; the guest then finds a page that is not validated, or shared.
+    fn nested_page_fault(&self, info_1: u64, info_2: u64) {
+        let fault = NestedPageFault::from_bits(info_1);
+        let gpa = info_2 & !(1 << self.host.settings.c_bit);
+        let outside = &self.host.outside;
+        let done = GuestPage::of(gpa).and_then(|page| {
+            if fault.size_mismatch() {
+                return outside.split_page(page).ok();
+            }
+            if fault.vmpl() {
+                return None;
+            }
+            let to = if fault.encrypted() { PageState::Private } else { PageState::Shared };
+            outside.change_page(page, Size::Small, to).ok()
+        });
+        if done.is_none() {
+            let code = ExitCode::NPF.0;
+            self.host.end(End::Unanswerable { vp: self.index, code, info_1, info_2 });
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! Requests by a GHCB page (GHCB specification 56421, "Supported NAE events").
+
+use snp::exit::ExitCode;
+use snp::ghcb::{Field, Ghcb, InputError, PROTOCOL_VERSION, Status, USAGE_STANDARD};
+use snp::vmsa::{EventInj, EventType};
+use x86::vector;
+use zerocopy::{FromZeros, IntoBytes};
+
+use crate::machine::End;
+use crate::msr_protocol::FEATURES;
+use crate::outside::{Outside, Vcpu};
+use crate::vp::{Activity, HostVp};
+
+/// Why a request has no result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// The request is malformed.
+    Malformed(InputError),
+    /// The guest's instruction raises #GP(0).
+    GeneralProtection,
+}
+
+impl From<InputError> for Refusal {
+    fn from(error: InputError) -> Self {
+        Self::Malformed(error)
+    }
+}
+
+/// A request's outcome: SW_EXITINFO2.
+pub(crate) type Answer = Result<u64, Refusal>;
+
+/// A request, copied once, with the answer as it grows.
+pub(crate) struct Exchange {
+    /// Where the page is.
+    pub(crate) gpa: u64,
+    request: Ghcb,
+    answer: Ghcb,
+}
+
+impl Exchange {
+    /// A field that the request needs.
+    pub(crate) fn need(&self, field: Field) -> Result<u64, Refusal> {
+        self.request.get(field).ok_or(Refusal::Malformed(InputError::MISSING_INPUT))
+    }
+
+    /// SW_EXITINFO1.
+    pub(crate) fn info_1(&self) -> Result<u64, Refusal> {
+        self.need(Field::SW_EXITINFO1)
+    }
+
+    /// SW_EXITINFO2.
+    pub(crate) fn info_2(&self) -> Result<u64, Refusal> {
+        self.need(Field::SW_EXITINFO2)
+    }
+
+    /// Sets a field of the answer.
+    pub(crate) fn set(&mut self, field: Field, value: u64) {
+        self.answer.set(field, value);
+    }
+
+    /// The shared buffer.
+    pub(crate) const fn buffer(&self) -> &[u8] {
+        &self.request.shared_buffer
+    }
+}
+
+impl<O: Outside> HostVp<'_, O> {
+    /// Answers the request in the page at `gpa`.
+    pub(crate) fn page_request(&mut self, vcpu: &mut impl Vcpu, gpa: u64) {
+        let mut request = Ghcb::new_zeroed();
+        if !self.host.outside.read_shared(gpa, request.as_mut_bytes()) {
+            return self.unanswerable(gpa, 0);
+        }
+        let mut exchange = Exchange { gpa, request, answer: Ghcb::new_zeroed() };
+        let result = self.check(&exchange).and_then(|code| self.serve(vcpu, code, &mut exchange));
+        let (status, information) = match result {
+            Ok(information) => (Status::SUCCESS, information),
+            Err(Refusal::Malformed(error)) => (Status::MALFORMED, error.0),
+            Err(Refusal::GeneralProtection) => {
+                let event = EventInj::new()
+                    .with_vector(vector::GP)
+                    .with_event_type(EventType::EXCEPTION)
+                    .with_has_error_code(true)
+                    .with_valid(true);
+                (Status::EXCEPTION, event.into_bits())
+            }
+        };
+        exchange.set(Field::SW_EXITINFO1, status.0.into());
+        exchange.set(Field::SW_EXITINFO2, information);
+        self.write_back(&exchange);
+    }
+
+    /// Checks what all requests have in common; answers the exit code.
+    fn check(&self, exchange: &Exchange) -> Result<ExitCode, Refusal> {
+        let registered = self.registered.get(usize::from(self.level)).copied().flatten();
+        if registered != Some(exchange.gpa) {
+            return Err(InputError::NOT_REGISTERED.into());
+        }
+        if exchange.request.usage != USAGE_STANDARD {
+            return Err(InputError::INVALID_USAGE.into());
+        }
+        if exchange.request.protocol_version > PROTOCOL_VERSION {
+            return Err(InputError::INVALID_INPUT.into());
+        }
+        let code = exchange.need(Field::SW_EXITCODE)?;
+        exchange.info_1()?;
+        exchange.info_2()?;
+        Ok(ExitCode(code))
+    }
+
+    fn serve(&mut self, vcpu: &mut impl Vcpu, code: ExitCode, on: &mut Exchange) -> Answer {
+        match code {
+            ExitCode::IOIO => self.port(on),
+            ExitCode::MSR => self.msr(on),
+            ExitCode::CPUID => self.cpuid_request(on),
+            ExitCode::MMIO_READ => self.mmio_read(on),
+            ExitCode::MMIO_WRITE => self.mmio_write(on),
+            ExitCode::PAGE_STATE_CHANGE => self.page_state_change(on),
+            ExitCode::AP_CREATION => self.create(on),
+            ExitCode::AP_RESET_HOLD => {
+                self.activity = Activity::Halted;
+                Ok(1)
+            }
+            // Nothing is cached, and no other VM is there to be slowed down.
+            ExitCode::WBINVD | ExitCode::INVD => Ok(0),
+            ExitCode::RDTSC => self.time_stamp(on, false),
+            ExitCode::RDTSCP => self.time_stamp(on, true),
+            ExitCode::HLT => {
+                self.activity = Activity::Halted;
+                Ok(0)
+            }
+            ExitCode::NMI_COMPLETE => Ok(0),
+            ExitCode::HYPERVISOR_FEATURES => Ok(FEATURES.into_bits()),
+            ExitCode::TERMINATION_REQUEST => {
+                self.host.end(End::Terminated(snp::msr_protocol::Termination::GENERAL));
+                Ok(0)
+            }
+            _ if code == ExitCode::dr_write(7) => Ok(0),
+            _ if code == ExitCode::dr_read(7) => {
+                on.set(Field::DR7, x86::dr7::RESET);
+                Ok(0)
+            }
+            ExitCode::VMMCALL => {
+                on.need(Field::RAX)?;
+                on.need(Field::CPL)?;
+                // KVM_ENOSYS: there is no hypercall.
+                on.set(Field::RAX, -1000_i64 as u64);
+                Ok(0)
+            }
+            ExitCode::UNSUPPORTED_EVENT => {
+                log::warn!("VP {}: the guest met an exit that it does not know", self.index);
+                let (info_1, info_2) = (on.info_1()?, on.info_2()?);
+                self.unanswerable(info_1, info_2);
+                Ok(0)
+            }
+            _ => {
+                let _ = vcpu;
+                Err(InputError::INVALID_EVENT.into())
+            }
+        }
+    }
+
+    /// Writes the fields that have been set, and the bitmap that names them.
+    fn write_back(&self, exchange: &Exchange) {
+        let outside = &self.host.outside;
+        let mut written = true;
+        for field in Field::ALL {
+            if let Some(value) = exchange.answer.get(*field) {
+                let at = exchange.gpa + field.offset() as u64;
+                written &= outside.write_shared(at, &value.to_le_bytes());
+            }
+        }
+        let bitmap = exchange.gpa + core::mem::offset_of!(Ghcb, valid_bitmap) as u64;
+        written &= outside.write_shared(bitmap, exchange.answer.valid_bitmap.as_bytes());
+        if !written {
+            self.unanswerable(exchange.gpa, 1);
+        }
+    }
+
+    fn cpuid_request(&self, on: &mut Exchange) -> Answer {
+        let (leaf, subleaf) = (on.need(Field::RAX)? as u32, on.need(Field::RCX)? as u32);
+        let [eax, ebx, ecx, edx] = self.host.cpuid(leaf, subleaf, self.index);
+        for (field, value) in
+            [(Field::RAX, eax), (Field::RBX, ebx), (Field::RCX, ecx), (Field::RDX, edx)]
+        {
+            on.set(field, value.into());
+        }
+        Ok(0)
+    }
+
+    fn time_stamp(&self, on: &mut Exchange, with_id: bool) -> Answer {
+        let tsc = self.tsc().0;
+        on.set(Field::RAX, tsc & 0xffff_ffff);
+        on.set(Field::RDX, tsc >> 32);
+        if with_id {
+            on.set(Field::RCX, self.index.into());
+        }
+        Ok(0)
+    }
+}

@@ -1,0 +1,153 @@
+//! What all VPs of the emulated machine share.
+
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use chipset::mailbox::Mailbox;
+use chipset::{Chipset, Kick, MINIMUM_TIMER_PERIOD, Mailboxes};
+use cpu_policy::{CpuidTable, Topology};
+use device_model::{Clock, Instant};
+use drydock_rmp::{GuestPage, LEVELS, SystemPage};
+use local_apic::LocalApic;
+use platform_api::{Cpus, Time};
+use snp::features::SevFeatures;
+use snp::msr_protocol::Termination;
+use spin::Mutex;
+
+use crate::outside::Outside;
+
+/// A save area that the host runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Area {
+    /// Where the guest has it.
+    pub guest: GuestPage,
+    /// The system page.
+    pub page: SystemPage,
+    /// The SEV_FEATURES that the host was told, which say how events are injected.
+    pub features: SevFeatures,
+}
+
+/// How the VM ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The guest has powered it off.
+    PowerOff,
+    /// The guest has reset it: a confidential VM starts anew by a new launch.
+    Reset,
+    /// The guest asked for the end, with a reason.
+    Terminated(Termination),
+    /// A VP has shut down by a triple fault.
+    Shutdown {
+        /// The VP.
+        vp: u32,
+    },
+    /// A save area can not be run.
+    Invalid {
+        /// The VP.
+        vp: u32,
+        /// Its level.
+        level: u8,
+    },
+    /// A VP's exit can not be answered.
+    Unanswerable {
+        /// The VP.
+        vp: u32,
+        /// The exit code.
+        code: u64,
+        /// EXITINFO1.
+        info_1: u64,
+        /// EXITINFO2.
+        info_2: u64,
+    },
+    /// All VPs sleep, and nothing will wake them.
+    Halted,
+}
+
+/// What the host is made with.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// How many VPs there are.
+    pub vps: u32,
+    /// The place of the C-bit.
+    pub c_bit: u8,
+    /// Bits of a physical address.
+    pub physical_bits: u8,
+}
+
+/// What others may change of a VP: the save areas that it runs.
+#[derive(Debug, Default)]
+pub(crate) struct SharedVp {
+    pub(crate) areas: Mutex<[Option<Area>; LEVELS]>,
+    /// An area has been set for a VP that waited for one.
+    pub(crate) is_started: AtomicBool,
+}
+
+/// The host.
+#[derive(Debug)]
+pub struct Host<O> {
+    pub(crate) outside: O,
+    pub(crate) settings: Settings,
+    pub(crate) chipset: Chipset,
+    pub(crate) clock: Clock,
+    pub(crate) cpuid: CpuidTable,
+    pub(crate) vps: Vec<SharedVp>,
+    pub(crate) end: Mutex<Option<End>>,
+}
+
+/// Interrupts CPUs by the emulating machine's host.
+#[derive(Debug)]
+pub(crate) struct Kicker<'a, O>(pub(crate) &'a O);
+
+impl<O: Outside> Kick for Kicker<'_, O> {
+    fn kick(&self, vp: u32, _: &Mailbox) {
+        self.0.host().kick(vp);
+    }
+}
+
+/// The local APIC of VP `index` after power-on.
+pub(crate) fn local_apic(index: u32, physical_bits: u8) -> LocalApic {
+    LocalApic::new(index, index == 0, physical_bits, MINIMUM_TIMER_PERIOD)
+}
+
+impl<O: Outside> Host<O> {
+    /// A host for a VM that has just been launched. VP 0 is to run `first`.
+    pub fn new(outside: O, settings: Settings, first: Area) -> Self {
+        let Settings { vps, physical_bits, .. } = settings;
+        let clock = Clock::new(outside.host().tsc(), outside.host().tsc_frequency());
+        let identities = (0..vps).map(|index| local_apic(index, physical_bits).identity());
+        let wall_clock = outside.host().wall_clock();
+        let chipset = Chipset::new(wall_clock, Instant::from_nanos(0), Mailboxes::new(identities));
+        let vps: Vec<SharedVp> = (0..vps).map(|_| SharedVp::default()).collect();
+        if let Some(vp) = vps.first() {
+            vp.areas.lock()[0] = Some(first);
+            vp.is_started.store(true, Ordering::Release);
+        }
+        let topology = Topology { vps: settings.vps, hypervisor: true };
+        let cpuid = CpuidTable::new(topology, |leaf, sub| outside.host().cpuid(leaf, sub));
+        Self { outside, settings, chipset, clock, cpuid, vps, end: Mutex::new(None) }
+    }
+
+    /// What the host stands on.
+    pub const fn outside(&self) -> &O {
+        &self.outside
+    }
+
+    /// Ends the VM; the first reason counts.
+    pub(crate) fn end(&self, end: End) {
+        let mut place = self.end.lock();
+        if place.is_none() {
+            *place = Some(end);
+        }
+    }
+
+    /// How the VM ends, once it does.
+    pub fn ended(&self) -> Option<End> {
+        *self.end.lock()
+    }
+
+    /// The save area of a level of a VP.
+    pub(crate) fn area(&self, vp: u32, level: u8) -> Option<Area> {
+        let areas = self.vps.get(vp as usize)?.areas.lock();
+        *areas.get(usize::from(level))?
+    }
+}

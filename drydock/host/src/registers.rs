@@ -1,0 +1,91 @@
+//! MSRs that the host has for its guest.
+
+use cpu_policy::{MsrKind, classify};
+use device_model::GuestTsc;
+use snp::ghcb::Field;
+
+use crate::ghcb::{Answer, Exchange, Refusal};
+use crate::outside::Outside;
+use crate::vp::HostVp;
+
+impl<O: Outside> HostVp<'_, O> {
+    /// RDMSR or WRMSR.
+    pub(crate) fn msr(&mut self, on: &mut Exchange) -> Answer {
+        let number = on.need(Field::RCX)? as u32;
+        if on.info_1()? == 0 {
+            let value = self.read_msr(number).ok_or(Refusal::GeneralProtection)?;
+            on.set(Field::RAX, value & 0xffff_ffff);
+            on.set(Field::RDX, value >> 32);
+        } else {
+            let value = on.need(Field::RAX)? & 0xffff_ffff | on.need(Field::RDX)? << 32;
+            self.write_msr(number, value).ok_or(Refusal::GeneralProtection)?;
+        }
+        Ok(0)
+    }
+
+    fn read_msr(&mut self, number: u32) -> Option<u64> {
+        let tsc = self.tsc();
+        match classify(number) {
+            MsrKind::Tsc => Some(tsc.0),
+            MsrKind::ApicBase => Some(self.apic.apic_base()),
+            MsrKind::TscDeadline => Some(self.apic.tsc_deadline()),
+            MsrKind::X2Apic => {
+                let now = self.host.clock.at(tsc);
+                self.apic.read_msr(number, now, GuestTsc(tsc.0)).ok()
+            }
+            MsrKind::Mtrr => self.mtrrs.read(number),
+            MsrKind::Fixed { value, .. } => Some(value),
+            // PAT and EFER are the CPU's own; there is no control of speculation.
+            MsrKind::Pat
+            | MsrKind::Efer
+            | MsrKind::SpeculationControl
+            | MsrKind::PredictionCommand
+            | MsrKind::Hyperv
+            | MsrKind::KvmClock
+            | MsrKind::Absent => None,
+        }
+    }
+
+    fn write_msr(&mut self, number: u32, value: u64) -> Option<()> {
+        let tsc = self.tsc();
+        let (now, guest) = (self.host.clock.at(tsc), GuestTsc(tsc.0));
+        match classify(number) {
+            MsrKind::X2Apic => {
+                let effect = self.apic.write_msr(number, value, now, guest).ok()?;
+                self.apply(effect);
+            }
+            MsrKind::ApicBase => {
+                self.apic.set_apic_base(value).ok()?;
+                self.apply(Some(local_apic::Effect::IdentityChanged));
+            }
+            MsrKind::TscDeadline => {
+                self.apic.set_tsc_deadline(value, now, guest);
+                self.timer_changed = true;
+            }
+            MsrKind::Mtrr => self.mtrrs.write(number, value)?,
+            MsrKind::Fixed { value: fixed, writable } => {
+                if (value ^ fixed) & !writable != 0 {
+                    return None;
+                }
+            }
+            // The TSC is the host's, and has no offset.
+            MsrKind::Tsc => {}
+            MsrKind::Pat
+            | MsrKind::Efer
+            | MsrKind::SpeculationControl
+            | MsrKind::PredictionCommand
+            | MsrKind::Hyperv
+            | MsrKind::KvmClock
+            | MsrKind::Absent => return None,
+        }
+        Some(())
+    }
+
+    /// Follows up on what a write to the local APIC asked for.
+    pub(crate) fn apply(&mut self, effect: Option<local_apic::Effect>) {
+        let chipset = &self.host.chipset;
+        if chipset.apply(effect, &self.apic, self.index, &self.kicker) {
+            self.timer_changed = true;
+        }
+    }
+}
