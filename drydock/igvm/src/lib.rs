@@ -1,0 +1,28 @@
+//! The parser of IGVM files for an SEV-SNP loader.
+//!
+//! An IGVM file (format version 1 or 2) is a list of directives that build a VM. The file comes from
+//! outside and may be hostile: [`Igvm::parse`] checks all of it before the first directive is handed
+//! out, and refuses what it does not know, as an ignored directive would change the launch digest.
+//! No file causes a panic; memory and time are bounded by the file's own size.
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod check;
+mod directive;
+mod error;
+mod file;
+mod fixed_header;
+mod id_block;
+#[cfg(test)]
+mod tests;
+mod variable_header;
+
+pub use directive::{
+    Directive, MAX_PARAMETER_AREA_SIZE, Page, PageKind, PageSize, ParameterArea, ParameterKind,
+    VpContext,
+};
+pub use error::{Error, Fault};
+pub use file::{Directives, Igvm};
+pub use id_block::Identity;

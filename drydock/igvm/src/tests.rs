@@ -1,0 +1,4 @@
+mod accepted;
+mod build;
+mod hostile;
+mod refused;

@@ -1,0 +1,152 @@
+//! Files that are accepted.
+
+extern crate std;
+
+use std::vec;
+use std::vec::Vec;
+
+use igvm::{IgvmDirectiveHeader, IgvmRevision};
+use igvm_defs::IgvmPlatformType;
+use snp::report::{Curve, Policy, SignatureAlgorithm};
+use snp::vmsa::Vmsa;
+use zerocopy::FromBytes;
+
+use super::build::{self, NATIVE, SNP};
+use crate::{Directive, Igvm, Page, PageKind, PageSize, ParameterKind};
+
+fn page(gpa: u64, kind: PageKind, data: Option<&[u8]>) -> Directive<'_> {
+    Directive::Page(Page { gpa, size: PageSize::Size4K, kind, data })
+}
+
+fn check_all(bytes: &[u8]) {
+    let file = Igvm::parse(bytes).unwrap();
+    assert_eq!(file.policy(), Policy::from_bits(build::POLICY));
+    assert_eq!(file.shared_gpa_boundary(), 0);
+    let directives: Vec<Directive<'_>> = file.directives().collect();
+    assert_eq!(directives.len(), 15);
+    assert_eq!(directives[0], page(0x10_0000, PageKind::Normal, Some(&[0xa1; 4096])));
+    assert_eq!(directives[1], page(0x10_1000, PageKind::Normal, None));
+    assert_eq!(directives[2], page(0x10_2000, PageKind::Unmeasured, Some(&[0xa2; 4096])));
+    assert_eq!(directives[3], page(0x10_3000, PageKind::Secrets, None));
+    assert_eq!(directives[4], page(0x10_4000, PageKind::Cpuid, Some(&[0xa3; 4096])));
+    let Directive::ParameterArea(area) = &directives[5] else { panic!("{:?}", directives[5]) };
+    assert_eq!((area.index, area.size, area.data), (5, 0x2000, None));
+    let parameters = [
+        (ParameterKind::VpCount, 0),
+        (ParameterKind::EnvironmentInfo, 4),
+        (ParameterKind::MemoryMap, 8),
+        (ParameterKind::Madt, 0x800),
+        (ParameterKind::CommandLine, 0x1000),
+    ];
+    for (directive, (kind, offset)) in directives[6..].iter().zip(parameters) {
+        assert_eq!(*directive, Directive::Parameter { kind, area: 5, offset });
+    }
+    assert_eq!(directives[11], Directive::ParameterInsert { gpa: 0x10_5000, area: 5 });
+    assert_eq!(directives[12], Directive::RequiredMemory { gpa: 0x10_0000, size: 0x10_0000 });
+    let Directive::VpContext(context) = &directives[13] else { panic!("{:?}", directives[13]) };
+    assert_eq!((context.gpa, context.vp_index), (0xffff_ffff_f000, 0));
+    let vmsa = Vmsa::read_from_bytes(context.vmsa).unwrap();
+    assert_eq!(vmsa.rip, 0xfff0);
+    assert!(vmsa.sev_features.snp_active());
+    assert!(matches!(directives[14], Directive::Identity(_)));
+}
+
+#[test]
+fn a_file_of_version_1_gives_its_directives_in_order() {
+    check_all(&build::file(build::all_directives()));
+}
+
+#[test]
+fn a_file_of_version_2_gives_its_directives_in_order() {
+    let platforms = vec![build::platform(SNP, IgvmPlatformType::SEV_SNP)];
+    let directives = build::all_directives();
+    check_all(&build::serialize(build::V2, platforms, vec![build::policy(SNP)], directives));
+}
+
+#[test]
+fn directives_of_other_platforms_are_skipped() {
+    let mut other = build::page(0x20_0000, Some(0xb1));
+    *other.compatibility_mask_mut().unwrap() = NATIVE;
+    let mut both = build::page(0x20_1000, Some(0xb2));
+    *both.compatibility_mask_mut().unwrap() = NATIVE | SNP;
+    let range = IgvmDirectiveHeader::ErrorRange {
+        gpa: 0x30_0000,
+        compatibility_mask: NATIVE,
+        size_bytes: 0x1000,
+    };
+    let bytes = build::serialize(
+        IgvmRevision::V1,
+        vec![
+            build::platform(NATIVE, IgvmPlatformType::VSM_ISOLATION),
+            build::platform(SNP, IgvmPlatformType::SEV_SNP),
+        ],
+        vec![build::policy(SNP)],
+        vec![other, range, both],
+    );
+    let file = Igvm::parse(&bytes).unwrap();
+    let directives: Vec<Directive<'_>> = file.directives().collect();
+    assert_eq!(directives, [page(0x20_1000, PageKind::Normal, Some(&[0xb2; 4096]))]);
+}
+
+#[test]
+fn an_identity_becomes_the_firmwares_structures() {
+    let bytes = build::file(build::all_directives());
+    let file = Igvm::parse(&bytes).unwrap();
+    let identity = file.directives().find_map(|directive| match directive {
+        Directive::Identity(identity) => Some(identity),
+        _ => None,
+    });
+    let identity = identity.unwrap();
+    let block = identity.block(file.policy());
+    assert_eq!(block.launch_digest, [0x10; 48]);
+    assert_eq!((block.family_id, block.image_id), ([0x11; 16], [0x12; 16]));
+    assert_eq!((block.version, block.guest_svn), (1, 7));
+    assert_eq!(block.policy.into_bits(), build::POLICY);
+    assert!(identity.author_key_enabled);
+    let authentication = identity.authentication();
+    assert_eq!(authentication.id_key_algorithm, SignatureAlgorithm::ECDSA_P384_SHA384);
+    assert_eq!(authentication.id_block_signature.r.0, [0x20; 72]);
+    assert_eq!(authentication.id_block_signature.s.0, [0x21; 72]);
+    assert_eq!(authentication.id_key.curve, Curve::P384);
+    assert_eq!(authentication.id_key.x.0, [0x30; 72]);
+    assert_eq!(authentication.id_key_signature.r.0, [0x40; 72]);
+    assert_eq!(authentication.author_key.y.0, [0x51; 72]);
+}
+
+#[test]
+fn save_areas_may_share_the_address_that_is_outside_guest_memory() {
+    let contexts = vec![build::context(0xffff_ffff_f000, 0), build::context(0xffff_ffff_f000, 1)];
+    assert_eq!(Igvm::parse(&build::file(contexts)).unwrap().directives().count(), 2);
+}
+
+#[test]
+fn an_unknown_optional_header_is_skipped() {
+    let bytes = build::raw(
+        &[
+            super::refused::snp_platform(),
+            super::refused::snp_policy(),
+            (0x8000_0333, vec![1, 2, 3]),
+            super::refused::page_data(0x1000, 0, 0, 0),
+        ],
+        &[],
+    );
+    assert_eq!(Igvm::parse(&bytes).unwrap().directives().count(), 1);
+}
+
+#[test]
+fn a_large_page_has_its_size_and_data() {
+    let data = vec![0xc3; 2 << 20];
+    let headers = |offset| {
+        [
+            super::refused::snp_platform(),
+            super::refused::snp_policy(),
+            super::refused::page_data(0x20_0000, offset, 1, 0),
+        ]
+    };
+    let start = build::raw(&headers(0), &[]).len();
+    let bytes = build::raw(&headers(u32::try_from(start).unwrap()), &data);
+    let directives: Vec<Directive<'_>> = Igvm::parse(&bytes).unwrap().directives().collect();
+    let expected =
+        Page { gpa: 0x20_0000, size: PageSize::Size2M, kind: PageKind::Normal, data: Some(&data) };
+    assert_eq!(directives, [Directive::Page(expected)]);
+}
