@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod control;
+mod double_fault;
 pub mod msr;
 pub mod page_table;
 mod registers;
@@ -18,6 +19,7 @@ pub mod vector;
 mod vendor;
 
 pub use control::{cr0, cr4, dr6, dr7, efer, rflags};
+pub use double_fault::{Combined, combine};
 pub use registers::{Register, Registers, SystemRegisters};
 pub use segments::{Attributes, Segment, SegmentRegister};
 pub use state::{Control, VpState};

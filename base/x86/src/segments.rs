@@ -128,6 +128,17 @@ impl Segment {
         !self.has(kind::CODE) && self.has(kind::EXPAND_DOWN)
     }
 
+    /// The segment that `selector` and the eight bytes of a descriptor select (AMD64 APM vol. 2,
+    /// section 4.8). Bits 63:32 of the base are zero.
+    pub const fn from_descriptor(selector: u16, descriptor: u64) -> Self {
+        let attributes = (descriptor >> 40 & 0xff | descriptor >> 44 & 0xf00) as u16;
+        let attributes = Attributes::from_bits(attributes);
+        let limit = (descriptor & 0xffff | descriptor >> 32 & 0xf_0000) as u32;
+        let limit = if attributes.is_granular() { limit << 12 | 0xfff } else { limit };
+        let base = descriptor >> 16 & 0xff_ffff | descriptor >> 32 & 0xff00_0000;
+        Self { selector, attributes, limit, base }
+    }
+
     /// The eight bytes of its descriptor (AMD64 APM vol. 2, section 4.8). For a system segment in
     /// long mode, bits 63:32 of the base follow as eight more bytes.
     pub const fn descriptor(&self) -> u64 {

@@ -6,7 +6,7 @@ use std::vec::Vec;
 use proptest::prelude::*;
 
 use crate::page_table::{ENTRIES, Format, PageTables, TableMemory, Translation, entry};
-use crate::{Attributes, Register, Segment, SegmentRegister, VpState, vector};
+use crate::{Attributes, Combined, Register, Segment, SegmentRegister, VpState, combine, vector};
 
 /// Memory whose tables are taken from 1 MiB on.
 #[derive(Default)]
@@ -296,5 +296,41 @@ fn a_vendor_has_its_own_hypercall() {
     ] {
         assert_eq!(Vendor::of(leaf(name)), vendor);
         assert_eq!(vendor.hypercall(), [0x0f, 0x01, last]);
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_segment_and_its_descriptor_are_the_same(selector in any::<u16>(), bits in any::<u64>()) {
+        let segment = Segment::from_descriptor(selector, bits);
+        prop_assert_eq!(segment.selector, selector);
+        prop_assert_eq!(segment.descriptor(), bits);
+        prop_assert!(segment.limit & 0xfff == 0xfff || !segment.attributes.is_granular());
+    }
+}
+
+#[test]
+fn two_events_combine_by_their_classes() {
+    let exceptions = [vector::DE, vector::DB, vector::DF, vector::GP, vector::PF, vector::VC];
+    // A row for each first event, a column for each second one: second, double fault, shutdown.
+    let table: [(Option<u8>, &str); 8] = [
+        (None, "222222"),
+        (Some(vector::DE), "d22d22"),
+        (Some(vector::TS), "d22d22"),
+        (Some(vector::SS), "d22d22"),
+        (Some(vector::PF), "d22dd2"),
+        (Some(vector::DF), "s22ss2"),
+        (Some(vector::UD), "222222"),
+        (Some(vector::VC), "222222"),
+    ];
+    for (first, row) in table {
+        for (second, expected) in exceptions.into_iter().zip(row.chars()) {
+            let expected = match expected {
+                'd' => Combined::DoubleFault,
+                's' => Combined::Shutdown,
+                _ => Combined::Second,
+            };
+            assert_eq!(combine(first, second), expected, "{first:?} then {second}");
+        }
     }
 }

@@ -1,46 +1,17 @@
-//! Events on their way to the guest, and what becomes of two that meet.
+//! Events on their way to the guest, in the formats of the control block.
 
 use platform_api::Event;
+use x86::Combined;
 
 use crate::vmcb::event;
 
-/// What follows when an exception arises while another event is being delivered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Combined {
-    /// Deliver this one. The first, if it was an interrupt or NMI, has to be delivered after it.
-    Second,
-    /// Deliver a double fault in place of both.
-    DoubleFault,
-    /// The CPU shuts down.
-    Shutdown,
-}
-
-/// The class of an exception (AMD64 APM vol. 2, table 8-3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Class {
-    Benign,
-    Contributory,
-    PageFault,
-    DoubleFault,
-}
-
-fn class(event: &Event) -> Class {
-    match event {
-        Event::Exception { vector: 0 | 10..=13, .. } => Class::Contributory,
-        Event::Exception { vector: 14, .. } => Class::PageFault,
-        Event::Exception { vector: 8, .. } => Class::DoubleFault,
-        Event::Interrupt(_) | Event::Nmi | Event::Exception { .. } => Class::Benign,
-    }
-}
-
-/// How `first`, whose delivery was cut short, combines with the exception `second`.
+/// The outcome of the exception `second`, which has cut the delivery of `first` short.
 pub(crate) fn combine(first: &Event, second: &Event) -> Combined {
-    match (class(first), class(second)) {
-        (Class::DoubleFault, Class::Contributory | Class::PageFault) => Combined::Shutdown,
-        (Class::Contributory, Class::Contributory)
-        | (Class::PageFault, Class::Contributory | Class::PageFault) => Combined::DoubleFault,
-        _ => Combined::Second,
-    }
+    let vector = |event: &Event| match event {
+        Event::Exception { vector, .. } => Some(*vector),
+        Event::Interrupt(_) | Event::Nmi => None,
+    };
+    vector(second).map_or(Combined::Second, |second| x86::combine(vector(first), second))
 }
 
 /// The format of EVENTINJ (section 15.20).

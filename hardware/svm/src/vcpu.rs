@@ -2,10 +2,12 @@
 
 use instructions::FxArea;
 use platform_api::{Event, MemoryFault, PortAccess, Width};
-use x86::{Register, Registers, SegmentRegister, SystemRegisters, VpState, dr6, dr7, msr, rflags};
+use x86::{
+    Combined, Register, Registers, SegmentRegister, SystemRegisters, VpState, dr6, dr7, msr, rflags,
+};
 
 use crate::entry::{self, GeneralRegisters};
-use crate::events::{self, Combined, combine};
+use crate::events::{self, combine};
 use crate::exits::{self, EXIT_KINDS};
 use crate::features::Features;
 use crate::intercepts;
