@@ -6,7 +6,7 @@ use crate::decode::{Base, Instruction, MemoryOperand};
 use crate::exception::Exception;
 use crate::machine::{Machine, Stop};
 use crate::memory::{BusError, PhysicalMemory};
-use crate::paging::Access;
+use crate::paging::{Access, Paging, WalkError};
 use crate::segmentation;
 use crate::size::{CodeSize, Size};
 
@@ -44,6 +44,72 @@ impl Span {
         let aligned = 1_u8 << gpa.trailing_zeros().min(3);
         (gpa, aligned.min(1 << left.ilog2()))
     }
+
+    /// Translates every page of `size` bytes at `linear` before any of it is touched. If it
+    /// `wraps`, addresses have 32 bits.
+    pub(crate) fn locate(
+        paging: &Paging,
+        memory: &mut impl PhysicalMemory,
+        linear: u64,
+        size: Size,
+        access: Access,
+        wraps: bool,
+    ) -> Result<Self, WalkError> {
+        let length = size.bytes();
+        let left = 0x1000 - (linear & 0xFFF);
+        let first = left.min(u64::from(length)) as u8;
+        let gpa = paging.translate(memory, linear, access)?;
+        let second = if first == length {
+            0
+        } else {
+            let next = linear.wrapping_add(left);
+            paging.translate(memory, if wraps { next & 0xFFFF_FFFF } else { next }, access)?
+        };
+        Ok(Self { size, linear, gpa, first, second })
+    }
+
+    /// Reads the bytes, with zeros above them.
+    pub(crate) fn read(&self, memory: &mut impl PhysicalMemory) -> Result<u128, BusError> {
+        let mut bytes = [0; 16];
+        let mut index = 0;
+        while index < self.size.bytes() {
+            let (gpa, length) = self.piece(index);
+            let end = index.saturating_add(length);
+            let part = bytes.get_mut(usize::from(index)..usize::from(end)).unwrap_or_default();
+            memory.read(gpa, part)?;
+            index = end;
+        }
+        Ok(u128::from_le_bytes(bytes))
+    }
+
+    /// Writes the low bytes of `value`.
+    pub(crate) fn write(
+        &self,
+        memory: &mut impl PhysicalMemory,
+        value: u128,
+    ) -> Result<(), BusError> {
+        let bytes = value.to_le_bytes();
+        let mut index = 0;
+        while index < self.size.bytes() {
+            let (gpa, length) = self.piece(index);
+            let end = index.saturating_add(length);
+            let part = bytes.get(usize::from(index)..usize::from(end)).unwrap_or_default();
+            memory.write(gpa, part)?;
+            index = end;
+        }
+        Ok(())
+    }
+
+    /// Replaces the bytes by `new`, atomically within a page, if they still are `old`; false if
+    /// they are not.
+    pub(crate) fn exchange(
+        &self,
+        memory: &mut impl PhysicalMemory,
+        old: u128,
+        new: u128,
+    ) -> Result<bool, BusError> {
+        Ok(memory.compare_exchange(self.gpa, old, new, self.size.bytes())? == old)
+    }
 }
 
 impl<C: Registers, M: PhysicalMemory> Machine<'_, C, M> {
@@ -70,30 +136,11 @@ impl<C: Registers, M: PhysicalMemory> Machine<'_, C, M> {
         let length = size.bytes();
         let linear =
             segmentation::linear(self.cpu, self.code_size, segment, offset, length, access)?;
-        let left = 0x1000 - (linear & 0xFFF);
-        let first = left.min(u64::from(length)) as u8;
         if linear & (u64::from(length) - 1) != 0 && self.checks_alignment() {
             return Err(Exception::ALIGNMENT.into());
         }
-        let gpa = self.translate(segment, linear, access)?;
-        let second = if first == length {
-            0
-        } else {
-            let next = linear.wrapping_add(left);
-            let wraps = self.code_size != CodeSize::Bits64;
-            self.translate(segment, if wraps { next & 0xFFFF_FFFF } else { next }, access)?
-        };
-        Ok(Span { size, linear, gpa, first, second })
-    }
-
-    fn translate(
-        &mut self,
-        segment: SegmentRegister,
-        linear: u64,
-        access: Access,
-    ) -> Result<u64, Stop> {
-        self.paging
-            .translate(self.memory, linear, access)
+        let wraps = self.code_size != CodeSize::Bits64;
+        Span::locate(&self.paging, self.memory, linear, size, access, wraps)
             .map_err(|error| Stop::of_walk(error, segment))
     }
 
@@ -103,30 +150,12 @@ impl<C: Registers, M: PhysicalMemory> Machine<'_, C, M> {
 
     /// Reads an operand, with zeros above its size.
     pub(crate) fn read(&mut self, span: &Span) -> Result<u128, BusError> {
-        let mut bytes = [0; 16];
-        let mut index = 0;
-        while index < span.size.bytes() {
-            let (gpa, length) = span.piece(index);
-            let end = index.saturating_add(length);
-            let part = bytes.get_mut(usize::from(index)..usize::from(end)).unwrap_or_default();
-            self.memory.read(gpa, part)?;
-            index = end;
-        }
-        Ok(u128::from_le_bytes(bytes))
+        span.read(self.memory)
     }
 
     /// Writes an operand.
     pub(crate) fn write(&mut self, span: &Span, value: u128) -> Result<(), BusError> {
-        let bytes = value.to_le_bytes();
-        let mut index = 0;
-        while index < span.size.bytes() {
-            let (gpa, length) = span.piece(index);
-            let end = index.saturating_add(length);
-            let part = bytes.get(usize::from(index)..usize::from(end)).unwrap_or_default();
-            self.memory.write(gpa, part)?;
-            index = end;
-        }
-        Ok(())
+        span.write(self.memory, value)
     }
 
     /// Replaces an operand by the result of `change`; returns the old value.

@@ -7,6 +7,7 @@
 //!
 //! * [`emulate`] runs an instruction with a memory operand, mostly one that hit MMIO.
 //! * [`emulate_port_string`] runs INS and OUTS.
+//! * [`deliver`] delivers an interrupt or exception through the guest's interrupt table.
 //! * [`Paging::translate`] is the guest's own page walk.
 //! * [`quick_move`] is the fast path for the most common accesses to a device.
 //! * [`instruction_length`] is the fast path for skipping CPUID, HLT, RDMSR and similar
@@ -17,6 +18,7 @@
 mod access;
 mod alu;
 mod decode;
+mod delivery;
 mod exception;
 mod execute;
 mod fetch;
@@ -32,6 +34,7 @@ mod stack;
 mod string;
 
 pub use decode::{Base, DecodeError, Instruction, MemoryOperand, Place, Repeat, decode};
+pub use delivery::{DeliveryError, Event, EventRegisters, deliver};
 pub use exception::Exception;
 pub use forms::{Arithmetic, BitChange, Operation, Shift, StringOperation};
 pub use length::{LengthError, Opcode, code_address, instruction_length};

@@ -92,15 +92,27 @@ impl Walk {
 impl Paging {
     /// Takes the paging state of `cpu` for accesses with its current privilege.
     pub fn of(cpu: &impl Registers, limits: Limits) -> Self {
-        let user = cpu.cpl() == 3;
+        Self::at_level(cpu, limits, cpu.cpl())
+    }
+
+    /// For accesses to data and code at privilege level `cpl`.
+    pub(crate) fn at_level(cpu: &impl Registers, limits: Limits, cpl: u8) -> Self {
+        // SMAP looks at RFLAGS.AC for explicit supervisor data accesses (APM vol. 2, 5.6.6).
+        let implicit = Self::implicit(cpu, limits);
+        let user_pages_allowed = implicit.user_pages_allowed || cpu.rflags() & rflags::AC != 0;
+        Self { user: cpl == 3, user_pages_allowed, ..implicit }
+    }
+
+    /// For the CPU's own accesses to descriptor tables and task state segments, which are a
+    /// supervisor's at any privilege level.
+    pub(crate) fn implicit(cpu: &impl Registers, limits: Limits) -> Self {
         Self {
             cr0: cpu.cr0(),
             cr3: cpu.cr3(),
             cr4: cpu.cr4(),
             efer: cpu.efer(),
-            user,
-            // SMAP looks at RFLAGS.AC for explicit supervisor data accesses (APM vol. 2, 5.6.6).
-            user_pages_allowed: cpu.cr4() & cr4::SMAP == 0 || cpu.rflags() & rflags::AC != 0,
+            user: false,
+            user_pages_allowed: cpu.cr4() & cr4::SMAP == 0,
             limits,
         }
     }

@@ -1,6 +1,6 @@
 //! Translation of segment and offset to a linear address.
 
-use x86::{Registers, SegmentRegister, cr0, rflags};
+use x86::{Registers, Segment, SegmentRegister, cr0, rflags};
 
 use crate::exception::Exception;
 use crate::paging::Access;
@@ -25,6 +25,18 @@ pub(crate) fn linear(
     }
     // Real and virtual-8086 mode know limits but no types.
     let typed = cpu.cr0() & cr0::PE != 0 && cpu.rflags() & rflags::VM == 0;
+    within(&segment, typed, offset, length, access).ok_or(refusal(register))
+}
+
+/// Linear address of `length` bytes at `offset` of `segment`, whose type counts if `typed`; none if
+/// the segment refuses the access.
+pub(crate) fn within(
+    segment: &Segment,
+    typed: bool,
+    offset: u64,
+    length: u8,
+    access: Access,
+) -> Option<u64> {
     let allowed = match access {
         Access::Read => segment.attributes.is_present() && segment.is_readable(),
         Access::Write => segment.attributes.is_present() && segment.is_writable(),
@@ -38,11 +50,7 @@ pub(crate) fn linear(
     } else {
         last <= limit
     };
-    if inside && (allowed || !typed) {
-        Ok(segment.base.wrapping_add(offset) & 0xFFFF_FFFF)
-    } else {
-        Err(refusal(register))
-    }
+    (inside && (allowed || !typed)).then(|| segment.base.wrapping_add(offset) & 0xFFFF_FFFF)
 }
 
 /// The exception of a refused access through `register`.

@@ -1,7 +1,7 @@
 //! A VP and a hostile memory for tests: each broken promise of the emulator is a panic.
 #![allow(dead_code, unreachable_pub, clippy::allow_attributes, reason = "each test uses a part")]
 
-use emulator::{BusError, Limits, Outcome, PhysicalMemory, emulate};
+use emulator::{BusError, EventRegisters, Limits, Outcome, PhysicalMemory, emulate};
 use x86::{Attributes, Register, Registers, Segment, SegmentRegister};
 
 pub const LIMITS: Limits =
@@ -129,6 +129,8 @@ pub struct Vp {
     pub rip: u64,
     pub rflags: u64,
     pub segments: [Segment; 6],
+    /// LDTR, TR, GDTR and IDTR.
+    pub tables: [Segment; 4],
     pub cr0: u64,
     pub cr3: u64,
     pub cr4: u64,
@@ -156,6 +158,7 @@ impl Vp {
             rip: CODE_AT,
             rflags: 2,
             segments: [data, code, data, data, data, data],
+            tables: [Segment::default(); 4],
             cr0: 1,
             cr3: 0,
             cr4: 1 << 9,
@@ -208,7 +211,8 @@ impl Registers for Vp {
         self.rflags = value;
     }
     fn segment(&self, register: SegmentRegister) -> Segment {
-        self.segments[register as usize]
+        let number = register as usize;
+        self.segments.get(number).copied().unwrap_or_else(|| self.tables[number - 6])
     }
     fn cr0(&self) -> u64 {
         self.cr0
@@ -230,6 +234,15 @@ impl Registers for Vp {
     }
     fn set_xmm(&mut self, number: u8, value: u128) {
         self.xmm[usize::from(number)] = value;
+    }
+}
+
+impl EventRegisters for Vp {
+    fn set_segment(&mut self, register: SegmentRegister, segment: Segment) {
+        self.segments[register as usize] = segment;
+    }
+    fn set_cpl(&mut self, cpl: u8) {
+        self.cpl = cpl;
     }
 }
 
