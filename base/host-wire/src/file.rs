@@ -27,6 +27,11 @@ pub const MODULES: [&str; 8] = [
 /// The texts that the kernel finds with its modules, in their order, each with a zero behind it.
 pub const MODULE_TEXTS: &str = "opt/org.paravane/module-texts";
 
+/// The configuration of Drydock: see [`crate::drydock`].
+pub const DRYDOCK: &str = "opt/org.paravane/drydock";
+/// The IGVM file that Drydock launches.
+pub const IGVM: &str = "opt/org.paravane/igvm";
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -37,7 +42,17 @@ mod tests {
     /// (docs/specs/fw_cfg).
     #[test]
     fn qemu_takes_every_name_as_it_is() {
-        let single = [CONFIG, KERNEL, INITRD, COMMAND_LINE, STATE_KEY, KERNEL_NAME, MODULE_TEXTS];
+        let single = [
+            CONFIG,
+            KERNEL,
+            INITRD,
+            COMMAND_LINE,
+            STATE_KEY,
+            KERNEL_NAME,
+            MODULE_TEXTS,
+            DRYDOCK,
+            IGVM,
+        ];
         let all: BTreeSet<&str> = single.into_iter().chain(MODULES).collect();
         assert_eq!(all.len(), single.len() + MODULES.len(), "no two are the same");
         for name in all {

@@ -9,10 +9,12 @@
 extern crate std;
 
 pub mod config;
+pub mod drydock;
 pub mod exec;
 pub mod file;
 pub mod report;
 pub mod status;
 
-pub use config::{Config, ConfigError, LogLevel};
+pub use config::{Config, ConfigError, LogLevel, MAX_LENGTH};
+pub use drydock::DrydockConfig;
 pub use status::Status;

@@ -20,7 +20,7 @@ mod vendor;
 
 pub use control::{cr0, cr4, dr6, dr7, efer, rflags};
 pub use double_fault::{Combined, combine};
-pub use registers::{Register, Registers, SystemRegisters};
+pub use registers::{EventRegisters, ModeRegisters, Register, Registers, SystemRegisters};
 pub use segments::{Attributes, Segment, SegmentRegister};
 pub use state::{Control, VpState};
 pub use vendor::Vendor;

@@ -108,3 +108,20 @@ pub trait SystemRegisters: Registers {
     /// Replaces XCR0.
     fn set_xcr0(&mut self, xcr0: u64);
 }
+
+/// The registers that the delivery of an event replaces, besides those of [`Registers`].
+pub trait EventRegisters: Registers {
+    /// Replaces a segment register with its hidden part.
+    fn set_segment(&mut self, register: SegmentRegister, segment: Segment);
+    /// Replaces the current privilege level.
+    fn set_cpl(&mut self, cpl: u8);
+}
+
+/// The registers that set the mode of a virtual processor. The caller of a setter has checked the
+/// value.
+pub trait ModeRegisters: SystemRegisters + EventRegisters {
+    /// Replaces CR0.
+    fn set_cr0(&mut self, cr0: u64);
+    /// Replaces CR4.
+    fn set_cr4(&mut self, cr4: u64);
+}

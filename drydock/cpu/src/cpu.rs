@@ -4,20 +4,12 @@ use emulator::{Access, CodeSize, Exception, Limits, Paging, PhysicalMemory};
 use guest_memory::GuestMemory;
 use snp::exit::ExitCode;
 use snp::features::SevFeatures;
-use x86::{Registers, SegmentRegister, SystemRegisters, vector};
+use x86::{ModeRegisters, Registers, SegmentRegister, vector};
 
 use crate::addressing::Addressing;
 use crate::exit::{Disposition, RawExit};
 use crate::memory::{LevelMemory, Space};
 use crate::mode::Mode;
-
-/// Registers that the emulated CPU changes, beside those that an emulated instruction does.
-pub trait Control: SystemRegisters {
-    /// Replaces CR0.
-    fn set_cr0(&mut self, cr0: u64);
-    /// Replaces CR4.
-    fn set_cr4(&mut self, cr4: u64);
-}
 
 /// What a level of a VP runs with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +41,7 @@ pub struct Cpu<'a, 'b, C, M> {
     pub limits: Limits,
 }
 
-impl<'b, C: Control, M: GuestMemory> Cpu<'_, 'b, C, M> {
+impl<'b, C: ModeRegisters, M: GuestMemory> Cpu<'_, 'b, C, M> {
     /// Decides what `exit` is, and does what the CPU does by itself.
     pub fn exit(&mut self, exit: RawExit) -> Disposition {
         let code = ExitCode(exit.code);

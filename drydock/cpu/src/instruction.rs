@@ -7,9 +7,9 @@ use emulator::{Access, Exception, Paging, WalkError};
 use guest_memory::GuestMemory;
 use snp::exit::{ExitCode, NestedPageFault};
 use snp::instruction::{Outcome as Code, PageSize, Permissions, opcode};
-use x86::{Register, rflags};
+use x86::{ModeRegisters, Register, rflags};
 
-use crate::cpu::{Control, Cpu};
+use crate::cpu::Cpu;
 use crate::exit::{Disposition, VcInfo};
 
 /// Bytes of each of these instructions.
@@ -32,7 +32,7 @@ struct Done<T> {
     result: Option<T>,
 }
 
-impl<C: Control, M: GuestMemory> Cpu<'_, '_, C, M> {
+impl<C: ModeRegisters, M: GuestMemory> Cpu<'_, '_, C, M> {
     /// VMMCALL, or VMGEXIT.
     pub(crate) fn call(&mut self) -> Disposition {
         let (bytes, count) = self.window();

@@ -19,9 +19,9 @@ mod nested_fault;
 mod save_area;
 
 pub use addressing::{Addressing, Kind, Place};
-pub use cpu::{Control, Cpu, Features};
+pub use cpu::{Cpu, Features};
 pub use exit::{AutomaticExit, Disposition, RawExit, VcInfo};
 pub use instruction::Remap;
 pub use memory::{LevelMemory, Refusal, Space};
 pub use mode::Mode;
-pub use save_area::{Unfit, check as check_save_area};
+pub use save_area::{EMULATED, Unfit, check as check_save_area};

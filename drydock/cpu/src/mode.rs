@@ -2,9 +2,9 @@
 
 use emulator::CodeSize;
 use guest_memory::GuestMemory;
-use x86::{Register, Registers, SegmentRegister, cr0, cr4, efer};
+use x86::{ModeRegisters, Register, Registers, SegmentRegister, cr0, cr4, efer};
 
-use crate::cpu::{Control, Cpu};
+use crate::cpu::Cpu;
 use crate::exit::Disposition;
 
 /// What a VP's mode says about its memory (AMD64 APM vol. 2, section 15.34.5).
@@ -35,7 +35,7 @@ struct Write {
 /// The highest bit of CR4 that a CPU of this kind has: SMAP.
 const CR4_BITS: u64 = (1 << 22) - 1;
 
-impl<C: Control, M: GuestMemory> Cpu<'_, '_, C, M> {
+impl<C: ModeRegisters, M: GuestMemory> Cpu<'_, '_, C, M> {
     /// A write of CR0 that may change whether memory is encrypted by address.
     pub(crate) fn write_cr0(&mut self) -> Disposition {
         let Some(write) = self.decode_write(0) else { return Self::invalid_opcode() };

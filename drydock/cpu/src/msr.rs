@@ -4,15 +4,15 @@ use emulator::Opcode;
 use guest_memory::GuestMemory;
 use snp::exit::ExitCode;
 use snp::features::{SevStatus, msr as sev};
-use x86::{Register, cr0, efer, msr};
+use x86::{ModeRegisters, Register, cr0, efer, msr};
 
-use crate::cpu::{Control, Cpu};
+use crate::cpu::Cpu;
 use crate::exit::Disposition;
 
 /// Bits of EFER that a guest may set: the CPU has them all.
 const EFER_BITS: u64 = efer::SCE | efer::LME | efer::LMA | efer::NXE | efer::SVME | efer::FFXSR;
 
-impl<C: Control, M: GuestMemory> Cpu<'_, '_, C, M> {
+impl<C: ModeRegisters, M: GuestMemory> Cpu<'_, '_, C, M> {
     /// RDMSR or WRMSR of a register that the host's map intercepts, or that is the CPU's own.
     pub(crate) fn msr(&mut self, is_write: bool) -> Disposition {
         let number = self.registers.gpr(Register::Rcx) as u32;

@@ -3,15 +3,16 @@
 use drydock_rmp::{GuestPage, Rights};
 use guest_memory::GuestMemory;
 use snp::exit::{ExitCode, NestedPageFault};
+use x86::ModeRegisters;
 
 use crate::addressing::Kind;
-use crate::cpu::{Control, Cpu, code_linear};
+use crate::cpu::{Cpu, code_linear};
 use crate::exit::{Disposition, RawExit, VcInfo};
 use crate::instruction::Remap;
 use crate::memory::Refusal;
 use crate::mode::Mode;
 
-impl<C: Control, M: GuestMemory> Cpu<'_, '_, C, M> {
+impl<C: ModeRegisters, M: GuestMemory> Cpu<'_, '_, C, M> {
     /// Decides what a nested page fault of the emulating CPU's is (AMD64 APM vol. 2, section
     /// 15.36.10).
     pub(crate) fn nested_fault(&mut self, exit: RawExit) -> Disposition {

@@ -110,21 +110,25 @@ pub(crate) fn local_apic(index: u32, physical_bits: u8) -> LocalApic {
 }
 
 impl<O: Outside> Host<O> {
-    /// A host for a VM that has just been launched. VP 0 is to run `first`.
-    pub fn new(outside: O, settings: Settings, first: Area) -> Self {
+    /// A host for a VM whose VPs have no save area yet.
+    pub fn new(outside: O, settings: Settings) -> Self {
         let Settings { vps, physical_bits, .. } = settings;
         let clock = Clock::new(outside.host().tsc(), outside.host().tsc_frequency());
         let identities = (0..vps).map(|index| local_apic(index, physical_bits).identity());
         let wall_clock = outside.host().wall_clock();
         let chipset = Chipset::new(wall_clock, Instant::from_nanos(0), Mailboxes::new(identities));
-        let vps: Vec<SharedVp> = (0..vps).map(|_| SharedVp::default()).collect();
-        if let Some(vp) = vps.first() {
-            vp.areas.lock()[0] = Some(first);
-            vp.is_started.store(true, Ordering::Release);
-        }
+        let vps = (0..vps).map(|_| SharedVp::default()).collect();
         let topology = Topology { vps: settings.vps, hypervisor: true };
         let cpuid = CpuidTable::new(topology, |leaf, sub| outside.host().cpuid(leaf, sub));
         Self { outside, settings, chipset, clock, cpuid, vps, end: Mutex::new(None) }
+    }
+
+    /// Has VP `vp` start with a save area of level 0 that the launch has made.
+    pub fn start(&self, vp: u32, area: Area) {
+        if let Some(vp) = self.vps.get(vp as usize) {
+            vp.areas.lock()[0] = Some(area);
+            vp.is_started.store(true, Ordering::Release);
+        }
     }
 
     /// What the host stands on.

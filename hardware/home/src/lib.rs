@@ -181,6 +181,21 @@ impl Home {
         }
     }
 
+    /// Ends the VM.
+    pub fn end(&self, status: u8) -> ! {
+        end(status)
+    }
+
+    /// Has this CPU's APIC offer again the interrupts that wait. On QEMU's software CPU, an exit
+    /// changes the CPU's interrupt flags without a lock, and can lose an interrupt that arrives at
+    /// that moment: the APIC still has it.
+    #[inline]
+    pub fn offer_again(&self) {
+        if self.found.features.is_software {
+            PC.offer_again();
+        }
+    }
+
     /// Erases what the firmware and the loader left in memory that becomes the guest's.
     ///
     /// # Safety

@@ -5,7 +5,7 @@
 
 use instructions::{FxArea, fxrstor, fxsave};
 use snp::vmsa::Vmsa;
-use x86::{Register, Registers, efer};
+use x86::{EventRegisters, ModeRegisters, Register, Registers, Segment, SegmentRegister, efer};
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::intercepts;
@@ -111,15 +111,25 @@ impl Vcpu {
         [control::EXIT_INFO_1, control::EXIT_INFO_2, control::EXIT_INTERRUPT_INFO]
             .map(|offset| self.vmcb.read_u64(offset))
     }
+}
 
-    /// Replaces CR0. The caller has checked the value.
-    pub fn set_cr0(&mut self, cr0: u64) {
+impl EventRegisters for Vcpu {
+    fn set_segment(&mut self, register: SegmentRegister, segment: Segment) {
+        self.vmcb.set_segment(register, &segment);
+    }
+
+    fn set_cpl(&mut self, cpl: u8) {
+        self.vmcb.write_u8(save::CPL, cpl);
+    }
+}
+
+impl ModeRegisters for Vcpu {
+    fn set_cr0(&mut self, cr0: u64) {
         self.vmcb.write_u64(save::CR0, cr0);
         self.forget_translations();
     }
 
-    /// Replaces CR4. The caller has checked the value.
-    pub fn set_cr4(&mut self, cr4: u64) {
+    fn set_cr4(&mut self, cr4: u64) {
         self.vmcb.write_u64(save::CR4, cr4);
         self.forget_translations();
     }

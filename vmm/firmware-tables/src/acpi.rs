@@ -23,7 +23,8 @@ pub(crate) fn build(machine: &MachineDescription<'_>) -> Vec<Blob> {
         gpa
     };
     let dsdt = place(dsdt::build(machine));
-    let tables = [fadt(machine, dsdt), madt(machine), mcfg(machine), waet()];
+    let tables =
+        [fadt(machine, dsdt), madt(machine.apic_ids, machine.io_apic_id), mcfg(machine), waet()];
     let tables = tables.into_iter().chain(machine.tpm.as_ref().map(tpm::tpm2));
     let listed: Vec<u64> = tables.map(&mut place).collect();
     let short: Vec<u8> = listed.iter().flat_map(|gpa| (*gpa as u32).to_le_bytes()).collect();
@@ -121,7 +122,7 @@ fn fadt(machine: &MachineDescription<'_>, dsdt: u64) -> Vec<u8> {
 }
 
 /// Interrupt controllers (5.2.12).
-fn madt(machine: &MachineDescription<'_>) -> Vec<u8> {
+pub(crate) fn madt(apic_ids: &[u32], io_apic_id: u8) -> Vec<u8> {
     /// Two 8259s are there too.
     const PCAT_COMPATIBLE: u32 = 1;
     const ENABLED: u32 = 1;
@@ -132,7 +133,7 @@ fn madt(machine: &MachineDescription<'_>) -> Vec<u8> {
     let mut body = Vec::new();
     body.extend_from_slice(&LOCAL_APIC.to_le_bytes());
     body.extend_from_slice(&PCAT_COMPATIBLE.to_le_bytes());
-    for &id in machine.apic_ids {
+    for &id in apic_ids {
         if id <= LAST_SHORT {
             body.extend_from_slice(&[0, 8, id as u8, id as u8]);
             body.extend_from_slice(&ENABLED.to_le_bytes());
@@ -143,7 +144,7 @@ fn madt(machine: &MachineDescription<'_>) -> Vec<u8> {
             }
         }
     }
-    body.extend_from_slice(&[1, 12, machine.io_apic_id, 0]);
+    body.extend_from_slice(&[1, 12, io_apic_id, 0]);
     body.extend_from_slice(&IO_APIC.to_le_bytes());
     body.extend_from_slice(&0_u32.to_le_bytes());
     // The PIT's ISA interrupt 0 is wired to input 2; the SCI is a level interrupt.
@@ -151,7 +152,7 @@ fn madt(machine: &MachineDescription<'_>) -> Vec<u8> {
     body.extend_from_slice(&[2, 10, 0, SCI as u8, SCI as u8, 0, 0, 0, LEVEL_ACTIVE_HIGH, 0]);
     // NMI at LINT1 of all processors.
     body.extend_from_slice(&[4, 6, 0xFF, CONFORMING, 0, 1]);
-    if machine.apic_ids.iter().any(|id| *id > LAST_SHORT) {
+    if apic_ids.iter().any(|id| *id > LAST_SHORT) {
         body.extend_from_slice(&[0x0A, 12, CONFORMING, 0, 0xFF, 0xFF, 0xFF, 0xFF, 1, 0, 0, 0]);
     }
     table(b"APIC", 4, &body)

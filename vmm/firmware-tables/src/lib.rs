@@ -123,6 +123,12 @@ pub struct MachineDescription<'a> {
     pub version: &'a str,
 }
 
+/// The ACPI table of interrupt controllers (MADT), for a loader that hands it to the guest's own
+/// firmware.
+pub fn interrupt_controllers(apic_ids: &[u32], io_apic_id: u8) -> Vec<u8> {
+    acpi::madt(apic_ids, io_apic_id)
+}
+
 /// Bytes for guest memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Blob {

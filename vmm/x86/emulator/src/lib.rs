@@ -34,7 +34,7 @@ mod stack;
 mod string;
 
 pub use decode::{Base, DecodeError, Instruction, MemoryOperand, Place, Repeat, decode};
-pub use delivery::{DeliveryError, Event, EventRegisters, deliver};
+pub use delivery::{DeliveryError, Event, deliver};
 pub use exception::Exception;
 pub use forms::{Arithmetic, BitChange, Operation, Shift, StringOperation};
 pub use length::{LengthError, Opcode, code_address, instruction_length};

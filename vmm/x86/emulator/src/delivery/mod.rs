@@ -16,7 +16,9 @@
 mod gate;
 mod stack;
 
-use x86::{Register, Registers, Segment, SegmentRegister, cr0, efer, rflags, vector};
+use x86::{
+    EventRegisters, Register, Registers, Segment, SegmentRegister, cr0, efer, rflags, vector,
+};
 
 use self::gate::Gate;
 use self::stack::{Frame, Stack};
@@ -67,14 +69,6 @@ impl From<BusError> for DeliveryError {
     fn from(error: BusError) -> Self {
         Self::Bus(error)
     }
-}
-
-/// The registers that a delivery replaces, besides those of [`Registers`].
-pub trait EventRegisters: Registers {
-    /// Replaces a segment register with its hidden part.
-    fn set_segment(&mut self, register: SegmentRegister, segment: Segment);
-    /// Replaces the current privilege level.
-    fn set_cpl(&mut self, cpl: u8);
 }
 
 /// Delivers `event`: RIP and the stack are then the handler's.

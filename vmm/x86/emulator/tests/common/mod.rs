@@ -1,8 +1,8 @@
 //! A VP and a hostile memory for tests: each broken promise of the emulator is a panic.
 #![allow(dead_code, unreachable_pub, clippy::allow_attributes, reason = "each test uses a part")]
 
-use emulator::{BusError, EventRegisters, Limits, Outcome, PhysicalMemory, emulate};
-use x86::{Attributes, Register, Registers, Segment, SegmentRegister};
+use emulator::{BusError, Limits, Outcome, PhysicalMemory, emulate};
+use x86::{Attributes, EventRegisters, Register, Registers, Segment, SegmentRegister};
 
 pub const LIMITS: Limits =
     Limits { iterations: 16, physical_address_bits: 48, gigabyte_pages: true };

@@ -1,0 +1,87 @@
+//! The configuration of Drydock, as text.
+//!
+//! It has the form of [`crate::config`]: one `key=value` a line, none twice, none unknown.
+
+use core::fmt;
+
+use crate::config::{ConfigError, LogLevel, MAX_LENGTH};
+
+/// The settings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DrydockConfig {
+    /// Bytes of the guest's RAM (`memory=BYTES`).
+    pub memory: u64,
+    /// How much is logged (`log=error|warn|info|debug`, default warn).
+    pub log: LogLevel,
+}
+
+impl DrydockConfig {
+    /// Parses a configuration.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn parse(bytes: &[u8]) -> Result<Self, ConfigError> {
+        if bytes.len() > MAX_LENGTH {
+            return Err(ConfigError::TooLong);
+        }
+        let text = core::str::from_utf8(bytes).map_err(|_| ConfigError::NotText)?;
+        let mut config = Self::default();
+        let mut seen = [false; 2];
+        for (number, line) in (1..).zip(text.lines()) {
+            if line.trim().is_empty() {
+                continue;
+            }
+            let (key, value) = line.split_once('=').ok_or(ConfigError::NoValue(number))?;
+            let bad = ConfigError::BadValue(number);
+            let index = match key.trim() {
+                "memory" => {
+                    config.memory = value.trim().parse().map_err(|_| bad)?;
+                    0
+                }
+                "log" => {
+                    config.log = LogLevel::of_name(value.trim()).ok_or(bad)?;
+                    1
+                }
+                _ => return Err(ConfigError::UnknownKey(number)),
+            };
+            if let Some(seen) = seen.get_mut(index)
+                && core::mem::replace(seen, true)
+            {
+                return Err(ConfigError::Repeated(number));
+            }
+        }
+        Ok(config)
+    }
+}
+
+impl fmt::Display for DrydockConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { memory, log } = *self;
+        writeln!(f, "memory={memory}")?;
+        writeln!(f, "log={}", log.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::format;
+
+    use super::*;
+
+    #[test]
+    fn a_configuration_survives_its_text_and_errors_name_their_line() {
+        let config = DrydockConfig { memory: 512 << 20, log: LogLevel::Info };
+        assert_eq!(DrydockConfig::parse(format!("{config}").as_bytes()), Ok(config));
+        for (text, error) in [
+            (&b"memory"[..], ConfigError::NoValue(1)),
+            (b"memory=-1", ConfigError::BadValue(1)),
+            (b"\nlog=loud", ConfigError::BadValue(2)),
+            (b"log=info\nlog=info", ConfigError::Repeated(2)),
+            (b"hyperv=on", ConfigError::UnknownKey(1)),
+            (b"\xff", ConfigError::NotText),
+            (&[b'\n'; MAX_LENGTH + 1], ConfigError::TooLong),
+        ] {
+            assert_eq!(DrydockConfig::parse(text), Err(error));
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! The division of the machine's RAM between shared memory and the pool of system pages.
+
+use core::fmt;
+
+use drydock_cpu::Space;
+use drydock_rmp::{Backing, GuestPage, PAGES_IN_LARGE, Size, SystemPage};
+use guest_memory::{PAGE_SIZE, RamMap};
+use home::LEGACY_HOLE;
+
+use crate::EXTRA_PAGES;
+
+/// Bytes of a large page.
+const LARGE: u64 = PAGE_SIZE * PAGES_IN_LARGE as u64;
+/// The guest's RAM ends below the devices of a PC.
+const MOST: u64 = 3 << 30;
+/// A guest needs so much.
+const LEAST: u64 = 16 << 20;
+
+/// Why the RAM can not be divided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DivisionError {
+    /// The guest's RAM, in bytes, has no such size.
+    Size(u64),
+    /// There is too little: the guest's RAM at its own addresses, or as much for its private pages.
+    TooLittle(u64),
+}
+
+impl fmt::Display for DivisionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Size(bytes) => write!(
+                f,
+                "the guest can not have {bytes} bytes of RAM: it takes {} to {} MiB, in steps of 2",
+                LEAST >> 20,
+                MOST >> 20
+            ),
+            Self::TooLittle(bytes) => write!(
+                f,
+                "the VM has too little RAM for a guest of {} MiB: Drydock needs it twice, and some",
+                bytes >> 20
+            ),
+        }
+    }
+}
+
+impl core::error::Error for DivisionError {}
+
+/// How the RAM is divided: the guest's addresses from zero on are shared memory where they lie, and
+/// private memory in the pool.
+#[derive(Clone, Copy, Debug)]
+pub struct Division {
+    guest_pages: u32,
+    pool: u64,
+}
+
+impl Division {
+    /// Divides `ram` for a guest of `guest_bytes`.
+    ///
+    /// # Errors
+    /// [`DivisionError`].
+    pub fn new(ram: &RamMap, guest_bytes: u64) -> Result<Self, DivisionError> {
+        if !guest_bytes.is_multiple_of(LARGE) || !(LEAST..=MOST).contains(&guest_bytes) {
+            return Err(DivisionError::Size(guest_bytes));
+        }
+        let few = DivisionError::TooLittle(guest_bytes);
+        let low = LEGACY_HOLE.end();
+        if !ram.contains(0, LEGACY_HOLE.start()) || !ram.contains(low, guest_bytes - low) {
+            return Err(few);
+        }
+        let wanted = guest_bytes + u64::from(EXTRA_PAGES) * PAGE_SIZE;
+        let pool = ram.ranges().iter().find_map(|range| {
+            let start = range.start().max(guest_bytes).next_multiple_of(LARGE);
+            (start.checked_add(wanted)? <= range.end()).then_some(start)
+        });
+        let guest_pages = (guest_bytes / PAGE_SIZE) as u32;
+        Ok(Self { guest_pages, pool: pool.ok_or(few)? })
+    }
+
+    /// Pages of the guest's RAM.
+    pub const fn guest_pages(&self) -> u32 {
+        self.guest_pages
+    }
+
+    /// Bytes of the guest's RAM.
+    pub const fn guest_bytes(&self) -> u64 {
+        self.guest_pages as u64 * PAGE_SIZE
+    }
+
+    /// System pages.
+    pub(crate) const fn system_pages(&self) -> u32 {
+        self.guest_pages + EXTRA_PAGES
+    }
+
+    /// The address of system page zero.
+    pub(crate) const fn pool(&self) -> u64 {
+        self.pool
+    }
+
+    /// The system page that the host puts behind a page of the guest's RAM.
+    pub(crate) const fn usual(page: GuestPage) -> SystemPage {
+        SystemPage(page.0)
+    }
+
+    /// Gives all the guest's RAM to the guest, in large pages: it is private until the guest asks
+    /// for something else, and not validated.
+    pub(crate) fn assign_all(&self, space: &mut Space<'_>) {
+        for page in 0..self.guest_pages {
+            let guest = GuestPage(page);
+            space.map.set(guest, Some(Backing::Private(Self::usual(guest))));
+            if page.is_multiple_of(PAGES_IN_LARGE) {
+                let assigned = space.rmp.assign(Self::usual(guest), guest, Size::Large, false);
+                debug_assert!(assigned.is_ok());
+            }
+        }
+    }
+
+    /// Whether a page of the guest's RAM can be shared: the host has no memory in the hole below
+    /// 1 MiB.
+    pub(crate) fn can_be_shared(&self, page: GuestPage) -> bool {
+        page.0 < self.guest_pages
+            && !(LEGACY_HOLE.start()..LEGACY_HOLE.end()).contains(&page.address())
+    }
+}

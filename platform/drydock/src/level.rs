@@ -1,0 +1,91 @@
+//! One level of a VP, on the CPU that carries it.
+
+use drydock_cpu::{Addressing, Features};
+use drydock_host::Vcpu as HostSide;
+use platform_api::Event;
+use snp::features::SevFeatures;
+use svm::{Pages, Vcpu};
+use x86::{Registers, SystemRegisters, rflags};
+
+use crate::C_BIT;
+
+/// A level, with the control block that a host has for it.
+#[derive(Debug)]
+pub(crate) struct Level {
+    pub(crate) vcpu: Vcpu,
+    pub(crate) features: Features,
+    /// The generation of page tables that the CPU's translations are of.
+    pub(crate) generation: u64,
+}
+
+impl Level {
+    /// Makes level `vmpl`.
+    ///
+    /// # Safety
+    /// As for [`Vcpu::new`].
+    pub(crate) unsafe fn new(
+        pages: Pages,
+        features: svm::Features,
+        vmpl: u8,
+        tsc_frequency: u64,
+        ghcb_msr: u64,
+    ) -> Self {
+        // SAFETY: as this function's.
+        let mut vcpu = unsafe { Vcpu::new(pages, features) };
+        vcpu.intercept_undefined_and_modes();
+        let features = Features {
+            sev: SevFeatures::new(),
+            vmpl,
+            addressing: Addressing { c_bit: C_BIT, virtual_tom: None },
+            ghcb_msr,
+            tsc_mhz: tsc_frequency / 1_000_000,
+        };
+        Self { vcpu, features, generation: 0 }
+    }
+}
+
+impl HostSide for Level {
+    fn ghcb_msr(&self) -> u64 {
+        self.features.ghcb_msr
+    }
+
+    fn set_ghcb_msr(&mut self, value: u64) {
+        self.features.ghcb_msr = value;
+    }
+
+    fn interrupts_enabled(&self) -> bool {
+        self.vcpu.rflags() & rflags::IF != 0
+    }
+
+    fn can_take_interrupt(&self) -> bool {
+        self.vcpu.can_take_interrupt()
+    }
+
+    fn offer_interrupt(&mut self, vector: Option<u8>) {
+        self.vcpu.offer(vector);
+    }
+
+    fn taken_interrupt(&mut self) -> Option<u8> {
+        self.vcpu.taken()
+    }
+
+    fn request_window(&mut self) {
+        self.vcpu.request_window();
+    }
+
+    fn inject(&mut self, event: Event) {
+        self.vcpu.inject(event);
+    }
+
+    fn can_take_nmi(&self) -> bool {
+        self.vcpu.can_take_nmi()
+    }
+
+    fn has_event(&self) -> bool {
+        self.vcpu.has_event()
+    }
+
+    fn task_priority(&self) -> u8 {
+        self.vcpu.cr8()
+    }
+}

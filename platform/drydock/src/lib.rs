@@ -1,0 +1,137 @@
+//! The platform that runs SEV-SNP guests on AMD-V, by emulation.
+//!
+//! [`Drydock::start`] builds the home and divides the RAM: guest memory that the host shares stays
+//! at its address, private memory is a pool of system pages of its own, and QEMU's devices reach the
+//! former only. [`CpuVp`] runs one VP on its CPU. What an SEV-SNP CPU is stands in `drydock/cpu`,
+//! what its host does in `drydock/host`; this crate joins them to `hardware/svm`.
+#![no_std]
+#![cfg_attr(not(test), deny(clippy::wildcard_enum_match_arm))]
+
+extern crate alloc;
+
+mod division;
+mod launch;
+mod level;
+mod pages;
+mod shootdown;
+mod tables;
+mod vp;
+
+use alloc::boxed::Box;
+
+use drydock_cpu::Space;
+use drydock_rmp::{Entry, HostMap, Rmp};
+use guest_memory::{GpaRange, PAGE_SIZE};
+use home::{Built, Discovered, Home, Needs};
+use kernel::Region;
+use spin::Mutex;
+
+use shootdown::Shootdown;
+use tables::Tables;
+
+pub use division::{Division, DivisionError};
+pub use launch::{LaunchError, Launched, Parameters};
+pub use vp::CpuVp;
+
+/// The place of the C-bit: the highest address bit that QEMU's software CPU has.
+pub const C_BIT: u8 = 39;
+/// System pages beside those behind the guest's RAM: for save areas without an address there.
+pub(crate) const EXTRA_PAGES: u32 = 64;
+
+/// Pages for the owners' table and the host's map, for each GiB of RAM.
+const OWNERS_PER_GIB: u64 = (1 << 18) * (8 + 4) / PAGE_SIZE;
+/// Nested page tables for each GiB of RAM, half of which is the guest's: every page by itself,
+/// private and shared, for each level.
+const TABLES_PER_GIB: u64 = 4 * 2 * (256 + 2);
+
+/// What Drydock needs.
+pub const NEEDS: Needs = Needs {
+    heap: 1 << 20,
+    heap_per_cpu: 32 << 10,
+    pages: 4 * 8 + svm::PORT_MAP_PAGES + svm::MSR_MAP_PAGES + 16,
+    // A control block for each level but the first.
+    pages_per_cpu: 3,
+    pages_per_gib: OWNERS_PER_GIB + TABLES_PER_GIB,
+    left: 16 << 20,
+};
+
+/// The platform.
+#[derive(Debug)]
+pub struct Drydock {
+    home: Home,
+    division: Division,
+    /// Who owns which page, and the page tables that follow from it. The lock is held while pages
+    /// are taken from the guest.
+    state: Mutex<State>,
+    shootdown: Shootdown,
+    /// Control blocks of the levels 1 to 3 of each VP.
+    control_blocks: u64,
+    port_map: u64,
+    msr_map: u64,
+}
+
+/// The state of all memory.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) space: Space<'static>,
+    pub(crate) tables: Tables,
+}
+
+impl Drydock {
+    /// Builds the home on CPU 0, and divides the RAM so that the guest gets `guest_bytes`.
+    ///
+    /// # Errors
+    /// [`DivisionError`].
+    ///
+    /// # Safety
+    /// As for [`Home::build`].
+    pub unsafe fn start(
+        found: Discovered,
+        loaded: GpaRange,
+        guest_bytes: u64,
+    ) -> Result<&'static Self, DivisionError> {
+        // SAFETY: as this function's.
+        let Built { home, mut region, .. } = unsafe { Home::build(found, loaded, false) };
+        let division = Division::new(&found.ram, guest_bytes)?;
+        let region_ref = &mut region;
+        let entries = take_slice(region_ref, division.system_pages());
+        let map = take_slice(region_ref, division.guest_pages());
+        let (port_map, msr_map) =
+            (region.take(svm::PORT_MAP_PAGES), region.take(svm::MSR_MAP_PAGES));
+        // SAFETY: fresh pages of the region.
+        unsafe { svm::fill_permission_maps(port_map, msr_map) };
+        let control_blocks = region.take(3 * u64::from(found.vps()));
+        let shootdown = Shootdown::new(found.vps());
+        let mut space =
+            Space { rmp: Rmp::new(entries), map: HostMap::new(map), pool: division.pool() };
+        division.assign_all(&mut space);
+        let tables = Tables::new(region, division.pool(), found.features.gigabyte_pages);
+        let state = Mutex::new(State { space, tables });
+        let drydock = Self { home, division, state, shootdown, control_blocks, port_map, msr_map };
+        Ok(Box::leak(Box::new(drydock)))
+    }
+
+    /// The home.
+    pub const fn home(&self) -> &Home {
+        &self.home
+    }
+
+    /// How the RAM is divided.
+    pub const fn division(&self) -> &Division {
+        &self.division
+    }
+}
+
+/// Values that any bytes are.
+trait Plain: Copy {}
+impl Plain for Entry {}
+impl Plain for u32 {}
+
+/// Takes pages for `count` values, all zero.
+fn take_slice<T: Plain>(region: &mut Region, count: u32) -> &'static mut [T] {
+    let pages = (u64::from(count) * size_of::<T>() as u64).div_ceil(PAGE_SIZE);
+    let start = region.take(pages) as *mut T;
+    // SAFETY: the pages are fresh, zeroed, aligned, and large enough; all zeroes are a value of a
+    // `Plain` type. Nothing else refers to them, for ever.
+    unsafe { core::slice::from_raw_parts_mut(start, count as usize) }
+}
