@@ -12,6 +12,7 @@ pub mod config;
 pub mod drydock;
 pub mod exec;
 pub mod file;
+pub mod linux_start;
 pub mod report;
 pub mod status;
 

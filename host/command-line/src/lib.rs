@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod exit;
+mod image;
 mod module;
 mod run;
 mod values;
@@ -15,6 +16,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
+pub use image::{BuildOptions, ImageAction, MeasureOptions};
 pub use module::Module;
 pub use run::{AccelChoice, RunOptions, given, run_help};
 
@@ -41,6 +43,12 @@ pub enum Action {
     /// Serve a TPM 2.0 to the tools of this machine, by the protocol of the TPM simulators
     #[command(after_long_help = VTPM_HELP)]
     Vtpm(VtpmOptions),
+    /// Build an IGVM file for a confidential VM, or predict its launch digest
+    Image {
+        /// What to do.
+        #[command(subcommand)]
+        action: ImageAction,
+    },
     /// Print the certificate of the CA that certifies new TPMs
     #[command(
         after_help = "Without FILE it is the test CA, whose key is public: whoever trusts it \

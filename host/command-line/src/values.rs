@@ -21,6 +21,15 @@ pub fn memory(text: &str) -> Result<u64, String> {
     bytes.filter(|bytes| *bytes != 0).ok_or_else(|| "give a size such as 512M or 2G".to_owned())
 }
 
+/// A number of 64 bits, decimal or with 0x hexadecimal.
+pub fn number(text: &str) -> Result<u64, String> {
+    let number = match text.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16),
+        None => text.parse(),
+    };
+    number.map_err(|_| "give a number, such as 196608 or 0x30000".to_owned())
+}
+
 /// A number of CPUs.
 pub fn cpus(text: &str) -> Result<u32, String> {
     let number = text.parse().ok().filter(|number| (1..=MAX_CPUS).contains(number));

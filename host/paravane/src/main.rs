@@ -5,6 +5,7 @@ mod accel;
 mod channel;
 mod files;
 mod guardian;
+mod image;
 mod kernel_line;
 mod manufacture;
 mod plain;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         Action::Run(options) => ExitCode::from(run::run(&options)),
         Action::Symbolize(options) => finish(symbolize::file(&options)),
         Action::Vtpm(options) => ExitCode::from(vtpm::run(&options)),
+        Action::Image { action } => finish(image::run(&action)),
         Action::TpmCa { file } => finish(manufacture::print_authority(file.as_deref())),
         Action::Completions { shell } => {
             let mut script = Vec::new();

@@ -1,0 +1,98 @@
+//! The layout of an IGVM file that starts Linux directly: what its builder and the measured stub in
+//! it agree on.
+//!
+//! All addresses are guest-physical. The stub starts in 32-bit mode without paging, where all memory
+//! is private whatever the place of the C-bit.
+
+/// Where the stub is linked, and entered.
+pub const STUB: u64 = 0x80_0000;
+/// The stub's memory ends here: code, data, stack, heap.
+pub const STUB_END: u64 = 0xa0_0000;
+/// The page that says where the files are: an [`Info`] in little-endian form.
+pub const INFO: u64 = 0x7f_0000;
+/// The CPUID page.
+pub const CPUID: u64 = 0x7f_1000;
+/// The secrets page.
+pub const SECRETS: u64 = 0x7f_2000;
+/// The parameter page with the memory map.
+pub const MEMORY_MAP: u64 = 0x7f_3000;
+/// The parameter page with the number of VPs.
+pub const VP_COUNT: u64 = 0x7f_4000;
+/// The page that tells Linux of the two pages above: written by the stub.
+pub const CC_BLOB: u64 = 0x7f_5000;
+/// The first VP's save area.
+pub const VMSA: u64 = 0x7f_6000;
+/// The end of these pages.
+pub const PAGES_END: u64 = 0x7f_7000;
+/// Where the files start.
+pub const FILES: u64 = 96 << 20;
+
+/// A file in memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct File {
+    /// Its first byte, at the start of a page.
+    pub start: u64,
+    /// Its bytes.
+    pub length: u64,
+}
+
+impl File {
+    /// Where its pages end.
+    pub const fn end(&self) -> u64 {
+        self.start.saturating_add(self.length).saturating_add(0xfff) & !0xfff
+    }
+}
+
+/// The files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Info {
+    /// The kernel, a bzImage.
+    pub kernel: File,
+    /// The initial RAM disk; empty without one.
+    pub initrd: File,
+    /// The command line, without a zero behind it.
+    pub command_line: File,
+}
+
+/// Bytes of an [`Info`].
+pub const INFO_SIZE: usize = 6 * 8;
+
+impl Info {
+    /// As it stands in its page.
+    pub fn to_bytes(self) -> [u8; INFO_SIZE] {
+        let Self { kernel, initrd, command_line } = self;
+        let mut bytes = [0; INFO_SIZE];
+        let words = [kernel, initrd, command_line].map(|file| [file.start, file.length]);
+        for (to, word) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(words.as_flattened()) {
+            *to = word.to_le_bytes();
+        }
+        bytes
+    }
+
+    /// From its page.
+    pub fn from_bytes(bytes: &[u8; INFO_SIZE]) -> Self {
+        let mut words = bytes.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word));
+        let mut file = || {
+            let [start, length] = [words.next(), words.next()].map(Option::unwrap_or_default);
+            File { start, length }
+        };
+        Self { kernel: file(), initrd: file(), command_line: file() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_tells_what_the_builder_wrote() {
+        let file = |start, length| File { start, length };
+        let info = Info {
+            kernel: file(FILES, 8_000_001),
+            initrd: file(FILES + (8 << 20), 3),
+            command_line: file(FILES + (9 << 20), 17),
+        };
+        assert_eq!(Info::from_bytes(&info.to_bytes()), info);
+        assert_eq!(info.kernel.end(), FILES + 8_003_584);
+    }
+}

@@ -1,0 +1,12 @@
+//! IGVM files: builds them, and predicts the launch digest of a VM that is made from one.
+#![forbid(unsafe_code)]
+
+mod builder;
+mod linux;
+mod measure;
+mod vmsa;
+
+pub use builder::Builder;
+pub use linux::{Linux, build as build_linux};
+pub use measure::{Row, measure};
+pub use vmsa::{protected_mode, set_features};

@@ -1,0 +1,62 @@
+//! `paravane image`: IGVM files.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use command_line::{BuildOptions, ImageAction, MeasureOptions};
+use igvm_image::{Linux, build_linux, measure};
+
+/// Builds or measures a file.
+pub fn run(action: &ImageAction) -> Result<()> {
+    match action {
+        ImageAction::Build(options) => build(options),
+        ImageAction::Measure(options) => print_digest(options),
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).with_context(|| path.display().to_string())
+}
+
+fn build(options: &BuildOptions) -> Result<()> {
+    let stub = options.stub.clone().map_or_else(beside_us, Ok)?;
+    let initrd = options.initrd.as_deref().map(read).transpose()?.unwrap_or_default();
+    let (stub, kernel) = (read(&stub)?, read(&options.linux)?);
+    let file = build_linux(&Linux {
+        stub: &stub,
+        kernel: &kernel,
+        initrd: &initrd,
+        command_line: options.append.as_bytes(),
+        policy: options.policy,
+    })?;
+    fs::write(&options.output, file).with_context(|| options.output.display().to_string())
+}
+
+/// The stub beside this program.
+fn beside_us() -> Result<PathBuf> {
+    let program = std::env::current_exe().context("this program's own file")?;
+    Ok(program.with_file_name("linux-start"))
+}
+
+fn print_digest(options: &MeasureOptions) -> Result<()> {
+    let rows = measure(&read(&options.file)?, options.memory)?;
+    let mut out = std::io::stdout().lock();
+    if options.explain {
+        for row in &rows {
+            writeln!(out, "{:#014x} {:10} {}", row.gpa, row.kind, Hex(&row.digest))?;
+        }
+    }
+    let last = rows.last().context("the file has no pages")?;
+    writeln!(out, "{}", Hex(&last.digest))?;
+    Ok(())
+}
+
+struct Hex<'a>(&'a [u8]);
+
+impl std::fmt::Display for Hex<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
