@@ -9,6 +9,7 @@ mod crb;
 mod devices;
 mod emulation;
 mod files;
+mod igvm;
 mod input;
 mod store;
 mod tpm;
@@ -19,6 +20,7 @@ pub use crb::tpm_crb;
 pub use devices::{apic, chipset};
 pub use emulation::{decode, emulate};
 pub use files::{config, kernel, memory_map, report};
+pub use igvm::{igvm_file, igvm_headers};
 
 /// A target.
 pub type Target = fn(&[u8]);
@@ -29,6 +31,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("report", report),
     ("kernel", kernel),
     ("memory_map", memory_map),
+    ("igvm_file", igvm_file),
+    ("igvm_headers", igvm_headers),
     ("decode", decode),
     ("emulate", emulate),
     ("apic", apic),
