@@ -34,8 +34,15 @@ pub fn igvm_headers(bytes: &[u8]) {
     push(&mut headers, 0x101, &[0x3_0000, 0, 1, 0].map(u32::to_le_bytes).concat());
     for _ in 0..input.u8() & 3 {
         let (header_type, words) = HEADERS[usize::from(input.u8()) % HEADERS.len()];
-        let words: Vec<[u8; 4]> = (0..words).map(|_| word(&mut input).to_le_bytes()).collect();
-        push(&mut headers, header_type, &words.concat());
+        let mut words: Vec<u32> = (0..words).map(|_| word(&mut input)).collect();
+        // The compatibility mask of those that have one.
+        if let 0x302..=0x305 = header_type
+            && input.u8() & 7 != 0
+        {
+            words[2] = 1;
+        }
+        let body: Vec<u8> = words.into_iter().flat_map(u32::to_le_bytes).collect();
+        push(&mut headers, header_type, &body);
     }
     // One header of any type and length.
     if input.u8() & 7 == 0 {
@@ -48,8 +55,7 @@ pub fn igvm_headers(bytes: &[u8]) {
 /// A word of a header: often zero, a mask, a page's address, or where data could be.
 fn word(input: &mut Input<'_>) -> u32 {
     match input.u8() & 7 {
-        0..=2 => 0,
-        3 => 1,
+        0..=3 => 0,
         4 => u32::from(input.u8()) << 12,
         5 => u32::from(input.u8()) << 3,
         _ => input.u32(),
