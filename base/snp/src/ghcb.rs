@@ -49,7 +49,7 @@ fields! {
     XSS = 0x140;
     /// DR7.
     DR7 = 0x160;
-    /// RIP, which only hypervisors for debugging use.
+    /// RIP.
     RIP = 0x178;
     /// RSP.
     RSP = 0x1d8;

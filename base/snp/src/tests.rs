@@ -1,9 +1,11 @@
 mod digest;
 mod exit;
 mod ghcb;
+mod instruction;
 mod message;
 mod msr_protocol;
 mod page_state;
 mod pages;
 mod report;
+mod status;
 mod vmsa;

@@ -3,7 +3,7 @@
 //! [`Guest`] is the firmware's context of one VM: launch, then messages. Nothing here reads a clock,
 //! a random source or memory of a VM: keys, entropy, the host's CPUID and the pages are arguments.
 //! The hypervisor chooses most of them, and the guest writes the messages: every input is answered
-//! with a status of the ABI, and none causes a panic. A request needs 12 KiB of stack.
+//! with a status of the ABI, and none causes a panic.
 //!
 //! Keys for guests are derived from the platform's secret by HMAC-SHA-256, not by AMD's function.
 //! Neither guest nor hypervisor can tell the difference.

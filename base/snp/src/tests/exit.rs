@@ -15,6 +15,119 @@ fn codes_that_have_a_number_are_computed() {
     assert_eq!(ExitCode::exception(0xff), ExitCode(0x5f));
 }
 
+/// The codes from 60h on, without gap.
+const INTERCEPTS: [ExitCode; 48] = [
+    ExitCode::INTR,
+    ExitCode::NMI,
+    ExitCode::SMI,
+    ExitCode::INIT,
+    ExitCode::VINTR,
+    ExitCode::CR0_SEL_WRITE,
+    ExitCode::IDTR_READ,
+    ExitCode::GDTR_READ,
+    ExitCode::LDTR_READ,
+    ExitCode::TR_READ,
+    ExitCode::IDTR_WRITE,
+    ExitCode::GDTR_WRITE,
+    ExitCode::LDTR_WRITE,
+    ExitCode::TR_WRITE,
+    ExitCode::RDTSC,
+    ExitCode::RDPMC,
+    ExitCode::PUSHF,
+    ExitCode::POPF,
+    ExitCode::CPUID,
+    ExitCode::RSM,
+    ExitCode::IRET,
+    ExitCode::SWINT,
+    ExitCode::INVD,
+    ExitCode::PAUSE,
+    ExitCode::HLT,
+    ExitCode::INVLPG,
+    ExitCode::INVLPGA,
+    ExitCode::IOIO,
+    ExitCode::MSR,
+    ExitCode::TASK_SWITCH,
+    ExitCode::FERR_FREEZE,
+    ExitCode::SHUTDOWN,
+    ExitCode::VMRUN,
+    ExitCode::VMMCALL,
+    ExitCode::VMLOAD,
+    ExitCode::VMSAVE,
+    ExitCode::STGI,
+    ExitCode::CLGI,
+    ExitCode::SKINIT,
+    ExitCode::RDTSCP,
+    ExitCode::ICEBP,
+    ExitCode::WBINVD,
+    ExitCode::MONITOR,
+    ExitCode::MWAIT,
+    ExitCode::MWAIT_CONDITIONAL,
+    ExitCode::XSETBV,
+    ExitCode::RDPRU,
+    ExitCode::EFER_WRITE_TRAP,
+];
+
+#[test]
+fn intercepts_are_numbered_in_the_architectures_order() {
+    for (number, code) in (0x60..).zip(INTERCEPTS) {
+        assert_eq!(code, ExitCode(number));
+    }
+    assert_eq!(ExitCode::cr_write_trap(0), ExitCode(0x90));
+    let later = [
+        ExitCode::INVLPGB,
+        ExitCode::ILLEGAL_INVLPGB,
+        ExitCode::INVPCID,
+        ExitCode::MCOMMIT,
+        ExitCode::TLBSYNC,
+        ExitCode::BUSLOCK,
+        ExitCode::IDLE_HLT,
+    ];
+    for (number, code) in (0xa0..).zip(later) {
+        assert_eq!(code, ExitCode(number));
+    }
+    let nested = [
+        ExitCode::NPF,
+        ExitCode::AVIC_INCOMPLETE_IPI,
+        ExitCode::AVIC_NOACCEL,
+        ExitCode::VMGEXIT,
+        ExitCode::PAGE_NOT_VALIDATED,
+    ];
+    for (number, code) in (0x400..).zip(nested) {
+        assert_eq!(code, ExitCode(number));
+    }
+}
+
+#[test]
+fn events_of_software_are_numbered_from_8000_0000h() {
+    let first = [
+        ExitCode::MMIO_READ,
+        ExitCode::MMIO_WRITE,
+        ExitCode::NMI_COMPLETE,
+        ExitCode::AP_RESET_HOLD,
+        ExitCode::AP_JUMP_TABLE,
+    ];
+    for (number, code) in (0x8000_0001..).zip(first) {
+        assert_eq!(code, ExitCode(number));
+    }
+    let snp = [
+        ExitCode::PAGE_STATE_CHANGE,
+        ExitCode::GUEST_REQUEST,
+        ExitCode::EXTENDED_GUEST_REQUEST,
+        ExitCode::AP_CREATION,
+        ExitCode::HV_DOORBELL_PAGE,
+        ExitCode::HV_IPI,
+        ExitCode::HV_TIMER,
+        ExitCode::APIC_IDS,
+        ExitCode::RUN_VMPL,
+    ];
+    for (number, code) in (0x8000_0010..).zip(snp) {
+        assert_eq!(code, ExitCode(number));
+    }
+    assert_eq!(ExitCode::HYPERVISOR_FEATURES, ExitCode(0x8000_fffd));
+    assert_eq!(ExitCode::TERMINATION_REQUEST, ExitCode(0x8000_fffe));
+    assert_eq!(ExitCode::UNSUPPORTED_EVENT, ExitCode(0x8000_ffff));
+}
+
 #[test]
 fn failures_of_vmrun_are_negative() {
     assert_eq!(ExitCode::INVALID, ExitCode(-1_i64 as u64));

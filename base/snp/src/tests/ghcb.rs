@@ -1,8 +1,11 @@
+use core::mem::offset_of;
+
 use proptest::prelude::*;
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 use crate::exit::ExitCode;
 use crate::ghcb::{Field, Ghcb, InputError, PROTOCOL_VERSION, Status};
+use crate::vmsa::Vmsa;
 
 #[test]
 fn a_field_stands_at_its_offset_and_sets_its_bit() {
@@ -16,6 +19,38 @@ fn a_field_stands_at_its_offset_and_sets_its_bit() {
         assert_eq!(bytes[0x3f0 + bit / 8], 1 << (bit % 8));
         assert_eq!(bytes.iter().filter(|byte| **byte != 0).count(), 9);
     }
+}
+
+#[test]
+fn registers_stand_where_the_save_area_has_them() {
+    // The GHCB was made of the save area; quadword by quadword they agree.
+    let table = [
+        (Field::XSS, offset_of!(Vmsa, xss)),
+        (Field::DR7, offset_of!(Vmsa, dr7)),
+        (Field::RIP, offset_of!(Vmsa, rip)),
+        (Field::RSP, offset_of!(Vmsa, rsp)),
+        (Field::RAX, offset_of!(Vmsa, rax)),
+        (Field::RCX, offset_of!(Vmsa, rcx)),
+        (Field::RDX, offset_of!(Vmsa, rdx)),
+        (Field::RBX, offset_of!(Vmsa, rbx)),
+        (Field::RBP, offset_of!(Vmsa, rbp)),
+        (Field::RSI, offset_of!(Vmsa, rsi)),
+        (Field::RDI, offset_of!(Vmsa, rdi)),
+        (Field::R8, offset_of!(Vmsa, r8)),
+        (Field::R9, offset_of!(Vmsa, r9)),
+        (Field::R10, offset_of!(Vmsa, r10)),
+        (Field::R11, offset_of!(Vmsa, r11)),
+        (Field::R12, offset_of!(Vmsa, r12)),
+        (Field::R13, offset_of!(Vmsa, r13)),
+        (Field::R14, offset_of!(Vmsa, r14)),
+        (Field::R15, offset_of!(Vmsa, r15)),
+        (Field::SW_EXITCODE, offset_of!(Vmsa, guest_exit_info_1)),
+        (Field::XCR0, offset_of!(Vmsa, xcr0)),
+    ];
+    for (field, offset) in table {
+        assert_eq!(field.offset(), offset, "{field:?}");
+    }
+    assert_eq!(Field::CPL.offset() + 3, offset_of!(Vmsa, cpl));
 }
 
 #[test]

@@ -27,13 +27,6 @@ fn the_nonce_is_the_sequence_number_in_twelve_bytes() {
 }
 
 #[test]
-fn an_answer_has_the_next_type() {
-    assert_eq!(MessageType::REPORT_REQ.answer(), MessageType::REPORT_RSP);
-    assert_eq!(MessageType::TSC_INFO_REQ.answer(), MessageType::TSC_INFO_RSP);
-    assert_eq!(MessageType(255).answer(), MessageType(0));
-}
-
-#[test]
 fn a_header_with_a_fault_is_refused() {
     let good = report_request();
     assert_eq!(good.check(), Ok(2));
