@@ -1,22 +1,18 @@
 //! Delivery of events in every operating mode.
+#[path = "../common/mod.rs"]
 mod common;
+mod properties;
 mod world;
 
 use common::{LIMITS, Memory, Vp};
 use emulator::{BusError, DeliveryError, Event, Exception, deliver};
+use x86::rflags::{AC, IF, NT, RF, TF, VM};
 use x86::{Attributes, Segment, cr0, cr4, efer};
 
 use world::{
     CS, DS, ES, FS, GDT, GDTR, GS, IDT, IDTR, LDT, LDTR, RSP, SS, STACK_0, TR, TSS, USER_STACK,
     World, gate_32, gate_64, segment,
 };
-
-const IF: u64 = 1 << 9;
-const TF: u64 = 1 << 8;
-const NT: u64 = 1 << 14;
-const RF: u64 = 1 << 16;
-const VM: u64 = 1 << 17;
-const AC: u64 = 1 << 18;
 
 fn raised(vector: u8, error_code: u32) -> Result<(), DeliveryError> {
     Err(DeliveryError::Exception(Exception { vector, error_code: Some(error_code), cr2: None }))
@@ -153,6 +149,29 @@ fn each_check_of_long_mode_has_its_exception() {
 }
 
 #[test]
+fn limits_that_just_suffice_are_enough() {
+    let mut world = World::long(3);
+    world.vp.tables[IDTR].limit = 29 * 16 + 15;
+    world.vp.tables[TR].limit = 11;
+    world.vp.tables[GDTR].limit = 15;
+    assert_eq!(world.deliver(VC), Ok(()));
+    let mut world = World::legacy(3);
+    world.vp.tables[IDTR].limit = 29 * 8 + 7;
+    world.vp.tables[TR].limit = 9;
+    world.vp.tables[GDTR].limit = 0x17;
+    assert_eq!(world.deliver(VC), Ok(()));
+}
+
+#[test]
+fn a_stack_without_room_for_the_whole_frame_gets_no_part_of_it() {
+    let mut world = World::legacy(0);
+    world.vp.segments[SS].attributes = Attributes::from_bits(0xc97);
+    world.vp.segments[SS].limit = USER_STACK as u32 - 8;
+    assert_eq!(world.deliver(VC), raised(12, 1));
+    assert_eq!(world.memory.u64_at(USER_STACK + 1) as u32, 0);
+}
+
+#[test]
 fn a_code_segment_in_the_ldt_is_found() {
     let mut world = World::long(3);
     world.set_gate(gate_64(0xe, 0, 0xc, 0x77));
@@ -161,6 +180,12 @@ fn a_code_segment_in_the_ldt_is_found() {
     world.put(LDT + 8, segment(0x9b, 0xa), 8);
     assert_eq!(world.deliver(VC), Ok(()));
     assert_eq!((world.vp.segments[CS].selector, world.vp.rip), (0xc, 0x77));
+    // A null LDTR has no table, whatever its hidden part holds.
+    world = World::long(3);
+    world.set_gate(gate_64(0xe, 0, 0xc, 0x77));
+    world.vp.tables[LDTR] = Segment { limit: 0xf, base: LDT, ..Segment::default() };
+    world.put(LDT + 8, segment(0x9b, 0xa), 8);
+    assert_eq!(world.deliver(VC), raised(13, 0xd));
 }
 
 #[test]
@@ -322,6 +347,9 @@ fn real_mode_goes_through_the_vector_table() {
     assert_eq!((vp.rip, vp.gprs[RSP], vp.rflags), (0x4321, 0xaaaa_fffc, 2 | NT));
     let code = Segment { selector: 0x8765, base: 0x8_7650, ..before.segments[CS] };
     assert_eq!(vp.segments[CS], code);
+    let mut just_inside = before.clone();
+    just_inside.tables[IDTR].limit = 29 * 4 + 3;
+    assert_eq!(deliver(&mut just_inside, &mut memory, LIMITS, VC), Ok(()));
     for (limit, rsp, vector) in [(29 * 4 + 2, 0x100, 13), (0x3ff, 1, 12)] {
         let mut vp = before.clone();
         vp.tables[IDTR].limit = limit;
@@ -401,79 +429,4 @@ fn a_descriptor_in_a_read_only_page_is_written_only_if_it_must_be() {
         assert_eq!(world.deliver(VC), if allowed { Ok(()) } else { refused });
     }
     assert_eq!(World::long(3).vp.efer & efer::LMA, efer::LMA);
-}
-
-mod properties {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    /// The registers that IRETQ takes off the stack, as an independent reference of the frame.
-    fn iretq(world: &World) -> [u64; 5] {
-        let pop = |index: u64| world.memory.u64_at(world.vp.gprs[RSP] + 8 * index);
-        [pop(0), pop(1), pop(2), pop(3), pop(4)]
-    }
-
-    proptest! {
-        /// IRETQ undoes a delivery in long mode.
-        #[test]
-        fn iretq_returns_to_the_interrupted_code(
-            rip in any::<u64>(),
-            low in 0x5200_u64..0x5e00,
-            flags in any::<u64>(),
-            cpl in prop_oneof![Just(0_u8), Just(3)],
-            ist in 0_u8..8,
-            is_trap in any::<bool>(),
-            is_fault in any::<bool>(),
-        ) {
-            let mut world = World::long(cpl);
-            let flags = flags & (0x3f_7fd5 & !VM) | 2;
-            (world.vp.rip, world.vp.gprs[RSP], world.vp.rflags) = (rip, low, flags);
-            world.set_gate(gate_64(0xe | u64::from(is_trap), ist, 8, 0x1000));
-            let (code, stack) = (world.vp.segments[CS].selector, world.vp.segments[SS].selector);
-            let event = Event { vector: 29, error_code: None, is_fault };
-            prop_assert_eq!(world.deliver(event), Ok(()));
-            let resume = if is_fault { RF } else { 0 };
-            let expected = [rip, code.into(), flags | resume, low, stack.into()];
-            prop_assert_eq!(iretq(&world), expected);
-            prop_assert_eq!(world.vp.gprs[RSP] & 15, 8, "five values below a multiple of 16");
-            let interrupts = if is_trap { 0 } else { IF };
-            prop_assert_eq!(world.vp.rflags, flags & !(TF | NT | RF | interrupts));
-        }
-
-        /// Whatever the tables hold, there is an answer, and one that is no success changes no
-        /// register.
-        #[test]
-        fn any_tables_and_registers_have_an_answer(
-            is_long in any::<bool>(),
-            cpl in 0_u8..4,
-            gate in any::<u128>(),
-            code in any::<u64>(),
-            stack in any::<u64>(),
-            task in any::<[u8; 32]>(),
-            selector in 0_u16..0x60,
-            rsp in any::<u64>(),
-            flags in any::<u64>(),
-            limits in any::<[u16; 4]>(),
-        ) {
-            let mut world = if is_long { World::long(cpl) } else { World::legacy(cpl) };
-            let gate = gate & !(0xffff << 16) | u128::from(selector) << 16;
-            world.set_gate(gate);
-            world.set_descriptor(0x08, code);
-            world.set_descriptor(0x10, stack);
-            world.memory.put(TSS, &task);
-            (world.vp.gprs[RSP], world.vp.rflags) = (rsp, flags);
-            for (register, limit) in [LDTR, TR, GDTR, IDTR].into_iter().zip(limits) {
-                world.vp.tables[register].limit = limit.into();
-            }
-            let before = world.vp.clone();
-            if world.deliver(VC).is_err() {
-                prop_assert_eq!(world.vp, before);
-            } else {
-                prop_assert!(world.vp.cpl <= before.cpl);
-                prop_assert_eq!(world.vp.segments[CS].selector & 3, u16::from(world.vp.cpl));
-                prop_assert_eq!(world.vp.rflags & (TF | NT | RF | VM), 0);
-            }
-        }
-    }
 }
