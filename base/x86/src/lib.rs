@@ -13,6 +13,8 @@ pub mod page_table;
 mod registers;
 mod segments;
 mod state;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 #[cfg(test)]
 mod tests;
 pub mod vector;

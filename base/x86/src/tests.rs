@@ -5,33 +5,16 @@ use std::vec::Vec;
 
 use proptest::prelude::*;
 
-use crate::page_table::{ENTRIES, Format, PageTables, TableMemory, Translation, entry};
+use crate::page_table::{Format, PageTables, TableMemory, Translation, entry};
+use crate::testing::Tables;
 use crate::{Attributes, Combined, Register, Segment, SegmentRegister, VpState, combine, vector};
-
-/// Memory whose tables are taken from 1 MiB on.
-#[derive(Default)]
-struct Tables(HashMap<u64, [u64; ENTRIES]>);
-
-impl TableMemory for Tables {
-    fn read(&self, table: u64, index: usize) -> u64 {
-        self.0[&table][index]
-    }
-    fn write(&mut self, table: u64, index: usize, entry: u64) {
-        self.0.get_mut(&table).unwrap()[index] = entry;
-    }
-    fn take(&mut self) -> u64 {
-        let table = 0x10_0000 + self.0.len() as u64 * 0x1000;
-        self.0.insert(table, [0; ENTRIES]);
-        table
-    }
-}
 
 const PAGE: u64 = 0x1000;
 const DIRECTORY: u64 = entry::PRESENT | entry::WRITABLE | entry::USER;
 const DATA: u64 = entry::PRESENT | entry::WRITABLE;
 
 fn tables(has_gigabyte_pages: bool) -> (Tables, PageTables) {
-    let mut memory = Tables::default();
+    let mut memory = Tables::from(0x10_0000);
     let format = Format { directory: DIRECTORY, has_gigabyte_pages };
     let tables = PageTables::new(&mut memory, format);
     (memory, tables)
@@ -72,7 +55,7 @@ fn small_pages_are_small_and_every_table_on_the_way_has_the_directory_s_bits() {
     assert_eq!(found, Translation { physical: 0x1234, size: PAGE, bits });
     let root = memory.read(tables.root(), 0);
     assert_eq!(root & !entry::ADDRESS, DIRECTORY);
-    assert_eq!(memory.0.len(), 4, "root, two directories, one table");
+    assert_eq!(memory.count(), 4, "root, two directories, one table");
 }
 
 #[test]
@@ -102,10 +85,10 @@ fn a_hole_splits_the_pages_around_it_and_nothing_else_changes() {
 fn a_whole_page_is_unmapped_without_a_split() {
     let (mut memory, mut tables) = tables(true);
     tables.map(&mut memory, 0..1 << 30, 0, DATA);
-    let before = memory.0.len();
+    let before = memory.count();
     // It starts and ends where nothing is mapped.
     tables.unmap(&mut memory, 0..3 << 30);
-    assert_eq!(memory.0.len(), before);
+    assert_eq!(memory.count(), before);
     assert_eq!(tables.translate(&memory, 0), None);
     tables.unmap(&mut memory, 0..1 << 47);
 }
@@ -332,5 +315,34 @@ fn two_events_combine_by_their_classes() {
             };
             assert_eq!(combine(first, second), expected, "{first:?} then {second}");
         }
+    }
+}
+
+#[test]
+fn a_shutdown_or_double_fault_needs_a_fault_on_both_sides() {
+    for first in 0..=u8::MAX {
+        for second in 0..=u8::MAX {
+            let harmless = |vector| !matches!(vector, vector::DE | vector::DF | 10..=14);
+            if harmless(first) || harmless(second) || second == vector::DF {
+                let combined = combine(Some(first), second);
+                assert_eq!(combined, Combined::Second, "{first} then {second}");
+            }
+        }
+        assert_eq!(combine(None, first), Combined::Second, "an interrupt, then {first}");
+    }
+}
+
+#[test]
+fn a_descriptor_s_limit_counts_in_the_unit_that_it_says() {
+    // A descriptor, the last offset, the base.
+    for (descriptor, limit, base) in [
+        (0x00cf_9b00_0000_ffff_u64, u32::MAX, 0),
+        (0x00af_9b00_0000_ffff, u32::MAX, 0),
+        (0x0040_9300_0000_ffff, 0xffff, 0),
+        (0x8000_8b12_3456_0067, 0x67, 0x8012_3456),
+        (0x008f_9212_0000_0000, 0xf000_0fff, 0x12_0000),
+    ] {
+        let segment = Segment::from_descriptor(8, descriptor);
+        assert_eq!((segment.limit, segment.base), (limit, base), "{descriptor:#x}");
     }
 }

@@ -77,30 +77,9 @@ impl NestedTables {
 
 #[cfg(test)]
 mod tests {
-    extern crate std;
-
-    use std::collections::HashMap;
-
-    use x86::page_table::ENTRIES;
+    use x86::testing::Tables;
 
     use super::*;
-
-    #[derive(Default)]
-    struct Tables(HashMap<u64, [u64; ENTRIES]>);
-
-    impl TableMemory for Tables {
-        fn read(&self, table: u64, index: usize) -> u64 {
-            self.0[&table][index]
-        }
-        fn write(&mut self, table: u64, index: usize, entry: u64) {
-            self.0.get_mut(&table).unwrap()[index] = entry;
-        }
-        fn take(&mut self) -> u64 {
-            let table = 0x7000_0000 + self.0.len() as u64 * 0x1000;
-            self.0.insert(table, [0; ENTRIES]);
-            table
-        }
-    }
 
     const OWN: GpaRange = GpaRange::new(0x1fd0_0000, 0x2000_0000).unwrap();
     const HOLE: GpaRange = GpaRange::new(0xa_0000, 0x10_0000).unwrap();
@@ -113,7 +92,7 @@ mod tests {
         for taken in [OWN, HOLE] {
             ram.remove(taken).unwrap();
         }
-        let mut memory = Tables::default();
+        let mut memory = Tables::from(0x7000_0000);
         let tables = NestedTables::new(&mut memory, &ram, gigabyte_pages);
         (memory, tables)
     }
