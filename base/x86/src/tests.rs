@@ -139,7 +139,7 @@ fn attributes_have_two_forms_that_say_the_same() {
 }
 
 #[test]
-fn a_segment_allows_what_its_type_says() {
+fn a_segment_allows_the_accesses_of_its_type() {
     // Type; readable, writable, expand-down.
     let cases = [
         (0x0, true, false, false),
@@ -204,7 +204,7 @@ fn exceptions_with_an_error_code_are_those_of_the_manual() {
 
 /// Values as operating systems leave them in the registers, read off by name.
 #[test]
-fn the_registers_of_a_running_linux_say_what_it_has_enabled() {
+fn the_registers_of_a_running_linux_show_the_features_that_it_has_enabled() {
     use crate::{cr0, cr4, dr6, dr7, efer, rflags};
     let all = |value: u64, bits: &[u64]| bits.iter().all(|bit| value & bit != 0);
     let none = |value: u64, bits: &[u64]| bits.iter().all(|bit| value & bit == 0);

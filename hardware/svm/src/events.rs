@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_injected_comes_back() {
+    fn an_injected_event_comes_back() {
         let events = [
             Event::Interrupt(0x30),
             Event::Nmi,

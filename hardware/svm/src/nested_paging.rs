@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_taken_away_is_out_of_reach_and_its_neighbours_are_not() {
+    fn an_unmapped_page_is_out_of_reach_and_its_neighbours_are_not() {
         for gigabyte_pages in [false, true] {
             let (mut memory, mut tables) = guest(gigabyte_pages);
             let page = (5 << 30) + 0x30_1000;

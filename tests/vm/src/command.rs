@@ -47,7 +47,7 @@ pub fn tests() -> Vec<Test> {
             ensure!(text.contains("rdinit=") && !text.contains("secret"), "{text}");
             Ok(())
         }),
-        test("exec::what_stays_in_the_background_is_not_waited_for", |environment| {
+        test("exec::a_background_process_is_not_waited_for", |environment| {
             let run = Vm::exec(environment, "sleep 1000 & echo on").run()?;
             ensure!(run.code == Some(0) && run.output == b"on\n", "{run:?}");
             Ok(())

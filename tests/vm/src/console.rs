@@ -49,7 +49,7 @@ pub fn tests() -> Vec<Test> {
 pub struct Ended {
     /// The `--json` file.
     pub summary: Value,
-    /// What paravane wrote to its standard error.
+    /// The bytes that paravane wrote to its standard error.
     pub errors: String,
 }
 

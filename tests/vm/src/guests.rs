@@ -9,7 +9,7 @@ use crate::{Environment, Outcome, Stop, Test, Totals, ensure, test};
 
 /// How long a guest may take.
 const LIMIT: &str = "120";
-/// What `wall` writes to the host's ports.
+/// The text that `wall` writes to the host's ports.
 const ESCAPED: &str = "BROKEN OUT";
 /// Accesses to video memory, which must cause no exits.
 const VIDEO: u64 = 10_000;

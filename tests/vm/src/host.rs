@@ -29,9 +29,12 @@ pub fn tests() -> Vec<Test> {
 /// Paths that are no regular files, summaries that cannot be written, a VM that is too small.
 fn files_and_ram() -> Vec<Test> {
     vec![
-        test("host::too_little_ram_names_what_is_needed", little_ram),
-        test("host::what_is_no_file_is_refused_and_not_waited_for", no_files),
-        test("host::a_summary_that_can_not_be_written_is_told_before_the_vm", no_summary),
+        test("host::too_little_ram_is_reported_with_the_least_amount", little_ram),
+        test("host::a_path_that_is_no_file_is_refused_and_not_waited_for", no_files),
+        test(
+            "host::a_summary_that_can_not_be_written_is_reported_before_the_vm_starts",
+            no_summary,
+        ),
         test("host::a_summary_that_fails_leaves_the_status", |environment| {
             let vm = Vm::exec(environment, "echo on; exit 7").without_summary();
             let run = vm.args(["--json", "/dev/full"]).run()?;
@@ -39,7 +42,7 @@ fn files_and_ram() -> Vec<Test> {
             ensure!(run.errors.lines().count() == 1 && run.errors.contains("--json"), "{run:?}");
             Ok(())
         }),
-        test("host::a_summary_spares_what_the_vm_is_made_of", |environment| {
+        test("host::a_summary_does_not_overwrite_the_state_or_its_key", |environment| {
             let folder = tempfile::tempdir()?;
             let state = folder.path().join("state");
             Vm::exec(environment, "true").args(["--state"]).arg(&state).run()?;

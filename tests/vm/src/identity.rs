@@ -50,7 +50,7 @@ pub fn tests() -> Vec<Test> {
             ensure!(summary["counters"]["starts"] == 2 && uuid.len() == 36, "{summary} {uuid}");
             Ok(())
         }),
-        test("identity::what_is_no_uuid_is_told", |environment| {
+        test("identity::an_invalid_uuid_is_reported", |environment| {
             for uuid in ["", "x", "00000000-0000-0000-0000-000000000000"] {
                 let run = Vm::exec(environment, "true").args(["--uuid", uuid]).run()?;
                 ensure!(run.code == Some(USAGE) && run.errors.contains("--uuid"), "{run:?}");

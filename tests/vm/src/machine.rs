@@ -1,4 +1,4 @@
-//! Runs one VM per call, to test what the guest finds in it.
+//! Runs one VM per call, to test the machine that the guest finds.
 
 use std::ffi::{OsStr, OsString};
 use std::io::Read;

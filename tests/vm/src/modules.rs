@@ -14,7 +14,7 @@ const BAD_GUEST: i32 = 70;
 pub fn tests() -> Vec<Test> {
     vec![
         test("modules::all_come_in_their_order_with_their_arguments", order),
-        test("modules::what_can_not_be_given_is_named", refusals),
+        test("modules::a_module_that_can_not_be_given_is_named", refusals),
     ]
 }
 

@@ -1,4 +1,4 @@
-//! The serial ports: their modem lines, and what arrives besides bytes.
+//! The modem lines of the serial ports.
 
 use crate::console::{Console, PROMPT};
 use crate::machine::Vm;

@@ -8,7 +8,7 @@ use crate::machine::{Run, Vm};
 use crate::{Environment, Outcome, Test, ensure, test};
 
 const USAGE: i32 = 2;
-/// What the guest sees of PCI: the host bridge.
+/// The PCI devices that the guest sees: the host bridge.
 const SEEN: &str = "0000:00:00.0\n";
 
 /// The tests of this part.
@@ -42,7 +42,7 @@ pub fn tests() -> Vec<Test> {
             ensure!(run.errors.lines().count() == 1, "{run:?}");
             Ok(())
         }),
-        test("state::what_can_not_be_used_is_one_line", |environment| {
+        test("state::an_unusable_state_is_reported_in_one_line", |environment| {
             let folder = tempfile::tempdir()?;
             let file = folder.path().join("short");
             fs::write(&file, "This is no state.\n")?;
@@ -55,7 +55,7 @@ pub fn tests() -> Vec<Test> {
             Ok(())
         }),
         test("state::a_file_that_gets_its_name_late_is_left_alone", replaced),
-        test("state::another_disk_with_the_serial_number_must_keep_what_it_is_given", read_only),
+        test("state::a_read_only_disk_with_the_serial_number_is_reported", read_only),
     ]
 }
 

@@ -18,10 +18,10 @@ const EXAMPLE: &str = include_str!("../../../docs/attestation.md");
 pub fn tests() -> Vec<Test> {
     vec![
         test("tpm::a_sealed_secret_survives_the_vm_and_follows_the_command_line", sealed),
-        test("tpm::what_was_acknowledged_survives_a_vm_that_is_killed", killed),
+        test("tpm::acknowledged_writes_survive_a_vm_that_is_killed", killed),
         test("tpm::a_quote_is_checked_down_to_the_authority", attestation),
         test("tpm::a_state_that_was_changed_is_refused", changed),
-        test("tpm::what_was_asked_for_before_the_vm_was_powered_off_is_done_by_the_next", asked),
+        test("tpm::a_request_made_before_power_off_is_performed_by_the_next_vm", asked),
     ]
 }
 

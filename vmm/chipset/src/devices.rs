@@ -171,8 +171,8 @@ impl Chipset {
         }
     }
 
-    /// Delivers what an access has caused, once no device is locked: `signals`, and the news to the
-    /// VP that it now keeps an earlier deadline.
+    /// Delivers the effects of an access, once no device is locked: `signals`, and the news to the VP
+    /// that it now keeps an earlier deadline.
     pub(crate) fn deliver(
         &self,
         signals: Signals,
@@ -186,7 +186,7 @@ impl Chipset {
         }
     }
 
-    /// Delivers what a change of a line has caused.
+    /// Delivers the effects of a change of a line.
     pub(crate) fn send(&self, signals: Signals, kick: &impl Kick) {
         for (ipi, level) in signals.messages.into_iter().flatten() {
             self.mailboxes.send(ipi, level, None, kick);

@@ -4,8 +4,8 @@
 //! pair and the IOAPIC, and the way of an interrupt message to the [`mailbox`] of each VP that it
 //! names. Each VP has its own local APIC, which is not here.
 //!
-//! The user gives two things with an access: a [`platform_api::Console`] for what the serial ports
-//! send and receive, and a [`Kick`] that interrupts the CPU of a VP.
+//! The user gives two things with an access: a [`platform_api::Console`] for the bytes
+//! of the serial ports, and a [`Kick`] that interrupts the CPU of a VP.
 #![no_std]
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::wildcard_enum_match_arm))]

@@ -21,7 +21,7 @@ const UART_IRQ: [u8; 2] = [irq::SERIAL_1, irq::SERIAL_2];
 const SERIAL_RETRY: u64 = 1_000_000;
 
 impl Chipset {
-    /// Uses a UART: what it sends goes to the host at once, unless the host has no room.
+    /// Uses a UART: its output goes to the host at once, unless the host has no room.
     pub(crate) fn with_uart<T>(
         &self,
         index: usize,
@@ -41,7 +41,7 @@ impl Chipset {
         result
     }
 
-    /// Passes what the UART sends to the host. True if the host has no room now.
+    /// Passes the UART's output to the host. True if the host has no room now.
     fn transmit(
         &self,
         index: usize,

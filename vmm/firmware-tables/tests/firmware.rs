@@ -200,7 +200,7 @@ fn kind_at(map: &[MapEntry], gpa: u64) -> Option<RangeKind> {
 }
 
 #[test]
-fn the_map_protects_what_was_written() {
+fn the_map_protects_the_written_tables() {
     let m = Memory::new();
     let map = &m.0.memory_map;
     // Real-mode vectors and the BIOS data area lie in RAM, as on every PC.

@@ -1,4 +1,4 @@
-//! What becomes of an exit.
+//! The handling of exits.
 
 use chipset::Request;
 use cpu_policy::xcr0_is_valid;
@@ -85,7 +85,7 @@ impl<P: Platform> VirtualProcessor<P> {
                 self.machine.ask_for_rendezvous(Rendezvous::TripleFault);
             }
             Exit::Failed(code) => panic!("VP {}: unknown exit code {code:#x}", self.index),
-            // The next turn offers what waits.
+            // The next turn offers the interrupts that wait.
             Exit::InterruptWindow | Exit::NmiUnmasked | Exit::TaskPriority { is_done: true } => {}
             // Handled before.
             Exit::HostInterrupt
@@ -98,8 +98,8 @@ impl<P: Platform> VirtualProcessor<P> {
         }
     }
 
-    /// The hardware reports an error while the guest runs: the guest is told as by silicon, as only
-    /// it can know what the error has spoilt (AMD64 APM vol. 2, section 9.3).
+    /// The hardware reports an error while the guest runs: the guest gets the machine check, as only
+    /// it can know the damage (AMD64 APM vol. 2, section 9.3).
     #[cold]
     fn machine_check(&mut self) {
         log::error!("VP {}: the machine reports a hardware error", self.index);
@@ -353,8 +353,8 @@ impl<P: Platform> VirtualProcessor<P> {
         else {
             return false;
         };
-        // Another VP may have changed the instruction since it faulted: the CPU has checked the
-        // rights for what it did, and for nothing else.
+        // Another VP may have changed the instruction since it faulted, but the CPU has checked the
+        // rights for the old one only.
         if is_write != matches!(what, Move::Store(_)) {
             return false;
         }

@@ -94,9 +94,9 @@ fn read_text(host: &impl Files, file: Option<HostFile>) -> Result<Vec<u8>, Guest
 /// Why there is no configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoConfig {
-    /// The host does not deliver it, though it offers it.
+    /// The host offers it, but does not deliver it.
     HostRead,
-    /// It says what no configuration says.
+    /// It is no valid configuration.
     Wrong(ConfigError),
 }
 
@@ -141,9 +141,9 @@ struct Part {
     place: Place,
 }
 
-/// Where it is now.
+/// The place of its bytes.
 enum Place {
-    /// With us: what the loader looked at.
+    /// In our memory: the loader has looked at them.
     Ours(Vec<u8>),
     /// In guest memory, from this address on.
     Guest(u64),

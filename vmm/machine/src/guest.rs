@@ -33,7 +33,7 @@ pub(crate) fn tables_place(ram: &RamMap) -> u64 {
 
 /// A guest that lies in memory.
 pub(crate) struct Loaded {
-    /// What VP 0 starts with.
+    /// The registers that VP 0 starts with.
     pub(crate) state: VpState,
     /// TSC ticks that it took to load and to measure its files.
     pub(crate) ticks: u64,
@@ -176,7 +176,7 @@ fn start_state(entry: &Entry) -> VpState {
 }
 
 impl<P: Platform> VirtualProcessor<P> {
-    /// What firmware does to the boot processor's local APIC: on, LINT0 for the 8259 pair, LINT1
+    /// Sets the boot processor's local APIC up as firmware does: on, LINT0 for the 8259 pair, LINT1
     /// for NMIs (Intel MP Specification 1.4, section 3.6.2.1, virtual wire mode).
     pub(crate) fn set_up_virtual_wire(&mut self) {
         const SPURIOUS: u16 = 0xf0;

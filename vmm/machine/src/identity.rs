@@ -1,4 +1,4 @@
-//! Which machine this is, for the guest: the UUID of its SMBIOS tables.
+//! The identity of the machine: the UUID of its SMBIOS tables.
 //!
 //! The host may say it. Else it follows from the identity of the paravisor's state, so that it
 //! stays as long as the state does, and without a state it is a random one that stays as long as
@@ -8,7 +8,7 @@ use platform_api::{Entropy, Files, StateDisk, Time};
 use state_store::SECTOR;
 use tpm_crypto::hash::HashAlgorithm;
 
-/// What a UUID is derived under.
+/// The label under which a UUID is derived.
 const LABEL: &[u8] = b"paravane machine uuid 1\0";
 /// A UUID made of random bits (RFC 9562, 5.4).
 const RANDOM: u8 = 4;
@@ -25,7 +25,7 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    /// Of what the host gives.
+    /// Takes the identity from the host's UUID or state disk, or makes a random one.
     pub(crate) fn new(host: &(impl Files + StateDisk + Entropy + Time)) -> Self {
         let mut sector = [0; SECTOR];
         let has_disk = host.state_disk_sectors().is_some();

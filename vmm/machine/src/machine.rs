@@ -1,4 +1,4 @@
-//! What all VPs share.
+//! The state that all VPs share.
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -171,7 +171,7 @@ impl<P: Platform> Machine<P> {
         self.clock.at(self.host().tsc())
     }
 
-    /// What a device access needs.
+    /// The arguments of a device access.
     pub(crate) fn access(&self, now: Instant, vp: u32) -> Access<'_, P::Host, Self> {
         Access { now, vp, host: self.host(), kick: self }
     }

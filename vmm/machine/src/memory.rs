@@ -15,7 +15,7 @@ use crate::machine::Machine;
 const TPM_PAGES: core::ops::Range<u64> =
     registers::BASE..registers::BASE + registers::LENGTH as u64;
 
-/// What an emulated instruction reaches, from one VP.
+/// The memory and devices that an emulated instruction of one VP reaches.
 pub(crate) struct Bus<'a, P: Platform> {
     machine: &'a Machine<P>,
     apic: &'a mut LocalApic,
@@ -183,7 +183,7 @@ pub(crate) struct PortBus<'a, P: Platform> {
     pub(crate) machine: &'a Machine<P>,
     pub(crate) vp: u32,
     pub(crate) now: Instant,
-    /// What an access asked of the whole machine.
+    /// A request of an access to the whole machine.
     pub(crate) request: Option<Request>,
 }
 

@@ -45,8 +45,8 @@ impl<P: Platform> VirtualProcessor<P> {
         }
     }
 
-    /// Measures an exit with its entry, for what a kick costs: at the reset vector no firmware is,
-    /// so a VP that starts there exits at once.
+    /// Measures an exit with its entry, from which the cost of a kick follows. A VP that starts at
+    /// the reset vector exits at once, as there is no firmware.
     #[inline(never)]
     fn measure_exits(&mut self) {
         let host = self.machine.host();
@@ -60,7 +60,7 @@ impl<P: Platform> VirtualProcessor<P> {
         self.machine.kick_cost.store(shortest.saturating_mul(SPACING), Ordering::Relaxed);
     }
 
-    /// All VPs rendezvous; VP 0 does what they stopped for.
+    /// Meets the other VPs. VP 0 then restarts or ends the machine.
     #[cold]
     pub(crate) fn rendezvous(&mut self) {
         let machine = self.machine;

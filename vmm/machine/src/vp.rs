@@ -23,7 +23,7 @@ const LOOK_AGAIN_NANOS: u64 = 50_000;
 /// The furthest deadline that the host's timer is asked for, in seconds: its counter is short.
 const FURTHEST_DEADLINE: u64 = 4;
 
-/// What a VP does when nothing interrupts it.
+/// The activity of a VP that nothing interrupts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Activity {
     /// It runs the guest.
@@ -141,8 +141,7 @@ impl<P: Platform> VirtualProcessor<P> {
         self.timer_changed = true;
         self.offer_due = true;
         self.code_page = CodePage::UNKNOWN;
-        // What has been posted stays: VP 0 may run the guest, or have ended it, before this VP is
-        // made.
+        // Posted mail stays: VP 0 may run the guest, or have ended it, before this VP is made.
         self.open();
         self.publish_identity();
     }
@@ -154,7 +153,7 @@ impl<P: Platform> VirtualProcessor<P> {
         }
     }
 
-    /// What the guest reads as its TSC on this VP while the host's is `tsc`.
+    /// The guest's TSC on this VP while the host's is `tsc`.
     #[inline]
     pub(crate) fn guest_tsc(&self, tsc: HostTsc) -> GuestTsc {
         self.cpu.tsc_offset().guest(tsc)
@@ -297,8 +296,8 @@ impl<P: Platform> VirtualProcessor<P> {
     #[cold]
     fn idle(&mut self) {
         if self.serving {
-            // What came in meanwhile, its own timer for one, may be what the guest waits for: it is
-            // looked at again before this CPU sleeps.
+            // The guest may wait for an event of the meantime, its own timer for one. The next turn
+            // looks for events before this CPU sleeps.
             return self.run_service(u64::MAX);
         }
         self.arm_timer();
@@ -431,7 +430,7 @@ impl<P: Platform> VirtualProcessor<P> {
         }
     }
 
-    /// What the guest did to its interrupts without us: it took the one offered, or moved CR8.
+    /// Notes the guest's changes that cause no exit: it took the interrupt offered, or moved CR8.
     #[inline]
     fn note_taken_interrupt(&mut self) {
         if let Some(vector) = self.cpu.taken_interrupt() {
@@ -515,7 +514,7 @@ impl<P: Platform> VirtualProcessor<P> {
         let _ = self.apic.set_lint(LintPin::Lint1, false);
     }
 
-    /// Follows up on what a write to the local APIC asked for.
+    /// Does what a write to the local APIC asks for.
     pub(crate) fn apply(&mut self, effect: Option<Effect>) {
         let chipset = &self.machine.chipset;
         self.timer_changed |= chipset.apply(effect, &self.apic, self.index, self.machine);

@@ -1,4 +1,4 @@
-//! Where kernels and modules go, and whom a refusal blames.
+//! The places of kernels and modules, and the blame of a refusal.
 
 use loader::LoadError;
 

@@ -1,4 +1,4 @@
-//! What a platform can not do, and what the machine does instead.
+//! The machine's fallbacks for capabilities that a platform lacks.
 
 use std::sync::atomic::Ordering;
 
@@ -67,7 +67,7 @@ fn the_guest_s_clocks_agree_with_its_tsc() {
 
 /// An exit behind a write of CR8 can not be restarted: the new value is there already.
 #[test]
-fn a_write_of_cr8_that_is_done_frees_what_it_held_back() {
+fn a_completed_write_of_cr8_releases_the_interrupt_held_back() {
     let mut vp = one();
     x2apic_on(&mut vp);
     vp.machine.platform.compares_task_priority.store(false, Ordering::SeqCst);

@@ -1,4 +1,4 @@
-//! What a guest sees of the devices, and what reaches it from outside.
+//! The devices as a guest sees them, and input from outside.
 
 use std::sync::atomic::Ordering;
 

@@ -13,7 +13,7 @@ use crate::mailbox::Order;
 use crate::vp::{Activity, VirtualProcessor};
 
 #[test]
-fn what_comes_before_a_vp_is_made_waits_for_it() {
+fn mail_posted_before_a_vp_is_made_waits_for_it() {
     // A guest may run on the first VP while the CPUs of the others are still on their way.
     let machine = new_machine(2);
     let mut first = VirtualProcessor::new(machine, 0, FakeVp::default());
@@ -110,7 +110,7 @@ fn a_masked_nmi_does_not_wake_a_vp_that_halted_in_its_handler() {
 }
 
 #[test]
-fn init_leaves_the_cpus_signature_and_forgets_what_cr8_held_back() {
+fn init_keeps_the_cpus_signature_and_drops_the_interrupt_that_cr8_held_back() {
     let mut vps = machine(2);
     x2apic_on(&mut vps[0]);
     let state = vps[0].cpu.state;
@@ -157,7 +157,7 @@ fn a_program_can_not_have_its_vp_halted_behind_an_interrupt_shadow() {
 }
 
 #[test]
-fn an_instruction_that_another_vp_has_changed_does_not_what_the_cpu_has_not_checked() {
+fn an_instruction_that_another_vp_has_changed_makes_no_access_that_the_cpu_has_not_checked() {
     const IO_APIC: u64 = 0xfec0_0000;
     let mut vp = one();
     let memory = vp.machine.platform.memory();
@@ -210,7 +210,7 @@ fn a_deadline_at_the_end_of_time_never_comes() {
         assert!(timer > now + 1_000_000_000, "{deadline:#x}: the host's timer is set for {timer}");
         assert_eq!(vp.cpu.offered, None);
     }
-    // What is past comes at once.
+    // A deadline in the past comes at once.
     host.tsc.fetch_add(10, Ordering::SeqCst);
     write_msr(&mut vp, 0x6e0, 1);
     vp.turn();

@@ -1,4 +1,4 @@
-//! What a VP and the TPM's service hand to each other.
+//! The exchange of tasks between a VP and the TPM's service.
 
 use crate::tpm::{Exchange, Task, TpmError};
 

@@ -81,7 +81,7 @@ fn a_kernel_is_read_once_and_starts_as_it_was_looked_at() {
 }
 
 #[test]
-fn what_is_measured_is_what_was_used_in_whatever_order() {
+fn the_measured_bytes_are_the_used_ones_in_any_order() {
     let original: Vec<u8> = (0..20_000_u32).map(|index| (index * 7 / 8) as u8).collect();
     // Offset, length, and where in guest memory, or nowhere.
     let orders: [&[(u64, usize, Option<u64>)]; 3] = [

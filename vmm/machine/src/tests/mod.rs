@@ -1,4 +1,4 @@
-//! What a guest, or someone at the host's end, sees of the machine.
+//! The machine as a guest, or someone at the host's end, sees it.
 
 mod capabilities;
 mod devices;
@@ -138,7 +138,7 @@ fn an_unknown_msr_faults_and_the_guest_stays_where_it_is() {
 }
 
 #[test]
-fn an_input_of_nothing_reads_ones_and_keeps_what_it_does_not_touch() {
+fn an_input_from_no_device_reads_ones_and_keeps_the_other_bits_of_rax() {
     let mut vp = one();
     for (width, expected) in [
         (Width::Byte, 0x1122_3344_5566_77ff),
@@ -153,7 +153,7 @@ fn an_input_of_nothing_reads_ones_and_keeps_what_it_does_not_touch() {
 }
 
 #[test]
-fn what_the_guest_sends_arrives_also_when_the_host_is_slow() {
+fn bytes_that_the_guest_sends_arrive_even_if_the_host_is_slow() {
     let mut vp = one();
     let host = vp.machine.platform.host();
     host.full.store(true, Ordering::SeqCst);
@@ -194,7 +194,7 @@ fn a_machine_check_is_the_guests_to_handle() {
 }
 
 #[test]
-fn what_is_typed_reaches_the_guest_without_loss() {
+fn typed_bytes_reach_the_guest_without_loss() {
     let mut vp = one();
     let host = vp.machine.platform.host();
     host.typed[0].lock().unwrap().extend(b"abc".map(Received::Byte));
@@ -289,7 +289,7 @@ fn a_write_of_cr8_in_another_form_runs_unwatched_with_nothing_on_offer() {
 }
 
 #[test]
-fn an_ipi_kicks_only_who_is_away() {
+fn an_ipi_kicks_only_a_vp_that_is_away() {
     let mut vps = machine(2);
     x2apic_on(&mut vps[0]);
     let host = vps[0].machine.platform.host();

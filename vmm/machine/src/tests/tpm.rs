@@ -250,7 +250,7 @@ fn a_reset_drops_the_command_that_runs() {
 }
 
 #[test]
-fn what_the_guest_asked_for_is_done_at_the_next_start_and_once() {
+fn a_request_of_the_guest_is_performed_once_at_the_next_start() {
     let vp = started();
     assert_eq!(logged_banks(&vp), 1);
     request(&vp, presence::SET_PCR_BANKS, 0b110);
@@ -275,7 +275,7 @@ fn without_entropy_nothing_starts() {
     assert_eq!(vp.machine.start_tpm(&[]), Err(TpmError::Entropy));
 }
 
-/// The next VM with what is on the disk of this one.
+/// The next VM, with a copy of this one's disk.
 fn next(vp: &VirtualProcessor<Fake>) -> VirtualProcessor<Fake> {
     let old = vp.machine.platform.host();
     let next = with_service();
@@ -285,7 +285,7 @@ fn next(vp: &VirtualProcessor<Fake>) -> VirtualProcessor<Fake> {
     next
 }
 
-/// What is told: the request that waits, the last one, what came of it.
+/// The interface's words: the request that waits, the last one, its result.
 fn told(vp: &VirtualProcessor<Fake>) -> [u32; 3] {
     [presence::REQUEST, presence::LAST, presence::RESPONSE].map(|at| word(vp, at))
 }
@@ -302,7 +302,7 @@ fn powered_off() -> VirtualProcessor<Fake> {
 }
 
 #[test]
-fn what_the_guest_asked_for_before_it_was_powered_off_is_done_in_the_next_vm() {
+fn a_request_made_before_power_off_is_performed_in_the_next_vm() {
     let second = next(&powered_off());
     second.machine.start_tpm(&[]).unwrap();
     assert_eq!(logged_banks(&second), 2);
@@ -314,7 +314,7 @@ fn what_the_guest_asked_for_before_it_was_powered_off_is_done_in_the_next_vm() {
     assert_eq!(told(&third), [0, presence::SET_PCR_BANKS, 0]);
 }
 
-/// What the next VM tells of the request, which waits no longer.
+/// The result that the next VM reports; the request waits no longer.
 fn code_after(vp: &VirtualProcessor<Fake>) -> u32 {
     let next = next(vp);
     next.machine.start_tpm(&[]).unwrap();

@@ -1,6 +1,6 @@
 //! The guest memory that belongs to the TPM: reserved in the guest's map, plain RAM otherwise.
 //!
-//! | page | what |
+//! | page | content |
 //! | --- | --- |
 //! | 0 | command buffer |
 //! | 1 | response buffer |

@@ -14,7 +14,7 @@ pub(crate) const ROOM: u64 = 64 << 10;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub(crate) enum EventType {
-    /// What is measured ends here; what follows is another's.
+    /// The end of the firmware's measurements in a PCR; others follow.
     Separator = 0x4,
     /// The version of the root of trust.
     CrtmVersion = 0x8,
@@ -22,7 +22,7 @@ pub(crate) enum EventType {
     PlatformConfigFlags = 0xa,
     /// An object that its digest identifies; the event's data is a name.
     CompactHash = 0xc,
-    /// What a boot loader loads or passes on.
+    /// Something that a boot loader loads or passes on.
     Ipl = 0xd,
 }
 

@@ -1,4 +1,4 @@
-//! What a VP and the service hand to each other: a task there, its outcome back.
+//! The exchange of tasks between a VP and the service: a task goes there, its outcome comes back.
 //!
 //! `turn` names the only party that may lock the content. So no party ever waits for the lock,
 //! although the service may be put aside while it holds it.
@@ -11,19 +11,19 @@ use zeroize::Zeroize;
 use super::TpmError;
 use crate::sync::{AtomicU8, Mutex, Ordering};
 
-/// What the service is to do.
+/// A task of the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Task {
-    /// Power on, or reset: a TPM is there afterwards that waits for TPM2_Startup.
+    /// Power on, or reset: afterwards the TPM waits for TPM2_Startup.
     Init,
     /// A command from this locality.
     Execute {
         /// The locality.
         locality: u8,
     },
-    /// Keep what the physical presence interface holds beyond the VM, if there is a state.
+    /// Store the content of the physical presence interface for the next VM, if there is a state.
     KeepPresence,
-    /// Give it back; nothing if it was never kept.
+    /// Give the stored content back; none if it was never stored.
     RecallPresence,
 }
 

@@ -1,8 +1,8 @@
-//! Which localities of the TPM a guest reaches.
+//! The localities of the TPM that a guest reaches.
 //!
 //! Locality 4 belongs to hardware: from there PCRs 17 to 22 are reset and extended for a dynamic
 //! root of trust (TCG PC Client Platform TPM Profile 1.05, PCR attributes). Localities 1 to 3
-//! belong to what such a launch has started. This machine has no dynamic launch, as SKINIT is not
+//! belong to the software that such a launch has started. This machine has no dynamic launch, as SKINIT is not
 //! offered: no software in it may use these localities, and a guest has locality 0 alone.
 
 use tpm_crb::registers::PAGE;
@@ -23,7 +23,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_access_reaches_what_lies_in_the_page_of_locality_0() {
+    fn an_access_reaches_only_bytes_in_the_page_of_locality_0() {
         let cases = [
             (0, 4, 4),
             (PAGE - 8, 8, 8),

@@ -154,8 +154,8 @@ impl<P: Platform> VirtualTpm<P> {
         self.interface.write(offset, bytes, |command| self.copy_command(command, memory))
     }
 
-    /// Copies the command out. The header's length only says how much is copied: the engine holds
-    /// it against what it gets.
+    /// Copies the command out. The header's length only decides how much is copied: the engine
+    /// compares it with the length that it gets.
     fn copy_command(&self, bytes: &mut Vec<u8>, memory: &impl GuestMemory) {
         let command = self.area.buffers().command;
         let mut header = [0; HEADER];
@@ -219,7 +219,7 @@ impl<P: Platform> VirtualProcessor<P> {
 }
 
 impl<P: Platform> Machine<P> {
-    /// What the service does each time it is resumed: the task that waits, if one does.
+    /// Does the task that waits, if one does. The service calls this each time it is resumed.
     pub fn serve(&self) {
         if let Some(tpm) = &self.tpm {
             tpm.serve(self);

@@ -1,4 +1,4 @@
-//! The physical presence interface: what the guest asked of the firmware for the next start.
+//! The physical presence interface: requests of the guest to the firmware's next start.
 //!
 //! The guest's ACPI code leaves a request in the TPM's area. After a reset the paravisor performs
 //! it with the platform's authorization, and leaves the result. With a state, both live through
@@ -40,7 +40,7 @@ impl Operation {
 }
 
 impl<P: Platform> Machine<P> {
-    /// Performs what the guest left, right after TPM2_Startup.
+    /// Performs the request that the guest left, right after TPM2_Startup.
     pub(super) fn perform_request(&self, tpm: &VirtualTpm<P>) -> Result<(), TpmError> {
         let request = self.presence_word(tpm, REQUEST);
         if request == 0 {
@@ -50,10 +50,11 @@ impl<P: Platform> Machine<P> {
         let Some(operation) = operation else {
             return self.answer(tpm, request, USER_ABORT).map(drop);
         };
-        // Should this start fail, the next one does not try again: it could fail for ever. And what
-        // would be done again by the next VM is not done by this one.
+        // The request counts as failed from here on, so that a start that fails is not repeated for
+        // ever. If this can not be stored, the next VM will repeat the request, and this one skips
+        // it.
         if !self.answer(tpm, request, FIRMWARE_FAILURE)? {
-            log::warn!("what the physical presence interface was asked for is put off");
+            log::warn!("the request to the physical presence interface is put off");
             return Ok(());
         }
         let code = self.perform(tpm, operation)?;
@@ -115,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_known_and_leaves_a_bank_is_performed() {
+    fn only_known_requests_that_leave_a_bank_are_performed() {
         for request in CLEAR {
             assert_eq!(Operation::of_request(request, 0), Some(Operation::Clear));
         }

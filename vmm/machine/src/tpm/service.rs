@@ -109,7 +109,7 @@ impl From<OpenError> for TpmError {
     }
 }
 
-/// What the engine gets from outside.
+/// The engine's environment.
 struct World<'a, P: Platform> {
     machine: &'a Machine<P>,
     canceled: &'a AtomicBool,
@@ -125,8 +125,7 @@ impl<P: Platform> Environment for World<'_, P> {
         self.machine.now().as_nanos() / 1_000_000
     }
 
-    /// Without a state the TPM is ephemeral: what the engine keeps in memory lives as long as the
-    /// VM.
+    /// Without a state the TPM is ephemeral: the engine's memory lives as long as the VM.
     fn commit(&mut self, changes: &[Change]) -> Result<(), CommitError> {
         self.state.as_mut().map_or(Ok(()), |state| state.commit(changes))
     }

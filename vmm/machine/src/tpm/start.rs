@@ -1,7 +1,7 @@
-//! What the paravisor does with the TPM before the guest's first instruction.
+//! The TPM's start, before the guest's first instruction.
 //!
-//! As firmware does: power on or reset, TPM2_Startup, what the physical presence interface was
-//! asked for, measurements, and last the platform hierarchy is closed.
+//! The steps are firmware's: power on or reset, TPM2_Startup, the request of the physical presence
+//! interface, measurements, and last the close of the platform hierarchy.
 
 use alloc::vec::Vec;
 
@@ -21,7 +21,7 @@ use crate::machine::Machine;
 const PLATFORM_AUTH: usize = 32;
 
 impl<P: Platform> Machine<P> {
-    /// Starts the TPM with the guest, if the guest has one; `measured` is what gets into its PCRs.
+    /// Starts the TPM with the guest, if the guest has one; `measured` goes into its PCRs.
     pub(crate) fn start_tpm(&self, measured: &[Measured<'_, P>]) -> Result<(), TpmError> {
         let Some(tpm) = &self.tpm else { return Ok(()) };
         let memory = self.platform.memory();
@@ -105,12 +105,12 @@ impl<P: Platform> Machine<P> {
         tpm.interface.reset(self.now());
     }
 
-    /// The VM ends: what the guest asked of the next start is kept for that of the next VM.
+    /// The VM ends: a request of the guest to the next start is stored for the next VM.
     pub(crate) fn power_off_tpm(&self) {
         let Some(tpm) = &self.tpm else { return };
         self.end_command(tpm);
         if self.keep_presence(tpm).is_err() {
-            log::warn!("what the physical presence interface was asked for is lost");
+            log::warn!("the request to the physical presence interface is lost");
         }
     }
 

@@ -1,4 +1,4 @@
-//! Where the TPM's records are kept: the store on the disk that the host gives for it.
+//! The store of the TPM's records, on the disk that the host gives for it.
 
 use alloc::vec::Vec;
 
@@ -61,7 +61,7 @@ impl<P: Platform> State<P> {
         self.commit_of(Tenant::Tpm, &changes)
     }
 
-    /// What [`Self::keep_presence`] kept; nothing if there is none.
+    /// The words that [`Self::keep_presence`] stored; empty if it stored none.
     pub(crate) fn presence(&self) -> &[u8] {
         self.store.records(Tenant::Presence).next().map_or(&[], |(_, words)| words)
     }
@@ -142,5 +142,5 @@ impl<P: Platform> Entropy for HostEntropy<P> {
     }
 }
 
-/// Sectors are what both sides call so.
+/// Store and platform mean the same by a sector.
 const _: () = assert!(SECTOR == 512);

@@ -1,4 +1,4 @@
-//! What a device sees of each instruction form, and what the registers hold afterwards.
+//! The accesses of each instruction form to a device, and the registers afterwards.
 mod common;
 
 use common::{CODE_AT, DEVICE, DONE, Event, LIMITS, Memory, Vp, exception, run};

@@ -1,4 +1,4 @@
-//! The decoder against iced-x86: what we accept, iced decodes to the same.
+//! The decoder against iced-x86: iced decodes every accepted instruction to the same.
 
 use emulator::{Base, CodeSize, DecodeError, Instruction, Operation, Place, decode};
 use iced_x86::{Code, Decoder, DecoderOptions, OpKind, Register as R};

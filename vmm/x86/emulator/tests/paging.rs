@@ -312,7 +312,7 @@ fn crossing_accesses_translate_both_pages_first() {
     assert_eq!(emulate(&mut vp, &mut memory, LIMITS), common::DONE);
     assert_eq!(memory.ram[0x9FFD..0xA000], [1, 2, 3]);
     assert_eq!(memory.ram[0xC000..0xC006], [4, 5, 6, 7, 8, 0]);
-    // What was written comes back.
+    // The written bytes come back.
     vp.rip = page;
     memory.put(0x9000, &[0x48, 0x8B, 0x0B]);
     assert_eq!(emulate(&mut vp, &mut memory, LIMITS), common::DONE);

@@ -1,4 +1,4 @@
-//! The quick moves say what the whole decoder says, and leave nothing out that they could do.
+//! The quick moves agree with the whole decoder, and cover every move that they could do.
 mod common;
 
 use common::Vp;

@@ -44,7 +44,7 @@ impl FakeFile {
     }
 }
 
-/// What the host notes.
+/// The host's notes of all requests.
 #[derive(Debug, Default)]
 pub(crate) struct FakeHost {
     pub(crate) tsc: AtomicU64,

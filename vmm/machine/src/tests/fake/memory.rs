@@ -22,7 +22,7 @@ pub(crate) struct FakeMemory {
     pub(crate) pages: Pages,
 }
 
-/// The state of the guest's pages: which are accepted, and what the guest may do with them.
+/// The state of the guest's pages: whether they are accepted, and the guest's permissions.
 #[derive(Debug, Default)]
 pub(crate) struct Pages(Mutex<HashMap<u64, Permissions>>);
 

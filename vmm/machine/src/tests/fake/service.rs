@@ -29,10 +29,10 @@ impl platform_api::Service for FakeService {
     fn leave(&self) {}
 }
 
-/// What the service does.
+/// The service's work.
 #[derive(Default)]
 pub(crate) struct Work {
-    /// What it does; none when it has failed.
+    /// The function that it calls; none when it has failed.
     pub(crate) work: Option<Box<dyn Fn() + Send>>,
     /// How many times it will be put aside before it has done anything.
     pub(crate) held_back: u32,

@@ -54,7 +54,7 @@ pub(crate) struct FakeVp {
     pub(crate) taken: Option<u8>,
     pub(crate) windows: u32,
     pub(crate) exits: VecDeque<Exit>,
-    /// Vectors that are posted while the guest runs, one each time, and to whom.
+    /// Vectors that are posted while the guest runs, one each time, with their mailboxes.
     pub(crate) posts: VecDeque<(&'static Mailbox, u8)>,
     /// Whether each of them asked for a kick.
     pub(crate) kicked: Vec<bool>,

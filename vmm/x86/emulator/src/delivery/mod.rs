@@ -7,7 +7,7 @@
 //!
 //! A failed delivery leaves all registers as they were. Memory is as on a CPU: accessed bits of
 //! page tables and descriptors are set, and values pushed before a page fault stay. The failure is
-//! an exception in most cases; [`x86::combine`] tells what becomes of the two. Error codes have the
+//! an exception in most cases; [`x86::combine`] gives the result of the two. Error codes have the
 //! EXT bit set, as neither event is an INT instruction.
 //!
 //! Not done: task gates ([`DeliveryError::TaskGate`]), INT instructions, whose gates' privilege

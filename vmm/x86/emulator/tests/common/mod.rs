@@ -21,7 +21,7 @@ pub enum Event {
 #[derive(Clone)]
 pub struct Memory {
     pub ram: Vec<u8>,
-    /// What a read from the device gives, lowest byte first.
+    /// The value that a read from the device gives, lowest byte first.
     pub device: u128,
     /// Accesses to the device.
     pub events: Vec<Event>,
