@@ -7,7 +7,7 @@ use super::Findings;
 use super::metadata::Metadata;
 
 /// Each room, and the rooms that it may use. Peers are rooms of one layer without edges between.
-const ROOMS: [(&str, &[&str]); 15] = [
+const ROOMS: [(&str, &[&str]); 16] = [
     ("base", &["base"]),
     // A device knows no other device: the VMM connects them.
     ("devices", &["base"]),
@@ -15,17 +15,20 @@ const ROOMS: [(&str, &[&str]); 15] = [
     ("hyperv", &["base", "hyperv"]),
     ("storage", &["base", "storage"]),
     ("vmm", &["base", "devices", "tpm", "hyperv", "storage", "vmm"]),
+    // The emulated confidential platform. Of the VMM it uses what a host offers its guests, and the
+    // page walk.
+    ("drydock", &["base", "devices", "vmm", "drydock"]),
     ("kernel", &["base"]),
     // AMD-V itself, and the PC that a stock QEMU provides: each serves more than one platform.
     ("hardware", &["base", "kernel", "hardware"]),
-    ("platform", &["base", "kernel", "hardware"]),
-    ("images", &["base", "vmm", "kernel", "hardware", "platform"]),
+    ("platform", &["base", "vmm", "kernel", "hardware", "drydock"]),
+    ("images", &["base", "devices", "vmm", "kernel", "hardware", "drydock", "platform"]),
     // `paravane vtpm` serves the TPM engine to this machine's tools, and a new state is made here,
     // with a TPM in a store; host programs use no other part of the image.
     ("host", &["base", "host", "tpm", "storage"]),
     ("xtask", &["base", "host", "tests"]),
     ("tests", &["base", "host", "tests"]),
-    ("fuzz", &["base", "devices", "tpm", "hyperv", "storage", "vmm", "fuzz"]),
+    ("fuzz", &["base", "devices", "tpm", "hyperv", "storage", "vmm", "drydock", "fuzz"]),
     ("benches", &["base", "devices", "tpm", "hyperv", "storage", "vmm", "host"]),
 ];
 
