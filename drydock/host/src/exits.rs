@@ -11,6 +11,12 @@ impl<O: Outside> HostVp<'_, O> {
     /// Answers an exit of the level that ran.
     pub fn exit(&mut self, vcpu: &mut impl Vcpu, code: ExitCode, info_1: u64, info_2: u64) {
         self.come_back();
+        log::trace!(
+            "VP {}: exit {:#x} ({info_1:#x}, {info_2:#x}), GHCB MSR {:#x}",
+            self.index,
+            code.0,
+            vcpu.ghcb_msr()
+        );
         self.note_taken_interrupt(vcpu);
         match code {
             ExitCode::VMGEXIT => self.vmgexit(vcpu),

@@ -1,10 +1,12 @@
 //! Requests by a GHCB page (GHCB specification 56421, "Supported NAE events").
 
+use alloc::boxed::Box;
+
 use snp::exit::ExitCode;
 use snp::ghcb::{Field, Ghcb, InputError, PROTOCOL_VERSION, Status, USAGE_STANDARD};
 use snp::vmsa::{EventInj, EventType};
 use x86::vector;
-use zerocopy::{FromZeros, IntoBytes};
+use zerocopy::IntoBytes;
 
 use crate::machine::End;
 use crate::msr_protocol::FEATURES;
@@ -29,12 +31,15 @@ impl From<InputError> for Refusal {
 /// A request's outcome: SW_EXITINFO2.
 pub(crate) type Answer = Result<u64, Refusal>;
 
+/// Fields that an answer has at the most: four registers, DR7, and the two of the status.
+const MOST_FIELDS: usize = 7;
+
 /// A request, copied once, with the answer as it grows.
 pub(crate) struct Exchange {
     /// Where the page is.
     pub(crate) gpa: u64,
-    request: Ghcb,
-    answer: Ghcb,
+    request: Box<Ghcb>,
+    answer: [Option<(Field, u64)>; MOST_FIELDS],
 }
 
 impl Exchange {
@@ -55,7 +60,11 @@ impl Exchange {
 
     /// Sets a field of the answer.
     pub(crate) fn set(&mut self, field: Field, value: u64) {
-        self.answer.set(field, value);
+        let same = self.answer.iter().position(|slot| slot.is_some_and(|(name, _)| name == field));
+        let free = || self.answer.iter().position(Option::is_none);
+        if let Some(slot) = same.or_else(free).and_then(|index| self.answer.get_mut(index)) {
+            *slot = Some((field, value));
+        }
     }
 
     /// The shared buffer.
@@ -67,12 +76,20 @@ impl Exchange {
 impl<O: Outside> HostVp<'_, O> {
     /// Answers the request in the page at `gpa`.
     pub(crate) fn page_request(&mut self, vcpu: &mut impl Vcpu, gpa: u64) {
-        let mut request = Ghcb::new_zeroed();
+        let Some(mut request) = self.ghcb.take() else { return };
         if !self.host.outside.read_shared(gpa, request.as_mut_bytes()) {
+            self.ghcb = Some(request);
             return self.unanswerable(gpa, 0);
         }
-        let mut exchange = Exchange { gpa, request, answer: Ghcb::new_zeroed() };
+        let mut exchange = Exchange { gpa, request, answer: [None; MOST_FIELDS] };
         let result = self.check(&exchange).and_then(|code| self.serve(vcpu, code, &mut exchange));
+        log::trace!(
+            "VP {}: event {:#x?} ({:#x?}, {:#x?}): {result:x?}",
+            self.index,
+            exchange.request.get(Field::SW_EXITCODE).unwrap_or_default(),
+            exchange.request.get(Field::SW_EXITINFO1).unwrap_or_default(),
+            exchange.request.get(Field::RCX).unwrap_or_default(),
+        );
         let (status, information) = match result {
             Ok(information) => (Status::SUCCESS, information),
             Err(Refusal::Malformed(error)) => (Status::MALFORMED, error.0),
@@ -88,6 +105,7 @@ impl<O: Outside> HostVp<'_, O> {
         exchange.set(Field::SW_EXITINFO1, status.0.into());
         exchange.set(Field::SW_EXITINFO2, information);
         self.write_back(&exchange);
+        self.ghcb = Some(exchange.request);
     }
 
     /// Checks what all requests have in common; answers the exit code.
@@ -164,14 +182,17 @@ impl<O: Outside> HostVp<'_, O> {
     fn write_back(&self, exchange: &Exchange) {
         let outside = &self.host.outside;
         let mut written = true;
-        for field in Field::ALL {
-            if let Some(value) = exchange.answer.get(*field) {
-                let at = exchange.gpa + field.offset() as u64;
-                written &= outside.write_shared(at, &value.to_le_bytes());
+        let mut valid = [0; 2];
+        for (field, value) in exchange.answer.iter().flatten() {
+            let at = exchange.gpa + field.offset() as u64;
+            written &= outside.write_shared(at, &value.to_le_bytes());
+            let bit = field.valid_bit();
+            if let Some(word) = valid.get_mut(bit / 64) {
+                *word |= 1_u64 << (bit % 64);
             }
         }
         let bitmap = exchange.gpa + core::mem::offset_of!(Ghcb, valid_bitmap) as u64;
-        written &= outside.write_shared(bitmap, exchange.answer.valid_bitmap.as_bytes());
+        written &= outside.write_shared(bitmap, valid.as_bytes());
         if !written {
             self.unanswerable(exchange.gpa, 1);
         }

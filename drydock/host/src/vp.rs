@@ -1,5 +1,6 @@
 //! One VP of the emulated machine, on its CPU.
 
+use alloc::boxed::Box;
 use core::sync::atomic::Ordering;
 
 use chipset::mailbox::{Away, Mailbox, Order};
@@ -9,6 +10,8 @@ use device_model::{GuestTsc, HostTsc, Instant};
 use drydock_rmp::LEVELS;
 use local_apic::{LintPin, LocalApic, LocalDelivery, TimerDeadline};
 use platform_api::{Console, Cpus, Time};
+use snp::ghcb::Ghcb;
+use zerocopy::FromZeros;
 
 use crate::machine::{Area, End, Host, Kicker, local_apic};
 use crate::outside::{Outside, Vcpu};
@@ -59,6 +62,8 @@ pub struct HostVp<'a, O> {
     armed: Option<HostTsc>,
     pub(crate) timer_changed: bool,
     pub(crate) mtrrs: Mtrrs,
+    /// The copy of the GHCB that is being answered, while none is.
+    pub(crate) ghcb: Option<Box<Ghcb>>,
     pub(crate) kicker: Kicker<'a, O>,
 }
 
@@ -77,6 +82,7 @@ impl<'a, O: Outside> HostVp<'a, O> {
             armed: None,
             timer_changed: false,
             mtrrs: Mtrrs::new(host.settings.physical_bits),
+            ghcb: Some(Box::new(Ghcb::new_zeroed())),
             kicker: Kicker(&host.outside),
         })
     }

@@ -21,8 +21,9 @@ const MAX_E820_ENTRIES: u32 = 64;
 const PAGES_PER_CPU: u64 = 15;
 /// Pages of the service's stack.
 pub(crate) const SERVICE_STACK_PAGES: u64 = 16;
-/// Pages for our own page tables, and the service's stack with the hole below it.
-const FIXED_PAGES: u64 = 16 + 1 + SERVICE_STACK_PAGES;
+/// Pages for our own page tables, the service's stack with the hole below it, and what the first CPU's
+/// stack has more than others.
+const FIXED_PAGES: u64 = 16 + 1 + SERVICE_STACK_PAGES + 4;
 
 /// What an image needs beside its code, its stacks, and the page tables of its own.
 #[derive(Clone, Copy, Debug)]

@@ -33,7 +33,7 @@ pub use host::{PcHost, end, write_report};
 pub use start_info::{arrived, note_firmware};
 
 /// Pages of CPU 0's stack, which the image is moved onto; a hole lies below.
-const FIRST_STACK_PAGES: u64 = 4;
+const FIRST_STACK_PAGES: u64 = 8;
 /// Conventional memory ends here.
 pub const LOW_MEMORY_END: u64 = 0xa_0000;
 /// Option ROMs start here.

@@ -51,6 +51,6 @@ pub(crate) const fn level(config: &DrydockConfig) -> LevelFilter {
         LogLevel::Error => LevelFilter::Error,
         LogLevel::Warn => LevelFilter::Warn,
         LogLevel::Info => LevelFilter::Info,
-        LogLevel::Debug => LevelFilter::Debug,
+        LogLevel::Debug => LevelFilter::Trace,
     }
 }

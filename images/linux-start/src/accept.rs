@@ -7,6 +7,8 @@ use snp::instruction::{Outcome, PageSize};
 use crate::end::Reason;
 use crate::memory_map::launched;
 
+/// The area where a PC has its option ROMs and firmware: Linux looks for them there.
+const FIRMWARE_AREA: (u64, u64) = (0xc_0000, 0x10_0000);
 const SMALL: u64 = 4 << 10;
 const LARGE: u64 = 2 << 20;
 
@@ -16,7 +18,8 @@ pub(crate) fn all(ram: &RamMap, info: &Info) -> Result<(), Reason> {
     for range in launched(info) {
         left.remove(range).map_err(|_| Reason::MemoryMap)?;
     }
-    left.ranges().iter().try_for_each(accept)
+    let firmware = GpaRange::new(FIRMWARE_AREA.0, FIRMWARE_AREA.1).unwrap_or_default();
+    left.ranges().iter().chain([&firmware]).try_for_each(accept)
 }
 
 fn accept(range: &GpaRange) -> Result<(), Reason> {

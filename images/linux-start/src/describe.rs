@@ -30,6 +30,8 @@ pub(crate) struct Described {
     blobs: Vec<Blob>,
     /// Where the RSDP is.
     pub(crate) rsdp: u64,
+    /// Where the entry of Linux' list of set-up data goes.
+    setup_data: u64,
     /// The memory map for the loader, which must spare the files.
     pub(crate) loading_map: Vec<MapEntry>,
     /// The memory map for Linux.
@@ -56,11 +58,14 @@ pub(crate) fn machine(
     let tables = ranges.last().map_or(0, |last| last.start + last.length - TABLES_ROOM);
     let own = Range { start: layout::INFO, length: layout::STUB_END - layout::INFO };
     let files = Range { start: layout::FILES, length: files::end(info) - layout::FILES };
-    if tables < files.start + files.length {
+    // Linux reads the list by a mapping that is private only where it has RAM, and reserves it.
+    let setup_data = tables.saturating_sub(0x1000);
+    if setup_data < files.start + files.length {
         return Err(Reason::MemoryMap);
     }
+    let list = Range { start: setup_data, length: 0x1000 };
     let for_linux = build(&ranges, &[own], tables, vps)?;
-    let for_loader = build(&ranges, &[own, files], tables, vps)?;
+    let for_loader = build(&ranges, &[own, files, list], tables, vps)?;
     let mut blobs = for_linux.blobs;
     // The area below 1 MiB where firmware is looked for is not this VM's memory: Linux gets the
     // RSDP's address, behind the other tables.
@@ -73,7 +78,7 @@ pub(crate) fn machine(
     }
     blobs.push(rsdp);
     let (loading_map, map) = (for_loader.memory_map, for_linux.memory_map);
-    Ok(Described { blobs, rsdp: place, loading_map, map })
+    Ok(Described { blobs, rsdp: place, setup_data, loading_map, map })
 }
 
 fn build(
@@ -117,16 +122,22 @@ pub(crate) fn write(memory: &MappedMemory, described: &Described) -> Result<(), 
     described.blobs.iter().try_for_each(|blob| put(memory, blob.gpa, &blob.bytes))
 }
 
-/// The entry of Linux' list of set-up data that leads to the secrets page and the CPUID page
-/// (Documentation/arch/x86/boot.rst, SETUP_CC_BLOB), with what it leads to.
+/// The entry of Linux' list of set-up data that leads to a [`CcBlob`] (Documentation/arch/x86/boot.rst,
+/// SETUP_CC_BLOB).
 #[repr(C)]
 #[derive(IntoBytes, Immutable)]
-struct CcBlob {
+struct SetupData {
     next: u64,
     kind: u32,
     length: u32,
     address: u32,
     padding: u32,
+}
+
+/// What tells Linux of its secrets page and CPUID page (Linux' struct cc_blob_sev_info).
+#[repr(C)]
+#[derive(IntoBytes, Immutable)]
+struct CcBlob {
     magic: u32,
     version: u16,
     reserved_1: u16,
@@ -148,11 +159,6 @@ pub(crate) fn finish(
     described: &Described,
 ) -> Result<(), Reason> {
     let blob = CcBlob {
-        next: 0,
-        kind: SETUP_CC_BLOB,
-        length: 4,
-        address: layout::CC_BLOB as u32 + core::mem::offset_of!(CcBlob, magic) as u32,
-        padding: 0,
         magic: CC_BLOB_MAGIC,
         version: 0,
         reserved_1: 0,
@@ -163,8 +169,11 @@ pub(crate) fn finish(
         cpuid_length: 4096,
         reserved_3: 0,
     };
+    let address = layout::CC_BLOB as u32;
+    let list = SetupData { next: 0, kind: SETUP_CC_BLOB, length: 4, address, padding: 0 };
     put(memory, layout::CC_BLOB, blob.as_bytes())?;
-    put(memory, parameters + parameters::SETUP_DATA, &layout::CC_BLOB.to_le_bytes())?;
+    put(memory, described.setup_data, list.as_bytes())?;
+    put(memory, parameters + parameters::SETUP_DATA, &described.setup_data.to_le_bytes())?;
     let count = described.map.len().min(parameters::MOST_E820_ENTRIES);
     put(memory, parameters + parameters::E820_ENTRIES, &[count as u8])?;
     let mut at = parameters + parameters::E820_TABLE;

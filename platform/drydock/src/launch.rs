@@ -1,5 +1,6 @@
 //! The launch of a VM from an IGVM file.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -22,7 +23,7 @@ use crate::{Drydock, EXTRA_PAGES, State};
 
 /// The bytes of a page.
 type Bytes = [u8; PAGE_SIZE as usize];
-const ZERO: Bytes = [0; PAGE_SIZE as usize];
+static ZERO: Bytes = [0; PAGE_SIZE as usize];
 /// The first of the guest pages that save areas without an address in RAM have in the owners'
 /// table: the last ones that an entry can name.
 const FAR_AREAS: u32 = (1 << 28) - EXTRA_PAGES;
@@ -195,8 +196,8 @@ impl Drydock {
     }
 }
 
-fn page_of(functions: impl Iterator<Item = CpuidFunction>) -> CpuidPage {
-    let mut page = CpuidPage::new_zeroed();
+fn page_of(functions: impl Iterator<Item = CpuidFunction>) -> Box<CpuidPage> {
+    let mut page = Box::new(CpuidPage::new_zeroed());
     for (place, function) in page.functions.iter_mut().zip(functions) {
         *place = function;
         page.count += 1;
@@ -329,7 +330,7 @@ impl Launch<'_, '_> {
         if u32::from(vp_index) >= self.parameters.vps {
             return Err(LaunchError::NoSuchVp(vp_index));
         }
-        let features = Vmsa::read_from_bytes(vmsa).map(|vmsa| vmsa.sev_features);
+        let features = Vmsa::ref_from_bytes(vmsa).map(|vmsa| vmsa.sev_features);
         let features = features.unwrap_or(SevFeatures::new());
         if features.into_bits() & !drydock_cpu::EMULATED.into_bits() != 0 || !features.snp_active()
         {

@@ -172,6 +172,10 @@ impl Level {
             let mut cpu =
                 Cpu { registers: vcpu, features, space: &mut state.space, memory, limits };
             let disposition = cpu.exit(raw);
+            log::trace!(
+                "VP {vp}: at {:#x} {raw:x?} is {disposition:x?}",
+                x86::Registers::rip(cpu.registers)
+            );
             let reflects = cpu.features.sev.reflect_vc();
             match disposition {
                 Disposition::Resume => {}
