@@ -8,13 +8,17 @@ use guest_memory::{Gpa, GuestMemory};
 use host_wire::{Config, ConfigError, config, file};
 use loader::{Source, TransferError};
 use platform_api::{Files, HostFile, Platform};
+use tpm_crypto::hash::{Digest, HashAlgorithm, Hasher};
 
+use crate::digests::Digests;
 use crate::error::GuestError;
 
 /// The longest texts that are read at all: the command line, those of all modules.
 const MAX_TEXT: u32 = 64 * 1024;
 /// Bytes that are hashed or copied at once.
 const CHUNK: usize = 4096;
+/// The hash of a part that is copied out of the file's order.
+const PART_HASH: HashAlgorithm = HashAlgorithm::Sha256;
 
 /// The guest's files, as the host names them.
 #[derive(Clone, Copy, Debug)]
@@ -127,11 +131,17 @@ pub fn read_config(host: &impl Files) -> Result<Config, NoConfig> {
 /// The host is asked for no byte twice while the guest is loaded: it could give another answer, and
 /// the guest would start with other bytes than those that were measured. Bytes that were read
 /// before are taken from where they are now.
+///
+/// Where the host must not write guest memory, a file that is measured is hashed while it is copied.
+/// Parts that are copied out of the file's order, such as the segments of an ELF kernel, can only be
+/// hashed behind those in front of them. They are read back for this, and must have the digest that
+/// they had when they were copied.
 pub(crate) struct FileSource<'a, P: Platform> {
     platform: &'a P,
     file: HostFile,
     /// The parts that were read. They do not overlap.
     parts: Vec<Part>,
+    digests: Digests,
 }
 
 /// A part of a file that was read.
@@ -145,8 +155,8 @@ struct Part {
 enum Place {
     /// In our memory: the loader has looked at them.
     Ours(Vec<u8>),
-    /// In guest memory, from this address on.
-    Guest(u64),
+    /// In guest memory, from this address on, with the digest that the bytes must have.
+    Guest(u64, Option<Digest>),
 }
 
 impl Part {
@@ -159,7 +169,7 @@ impl Part {
                 to.copy_from_slice(found.ok_or(TransferError::Memory)?);
                 Ok(())
             }
-            Place::Guest(gpa) => {
+            Place::Guest(gpa, _) => {
                 let gpa = Gpa(gpa.wrapping_add(inside));
                 memory.read(gpa, to).map_err(|_| TransferError::Memory)
             }
@@ -168,23 +178,47 @@ impl Part {
 }
 
 impl<'a, P: Platform> FileSource<'a, P> {
-    /// Nothing has been read.
-    pub(crate) const fn new(platform: &'a P, file: HostFile) -> Self {
-        Self { platform, file, parts: Vec::new() }
+    /// Nothing has been read. The file will be measured into some of `banks`, or not at all if
+    /// there are none.
+    pub(crate) fn new(platform: &'a P, file: HostFile, banks: &[HashAlgorithm]) -> Self {
+        Self { platform, file, parts: Vec::new(), digests: Digests::new(banks) }
     }
 
-    /// Gives the whole file to `each` in order, as it was read. Only bytes that were not used
-    /// before are read from the host for this.
-    pub(crate) fn each_part(&self, each: &mut dyn FnMut(&[u8])) -> Result<(), TransferError> {
+    /// The digests of the whole file for `banks`.
+    pub(crate) fn digests(&self, banks: &[HashAlgorithm]) -> Result<Vec<Digest>, TransferError> {
+        let (mut hashers, from) = self.digests.for_banks(banks);
+        self.each_part(from, &mut |bytes| {
+            hashers.iter_mut().for_each(|hasher| hasher.update(bytes));
+        })?;
+        Ok(hashers.into_iter().map(Hasher::finish).collect())
+    }
+
+    /// Gives the file from offset `from` on to `each` in order, as it was read. Only bytes that were
+    /// not used before are read from the host for this.
+    pub(crate) fn each_part(
+        &self,
+        from: u64,
+        each: &mut dyn FnMut(&[u8]),
+    ) -> Result<(), TransferError> {
         let mut buffer = vec![0; CHUNK];
         let length = u64::from(self.file.length);
-        let mut at = 0;
+        let mut check = Hasher::new(PART_HASH);
+        let mut at = from;
         while at < length {
             let (part, end) = self.piece(at, length.min(at + CHUNK as u64));
             let chunk = buffer.get_mut(..(end - at) as usize).ok_or(TransferError::Memory)?;
             match part {
                 Some(part) => part.copy(self.platform.memory(), at, chunk)?,
                 None => self.ask(at, chunk)?,
+            }
+            if let Some(Part { offset, length, place: Place::Guest(_, Some(digest)) }) = part {
+                if at == *offset {
+                    check = Hasher::new(PART_HASH);
+                }
+                check.update(chunk);
+                if end == offset + length && check.clone().finish() != *digest {
+                    return Err(TransferError::Memory);
+                }
             }
             each(chunk);
             at = end;
@@ -219,29 +253,54 @@ impl<'a, P: Platform> FileSource<'a, P> {
         let offset = u32::try_from(at).map_err(|_| TransferError::Host)?;
         let range = self.platform.memory().ram_range(Gpa(gpa), length);
         let range = range.map_err(|_| TransferError::Memory)?;
-        match self.platform.host().load_file(self.file, offset, range) {
-            Some(loaded) => loaded.map_err(|_| TransferError::Host)?,
+        let digest = match self.platform.host().load_file(self.file, offset, range) {
+            Some(loaded) => loaded.map(|()| None).map_err(|_| TransferError::Host)?,
             None => self.copy_to_guest(at, gpa, length)?,
-        }
-        self.parts.push(Part { offset: at, length, place: Place::Guest(gpa) });
+        };
+        self.parts.push(Part { offset: at, length, place: Place::Guest(gpa, digest) });
         Ok(())
     }
-}
 
-impl<P: Platform> FileSource<'_, P> {
-    /// Copies a part of the file to guest memory through memory of ours.
-    fn copy_to_guest(&self, at: u64, gpa: u64, length: u64) -> Result<(), TransferError> {
+    /// Copies a part of the file to guest memory through memory of ours, and hashes it on the way if
+    /// it is measured. The part's own digest if the file's can not go on with it.
+    fn copy_to_guest(
+        &mut self,
+        at: u64,
+        gpa: u64,
+        length: u64,
+    ) -> Result<Option<Digest>, TransferError> {
+        let is_measured = self.digests.are_wanted();
+        if is_measured {
+            self.hash_own_parts();
+        }
+        let follows = self.digests.length() == at;
+        let mut own = (is_measured && !follows).then(|| Hasher::new(PART_HASH));
         let mut buffer = vec![0; CHUNK];
         let mut done = 0;
         while done < length {
             let bytes = (length - done).min(CHUNK as u64);
             let chunk = buffer.get_mut(..bytes as usize).ok_or(TransferError::Memory)?;
             self.ask(at + done, chunk)?;
+            if let Some(hasher) = &mut own {
+                hasher.update(chunk);
+            } else if is_measured {
+                self.digests.update(chunk);
+            }
             let to = Gpa(gpa.wrapping_add(done));
             self.platform.memory().write(to, chunk).map_err(|_| TransferError::Memory)?;
             done += bytes;
         }
-        Ok(())
+        Ok(own.map(Hasher::finish))
+    }
+
+    /// Hashes the parts in our memory that follow the hashed bytes.
+    fn hash_own_parts(&mut self) {
+        loop {
+            let next = self.digests.length();
+            let part = self.parts.iter().find(|part| part.offset == next);
+            let Some(Part { place: Place::Ours(bytes), .. }) = part else { return };
+            self.digests.update(bytes);
+        }
     }
 }
 

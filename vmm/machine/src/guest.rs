@@ -64,9 +64,11 @@ impl<P: Platform> Machine<P> {
         let command_line = files.command_line(self.host())?;
         let kernel_name = files.kernel_name(self.host())?;
         let texts = files.module_texts(self.host())?;
-        let mut kernel = FileSource::new(self.platform, files.kernel()?);
-        let mut initrd = files.initrd().map(|file| FileSource::new(self.platform, file));
-        let sources = files.modules().map(|file| FileSource::new(self.platform, file));
+        let banks = self.possible_banks();
+        let source = |file| FileSource::new(self.platform, file, &banks);
+        let mut kernel = source(files.kernel()?);
+        let mut initrd = files.initrd().map(source);
+        let sources = files.modules().map(source);
         let texts = texts.split(|byte| *byte == 0).chain(core::iter::repeat(&[][..]));
         let mut modules: Vec<_> = sources.zip(texts).collect();
         let request = Request {

@@ -16,6 +16,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod digests;
 mod dispatch;
 mod error;
 mod events;

@@ -7,10 +7,11 @@ use std::vec::Vec;
 
 use guest_memory::{Gpa, GuestMemory, NotRam};
 use host_wire::{Config, Status, file};
-use loader::{LoadError, Source};
+use loader::{LoadError, Source, TransferError};
 use platform_api::{HostFile, Platform};
+use tpm_crypto::hash::{Digest, HashAlgorithm};
 
-use super::fake::{Fake, FakeFile};
+use super::fake::{CONFIDENTIAL, Fake, FakeFile};
 use crate::error::GuestError;
 use crate::files::{FileSource, GuestFiles, NoConfig, read_config};
 use crate::machine::Machine;
@@ -92,7 +93,7 @@ fn the_measured_bytes_are_the_used_ones_in_any_order() {
     for order in orders {
         let platform = platform(&[(file::KERNEL, &original)]);
         let file = HostFile { selector: 1, length: original.len() as u32 };
-        let mut source = FileSource::new(platform, file);
+        let mut source = FileSource::new(platform, file, &HashAlgorithm::ALL);
         for (offset, length, gpa) in order {
             let mut bytes = vec![0; *length];
             match gpa {
@@ -103,23 +104,87 @@ fn the_measured_bytes_are_the_used_ones_in_any_order() {
             assert_eq!(found, original[*offset as usize..][..*length], "{order:?}");
         }
         let mut measured = vec![];
-        source.each_part(&mut |part| measured.extend_from_slice(part)).unwrap();
+        source.each_part(0, &mut |part| measured.extend_from_slice(part)).unwrap();
         assert_eq!(measured, original, "{order:?}");
         assert_eq!(most_asked(platform), 1, "{order:?}");
     }
 }
 
+/// A file of which parts are loaded to 1 MiB and higher, then bytes of guest memory change.
+fn digests_of(
+    original: &[u8],
+    loads: &[(u64, u64, u64)],
+    changed: Option<u64>,
+    banks: &[HashAlgorithm],
+) -> Result<Vec<Digest>, TransferError> {
+    let platform = platform(&[(file::KERNEL, original)]);
+    let file = HostFile { selector: 1, length: original.len() as u32 };
+    let possible = [HashAlgorithm::Sha1, HashAlgorithm::Sha256, HashAlgorithm::Sha384];
+    let mut source = FileSource::new(platform, file, &possible);
+    source.read(0, &mut [0; 64]).unwrap();
+    for (offset, length, gpa) in loads {
+        source.load(*offset, *gpa, *length).unwrap();
+    }
+    if let Some(gpa) = changed {
+        platform.memory().write(Gpa(gpa), &[0xaa; 4]).unwrap();
+    }
+    let digests = source.digests(banks);
+    assert_eq!(most_asked(platform), 1, "{loads:?}");
+    digests
+}
+
+/// Where the host must not write guest memory, bytes are hashed as they are copied: the content of
+/// guest memory can not change the digest. Elsewhere the host writes them there, and they are
+/// hashed as they lie there.
+#[test]
+fn a_digest_is_that_of_the_copied_bytes() {
+    const HIGHER: u64 = MIB + 0x8000;
+    const BANKS: [HashAlgorithm; 2] = [HashAlgorithm::Sha384, HashAlgorithm::Sha1];
+    let original: Vec<u8> = (0..20_000_u32).map(|index| (index * 7 / 8) as u8).collect();
+    let with_change = |offset: usize| {
+        let mut bytes = original.clone();
+        bytes[offset..offset + 4].fill(0xaa);
+        BANKS.map(|bank| bank.hash(&bytes)).to_vec()
+    };
+    let expected = BANKS.map(|bank| bank.hash(&original)).to_vec();
+    let in_order: &[_] = &[(64, 9936, MIB), (10_000, 10_000, HIGHER)];
+    let backwards: &[_] = &[(10_000, 10_000, HIGHER), (64, 9936, MIB)];
+    let with_a_gap: &[_] = &[(10_000, 5000, HIGHER)];
+    for loads in [in_order, backwards, with_a_gap] {
+        assert_eq!(digests_of(&original, loads, None, &BANKS).as_ref(), Ok(&expected), "{loads:?}");
+    }
+    // Changed in a part that is copied in the file's order, and in one that is not.
+    let copied = |offset| Ok(if CONFIDENTIAL { expected.clone() } else { with_change(offset) });
+    let read_back = |offset| {
+        if CONFIDENTIAL { Err(TransferError::Memory) } else { Ok(with_change(offset)) }
+    };
+    for (loads, gpa, outcome) in [
+        (in_order, MIB + 36, copied(100)),
+        (in_order, HIGHER + 9996, copied(19_996)),
+        (backwards, MIB, copied(64)),
+        (backwards, HIGHER + 4096, read_back(14_096)),
+        (with_a_gap, HIGHER + 4996, read_back(14_996)),
+    ] {
+        let digests = digests_of(&original, loads, Some(gpa), &BANKS);
+        assert_eq!(digests, outcome, "{loads:?} {gpa:#x}");
+    }
+    // A bank that no TPM has is hashed from guest memory.
+    let other = [HashAlgorithm::Sha512];
+    let digests = digests_of(&original, in_order, None, &other);
+    assert_eq!(digests, Ok(vec![HashAlgorithm::Sha512.hash(&original)]));
+}
+
 #[test]
 fn memory_that_is_not_there_is_not_told_as_the_hosts_fault() {
     let platform = platform(&[(file::KERNEL, &[1; 64])]);
-    let mut source = FileSource::new(platform, HostFile { selector: 1, length: 64 });
+    let mut source = FileSource::new(platform, HostFile { selector: 1, length: 64 }, &[]);
     let error = LoadError::from(source.load(0, 2 * MIB - 1, 2).unwrap_err());
     assert_eq!(error, LoadError::GuestMemory);
     assert_eq!(GuestError::Load(error).status(), Status::Crashed);
     let error = GuestError::TablesMemory(NotRam { gpa: Gpa(0xf_0000), length: 36 });
     assert!(error.to_string().contains("fault of the paravisor"), "{error}");
     // A file that is shorter than the host says.
-    let mut source = FileSource::new(platform, HostFile { selector: 1, length: 128 });
+    let mut source = FileSource::new(platform, HostFile { selector: 1, length: 128 }, &[]);
     let error = LoadError::from(source.read(0, &mut [0; 128]).unwrap_err());
     assert_eq!(error, LoadError::HostRead);
     assert_eq!(GuestError::Load(error).status(), Status::BadGuest);

@@ -1,6 +1,6 @@
-//! What gets into the PCRs before the guest's first instruction.
+//! The measurements before the guest's first instruction.
 //!
-//! | PCR | event | what is hashed |
+//! | PCR | event | hashed bytes |
 //! | --- | --- | --- |
 //! | 0 | EV_S_CRTM_VERSION | the paravisor's name and version, UTF-16 with a terminator: the event's data |
 //! | 1 | EV_PLATFORM_CONFIG_FLAGS | the paravisor's configuration as text: the event's data |
@@ -14,14 +14,16 @@
 //! Those of PCRs 8 and 9 are as GRUB has them, so that tools for its logs understand these.
 //!
 //! The command line is what the guest has: with a Multiboot kernel, the name of the kernel's file
-//! stands in front of it. Files are hashed as they lie in guest memory, after they were loaded.
+//! stands in front of it. Where the host writes files into guest memory, they are hashed
+//! as they lie there. Else they are hashed while they are copied, for all banks that the TPM can
+//! have: it starts later.
 
 use alloc::format;
 use alloc::vec::Vec;
 
 use platform_api::Platform;
 use tpm_commands as commands;
-use tpm_crypto::hash::{Digest, HashAlgorithm, Hasher};
+use tpm_crypto::hash::{Digest, HashAlgorithm};
 
 use super::event_log::EventType;
 use super::{EventLog, TpmError, VirtualTpm};
@@ -74,18 +76,26 @@ impl<P: Platform> Measured<'_, P> {
 struct Banks(Vec<HashAlgorithm>);
 
 impl Banks {
-    fn digests(
+    fn of_data(&self, data: &[u8]) -> Vec<(u16, Digest)> {
+        self.0.iter().map(|bank| (bank.id(), bank.hash(data))).collect()
+    }
+
+    fn of_file(
         &self,
-        feed: impl FnOnce(&mut dyn FnMut(&[u8])) -> Result<(), TpmError>,
+        file: &FileSource<'_, impl Platform>,
     ) -> Result<Vec<(u16, Digest)>, TpmError> {
-        let mut hashers: Vec<Hasher> = self.0.iter().map(|bank| Hasher::new(*bank)).collect();
-        feed(&mut |bytes| hashers.iter_mut().for_each(|hasher| hasher.update(bytes)))?;
-        let digests = hashers.into_iter().map(|hasher| (hasher.algorithm().id(), hasher.finish()));
-        Ok(digests.collect())
+        let digests = file.digests(&self.0).map_err(TpmError::Measured)?;
+        Ok(self.0.iter().map(|bank| bank.id()).zip(digests).collect())
     }
 }
 
 impl<P: Platform> Machine<P> {
+    /// The banks that the guest's TPM can have; none without a TPM.
+    pub(crate) fn possible_banks(&self) -> Vec<HashAlgorithm> {
+        let banks = commands::NEW_BANKS.iter().filter(|_| self.tpm.is_some());
+        banks.filter_map(|(bank, _)| HashAlgorithm::from_id(*bank)).collect()
+    }
+
     /// Measures everything; the log of it.
     pub(super) fn measure(
         &self,
@@ -107,15 +117,12 @@ impl<P: Platform> Machine<P> {
             session.data(pcr, EventType::Separator, &SEPARATOR)?;
         }
         for what in measured {
-            let digests = banks.digests(|feed| match what {
+            let digests = match what {
                 Measured::Kernel(file) | Measured::Initrd(file) | Measured::Module(file) => {
-                    file.each_part(feed).map_err(TpmError::Measured)
+                    banks.of_file(file)?
                 }
-                Measured::CommandLine(line) | Measured::ModuleText(line) => {
-                    feed(line);
-                    Ok(())
-                }
-            })?;
+                Measured::CommandLine(line) | Measured::ModuleText(line) => banks.of_data(line),
+            };
             let (kind, data) = what.event();
             session.extend(what.pcr(), kind, &digests, &data)?;
         }
@@ -134,10 +141,7 @@ struct Session<'a, P: Platform> {
 impl<P: Platform> Session<'_, P> {
     /// Measures the event's own data.
     fn data(&mut self, pcr: u32, kind: EventType, data: &[u8]) -> Result<(), TpmError> {
-        let digests = self.banks.digests(|feed| {
-            feed(data);
-            Ok(())
-        })?;
+        let digests = self.banks.of_data(data);
         self.extend(pcr, kind, &digests, data)
     }
 
