@@ -1,11 +1,11 @@
-//! The clock that all models share: the host's TSC, told in nanoseconds.
+//! The clock that all models share: the host's TSC in nanoseconds.
 
 use crate::time::{HostTsc, Instant};
 
 const NANOS_PER_SECOND: u128 = 1_000_000_000;
 
 /// Fraction bits of the two factors. They are enough that a year loses less than a nanosecond, and
-/// few enough that frequencies from 0.6 to 15 GHz fit; others are taken as the nearest of these.
+/// few enough that frequencies from 0.6 to 15 GHz fit; others count as the nearest of these.
 const NANOS_SHIFT: u32 = 63;
 const TICKS_SHIFT: u32 = 60;
 const SLOWEST: u64 = 600_000_000;

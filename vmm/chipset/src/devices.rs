@@ -171,8 +171,8 @@ impl Chipset {
         }
     }
 
-    /// Delivers the effects of an access, once no device is locked: `signals`, and the news to the VP
-    /// that it now keeps an earlier deadline.
+    /// Delivers the effects of an access, once no device is locked: `signals`, and the news to the
+    /// VP that it now keeps an earlier deadline.
     pub(crate) fn deliver(
         &self,
         signals: Signals,

@@ -221,8 +221,8 @@ impl Mailbox {
         Identity::from_bits(self.identity.load(Ordering::SeqCst))
     }
 
-    /// Publishes the identity of the VP's local APIC. Either the VP reads the 8259 pair's new output
-    /// after this, or the VP that changes the output sees an open LINT0.
+    /// Publishes the identity of the VP's local APIC. Either the VP reads the 8259 pair's new
+    /// output after this, or the VP that changes the output sees an open LINT0.
     pub fn set_identity(&self, identity: Identity) {
         self.identity.store(identity.to_bits(), Ordering::SeqCst);
     }

@@ -1,4 +1,4 @@
-//! Which guest memory is free while a kernel is put into it.
+//! The guest memory that is free while a kernel is put into it.
 
 use crate::error::LoadError;
 use alloc::vec::Vec;

@@ -98,8 +98,8 @@ impl<P: Platform> VirtualProcessor<P> {
         }
     }
 
-    /// The hardware reports an error while the guest runs: the guest gets the machine check, as only
-    /// it can know the damage (AMD64 APM vol. 2, section 9.3).
+    /// The hardware reports an error while the guest runs: the guest gets the machine check, as
+    /// only it can know the damage (AMD64 APM vol. 2, section 9.3).
     #[cold]
     fn machine_check(&mut self) {
         log::error!("VP {}: the machine reports a hardware error", self.index);
@@ -109,16 +109,16 @@ impl<P: Platform> VirtualProcessor<P> {
         self.cpu.inject(Event::Exception { vector: vector::MC, error_code: None });
     }
 
-    /// An event could not be delivered, because its table or stack is where no RAM is. The bytes
-    /// there are not a valid descriptor, so the CPU raises another fault, until a double fault and
-    /// shutdown end it.
+    /// An event could not be delivered, because its table or stack lies outside of RAM. The bytes
+    /// there are not a valid descriptor, so the CPU raises another fault. A double fault, then
+    /// shutdown follow.
     #[cold]
     fn fail_delivery(&mut self) {
         self.cpu.inject(GENERAL_PROTECTION);
     }
 
-    /// Moves RIP past the exiting instruction. False if the guest has changed it meanwhile: then it
-    /// runs again.
+    /// Moves RIP past the exiting instruction. False if the guest has changed that instruction
+    /// meanwhile: then it runs again.
     #[inline]
     pub(crate) fn advance(&mut self, opcode: Opcode) -> bool {
         let next = self.next_rip(opcode);
@@ -143,9 +143,9 @@ impl<P: Platform> VirtualProcessor<P> {
 
     /// The length of an exiting instruction by the last translation of its page.
     ///
-    /// The guest may have changed its tables since. So this does not trust the translation but the
-    /// bytes: if the opcode stands there without a prefix, that is its length, wherever the
-    /// CPU took it from. A guest could only deceive itself, with a prefix in its new page.
+    /// The guest may have changed its tables since. So only the bytes count: if they are the opcode
+    /// without a prefix, its length is known, whichever page the CPU took it from. A guest that has
+    /// a prefix in its new page only deceives itself.
     #[inline]
     fn length_at_known_code(&self, opcode: Opcode) -> Option<u8> {
         let gpa = self.known_code(0xffc)?;
@@ -165,7 +165,7 @@ impl<P: Platform> VirtualProcessor<P> {
         }
     }
 
-    /// Looks up where the page of RIP is now.
+    /// Translates the page of RIP anew.
     fn find_code_page(&mut self) {
         let start = device_model::Instant::START;
         let mut bus =
@@ -252,10 +252,11 @@ impl<P: Platform> VirtualProcessor<P> {
             return hyperv::leaf(leaf, self.machine.vps()).unwrap_or([0; 4]);
         }
         let osxsave = self.cpu.registers().cr4() & cr4::OSXSAVE != 0;
-        // The CPU is asked, as the guest may change XCR0 without an exit.
+        // The value comes from the CPU, as the guest may change XCR0 without an exit.
         let xcr0 = if leaf == XSAVE_LEAF { self.cpu.registers().xcr0() } else { 1 };
         let mut values = self.machine.cpuid.look_up(leaf, subleaf, self.index, osxsave, xcr0);
-        // An APIC that is globally disabled is told as absent (AMD64 APM vol. 2, section 16.3.1).
+        // CPUID shows an APIC that is globally disabled as absent (AMD64 APM vol. 2, section
+        // 16.3.1).
         if leaf == 1 && self.apic.mode() == Mode::Disabled {
             values[3] &= !CPUID_APIC;
         }
@@ -278,8 +279,8 @@ impl<P: Platform> VirtualProcessor<P> {
             return;
         }
         // The entry would end the shadow: an interrupt would be taken between STI and HLT, and the
-        // HLT then sleep on it. Executing the HLT here is the same to the guest. The CPU has not
-        // looked at the instruction yet: HLT is for level 0 alone.
+        // HLT would then miss it. The guest can not tell a HLT that is executed here from its own.
+        // The CPU has not checked the instruction yet: HLT is for level 0 alone.
         let may_halt = self.cpu.registers().cpl() == 0;
         if may_halt && self.cpu.interrupt_shadow() && self.length_of(Opcode::HLT).is_ok() {
             self.handle(Exit::Halt);
@@ -332,8 +333,8 @@ impl<P: Platform> VirtualProcessor<P> {
         }
     }
 
-    /// The quick way through the commonest accesses to a device. False if this is none of them:
-    /// then nothing has changed.
+    /// The fast path for the most common accesses to a device. False if this is none of them: then
+    /// nothing has changed.
     #[inline]
     fn quick_memory(&mut self, gpa: u64, is_write: bool) -> bool {
         let code = self.cpu.registers().segment(SegmentRegister::Cs).attributes;

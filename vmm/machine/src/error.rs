@@ -1,4 +1,4 @@
-//! Why a guest can not be started.
+//! The reasons for which a guest can not be started.
 
 use core::fmt;
 
@@ -9,15 +9,15 @@ use loader::LoadError;
 
 use crate::tpm::TpmError;
 
-/// Why a guest can not be started. The fault is that of the VM's configuration, unless a variant
-/// says otherwise.
+/// The reason for which a guest can not be started. The fault is that of the VM's configuration,
+/// unless a variant says otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GuestError {
     /// The host gives no kernel.
     NoKernel,
     /// The host did not deliver a file that it offers.
     HostRead,
-    /// The command line, or the texts of the modules, are longer than anything would take.
+    /// The command line, or the texts of the modules, are longer than any kernel accepts.
     Text {
         /// Its length in bytes.
         length: u32,
@@ -28,7 +28,7 @@ pub enum GuestError {
     Load(LoadError),
     /// The tables can not be built: our fault.
     Tables(BuildError),
-    /// There is no memory where the tables are to be: our fault.
+    /// There is no memory at the place of the tables: our fault.
     TablesMemory(NotRam),
     /// The TPM can not be started.
     Tpm(TpmError),
@@ -58,7 +58,7 @@ impl fmt::Display for GuestError {
 impl core::error::Error for GuestError {}
 
 impl GuestError {
-    /// How the VM ends for it.
+    /// The status that the VM ends with.
     pub(crate) const fn status(&self) -> Status {
         match self {
             Self::Tpm(error) => error.status(),

@@ -132,10 +132,10 @@ pub fn read_config(host: &impl Files) -> Result<Config, NoConfig> {
 /// the guest would start with other bytes than those that were measured. Bytes that were read
 /// before are taken from where they are now.
 ///
-/// Where the host must not write guest memory, a file that is measured is hashed while it is copied.
-/// Parts that are copied out of the file's order, such as the segments of an ELF kernel, can only be
-/// hashed behind those in front of them. They are read back for this, and must have the digest that
-/// they had when they were copied.
+/// Where the host must not write guest memory, a file that is measured is hashed while it is
+/// copied. Parts that are copied out of the file's order, such as the segments of an ELF kernel,
+/// can only be hashed behind those in front of them. They are read back for this, and must have the
+/// digest that they had when they were copied.
 pub(crate) struct FileSource<'a, P: Platform> {
     platform: &'a P,
     file: HostFile,
@@ -193,8 +193,8 @@ impl<'a, P: Platform> FileSource<'a, P> {
         Ok(hashers.into_iter().map(Hasher::finish).collect())
     }
 
-    /// Gives the file from offset `from` on to `each` in order, as it was read. Only bytes that were
-    /// not used before are read from the host for this.
+    /// Gives the file from offset `from` on to `each` in order, as it was read. Only bytes that
+    /// were not used before are read from the host for this.
     pub(crate) fn each_part(
         &self,
         from: u64,
@@ -261,8 +261,8 @@ impl<'a, P: Platform> FileSource<'a, P> {
         Ok(())
     }
 
-    /// Copies a part of the file to guest memory through memory of ours, and hashes it on the way if
-    /// it is measured. The part's own digest if the file's can not go on with it.
+    /// Copies a part of the file to guest memory through memory of ours, and hashes it on the way
+    /// if it is measured. The part's own digest if the file's can not go on with it.
     fn copy_to_guest(
         &mut self,
         at: u64,

@@ -1,4 +1,4 @@
-//! The guest as it stands before its first instruction: tables, files, registers.
+//! The guest's memory and registers before its first instruction.
 
 use alloc::vec::Vec;
 
@@ -16,14 +16,14 @@ use crate::machine::Machine;
 use crate::tpm::Measured;
 use crate::vp::VirtualProcessor;
 
-/// Room for the ACPI tables at the top of the RAM below 4 GiB; the paravisor itself lies behind, or
-/// nothing.
+/// Room for the ACPI tables at the top of the RAM below 4 GiB. Only the paravisor itself may lie
+/// behind.
 const TABLES_ROOM: u64 = 64 << 10;
 /// There is one bus.
 const LAST_BUS: u8 = 0;
 const PCI_WINDOW: Range = Range { start: 0xc000_0000, length: 0x2000_0000 };
 
-/// Where the ACPI tables go.
+/// The place of the ACPI tables.
 pub(crate) fn tables_place(ram: &RamMap) -> u64 {
     const FOUR_GIB: u64 = 1 << 32;
     let low = ram.ranges().iter().rfind(|range| range.end() <= FOUR_GIB);

@@ -1,9 +1,9 @@
 //! The machine that the guest sees: exits in, device models behind them, effects out.
 //!
 //! [`Machine`] is the state that all VPs share; [`VirtualProcessor`] is one VP with its loop. An
-//! exit's way: `GuestVp::run` answers an `Exit`, `dispatch` takes it to a device in [`chipset`] or to
-//! the VP's own local APIC, and its effects (a line, a deadline, a message) are in place before the
-//! VP runs again. The platform is a type parameter, so nothing on that way is dynamic.
+//! exit's way: `GuestVp::run` answers an `Exit`, `dispatch` takes it to a device in [`chipset`] or
+//! to the VP's own local APIC, and its effects (a line, a deadline, a message) are in place before
+//! the VP runs again. The platform is a type parameter, so nothing on that way is dynamic.
 #![no_std]
 #![forbid(unsafe_code)]
 #![cfg_attr(

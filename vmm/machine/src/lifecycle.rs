@@ -1,4 +1,4 @@
-//! How all VPs rendezvous when the machine restarts or ends, then go on together.
+//! The rendezvous of all VPs at a restart or the end of the machine.
 //!
 //! The first request decides the reason. Every VP then parks; VP 0 waits for all of them, does the
 //! work alone, and opens the next round.
@@ -6,11 +6,11 @@
 use crate::mailbox::{Away, Mailbox};
 use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
-/// Why the VPs rendezvous.
+/// The reason for a rendezvous.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Rendezvous {
-    /// The guest asked for a reset, by any of the usual ways.
+    /// The guest requested a reset, by any of the usual ways.
     Reset = 1,
     /// The guest powered itself off.
     PowerOff = 2,
@@ -41,14 +41,14 @@ pub struct Lifecycle {
     wanted: AtomicU32,
     parked: AtomicU32,
     round: AtomicU32,
-    /// VP 0 has come, too.
+    /// VP 0 has arrived, too.
     leader_is_here: AtomicBool,
-    /// VPs that sleep and that no interrupt would wake, in the low half; how often one of them has
-    /// been woken, in the high half.
+    /// In the low half, the number of sleeping VPs that no interrupt can wake; in the high half,
+    /// the number of times that such a VP was woken.
     unwakeable: AtomicU64,
 }
 
-/// One more sleeping VP that no interrupt would wake, in [`Lifecycle::unwakeable`].
+/// One more sleeping VP that no interrupt can wake, in [`Lifecycle::unwakeable`].
 const ONE_UNWAKEABLE: u64 = 1;
 /// One such VP less, and one wake-up more.
 const ONE_WOKEN: u64 = (1 << 32) - ONE_UNWAKEABLE;
@@ -60,13 +60,13 @@ impl Lifecycle {
         self.wanted.compare_exchange(0, why as u32, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
-    /// Why the VPs rendezvous, if they do.
+    /// The reason for the rendezvous, if there is one.
     pub fn wanted(&self) -> Option<Rendezvous> {
         Rendezvous::of_number(self.wanted.load(Ordering::Acquire))
     }
 
     /// Parks a VP other than VP 0 until the next round; `wait` is called over and over, with
-    /// whether VP 0 has come.
+    /// whether VP 0 has arrived.
     pub fn park(&self, mut wait: impl FnMut(bool)) {
         let round = self.round.load(Ordering::Acquire);
         self.parked.fetch_add(1, Ordering::AcqRel);
@@ -84,13 +84,13 @@ impl Lifecycle {
     }
 
     /// Sleeps on the CPU of the VP whose mailbox is `own`, by `idle`, until that CPU is
-    /// interrupted. Returns at once if mail waits. `is_unwakeable` says that no interrupt would
+    /// interrupted. Returns at once if mail waits. `is_unwakeable` says that no interrupt can
     /// wake the VP.
     ///
-    /// `ends` is called before if the guest has halted for good: all VPs sleep so, and no order is
-    /// on its way to any. A VP that is woken counts as woken before it reads its mail. So if no VP
-    /// has been woken since all slept, no mail has been read since, and an empty mailbox was empty
-    /// all the time.
+    /// `ends` is called before `idle` if the guest has halted for good: no interrupt can wake any
+    /// VP, and no order is on its way to any. A VP that is woken counts as woken before it reads
+    /// its mail. So if no VP was woken since all slept, no mail was read since, and an empty
+    /// mailbox was empty all the time.
     pub fn sleep(
         &self,
         own: &Mailbox,

@@ -41,7 +41,7 @@ impl<P: Platform> VirtualProcessor<P> {
             | self.cpu.registers().gpr(Register::Rax) & 0xffff_ffff;
         let Some(next) = self.next_rip(Opcode::WRMSR) else { return };
         if number == msr::X2APIC_EOI && value == 0 && self.apic.mode() == Mode::X2Apic {
-            // By far the most frequent: without the clock, which nothing of it needs.
+            // By far the most frequent write. It needs no clock, so none is read.
             let effect = self.apic.end_of_interrupt();
             if effect.is_some() {
                 self.apply(effect);
@@ -118,7 +118,7 @@ impl<P: Platform> VirtualProcessor<P> {
     fn set_msr(&mut self, number: u32, value: u64) -> Result<(), Refused> {
         match classify(number) {
             MsrKind::Tsc => {
-                // Where the TSC has no offset, a write is taken and has no effect.
+                // Where the TSC has no offset, a write is accepted without effect.
                 if self.machine.platform.capabilities().tsc_offset {
                     let tsc = self.machine.host().tsc();
                     let offset = TscOffset::between(GuestTsc(value), tsc);
@@ -201,7 +201,7 @@ impl<P: Platform> VirtualProcessor<P> {
         Ok(())
     }
 
-    /// Shows the guest its KVM clock, if it has turned that on.
+    /// Writes the guest's KVM clock, if the guest has turned it on.
     fn show_kvm_clock(&mut self) {
         let tsc = self.machine.host().tsc();
         let guest_tsc = self.guest_tsc(tsc);
@@ -217,7 +217,7 @@ impl<P: Platform> VirtualProcessor<P> {
         if let Err(error) = self.machine.platform.memory().write(Gpa(gpa), bytes)
             && self.machine.may_log()
         {
-            // The guest's fault; the page simply is not there.
+            // The page does not exist: the guest's fault.
             log::warn!("VP {}: a clock or hypercall page can not be written: {error}", self.index);
         }
     }

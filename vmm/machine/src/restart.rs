@@ -1,4 +1,4 @@
-//! The start of the guest, again and again, until the VM ends.
+//! The starts of the guest until the VM ends.
 
 use core::sync::atomic::Ordering;
 
@@ -14,13 +14,13 @@ use crate::lifecycle::Rendezvous;
 use crate::machine::Machine;
 use crate::vp::{Activity, VirtualProcessor};
 
-/// A guest that shuts down within this time of its start would do so again and again.
+/// A guest that shuts down within this time of its start would do so after each restart.
 const HOPELESS_NANOS: u64 = 1_000_000_000;
 
-/// A VP that does not come is kicked again after so many nanoseconds: a host can lose a kick.
+/// A VP that does not arrive is kicked again after so many nanoseconds: a host can lose a kick.
 const CALL_AGAIN_NANOS: u64 = 10_000_000;
 
-/// Exits of which the shortest counts: the first ones also fill caches.
+/// The number of measured exits, of which the shortest counts: the first ones also fill caches.
 const MEASURED_EXITS: u32 = 4;
 
 impl<P: Platform> VirtualProcessor<P> {
@@ -98,8 +98,8 @@ impl<P: Platform> VirtualProcessor<P> {
         machine.lifecycle.open();
     }
 
-    /// The code at the real-mode vectors tells of a call, for which there is no answer. Elsewhere
-    /// than in real mode no device has the port: an emulator in the guest may run that code, too.
+    /// The code at the real-mode vectors reports a call of the BIOS, for which there is no answer.
+    /// The port exists in real mode only, as an emulator in the guest may run that code, too.
     #[cold]
     pub(crate) fn end_at_bios_call(&mut self, call: BiosCall) {
         if self.cpu.registers().cr0() & cr0::PE != 0 {
@@ -114,7 +114,7 @@ impl<P: Platform> VirtualProcessor<P> {
         self.machine.ask_for_rendezvous(Rendezvous::BiosCall);
     }
 
-    /// Puts this VP's exit counts where the report finds them.
+    /// Publishes this VP's exit counts for the report.
     fn publish_counts(&mut self) {
         let mut counts = self.machine.counts.lock();
         let start = self.index as usize * P::Vp::exit_names().len();
@@ -124,7 +124,7 @@ impl<P: Platform> VirtualProcessor<P> {
     }
 }
 
-/// When the VPs that have not come are kicked again.
+/// The time at which the VPs that have not arrived are kicked again.
 pub(crate) struct CallAgain {
     at: HostTsc,
 }
@@ -148,8 +148,8 @@ impl CallAgain {
 }
 
 impl<P: Platform> Machine<P> {
-    /// Notes how long the paravisor took to the first start of the guest, whose files took
-    /// `loading` ticks.
+    /// Notes the time that the paravisor took to the first start of the guest; its files took
+    /// `loading` ticks of it.
     fn note_start_ticks(&self, loading: u64) {
         let arrival = self.platform.arrival();
         let passed = self.host().tsc().since(arrival.tsc);
@@ -158,7 +158,7 @@ impl<P: Platform> Machine<P> {
     }
 
     /// The status that the VM ends with for the reason of the rendezvous; none if the guest starts
-    /// again. In the loop of exits it would cost registers.
+    /// again. Inlined, it would cost the loop of exits registers.
     #[cold]
     #[inline(never)]
     fn ends_by(&self, why: Rendezvous) -> Option<Status> {

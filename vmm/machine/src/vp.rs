@@ -1,4 +1,4 @@
-//! One VP and its loop.
+//! A VP with its loop.
 
 use chipset::{MINIMUM_TIMER_PERIOD, NO_DEADLINE};
 use cpu_policy::Mtrrs;
@@ -15,12 +15,12 @@ use crate::lifecycle::Rendezvous;
 use crate::machine::Machine;
 use crate::mailbox::{Away, Mail, Mailbox, Order};
 
-/// Iterations of a repeated string instruction that are emulated before interrupts are looked at.
+/// Iterations of a repeated string instruction that are emulated between two checks for interrupts.
 const STRING_ITERATIONS: u32 = 256;
-/// How long a VP waits, on a CPU without interrupt windows, before it looks again whether the guest
+/// The time, on a CPU without interrupt windows, after which a VP checks again whether its guest
 /// can take an interrupt.
 const LOOK_AGAIN_NANOS: u64 = 50_000;
-/// The furthest deadline that the host's timer is asked for, in seconds: its counter is short.
+/// The furthest deadline that the host's timer is set for, in seconds: its counter is short.
 const FURTHEST_DEADLINE: u64 = 4;
 
 /// The activity of a VP that nothing interrupts.
@@ -34,7 +34,7 @@ pub(crate) enum Activity {
     WaitingForStartup,
 }
 
-/// Where the guest's tables last had a page of code.
+/// The last translation of a page of code by the guest's tables.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CodePage {
     pub(crate) linear: u64,
@@ -61,7 +61,7 @@ pub struct VirtualProcessor<P: Platform> {
     pub(crate) activity: Activity,
     pub(crate) limits: Limits,
     pub(crate) code_page: CodePage,
-    /// Something may have changed which interrupt is to be offered.
+    /// The interrupt to be offered may be another one now.
     offer_due: bool,
     /// NMIs that wait: one to be taken and one behind it, at the most.
     nmis_pending: u8,
@@ -69,10 +69,10 @@ pub struct VirtualProcessor<P: Platform> {
     held_back: bool,
     /// An interrupt waits for a guest that can not take it yet, on a CPU that has no window.
     looks_again: bool,
-    /// Kicks in a row that brought vectors to a guest that shuts interrupts out.
+    /// Kicks in a row that brought vectors to a guest that has interrupts disabled.
     pub(crate) fruitless_kicks: u8,
-    /// How the VP leaves for the guest: closed, if a window has been asked for and vectors may be
-    /// posted in silence until then.
+    /// The state in which the VP leaves for the guest: undisturbed, if it has asked for a window,
+    /// so that vectors need no kick until then.
     pub(crate) departure: Away,
     /// The host TSC that our timer is set for.
     pub(crate) armed: Option<HostTsc>,
@@ -80,7 +80,7 @@ pub struct VirtualProcessor<P: Platform> {
     pub(crate) timer_changed: bool,
     /// This VP lets the TPM's service run.
     pub(crate) serving: bool,
-    /// The TSC from which on that is the service's turn again, though the guest runs.
+    /// The TSC from which on it is the service's turn again, though the guest runs.
     pub(crate) next_slice: HostTsc,
 }
 
@@ -197,7 +197,7 @@ impl<P: Platform> VirtualProcessor<P> {
         }
         let exit = self.cpu.run();
         self.mailbox().come_back();
-        // CPUID changes nothing about interrupts; all else may.
+        // CPUID is the only exit that can not change the interrupts.
         self.offer_due = exit != Exit::Cpuid;
         self.note_taken_interrupt();
         self.handle(exit);
@@ -218,7 +218,7 @@ impl<P: Platform> VirtualProcessor<P> {
             self.cpu.reset(&VpState::startup(signature, mail.startup_vector()), false);
             self.activity = Activity::Running;
         }
-        // INIT forgets an NMI that came before it; one that came after it finds the VP waiting.
+        // INIT drops an NMI that came before it; one that came after it finds the VP waiting.
         let unwakeable = mail.has(Order::Init) || self.activity == Activity::WaitingForStartup;
         if !unwakeable {
             self.accept_nmis(mail.nmis());
@@ -245,8 +245,8 @@ impl<P: Platform> VirtualProcessor<P> {
         }
     }
 
-    /// Has `count` NMIs wait. A CPU holds one behind the one that it takes or serves; more are lost
-    /// (AMD64 APM vol. 2, section 8.2.3).
+    /// Adds `count` pending NMIs. A CPU holds one behind the one that it takes or serves; more are
+    /// lost (AMD64 APM vol. 2, section 8.2.3).
     fn accept_nmis(&mut self, count: u8) {
         let room = if self.cpu.nmi_is_masked() { 1 } else { 2 };
         self.nmis_pending = self.nmis_pending.saturating_add(count).min(room);
@@ -261,8 +261,8 @@ impl<P: Platform> VirtualProcessor<P> {
         }
     }
 
-    /// INIT: the VP waits for SIPI. VP 0 would start at the reset vector, where no firmware is: to
-    /// the guest that is a reset of the machine.
+    /// INIT: the VP waits for SIPI. VP 0 would start at the reset vector, where there is no
+    /// firmware, so its INIT is a reset of the machine.
     fn init(&mut self) {
         if self.index == 0 {
             return self.machine.ask_for_rendezvous(Rendezvous::Reset);
@@ -276,7 +276,7 @@ impl<P: Platform> VirtualProcessor<P> {
         self.publish_identity();
     }
 
-    /// Whether a VP that is not running goes on.
+    /// Whether a VP that is not running wakes up.
     fn wakes(&mut self) -> bool {
         if self.activity == Activity::WaitingForStartup {
             return false;
@@ -312,7 +312,7 @@ impl<P: Platform> VirtualProcessor<P> {
         self.check_timers();
     }
 
-    /// Whether no interrupt would wake this VP: it waits for SIPI, or has halted with IF clear and
+    /// Whether no interrupt can wake this VP: it waits for SIPI, or has halted with IF clear and
     /// no device's line is wired to an NMI or INIT.
     fn is_unwakeable(&self) -> bool {
         match self.activity {
@@ -360,8 +360,8 @@ impl<P: Platform> VirtualProcessor<P> {
         self.cpu.offer_interrupt(vector);
     }
 
-    /// Has the guest exit as soon as it can take an interrupt. Where the CPU can not do that, the
-    /// VP looks again after a while.
+    /// Makes the guest exit as soon as it can take an interrupt. Where the CPU can not do that, the
+    /// VP checks again after a while.
     fn request_window(&mut self) {
         if self.machine.platform.capabilities().interrupt_window {
             return self.cpu.request_interrupt_window();
@@ -370,7 +370,7 @@ impl<P: Platform> VirtualProcessor<P> {
         self.timer_changed = true;
     }
 
-    /// When the VP is to look again whether the guest can take an interrupt.
+    /// The time at which the VP checks again whether the guest can take an interrupt.
     fn next_look(&mut self) -> Option<HostTsc> {
         if self.machine.platform.capabilities().interrupt_window || !self.looks_again {
             return None;
@@ -380,8 +380,8 @@ impl<P: Platform> VirtualProcessor<P> {
         Some(self.machine.host().tsc().saturating_add(pause))
     }
 
-    /// Offers what the task priority allows now. While an interrupt is held back, writes of CR8
-    /// exit.
+    /// Offers the interrupt that the task priority allows now. While an interrupt is held back,
+    /// writes of CR8 exit.
     fn offer_by_task_priority(&mut self) {
         let allowed = self.apic.pending();
         self.cpu.offer_interrupt(allowed);
@@ -391,10 +391,10 @@ impl<P: Platform> VirtualProcessor<P> {
         }
     }
 
-    /// A write of CR8 while an interrupt is held back: done here, so that the interrupt follows.
+    /// Emulates a write of CR8 while an interrupt is held back, so that the interrupt follows it.
     ///
-    /// Only the form of 64-bit mode is known; another runs unwatched, and the interrupt comes with
-    /// a later exit.
+    /// Only the form of 64-bit mode is emulated. Another form runs without an intercept, and the
+    /// interrupt comes with a later exit.
     #[cold]
     pub(crate) fn write_task_priority(&mut self) {
         match self.task_priority_operand() {
@@ -409,7 +409,7 @@ impl<P: Platform> VirtualProcessor<P> {
             None => {
                 self.held_back = false;
                 self.cpu.watch_task_priority(false);
-                // The CPU may watch of its own accord while something is on offer.
+                // While an interrupt is on offer, the CPU may intercept writes of its own accord.
                 self.cpu.offer_interrupt(None);
                 self.offer_due = false;
             }
@@ -417,8 +417,8 @@ impl<P: Platform> VirtualProcessor<P> {
     }
 
     /// Brings an NMI to the CPU. If another event or an interrupt shadow goes first, an interrupt
-    /// of our own makes the guest exit again right behind it, so that a guest whose every exit ends
-    /// in one of them can not hold the NMI off. A masked NMI waits for the exit at the handler's
+    /// of our own makes the guest exit again right behind it. Otherwise a guest in which every exit
+    /// ends in one of them could hold the NMI off. A masked NMI waits for the exit at the handler's
     /// IRET.
     #[cold]
     fn offer_nmi(&mut self) {
@@ -452,8 +452,8 @@ impl<P: Platform> VirtualProcessor<P> {
         }
     }
 
-    /// Sets the host's timer. One VP watches over the devices, too; it gets mail when their first
-    /// deadline has become an earlier one.
+    /// Sets the host's timer. One VP also keeps the devices' deadlines; it gets mail when the first
+    /// of them becomes an earlier one.
     #[inline(never)]
     fn set_timer(&mut self) {
         self.timer_changed = false;
@@ -483,7 +483,7 @@ impl<P: Platform> VirtualProcessor<P> {
         (first != HostTsc::NEVER).then(|| first.min(furthest))
     }
 
-    /// Looks at everything that an interrupt of the host can have been about.
+    /// Checks everything that an interrupt of the host can mean.
     #[cold]
     pub(crate) fn check_timers(&mut self) {
         self.offer_due = true;
@@ -521,7 +521,7 @@ impl<P: Platform> VirtualProcessor<P> {
         self.show_task_priority();
     }
 
-    /// Shows CR8 the task priority that was written through the APIC.
+    /// Gives CR8 the task priority that was written through the APIC.
     pub(crate) fn show_task_priority(&mut self) {
         let class = self.apic.task_priority_class();
         if self.cpu.registers().cr8() != class {
@@ -531,7 +531,7 @@ impl<P: Platform> VirtualProcessor<P> {
 }
 
 impl<P: Platform> Machine<P> {
-    /// Has all VPs rendezvous, unless they do already.
+    /// Requests a rendezvous of all VPs, unless one is under way.
     pub(crate) fn ask_for_rendezvous(&self, why: Rendezvous) {
         if self.lifecycle.ask(why) {
             for vp in 0..self.vps() {

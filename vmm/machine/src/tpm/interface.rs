@@ -1,4 +1,4 @@
-//! The TPM's registers, with the way of a command from them to the service and of its outcome back.
+//! The TPM's registers, connected to the service.
 //!
 //! The registers stay locked until the service has a command, and until it has none any more. So a
 //! command that the registers accept always finds the service free, whichever VPs start and finish
@@ -33,7 +33,7 @@ impl Interface {
         }
     }
 
-    /// Where tasks and outcomes are handed over.
+    /// The exchange of tasks and outcomes.
     pub(crate) const fn exchange(&self) -> &Exchange {
         &self.exchange
     }
@@ -76,7 +76,7 @@ impl Interface {
             }
             match crb.write(at, part.len() as u8, u64::from_le_bytes(word)) {
                 Some(Effect::Execute { locality }) => {
-                    // A cancel that the guest left standing is meant for this command.
+                    // A cancel that the guest has not cleared is meant for this command.
                     self.canceled.store(crb.is_cancelled(), Ordering::Release);
                     if self.exchange.submit(Task::Execute { locality }, &copy) {
                         started = true;
@@ -92,8 +92,8 @@ impl Interface {
         started
     }
 
-    /// Ends a finished command: `deliver` gets a response that is wanted, before the guest can see
-    /// that it is there. True if there is an outcome by now, or if there will be none, as the
+    /// Ends a finished command: `deliver` gets the response, if it is wanted, before the registers
+    /// show it to the guest. True if there is an outcome by now, or if there will be none, as the
     /// service no longer `lives`.
     pub(crate) fn finish(&self, lives: bool, deliver: impl FnOnce(&[u8])) -> bool {
         let mut crb = self.crb.lock();

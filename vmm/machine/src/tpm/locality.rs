@@ -2,8 +2,9 @@
 //!
 //! Locality 4 belongs to hardware: from there PCRs 17 to 22 are reset and extended for a dynamic
 //! root of trust (TCG PC Client Platform TPM Profile 1.05, PCR attributes). Localities 1 to 3
-//! belong to the software that such a launch has started. This machine has no dynamic launch, as SKINIT is not
-//! offered: no software in it may use these localities, and a guest has locality 0 alone.
+//! belong to the software that such a launch has started. This machine has no dynamic launch, as
+//! SKINIT is not offered: no software in it may use these localities, and a guest has locality 0
+//! alone.
 
 use tpm_crb::registers::PAGE;
 
@@ -12,8 +13,8 @@ const fn is_guests(locality: u16) -> bool {
     locality == 0
 }
 
-/// How many of the `length` bytes at `offset` from the first locality's page a guest reaches: none
-/// if they begin in another locality's page, and none behind the end of the page.
+/// The number of the `length` bytes at `offset` from the first locality's page that a guest
+/// reaches: none if they begin in another locality's page, and none behind the end of the page.
 pub(super) fn within_reach(offset: u16, length: usize) -> usize {
     if is_guests(offset / PAGE) { length.min(usize::from(PAGE - offset % PAGE)) } else { 0 }
 }

@@ -13,10 +13,10 @@
 //!
 //! Those of PCRs 8 and 9 are as GRUB has them, so that tools for its logs understand these.
 //!
-//! The command line is what the guest has: with a Multiboot kernel, the name of the kernel's file
-//! stands in front of it. Where the host writes files into guest memory, they are hashed
-//! as they lie there. Else they are hashed while they are copied, for all banks that the TPM can
-//! have: it starts later.
+//! The command line is the one that the guest gets: with a Multiboot kernel, the name of the
+//! kernel's file stands in front of it. Where the host writes files into guest memory, they are
+//! hashed as they lie there. Elsewhere they are hashed while they are copied, for all banks that
+//! the TPM can have, as it starts later.
 
 use alloc::format;
 use alloc::vec::Vec;
@@ -36,7 +36,7 @@ const VERSION_PCR: u32 = 0;
 const CONFIG_PCR: u32 = 1;
 const SEPARATOR: [u8; 4] = [0; 4];
 
-/// Something of the guest's that is measured.
+/// A part of the guest that is measured.
 pub(crate) enum Measured<'a, P: Platform> {
     /// The kernel.
     Kernel(&'a FileSource<'a, P>),
@@ -96,7 +96,7 @@ impl<P: Platform> Machine<P> {
         banks.filter_map(|(bank, _)| HashAlgorithm::from_id(*bank)).collect()
     }
 
-    /// Measures everything; the log of it.
+    /// Measures everything, and returns the log.
     pub(super) fn measure(
         &self,
         tpm: &VirtualTpm<P>,
@@ -130,7 +130,7 @@ impl<P: Platform> Machine<P> {
     }
 }
 
-/// The measuring of one start.
+/// The measurements of one start.
 struct Session<'a, P: Platform> {
     machine: &'a Machine<P>,
     tpm: &'a VirtualTpm<P>,
@@ -152,7 +152,7 @@ impl<P: Platform> Session<'_, P> {
         digests: &[(u16, Digest)],
         data: &[u8],
     ) -> Result<(), TpmError> {
-        // A log that is full would contradict the PCRs.
+        // Without this event the log would contradict the PCRs.
         if !self.log.add(pcr, kind, digests, data) {
             return Err(TpmError::LogFull);
         }

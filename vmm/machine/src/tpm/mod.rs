@@ -1,8 +1,9 @@
-//! The guest's TPM: its registers, and the way of a command to the engine in the service.
+//! The guest's TPM.
 //!
-//! The VP that starts a command takes it on: it copies the command out, lets the service run for at
-//! most [`SLICE`] at a time, and puts the response into the guest's buffer. Meanwhile its guest
-//! runs in turns with the service, and an interrupt puts the service aside at once.
+//! The engine runs in the service. The VP that starts a command takes it on: it copies the command
+//! out, lets the service run for at most [`SLICE`] at a time, and puts the response into the
+//! guest's buffer. Meanwhile its guest runs in turns with the service, and an interrupt puts the
+//! service aside at once.
 
 mod area;
 mod event_log;
@@ -46,10 +47,10 @@ const SLICE: u64 = 1_000_000;
 /// Bytes of a command's header (TPM 2.0 library specification, Part 1, 18.3).
 const HEADER: usize = 10;
 
-/// Why there is no TPM to work with.
+/// The reason for which there is no usable TPM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TpmError {
-    /// The platform has no random numbers that keys could be made of.
+    /// The platform has no random numbers for keys.
     Entropy,
     /// The low RAM has no room for the buffers.
     NoRoom,
@@ -106,7 +107,7 @@ impl fmt::Display for TpmError {
 impl core::error::Error for TpmError {}
 
 impl TpmError {
-    /// How the VM ends for it.
+    /// The status that the VM ends with.
     pub(crate) const fn status(&self) -> Status {
         match self {
             Self::LogFull | Self::Measured(TransferError::Host) => Status::BadGuest,
@@ -167,7 +168,7 @@ impl<P: Platform> VirtualTpm<P> {
         let _ = memory.read(Gpa(command), bytes);
     }
 
-    /// Puts the response where the guest looks for it. True if there is one by now, or if there
+    /// Puts the response into the guest's buffer. True if there is one by now, or if there
     /// will be none.
     fn finish(&self, lives: bool, memory: &impl GuestMemory) -> bool {
         let response = self.area.buffers().response;
@@ -198,7 +199,7 @@ impl<P: Platform> VirtualProcessor<P> {
         let Some(tpm) = &self.machine.tpm else { return };
         let host = self.machine.host();
         if !self.mailbox().leave(Away::Asleep) {
-            // The mail goes first. Nothing else may interrupt the guest, so that the timer has to.
+            // Mail goes first. The timer must be set: nothing else may interrupt the guest.
             self.next_slice = host.tsc();
             self.timer_changed = true;
             return;

@@ -1,4 +1,4 @@
-//! The engine in the service, with its world: entropy, clock, storage.
+//! The engine in the service, with its environment.
 
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +15,7 @@ use crate::machine::Machine;
 /// The answer to [`Task::Init`] when there was no TPM before.
 pub(super) const MANUFACTURED: u8 = 1;
 
-/// The engine, once there is one, and where its records go. Only the service locks it.
+/// The engine, once there is one, and the store of its records. Only the service locks it.
 #[derive(Debug)]
 pub(crate) struct Engine<P: Platform> {
     tpm: Option<Tpm>,
@@ -80,7 +80,7 @@ fn make<P: Platform>(
     if let Some(kept) = state
         && kept.records().next().is_some()
     {
-        // The environment is asked for the time only: records are not changed by opening them.
+        // Only the environment's clock is used: opening records does not change them.
         let mut world = World { machine, canceled, state: &mut None };
         let tpm = Tpm::open(kept.records(), &mut world).map_err(TpmError::from)?;
         return Ok((tpm, false));
@@ -92,7 +92,7 @@ fn make<P: Platform>(
 fn execute(tpm: &mut Tpm, command: &[u8], locality: u8, world: &mut dyn Environment) -> Vec<u8> {
     tpm.start(command, locality, world);
     loop {
-        // Between two steps of a key search the engine looks whether it is to end.
+        // Between two steps of a key search the engine checks whether it must end.
         if let Progress::Done(response) = tpm.work(SEARCH_UNITS, world) {
             return response;
         }

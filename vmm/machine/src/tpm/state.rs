@@ -26,8 +26,7 @@ impl<P: Platform> State<P> {
     /// Opens the store, or makes it with this identity on a disk of zeroes.
     ///
     /// # Errors
-    /// A disk that can not be used, and a key without a disk: whoever gave it wants a TPM that
-    /// stays.
+    /// A disk that can not be used, and a key without a disk: it was given for a TPM that persists.
     pub(crate) fn open(platform: &'static P, identity: [u8; 16]) -> Result<Option<Self>, TpmError> {
         let host = platform.host();
         if host.state_disk_sectors().is_none() {
@@ -117,7 +116,7 @@ const fn as_disk_error(error: StateDiskError) -> DiskError {
     }
 }
 
-/// The key as a file of the host's: whoever runs this platform's VMs may have it.
+/// The key as a file of the host's. On this platform the host is trusted with it.
 struct KeyFile<P: Platform>(&'static P);
 
 impl<P: Platform> KeySource for KeyFile<P> {

@@ -2,8 +2,8 @@
 //!
 //! [`deliver`] does what the CPU does between an event and the first instruction of its handler
 //! (AMD64 APM vol. 2, sections 8.6 to 8.9): it reads the gate, checks the handler's code segment,
-//! chooses the stack, pushes the frame and loads the registers. It knows real mode, legacy protected
-//! mode with 16-bit and 32-bit gates, virtual-8086 mode as a source, and long mode.
+//! chooses the stack, pushes the frame and loads the registers. It knows real mode, legacy
+//! protected mode with 16-bit and 32-bit gates, virtual-8086 mode as a source, and long mode.
 //!
 //! A failed delivery leaves all registers as they were. Memory is as on a CPU: accessed bits of
 //! page tables and descriptors are set, and values pushed before a page fault stay. The failure is
