@@ -12,9 +12,10 @@ use crate::{Blob, MachineDescription, PAGE, Range};
 pub(crate) const CODE: u64 = 0xF_E000;
 /// The segment that the code runs in.
 const SEGMENT: u64 = 0xF_0000;
-/// Where a CPU in real mode starts after a reset.
+/// The address at which a CPU starts after a reset.
 const RESET_VECTOR: u64 = 0xF_FFF0;
-/// The extended BIOS data area: the last page of conventional memory, and holding nothing.
+/// The extended BIOS data area: the last page of conventional memory. It holds nothing but its
+/// size.
 pub(crate) const EXTENDED_DATA: Range = Range { start: 0x9_F000, length: PAGE };
 /// The vectors of real mode and the BIOS data area.
 const LOW: Range = Range { start: 0, length: 0x500 };
@@ -121,7 +122,7 @@ impl Code {
     }
 }
 
-/// Tells the paravisor: the vector, which the stub has pushed, and above it AX.
+/// Reports to the paravisor the vector, which the stub has pushed, and above it AX.
 ///
 /// SHL EAX, 16; POP AX; MOV DX, port; OUT DX, EAX.
 fn call(port: u16) -> [u8; 10] {
@@ -184,7 +185,7 @@ mod tests {
         let code = Code::new(0x610);
         let base = (CODE - SEGMENT) as usize;
         let at = |offset: usize| &code.bytes[offset - base..];
-        // The call's first bytes, and those of each controller's handler.
+        // The first bytes of the call and of each controller's handler.
         let starts =
             |offset: usize| [&[0x66, 0xC1][..], &[0x50, 0xB0]].map(|b| at(offset).starts_with(b));
         for vector in 0..VECTORS {

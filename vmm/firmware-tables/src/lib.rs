@@ -24,7 +24,7 @@ use alloc::vec::Vec;
 const LOCAL_APIC: u32 = 0xFEE0_0000;
 /// I/O APIC registers, where PCs have them.
 const IO_APIC: u32 = 0xFEC0_0000;
-/// Where a guest without UEFI looks for the RSDP and for SMBIOS (ACPI 6.5, 5.2.5.1).
+/// The area in which a guest without UEFI searches the RSDP and SMBIOS (ACPI 6.5, 5.2.5.1).
 const ANCHORS: u64 = 0xF_0000;
 const ANCHORS_END: u64 = 0x10_0000;
 const PAGE: u64 = 4096;
@@ -100,7 +100,7 @@ pub struct MachineDescription<'a> {
     pub ram: &'a [Range],
     /// Ranges that the guest must not use: the paravisor, device memory.
     pub reserved: &'a [Range],
-    /// Where the ACPI tables go: page-aligned, in RAM below 4 GiB.
+    /// The place of the ACPI tables: page-aligned, in RAM below 4 GiB.
     pub tables: u64,
     /// APIC ID of each VP; the first one boots.
     pub apic_ids: &'a [u32],
@@ -110,7 +110,7 @@ pub struct MachineDescription<'a> {
     pub serial_ports: &'a [SerialPort],
     /// Power management.
     pub power: PowerPorts,
-    /// First of four ports by which firmware's code tells of a call of the BIOS: a double word with
+    /// First of four ports at which firmware code reports a call of the BIOS: a double word with
     /// the interrupt's number, and above it AX.
     pub bios_call_port: u16,
     /// PCI.
@@ -138,7 +138,7 @@ pub struct Blob {
     pub bytes: Vec<u8>,
 }
 
-/// All that firmware leaves behind.
+/// The tables that firmware leaves to the guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Firmware {
     /// The bytes to write into guest memory; the blobs do not overlap.
@@ -245,7 +245,7 @@ fn is_free_ram(machine: &MachineDescription<'_>, wanted: &Range) -> bool {
         && wanted.end() <= FOUR_GIBIBYTES
 }
 
-/// All that is not plain RAM.
+/// The ranges that are not plain RAM.
 fn special_ranges(machine: &MachineDescription<'_>, tables: &Range) -> Vec<MapEntry> {
     let entry = |start, length, kind| MapEntry { start, length, kind };
     let reserved = |start, length| entry(start, length, RangeKind::Reserved);

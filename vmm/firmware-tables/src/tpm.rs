@@ -164,7 +164,7 @@ fn specific_method() -> Vec<u8> {
     let functions = BufferData::new(Vec::from([0xFF, 0x01]));
     let none = BufferData::new(Vec::from([0]));
     let pending = all(&[
-        // The second revision of the function tells the parameter, too.
+        // The second revision of the function returns the parameter, too.
         &when(&Equal::new(&Arg(1), &2_u8), &filled("PND2", &["PPRQ", "PPRM"])),
         &filled("PEND", &["PPRQ"]),
     ]);

@@ -5,13 +5,13 @@
 pub enum TransferError {
     /// The host did not deliver: its fault.
     Host,
-    /// Guest memory is not where the memory map says: our fault.
+    /// Guest memory is not at its place in the memory map: our fault.
     Memory,
 }
 
 /// A file that the host offers, possibly bigger than the paravisor's heap.
 ///
-/// Each byte has one value, however often it is asked for.
+/// Each byte has one value, however often it is read.
 pub trait Source {
     /// Length in bytes.
     fn len(&self) -> u64;

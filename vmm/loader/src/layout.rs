@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 pub(crate) const PAGE: u64 = 4096;
 pub(crate) const MEBIBYTE: u64 = 1 << 20;
 pub(crate) const FOUR_GIBIBYTES: u64 = 1 << 32;
-/// The first page holds the real-mode vectors, and address zero means "none" to many.
+/// The first page holds the real-mode vectors, and many kernels take address zero for "none".
 const LOWEST: u64 = PAGE;
 const CONVENTIONAL_END: u64 = 0xA_0000;
 
@@ -55,7 +55,7 @@ impl Range {
 pub(crate) struct Layout {
     ram: Vec<Range>,
     taken: Vec<Range>,
-    /// Those of the taken ranges that hold parts of the kernel.
+    /// The taken ranges that hold parts of the kernel.
     claimed: Vec<Range>,
 }
 

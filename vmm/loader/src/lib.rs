@@ -55,16 +55,16 @@ pub struct Module<'a> {
 /// A kernel that is loaded in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Loaded {
-    /// Where the first VP enters it, and how.
+    /// The state of the first VP at its entry.
     pub entry: Entry,
-    /// The command line as the kernel has it, without a terminator.
+    /// The command line that the kernel gets, without a terminator.
     pub command_line: Vec<u8>,
 }
 
-/// How far into a file a Multiboot header may lie (Multiboot 0.6.96, 3.1).
+/// The bytes at the start of a file in which a Multiboot header may lie (Multiboot 0.6.96, 3.1).
 const HEAD: u64 = 8192;
 
-/// Puts kernel, modules and all that the kernel's boot protocol wants into guest memory. Linux
+/// Puts kernel, modules and the structures of the kernel's boot protocol into guest memory. Linux
 /// takes one module, as its initrd.
 ///
 /// # Errors
@@ -96,7 +96,7 @@ fn load_by_kind(loading: &mut Loading<'_>, head: &[u8]) -> Result<Entry, LoadErr
         return linux::load(loading, head);
     }
     match multiboot::find(head) {
-        // Multiboot is a 32-bit matter; a 64-bit ELF file with its header needs a PVH note too.
+        // Multiboot has no 64-bit entry: a 64-bit ELF file with its header needs a PVH note too.
         Some(header) if header.has_addresses() || !elf::is_64(head) => {
             multiboot::load(loading, head, &header)
         }
@@ -112,7 +112,7 @@ fn read_head(kernel: &mut dyn Source) -> Result<Vec<u8>, LoadError> {
     Ok(head)
 }
 
-/// All that a loader works on.
+/// The input and output of a loader.
 struct Loading<'a> {
     request: &'a Request<'a>,
     kernel: &'a mut dyn Source,
@@ -122,7 +122,7 @@ struct Loading<'a> {
     command_line: Vec<u8>,
 }
 
-/// Where modules go.
+/// The place of the modules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ModulesPlace {
     /// In their order, as low as possible behind the kernel: for kernels that map little of their

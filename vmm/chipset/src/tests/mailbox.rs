@@ -60,7 +60,7 @@ fn a_vector_that_came_both_ways_ends_as_the_io_apic_waits_for() {
         let mail = mailbox.drain();
         assert_eq!((mail.requests[1], mail.level[1]), (2, 2), "{order:?}");
         let _ = mailbox.post_vector(0x41, false);
-        assert_eq!(mailbox.drain().level[1], 0, "the next one is what it is");
+        assert_eq!(mailbox.drain().level[1], 0, "the next one is edge triggered");
     }
 }
 

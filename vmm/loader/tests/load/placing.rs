@@ -37,7 +37,7 @@ fn modules(setup: &Setup) -> (String, Vec<(u64, u64, String)>) {
         (start, end, memory.text(text))
     };
     let line = memory.text(memory.number(info + 16, 4));
-    assert_eq!(line.as_bytes(), loaded.command_line, "what is measured");
+    assert_eq!(line.as_bytes(), loaded.command_line, "the measured command line");
     (line, (0..memory.number(info + 20, 4)).map(module).collect())
 }
 

@@ -97,7 +97,7 @@ fn a_page_is_accepted_once_and_shared_memory_is_apart() {
     assert_eq!(confidential.accept(page), Err(PageStateError::NoChange));
     assert_eq!(confidential.set_permissions(Level(1), page, none), Ok(()));
     let own = confidential.set_permissions(Level(0), page, none);
-    assert_eq!(own, Err(PageStateError::Refused), "our own level keeps what it has");
+    assert_eq!(own, Err(PageStateError::Refused), "our own level keeps its permissions");
     let mut shared = confidential.shared_page().unwrap();
     shared.write(4090, b"0123456789");
     let mut bytes = [0xff; 8];

@@ -115,7 +115,7 @@ fn the_guest_controls_speculation_as_far_as_the_cpu_lets_it() {
         let speculation = table.speculation();
         assert_eq!(speculation, Speculation { control, has_barrier }, "{ebx:#x}");
         let shown = table.look_up(0x8000_0008, 0, 0, false, 1)[1] & 0x1100_d000;
-        assert_eq!(shown, ebx & 0x1100_d000, "what is told is what there is");
+        assert_eq!(shown, ebx & 0x1100_d000, "the guest sees the controls that exist");
         for value in [0, 1, 2, 4, 8, 1 << 7, 1 << 63] {
             let valid = control != 0 && value & !control == 0;
             assert_eq!(speculation.control_is_valid(value), valid, "{ebx:#x} {value:#x}");

@@ -127,7 +127,7 @@ fn rotate(left: bool, size: Size, a: u64, count: u32, old_flags: u64) -> (u64, u
     (result, rotated(old_flags, carry, overflow))
 }
 
-/// RCL and RCR turn one bit more, the carry.
+/// RCL and RCR rotate through the carry, so one bit more.
 fn rotate_carry(left: bool, size: Size, a: u64, count: u32, old_flags: u64) -> (u64, u64) {
     let bits = size.bits() + 1;
     let count = count % bits;

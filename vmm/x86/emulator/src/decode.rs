@@ -90,16 +90,16 @@ pub struct Instruction {
     pub segment: Option<SegmentRegister>,
 }
 
-/// Why bytes are no instruction for the emulator.
+/// The reason why bytes can not be emulated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DecodeError {
     /// They end too early.
     Incomplete,
     /// The instruction is longer than 15 bytes: #GP(0).
     TooLong,
-    /// No instruction: #UD.
+    /// They are no instruction: #UD.
     Undefined,
-    /// A valid instruction may stand here, but not one to emulate.
+    /// They may be a valid instruction, but not one that the emulator knows.
     Unsupported,
 }
 

@@ -14,7 +14,7 @@ pub(crate) const LONGEST: usize = 15;
 
 /// The code bytes at CS:RIP.
 pub(crate) struct Fetched {
-    /// None: not one of those that the emulator knows.
+    /// None if the emulator does not know it.
     pub(crate) instruction: Option<Instruction>,
     pub(crate) bytes: [u8; LONGEST],
     pub(crate) length: u8,
@@ -22,7 +22,7 @@ pub(crate) struct Fetched {
 
 /// Fetches and decodes the instruction at CS:RIP.
 ///
-/// The second page is looked at only if the instruction reaches into it, so that code which ends
+/// The second page is translated only if the instruction reaches into it, so that code which ends
 /// at a page's end raises no fault for the next page.
 pub(crate) fn fetch<C: Registers, M: PhysicalMemory>(
     machine: &mut Machine<'_, C, M>,

@@ -135,7 +135,7 @@ pub enum StringOperation {
     Out,
 }
 
-/// Which operands an instruction has, destination first.
+/// The operands of an instruction, destination first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Operands {
     None,
@@ -154,7 +154,7 @@ pub(crate) enum Operands {
     RmVector,
 }
 
-/// How the operand size is found.
+/// The rule for the operand size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Width {
     /// 2, 4 or 8 bytes by mode and prefixes.
@@ -180,7 +180,7 @@ pub(crate) enum Immediate {
     Operand,
 }
 
-/// All that the opcode tells.
+/// The properties of an opcode.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Form {
     pub(crate) operation: Operation,
@@ -221,7 +221,7 @@ impl Form {
     }
 }
 
-/// Why an opcode has no form here.
+/// The reason why an opcode has no form here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NoForm {
     Undefined,

@@ -58,7 +58,7 @@ impl Opcode {
     }
 }
 
-/// Why the length is not known; RIP stays.
+/// The reason why the length is not known; RIP stays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LengthError {
     /// The code is now another instruction: the guest has changed its code or its tables since the
@@ -90,7 +90,7 @@ pub fn instruction_length<C: Registers, M: PhysicalMemory>(
     }
 }
 
-/// Guest-physical address of the code at RIP, if it is easily had: 64-bit mode, 4 levels, and at
+/// Guest-physical address of the code at RIP in the simple case: 64-bit mode, 4 levels, and at
 /// least four bytes before the page's end.
 ///
 /// Compatibility mode has other linear addresses, so it takes the slow path.
@@ -107,7 +107,7 @@ pub fn code_address<C: Registers, M: PhysicalMemory>(cpu: &C, memory: &mut M) ->
     quick_walk(memory, cpu.cr3(), rip)
 }
 
-/// A 4-level walk that looks at nothing but presence and page size (APM vol. 2, 5.3).
+/// A 4-level walk that checks nothing but presence and page size (APM vol. 2, 5.3).
 #[inline]
 fn quick_walk<M: PhysicalMemory>(memory: &mut M, cr3: u64, linear: u64) -> Option<u64> {
     let mut entry = cr3;
@@ -150,7 +150,7 @@ fn with_prefixes<C: Registers, M: PhysicalMemory>(
     if opcode.matches(window) { Ok(start + opcode.length) } else { Err(LengthError::Changed) }
 }
 
-/// All prefixes but LOCK, which none of these instructions takes.
+/// All prefixes but LOCK, which none of these instructions accepts.
 const fn is_prefix(byte: u8, code_size: CodeSize) -> bool {
     match byte {
         0x26 | 0x2E | 0x36 | 0x3E | 0x64..=0x67 | 0xF2 | 0xF3 => true,

@@ -11,7 +11,7 @@ use crate::paging::{Paging, WalkError};
 use crate::segmentation::refusal;
 use crate::size::CodeSize;
 
-/// Bounds and CPU features that the registers do not tell.
+/// Bounds and CPU features that the registers do not show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Most iterations of a repeated string instruction in one call; at least one is made.
@@ -37,7 +37,7 @@ pub enum Outcome {
     },
     /// It raises this exception; RIP is unchanged.
     Exception(Exception),
-    /// Its memory could not be accessed; RIP is unchanged. The implementor's memory says so.
+    /// The implementor of the memory refused an access; RIP is unchanged.
     Bus(BusError),
     /// The emulator does not know it; nothing has changed.
     Unsupported {
@@ -48,7 +48,7 @@ pub enum Outcome {
     },
 }
 
-/// Why an instruction ends early.
+/// The reason why an instruction ends early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stop {
     Exception(Exception),
@@ -81,7 +81,7 @@ impl Stop {
     }
 }
 
-/// How far an instruction came without being stopped.
+/// The progress of an instruction that was not stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Progress {
     /// Finished; execution continues after it.

@@ -17,7 +17,7 @@ pub enum Access {
     Execute,
 }
 
-/// Why a linear address has no translation.
+/// The reason why a linear address has no translation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WalkError {
     /// The guest's tables refuse: #PF with this error code (APM vol. 2, 8.4.2), CR2 as given.
@@ -37,7 +37,7 @@ const PAGE: u64 = 0xFFF;
 const ATTEMPTS: u32 = 4;
 const DEEPEST: usize = 5;
 
-/// All that decides a translation, taken from the VP once.
+/// The registers that decide a translation, read from the VP once.
 #[derive(Clone, Copy, Debug)]
 pub struct Paging {
     cr0: u64,
