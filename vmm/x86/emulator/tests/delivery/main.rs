@@ -417,6 +417,58 @@ fn tables_are_read_as_a_supervisor_and_never_from_user_pages_under_smap() {
 }
 
 #[test]
+fn the_stack_is_written_with_the_rights_of_the_handler() {
+    let at = (STACK_0 - 0x1000) & !0xfff;
+    let user = at | 0x67;
+    // The stack's page, CR4, RFLAGS, the handler's level (3 for conforming code), the error code.
+    for (page, smap, rflags, level, refused) in [
+        (user, 0, 0, 0, None),
+        (user, cr4::SMAP, 0, 0, Some(3)),
+        (user, cr4::SMAP, AC, 0, None),
+        (user, cr4::SMAP, 0, 3, None),
+        (at | 0x63, 0, 0, 3, Some(7)),
+        (at | 0x65, 0, 0, 3, Some(7)),
+    ] {
+        let mut world = World::long(3);
+        world.start_paging();
+        world.put(TSS + 4, at + 0x800, 8);
+        world.set_page(at, page);
+        if level == 3 {
+            world.vp.gprs[RSP] = at + 0x800;
+            world.set_gate(gate_64(0xe, 0, 0x20, 0x1234));
+        }
+        world.vp.cr4 |= smap;
+        world.vp.rflags |= rflags;
+        let expected = refused.map_or(Ok(()), |code| {
+            let cr2 = Some(at + 0x800 - 8);
+            let fault = Exception { vector: 14, error_code: Some(code), cr2 };
+            Err(DeliveryError::Exception(fault))
+        });
+        assert_eq!(world.deliver(VC), expected, "{page:#x} {smap:#x} {rflags:#x} {level}");
+    }
+}
+
+#[test]
+fn tables_that_cross_a_page_are_read_in_parts() {
+    let mut world = World::long(3);
+    world.start_paging();
+    let mut move_to = |from: u64, to: u64, length: usize| {
+        let bytes = world.memory.ram[from as usize..][..length].to_vec();
+        world.memory.put(to, &bytes);
+    };
+    // The gate of vector 29, the descriptor at 08h and RSP0 lie across the ends of pages.
+    let (idt, gdt, tss) = (0x9000 - 29 * 16 - 3, 0xb000 - 12, 0xd000 - 6);
+    move_to(IDT + 29 * 16, idt + 29 * 16, 16);
+    move_to(GDT, gdt, 0x40);
+    move_to(TSS, tss, 0x68);
+    for (table, base) in [(IDTR, idt), (GDTR, gdt), (TR, tss)] {
+        world.vp.tables[table].base = base;
+    }
+    assert_eq!(world.deliver(VC), Ok(()));
+    assert_eq!((world.vp.rip, world.vp.gprs[RSP]), (0xffff_8000_1234_5678, STACK_0 - 48));
+}
+
+#[test]
 fn a_descriptor_in_a_read_only_page_is_written_only_if_it_must_be() {
     for (access, allowed) in [(0x9b, true), (0x9a, false)] {
         let mut world = World::long(3);
