@@ -24,7 +24,7 @@ fn only_the_first_post_to_a_vp_that_is_away_kicks() {
 }
 
 #[test]
-fn a_closed_guest_is_kicked_for_orders_only_and_finds_all_vectors_when_it_opens() {
+fn a_guest_with_interrupts_disabled_is_kicked_for_orders_only_and_later_finds_all_vectors() {
     let mailbox = Mailbox::default();
     assert!(mailbox.leave(Away::UndisturbedGuest) && mailbox.is_in_guest());
     assert!(!mailbox.post_vector(0x30, false) && !mailbox.post_vector(0xa0, true));
@@ -38,7 +38,7 @@ fn a_closed_guest_is_kicked_for_orders_only_and_finds_all_vectors_when_it_opens(
 }
 
 #[test]
-fn the_first_sipi_counts_and_init_comes_along() {
+fn the_first_sipi_counts_and_init_is_kept() {
     let mailbox = Mailbox::default();
     let _ = mailbox.post(Order::Init);
     let _ = mailbox.post_startup(0x9a);
@@ -51,7 +51,7 @@ fn the_first_sipi_counts_and_init_comes_along() {
 }
 
 #[test]
-fn a_vector_that_came_both_ways_ends_as_the_io_apic_waits_for() {
+fn a_vector_posted_in_both_trigger_modes_counts_as_level_triggered() {
     for order in [[true, false], [false, true]] {
         let mailbox = Mailbox::default();
         for level in order {
@@ -65,7 +65,7 @@ fn a_vector_that_came_both_ways_ends_as_the_io_apic_waits_for() {
 }
 
 #[test]
-fn two_nmis_are_two_and_three_are_two() {
+fn a_third_nmi_is_merged_with_the_second() {
     for (posted, expected) in [(0, 0), (1, 1), (2, 2), (3, 2)] {
         let mailbox = Mailbox::default();
         for _ in 0..posted {
@@ -76,7 +76,7 @@ fn two_nmis_are_two_and_three_are_two() {
 }
 
 #[test]
-fn a_burst_is_borne_and_then_one_kick_at_a_time() {
+fn a_burst_of_kicks_is_allowed_and_then_one_at_a_time() {
     let allowance = KickAllowance::default();
     let burst = (0..100).filter(|_| allowance.take(1_000_000, 10)).count() as u64;
     assert_eq!(burst, BURST + 1);
@@ -88,14 +88,14 @@ fn a_burst_is_borne_and_then_one_kick_at_a_time() {
 }
 
 #[test]
-fn an_endless_storm_gets_its_share_only() {
+fn an_endless_storm_gets_only_its_share_of_kicks() {
     let allowance = KickAllowance::default();
     let kicks = (0..100_000).filter(|now| allowance.take(*now, 50)).count() as u64;
     assert!((2_000..=2_000 + BURST + 1).contains(&kicks), "{kicks}");
 }
 
 #[test]
-fn the_end_of_time_is_no_end() {
+fn the_allowance_does_not_overflow() {
     let allowance = KickAllowance::default();
     assert!(allowance.take(u64::MAX, u64::MAX) && allowance.take(u64::MAX, 0));
 }

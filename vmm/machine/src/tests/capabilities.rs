@@ -84,7 +84,7 @@ fn a_completed_write_of_cr8_releases_the_interrupt_held_back() {
 
 /// The contract that a confidential platform keeps.
 #[test]
-fn a_page_is_accepted_once_and_shared_memory_is_apart() {
+fn a_page_is_accepted_once_and_shared_memory_is_separate() {
     let platform = super::new_machine(1).platform;
     assert_eq!(platform.confidential().is_some(), CONFIDENTIAL);
     let Some(confidential) = platform.confidential() else { return };

@@ -31,7 +31,7 @@ fn mail_posted_before_a_vp_is_made_waits_for_it() {
 }
 
 #[test]
-fn an_nmi_older_than_init_is_forgotten() {
+fn init_drops_an_earlier_nmi() {
     let mut vps = machine(2);
     x2apic_on(&mut vps[0]);
     for icr in [0x4500, 0x4608] {

@@ -3,7 +3,7 @@
 use crate::tpm::{Exchange, Task, TpmError};
 
 #[test]
-fn a_task_goes_there_and_its_outcome_comes_back_once() {
+fn a_task_reaches_the_service_and_its_outcome_comes_back_once() {
     let exchange = Exchange::new();
     exchange.serve(|_, _| panic!("nothing to do"));
     assert!(exchange.collect(|_| ()).is_none() && !exchange.is_busy());

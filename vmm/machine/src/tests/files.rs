@@ -72,7 +72,7 @@ fn kernel() -> Vec<u8> {
 }
 
 #[test]
-fn a_kernel_is_read_once_and_starts_as_it_was_looked_at() {
+fn a_kernel_is_read_once_and_starts_with_the_checked_bytes() {
     let kernel = kernel();
     let machine = machine(&[(file::KERNEL, &kernel), (file::COMMAND_LINE, b"quiet")]);
     let loaded = machine.load_guest().expect("loads");
@@ -175,7 +175,7 @@ fn a_digest_is_that_of_the_copied_bytes() {
 }
 
 #[test]
-fn memory_that_is_not_there_is_not_told_as_the_hosts_fault() {
+fn missing_memory_is_not_reported_as_the_hosts_fault() {
     let platform = platform(&[(file::KERNEL, &[1; 64])]);
     let mut source = FileSource::new(platform, HostFile { selector: 1, length: 64 }, &[]);
     let error = LoadError::from(source.load(0, 2 * MIB - 1, 2).unwrap_err());
@@ -191,7 +191,7 @@ fn memory_that_is_not_there_is_not_told_as_the_hosts_fault() {
 }
 
 #[test]
-fn a_configuration_that_does_not_come_is_the_hosts_fault() {
+fn a_configuration_that_is_not_delivered_is_the_hosts_fault() {
     let platform = platform(&[(file::CONFIG, b"log=info\n")]);
     platform.host().files.lock().unwrap()[0].asked.clear();
     assert!(matches!(read_config(platform.host()), Err(NoConfig::HostRead)), "not its text's");

@@ -183,7 +183,7 @@ fn the_vp_whose_byte_waits_sends_it_later() {
 }
 
 #[test]
-fn a_machine_check_is_the_guests_to_handle() {
+fn a_machine_check_is_passed_to_the_guest() {
     let mut vp = one();
     vp.cpu.state.control.cr4 = 1 << 6;
     exit(&mut vp, Exit::Exception { vector: 18, error_code: None });
@@ -272,7 +272,7 @@ fn an_interrupt_below_the_task_priority_waits_where_the_cpu_does_not_compare() {
 }
 
 #[test]
-fn a_write_of_cr8_in_another_form_runs_unwatched_with_nothing_on_offer() {
+fn a_write_of_cr8_in_another_form_runs_without_intercept_or_offer() {
     let mut vp = one();
     x2apic_on(&mut vp);
     vp.machine.platform.compares_task_priority.store(false, Ordering::SeqCst);
@@ -307,7 +307,7 @@ fn an_ipi_kicks_only_a_vp_that_is_away() {
 }
 
 #[test]
-fn a_guest_that_shuts_interrupts_out_is_no_longer_kicked_and_loses_no_vector() {
+fn a_guest_with_interrupts_disabled_is_no_longer_kicked_and_loses_no_vector() {
     let mut vp = one();
     x2apic_on(&mut vp);
     write_msr(&mut vp, 0x80f, 0x1ff);
@@ -350,7 +350,7 @@ fn a_second_startup_ipi_changes_nothing() {
 }
 
 #[test]
-fn memory_that_is_nobodys_reads_ones_and_forgets_writes() {
+fn unclaimed_memory_reads_ones_and_ignores_writes() {
     let mut vp = one();
     let own = vp.machine.platform.own_range().start();
     // MOV AL, [BX]; MOV [BX], AL; with DS at our own range.
@@ -364,7 +364,7 @@ fn memory_that_is_nobodys_reads_ones_and_forgets_writes() {
 }
 
 #[test]
-fn a_delivery_that_hits_no_memory_is_a_fault_and_no_loop() {
+fn a_delivery_through_absent_memory_is_a_fault_and_no_loop() {
     let mut vp = one();
     let own = vp.machine.platform.own_range().start();
     exit(&mut vp, Exit::Memory(memory_fault(own, true)));
@@ -373,14 +373,14 @@ fn a_delivery_that_hits_no_memory_is_a_fault_and_no_loop() {
 
 #[test]
 #[should_panic(expected = "exit 21")]
-fn control_registers_that_no_cpu_runs_with_are_the_guests_end_not_ours() {
+fn invalid_control_registers_end_the_guest_and_are_no_crash() {
     let mut vp = one();
     exit(&mut vp, Exit::InvalidState);
     vp.turn();
 }
 
 #[test]
-fn a_vp_that_does_not_come_when_all_are_stopped_is_kicked_again() {
+fn a_vp_that_does_not_arrive_at_a_rendezvous_is_kicked_again() {
     let vps = machine(2);
     let machine = vps[0].machine;
     let host = machine.platform.host();

@@ -324,7 +324,7 @@ fn code_after(vp: &VirtualProcessor<Fake>) -> u32 {
 }
 
 #[test]
-fn a_start_that_fails_on_a_request_is_no_loop() {
+fn a_request_on_which_a_start_fails_is_not_repeated() {
     let off = powered_off();
     let mut codes = std::vec![];
     for tasks in 0.. {
@@ -342,7 +342,7 @@ fn a_start_that_fails_on_a_request_is_no_loop() {
 }
 
 #[test]
-fn nothing_is_done_that_the_next_vm_would_do_again() {
+fn a_request_that_the_next_vm_will_repeat_is_skipped() {
     let off = powered_off();
     let mut outcomes = std::vec![];
     for writes in 0.. {
@@ -361,7 +361,7 @@ fn nothing_is_done_that_the_next_vm_would_do_again() {
 }
 
 #[test]
-fn a_power_off_waits_for_no_command_and_for_no_service_that_has_failed() {
+fn a_power_off_does_not_wait_for_a_command_or_a_failed_service() {
     let mut vp = started();
     service(&vp).held_back = 2;
     start(&mut vp, &GET_RANDOM);

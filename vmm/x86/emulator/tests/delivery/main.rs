@@ -370,7 +370,7 @@ fn a_task_gate_is_refused_with_its_selector() {
 }
 
 #[test]
-fn a_table_or_stack_without_memory_is_the_buss_answer() {
+fn a_table_or_stack_without_memory_is_a_bus_error() {
     for spoil in [
         (|w| w.vp.tables[IDTR].base = 0x7000_0000) as fn(&mut World),
         |w| w.vp.tables[GDTR].base = 0x7000_0000,
