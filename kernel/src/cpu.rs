@@ -9,8 +9,6 @@ use x86::vector;
 use crate::Region;
 use crate::paging::PageTables;
 
-/// Pages of the stack that the VP loop runs on.
-const STACK_PAGES: u64 = 4;
 /// Vectors with a stack of their own on every CPU, as they come at any instruction, in the order of
 /// their slots in the interrupt stack table.
 const OWN_STACKS: [u8; 3] = [vector::NMI, vector::DF, vector::MC];
@@ -60,16 +58,27 @@ struct TablePointer {
     base: u64,
 }
 
-/// Prepares the place of CPU `index`: every stack has a hole below it. A CPU that runs on a stack
-/// already gives its end as `stack_top`. A confidential platform's #HV and #VC get stacks, too.
+/// Where a CPU gets its stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stack {
+    /// It runs on one already, which ends here.
+    Existing(u64),
+    /// It needs one of so many pages.
+    Pages(u64),
+}
+
+/// Prepares the place of CPU `index`: every stack has a hole below it. A confidential platform's #HV and #VC get stacks, too.
 pub fn prepare(
     region: &mut Region,
     tables: &mut PageTables,
     index: u32,
-    stack_top: Option<u64>,
+    stack: Stack,
     is_confidential: bool,
 ) -> Place {
-    let stack_top = stack_top.unwrap_or_else(|| take_stack(region, tables, STACK_PAGES));
+    let stack_top = match stack {
+        Stack::Existing(top) => top,
+        Stack::Pages(pages) => take_stack(region, tables, pages),
+    };
     let mut task_state =
         TaskState { io_map_base: size_of::<TaskState>() as u16, ..TaskState::default() };
     let mut ist = [0; 7];

@@ -29,6 +29,11 @@ pub const MODULE_TEXTS: &str = "opt/org.paravane/module-texts";
 
 /// The configuration of Drydock: see [`crate::drydock`].
 pub const DRYDOCK: &str = "opt/org.paravane/drydock";
+/// The secrets of the chip that Drydock emulates: see [`crate::chip`]; may be missing.
+pub const CHIP: &str = "opt/org.paravane/chip";
+/// The certificates of that chip, in the form that a guest gets them (GHCB specification 56421, "SNP
+/// Extended Guest Request"); may be missing.
+pub const CERTIFICATES: &str = "opt/org.paravane/certificates";
 /// The IGVM file that Drydock launches.
 pub const IGVM: &str = "opt/org.paravane/igvm";
 
@@ -52,6 +57,8 @@ mod tests {
             MODULE_TEXTS,
             DRYDOCK,
             IGVM,
+            CHIP,
+            CERTIFICATES,
         ];
         let all: BTreeSet<&str> = single.into_iter().chain(MODULES).collect();
         assert_eq!(all.len(), single.len() + MODULES.len(), "no two are the same");

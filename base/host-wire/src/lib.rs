@@ -8,6 +8,7 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod chip;
 pub mod config;
 pub mod drydock;
 pub mod exec;

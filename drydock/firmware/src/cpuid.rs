@@ -78,6 +78,10 @@ const FUNCTION_7_ECX: Rule = Rule::Subset(1 << 4);
 /// Bits 5:0 are the place of the C-bit, bits 11:6 the address bits that encryption costs.
 const FUNCTION_8000_001F_EBX: Rule = Rule::EqualIn(0xfff);
 
+/// The functions that a hypervisor has for itself.
+const HYPERVISOR: u32 = 0x4000_0000;
+const HYPERVISOR_END: u32 = 0x4000_ffff;
+
 /// The rules for a function (AMD64 APM vol. 3, appendix E).
 const fn rules(function: u32, subfunction: u32) -> Rules {
     use Rule::{Any, AtMost, AtMostInLowBytes, Equal};
@@ -103,6 +107,8 @@ const fn rules(function: u32, subfunction: u32) -> Rules {
         (0x8000_000a, _) => [Any, AtMost, BITS, BITS],
         // Memory encryption: features, C-bit, numbers of encrypted VMs.
         (0x8000_001f, _) => [BITS, FUNCTION_8000_001F_EBX, Any, Any],
+        // The hypervisor's own: Linux looks for them in the page.
+        (HYPERVISOR..=HYPERVISOR_END, _) => [Any; 4],
         _ => [BITS; 4],
     }
 }
@@ -128,7 +134,8 @@ pub(crate) fn check_page(page: &mut [u8; 4096], host: &dyn HostCpuid) -> Result<
 /// The entry with all values that are accepted.
 fn correct(entry: &CpuidFunction, host: &dyn HostCpuid) -> Result<CpuidFunction, Status> {
     let CpuidFunction { eax_in: function, ecx_in: subfunction, .. } = *entry;
-    let is_known_range = matches!(function, 0..=0xffff | 0x8000_0000..=0x8000_ffff);
+    let is_known_range =
+        matches!(function, 0..=0xffff | HYPERVISOR..=HYPERVISOR_END | 0x8000_0000..=0x8000_ffff);
     if !is_known_range || entry.reserved != 0 {
         return Err(Status::INVALID_PARAM);
     }

@@ -135,6 +135,8 @@ impl<O: Outside> HostVp<'_, O> {
             ExitCode::MMIO_WRITE => self.mmio_write(on),
             ExitCode::PAGE_STATE_CHANGE => self.page_state_change(on),
             ExitCode::AP_CREATION => self.create(on),
+            ExitCode::GUEST_REQUEST => self.guest_request(on),
+            ExitCode::EXTENDED_GUEST_REQUEST => self.extended_guest_request(on),
             ExitCode::AP_RESET_HOLD => {
                 self.activity = Activity::Halted;
                 Ok(1)

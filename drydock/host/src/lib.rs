@@ -13,6 +13,7 @@ mod cpuid;
 mod creation;
 mod exits;
 mod ghcb;
+mod guest_request;
 mod input_output;
 mod interrupts;
 mod machine;

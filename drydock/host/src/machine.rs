@@ -87,6 +87,8 @@ pub(crate) struct SharedVp {
 pub struct Host<O> {
     pub(crate) outside: O,
     pub(crate) settings: Settings,
+    /// The chip's certificates, in the form that a guest gets them.
+    pub(crate) certificates: Vec<u8>,
     pub(crate) chipset: Chipset,
     pub(crate) clock: Clock,
     pub(crate) cpuid: CpuidTable,
@@ -111,7 +113,7 @@ pub(crate) fn local_apic(index: u32, physical_bits: u8) -> LocalApic {
 
 impl<O: Outside> Host<O> {
     /// A host for a VM whose VPs have no save area yet.
-    pub fn new(outside: O, settings: Settings) -> Self {
+    pub fn new(outside: O, settings: Settings, certificates: Vec<u8>) -> Self {
         let Settings { vps, physical_bits, .. } = settings;
         let clock = Clock::new(outside.host().tsc(), outside.host().tsc_frequency());
         let identities = (0..vps).map(|index| local_apic(index, physical_bits).identity());
@@ -120,7 +122,7 @@ impl<O: Outside> Host<O> {
         let vps = (0..vps).map(|_| SharedVp::default()).collect();
         let topology = Topology { vps: settings.vps, hypervisor: true };
         let cpuid = CpuidTable::new(topology, |leaf, sub| outside.host().cpuid(leaf, sub));
-        Self { outside, settings, chipset, clock, cpuid, vps, end: Mutex::new(None) }
+        Self { outside, settings, certificates, chipset, clock, cpuid, vps, end: Mutex::new(None) }
     }
 
     /// Has VP `vp` start with a save area of level 0 that the launch has made.

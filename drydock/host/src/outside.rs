@@ -2,6 +2,7 @@
 
 use drydock_rmp::{GuestPage, HostError, Size, SystemPage};
 use platform_api::{Console, Cpus, Event, Time};
+use snp::status::Status;
 
 /// A page's state, as the host sets it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +32,9 @@ pub trait Outside: Sync {
     fn change_page(&self, page: GuestPage, size: Size, to: PageState) -> Result<(), HostError>;
     /// The system page behind a private page of the guest, which is to be run as a save area.
     fn save_area(&self, page: GuestPage) -> Option<SystemPage>;
+    /// Has the firmware answer the message in the shared page `request` into the shared page
+    /// `response`. None if one of them is not shared.
+    fn guest_request(&self, request: u64, response: u64) -> Option<Status>;
     /// Splits the entry of a page of 2 MiB.
     ///
     /// # Errors

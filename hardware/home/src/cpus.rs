@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 
-use kernel::cpu::Place;
+use kernel::cpu::{Place, Stack};
 use kernel::paging::{GUEST_BASE, PageTables};
 use kernel::{Region, trampoline};
 
@@ -43,7 +43,10 @@ pub(crate) fn prepare(
     found: &Discovered,
 ) -> Vec<CpuPages> {
     let prepare_cpu = |index| {
-        let stack = (index == 0).then(|| first_stack_top(found));
+        let stack = match index {
+            0 => Stack::Existing(first_stack_top(found)),
+            _ => Stack::Pages(found.stack_pages),
+        };
         CpuPages {
             place: kernel::cpu::prepare(region, tables, index, stack, false),
             pages: VcpuPages { vmcb: region.take(1), host: region.take(1) },

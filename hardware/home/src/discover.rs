@@ -16,18 +16,19 @@ const TYPE_RAM: u32 = 1;
 /// An entry of the file: address, length, type.
 const E820_ENTRY: usize = 20;
 const MAX_E820_ENTRIES: u32 = 64;
-/// Pages of our own that each CPU costs: its stacks with their holes, context, control block, host
-/// save area, and the state that VMLOAD brings back.
-const PAGES_PER_CPU: u64 = 15;
+/// Pages of our own that each CPU costs: the hole below its stack, its other stacks with their
+/// holes, context, control block, host save area, and the state that VMLOAD brings back.
+const PAGES_PER_CPU: u64 = 11;
 /// Pages of the service's stack.
 pub(crate) const SERVICE_STACK_PAGES: u64 = 16;
-/// Pages for our own page tables, the service's stack with the hole below it, and what the first CPU's
-/// stack has more than others.
-const FIXED_PAGES: u64 = 16 + 1 + SERVICE_STACK_PAGES + 4;
+/// Pages for our own page tables, and the service's stack with the hole below it.
+const FIXED_PAGES: u64 = 16 + 1 + SERVICE_STACK_PAGES;
 
 /// What an image needs beside its code, its stacks, and the page tables of its own.
 #[derive(Clone, Copy, Debug)]
 pub struct Needs {
+    /// Pages of each CPU's stack.
+    pub stack_pages: u64,
     /// Bytes of heap.
     pub heap: u64,
     /// Bytes of heap for each CPU.
@@ -107,6 +108,8 @@ pub struct Discovered {
     pub features: Features,
     /// Bits of a physical address.
     pub physical_bits: u8,
+    /// Pages of each CPU's stack.
+    pub(crate) stack_pages: u64,
     /// Bytes of heap.
     pub(crate) heap: u64,
 }
@@ -133,7 +136,8 @@ pub fn discover(image_size: u64, needs: Needs) -> Result<Discovered, StartError>
     }
     let physical_bits = instructions::cpuid(0x8000_0008, 0)[0] as u8;
     let heap = needs.heap + needs.heap_per_cpu * u64::from(cpus);
-    Ok(Discovered { cpus, spare_cpus, ram, own, features, physical_bits, heap })
+    let stack_pages = needs.stack_pages;
+    Ok(Discovered { cpus, spare_cpus, ram, own, features, physical_bits, stack_pages, heap })
 }
 
 /// Reads QEMU's `etc/e820`.
@@ -163,10 +167,10 @@ fn place_own_range(
     cpus: u32,
     needs: Needs,
 ) -> Result<GpaRange, StartError> {
-    let gib = ram.total() >> 30;
+    let gib = ram.total().div_ceil(1 << 30);
     let pages = FIXED_PAGES
         + needs.pages
-        + (PAGES_PER_CPU + needs.pages_per_cpu) * u64::from(cpus)
+        + (PAGES_PER_CPU + needs.stack_pages + needs.pages_per_cpu) * u64::from(cpus)
         + (TABLES_PER_GIB + needs.pages_per_gib) * gib;
     let heap = needs.heap + needs.heap_per_cpu * u64::from(cpus);
     let size = image_size.next_multiple_of(PAGE_SIZE) + pages * PAGE_SIZE + heap;

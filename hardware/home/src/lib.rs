@@ -32,8 +32,6 @@ pub use discover::{Discovered, LEGACY_HOLE, Needs, StartError, discover};
 pub use host::{PcHost, end, write_report};
 pub use start_info::{arrived, note_firmware};
 
-/// Pages of CPU 0's stack, which the image is moved onto; a hole lies below.
-const FIRST_STACK_PAGES: u64 = 8;
 /// Conventional memory ends here.
 pub const LOW_MEMORY_END: u64 = 0xa_0000;
 /// Option ROMs start here.
@@ -84,7 +82,7 @@ impl Home {
     /// `found.own`, with the early page tables.
     pub unsafe fn build(found: Discovered, loaded: GpaRange, state_disk: bool) -> Built {
         let layout = kernel::relocate::layout();
-        let stack_hole = found.own.end() - (FIRST_STACK_PAGES + 1) * PAGE_SIZE;
+        let stack_hole = found.own.end() - (found.stack_pages + 1) * PAGE_SIZE;
         let free = GpaRange::new(layout.end, stack_hole).unwrap_or_default();
         // SAFETY: the range is ours, and lies between the image and the stack we run on.
         let mut region = unsafe { zeroed_region(free) };

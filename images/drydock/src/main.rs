@@ -13,6 +13,7 @@ use drydock::{C_BIT, CpuVp, Drydock, NEEDS, Parameters};
 use drydock_host::{Host, Settings};
 use guest_memory::GpaRange;
 use home::{Discovered, StartError, discover, end, first_stack_top, note_firmware, write_report};
+use host_wire::chip::Chip;
 use host_wire::{DrydockConfig, Status, file};
 use kernel::panic::Console;
 use kernel::{log_ring, relocate};
@@ -20,6 +21,8 @@ use log::LevelFilter;
 use platform_api::{Files, HostFile};
 use spin::Once;
 
+/// The longest file that is read into the heap: certificates are the largest.
+const MOST_READ: usize = 64 << 10;
 /// What all CPUs run.
 static MACHINE: Once<Machine> = Once::new();
 
@@ -104,7 +107,9 @@ fn run_first(drydock: &'static Drydock) -> ! {
     let vps = drydock.home().found().vps();
     let settings =
         Settings { vps, c_bit: C_BIT, physical_bits: drydock.home().found().physical_bits };
-    let host = Host::new(drydock, settings);
+    let files = drydock.home().host();
+    let certificates = files.file(file::CERTIFICATES).map(|file| read(files, file));
+    let host = Host::new(drydock, settings, certificates.unwrap_or_default());
     launch(drydock, &host, vps);
     MACHINE.call_once(|| Machine { drydock, host });
     run_cpu()
@@ -117,12 +122,20 @@ fn launch(drydock: &'static Drydock, host: &Host<&'static Drydock>, vps: u32) {
     };
     let command_line = files.file(file::COMMAND_LINE).map(|file| read(files, file));
     let ids: Vec<u32> = (0..vps).collect();
+    let chip = files.file(file::CHIP).map(|file| {
+        let bytes = read(files, file);
+        let Ok(bytes) = bytes.as_slice().try_into() else {
+            refuse(&"the file with the chip's secrets has another length", Status::BadConfig)
+        };
+        Chip::from_bytes(bytes)
+    });
     let parameters = Parameters {
         vps,
         madt: &firmware_tables::interrupt_controllers(&ids, vps as u8),
         command_line: command_line.as_deref().unwrap_or_default(),
+        chip: chip.as_ref(),
     };
-    match drydock.launch(igvm, parameters, host.cpuid_page()) {
+    match drydock.launch(igvm, parameters, host) {
         Err(error) => refuse(&error, Status::BadGuest),
         Ok(launched) => {
             for (vp, area) in launched.areas {
@@ -134,7 +147,7 @@ fn launch(drydock: &'static Drydock, host: &Host<&'static Drydock>, vps: u32) {
 }
 
 fn read(files: &impl Files, file: HostFile) -> Vec<u8> {
-    let mut bytes = alloc::vec![0; (file.length as usize).min(host_wire::MAX_LENGTH)];
+    let mut bytes = alloc::vec![0; (file.length as usize).min(MOST_READ)];
     match files.read_file(file, 0, &mut bytes) {
         Ok(()) => bytes,
         Err(_) => Vec::new(),

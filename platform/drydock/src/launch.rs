@@ -4,21 +4,25 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
 
-use drydock_host::Area;
+use drydock_firmware::{CpuidResult, Finish, HostCpuid, Identity, Update};
+use drydock_host::{Area, Host};
 use drydock_igvm::{
     Directive, Error, Igvm, Page, PageKind, PageSize, ParameterArea, ParameterKind, VpContext,
 };
 use drydock_rmp::{GuestPage, HostError, Size, SystemPage};
 use guest_memory::{Gpa, GuestMemory, PAGE_SIZE};
+use host_wire::chip::Chip;
 use kernel::paging::GUEST_BASE;
 use platform_api::{Files, HostFile};
 use snp::cpuid_page::{CpuidFunction, CpuidPage};
-use snp::digest::{LaunchDigest, Page as Measured};
+use snp::digest::LowerPermissions;
 use snp::features::SevFeatures;
+use snp::status::Status;
 use snp::vmsa::{DEFAULT_VMSA_GPA, Vmsa};
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 use crate::division::Division;
+use crate::firmware::Launching;
 use crate::{Drydock, EXTRA_PAGES, State};
 
 /// The bytes of a page.
@@ -56,6 +60,10 @@ pub enum LaunchError {
     ParameterSpace(ParameterKind),
     /// The table of owners refuses: our own mistake.
     Owners(HostError),
+    /// The firmware refuses.
+    Firmware(Status),
+    /// The firmware refuses the CPUID page at this address.
+    Cpuid(u64),
 }
 
 impl fmt::Display for LaunchError {
@@ -89,11 +97,21 @@ impl fmt::Display for LaunchError {
                 write!(f, "the IGVM file has too little room for the parameter {kind:?}")
             }
             Self::Owners(error) => write!(f, "the launch failed: {error}"),
+            Self::Firmware(status) => {
+                write!(f, "the SNP firmware refuses to launch the IGVM file: {status:?}")
+            }
+            Self::Cpuid(gpa) => write!(f, "the SNP firmware refuses the CPUID page at {gpa:#x}"),
         }
     }
 }
 
 impl core::error::Error for LaunchError {}
+
+impl From<Status> for LaunchError {
+    fn from(status: Status) -> Self {
+        Self::Firmware(status)
+    }
+}
 
 impl From<HostError> for LaunchError {
     fn from(error: HostError) -> Self {
@@ -110,6 +128,8 @@ pub struct Parameters<'a> {
     pub madt: &'a [u8],
     /// The command line, without a zero behind it.
     pub command_line: &'a [u8],
+    /// The chip to launch on; none for one with random keys.
+    pub chip: Option<&'a Chip>,
 }
 
 /// A VM that has been launched.
@@ -127,7 +147,8 @@ struct Launch<'a, 'b> {
     state: &'a mut State,
     file: Igvm<'b>,
     parameters: Parameters<'a>,
-    digest: LaunchDigest,
+    firmware: Launching,
+    host_cpuid: &'a dyn HostCpuid,
 }
 
 /// Where an IGVM file is put for its launch: in memory that the host sees, too, which no guest uses
@@ -143,7 +164,7 @@ impl Drydock {
         &self,
         file: HostFile,
         parameters: Parameters<'_>,
-        cpuid: impl Iterator<Item = CpuidFunction>,
+        host: &Host<&'static Self>,
     ) -> Result<Launched, LaunchError> {
         let memory = self.home.memory();
         let length = u64::from(file.length);
@@ -160,7 +181,7 @@ impl Drydock {
         // SAFETY: the bytes are mapped, and nothing writes them while the slice lives: no guest
         // runs, and the launch writes to system pages only, which lie elsewhere.
         let bytes = unsafe { core::slice::from_raw_parts(start, file.length as usize) };
-        let launched = self.launch_bytes(bytes, parameters, cpuid);
+        let launched = self.launch_bytes(bytes, parameters, host);
         // All of it is RAM, as it was loaded there.
         let _ = memory.zero(Gpa(FILE_PLACE), length);
         launched
@@ -170,13 +191,25 @@ impl Drydock {
         &self,
         file: &[u8],
         parameters: Parameters<'_>,
-        cpuid: impl Iterator<Item = CpuidFunction>,
+        host: &Host<&'static Self>,
     ) -> Result<Launched, LaunchError> {
         let file = Igvm::parse(file).map_err(LaunchError::File)?;
         let mut state = self.state.lock();
-        let digest = LaunchDigest::EMPTY;
-        let mut launch = Launch { drydock: self, state: &mut state, file, parameters, digest };
-        let cpuid_page = page_of(cpuid);
+        let host_cpuid = FirstVp(host);
+        let fms = host.cpuid(1, 0, 0)[0];
+        let secure_tsc = wants_secure_tsc(&file);
+        let source = self.home.host();
+        let chip = parameters.chip;
+        let firmware = Launching::start(chip, file.policy(), fms, secure_tsc, source)?;
+        let mut launch = Launch {
+            drydock: self,
+            state: &mut state,
+            file,
+            parameters,
+            firmware,
+            host_cpuid: &host_cpuid,
+        };
+        let cpuid_page = page_of(host.cpuid_page());
         for directive in file.directives() {
             launch.load(&directive, &cpuid_page)?;
         }
@@ -188,12 +221,33 @@ impl Drydock {
                 areas.push((context.vp_index.into(), launch.save_area(&context, number)?));
             }
         }
-        let digest = launch.digest.0;
+        launch.finish()?;
+        let digest = launch.firmware.guest.measurement();
+        let firmware = launch.firmware.finish();
+        *self.firmware.lock() = Some(firmware);
         if areas.iter().all(|(vp, _)| *vp != 0) {
             return Err(LaunchError::NoFirstVp);
         }
         Ok(Launched { areas, digest })
     }
+}
+
+/// CPUID of the emulated machine's first VP, which the firmware compares with.
+struct FirstVp<'a>(&'a Host<&'static Drydock>);
+
+impl HostCpuid for FirstVp<'_> {
+    fn cpuid(&self, function: u32, subfunction: u32) -> CpuidResult {
+        let [eax, ebx, ecx, edx] = self.0.cpuid(function, subfunction, 0);
+        CpuidResult { eax, ebx, ecx, edx }
+    }
+}
+
+/// Whether a VP of the file has Secure TSC.
+fn wants_secure_tsc(file: &Igvm<'_>) -> bool {
+    file.directives().any(|directive| {
+        let Directive::VpContext(context) = directive else { return false };
+        Vmsa::ref_from_bytes(context.vmsa).is_ok_and(|vmsa| vmsa.sev_features.secure_tsc())
+    })
 }
 
 fn page_of(functions: impl Iterator<Item = CpuidFunction>) -> Box<CpuidPage> {
@@ -235,39 +289,75 @@ impl Launch<'_, '_> {
         for index in 0..u64::from(count) {
             let gpa = page.gpa + index * PAGE_SIZE;
             let bytes = contents.as_mut().and_then(Iterator::next);
-            let (measured, bytes) = match (page.kind, bytes) {
-                (PageKind::Normal, Some(bytes)) => (Measured::Normal(bytes), bytes),
-                (PageKind::Normal, None) => (Measured::Zero, &ZERO),
-                (PageKind::Unmeasured, bytes) => (Measured::Unmeasured, bytes.unwrap_or(&ZERO)),
-                (PageKind::Secrets, _) => (Measured::Secrets, &ZERO),
-                (PageKind::Cpuid, _) => {
-                    let bytes = Bytes::ref_from_bytes(cpuid.as_bytes());
-                    (Measured::Cpuid, bytes.unwrap_or(&ZERO))
+            // The firmware changes pages of some kinds.
+            let mut own = Box::new(ZERO);
+            match (page.kind, bytes) {
+                (PageKind::Normal, Some(bytes)) => {
+                    self.update(gpa, Update::Normal(bytes))?;
+                    self.place(gpa, bytes)?;
+                    continue;
                 }
-            };
-            self.update(gpa, measured, bytes)?;
+                (PageKind::Normal, None) => self.update(gpa, Update::Zero(&mut own))?,
+                (PageKind::Unmeasured, bytes) => {
+                    *own = *bytes.unwrap_or(&ZERO);
+                    self.update(gpa, Update::Unmeasured)?;
+                }
+                (PageKind::Secrets, _) => self.update(gpa, Update::Secrets(&mut own))?,
+                (PageKind::Cpuid, _) => {
+                    own.copy_from_slice(cpuid.as_bytes());
+                    let host = self.host_cpuid;
+                    let checked = self.update(gpa, Update::Cpuid(&mut own, host));
+                    checked.map_err(|_| LaunchError::Cpuid(gpa))?;
+                }
+            }
+            self.place(gpa, &own)?;
         }
         Ok(())
     }
 
+    /// Has the firmware add a page.
+    fn update(&mut self, gpa: u64, update: Update<'_>) -> Result<(), LaunchError> {
+        let Launching { platform, guest } = &mut self.firmware;
+        let none = LowerPermissions::default();
+        Ok(guest.launch_update(platform, update, gpa, none)?)
+    }
+
     /// Puts a page into the VM.
-    fn update(&mut self, gpa: u64, page: Measured<'_>, bytes: &Bytes) -> Result<(), LaunchError> {
+    fn place(&mut self, gpa: u64, bytes: &Bytes) -> Result<(), LaunchError> {
         let outside = LaunchError::OutsideRam(gpa);
         let guest = GuestPage::of(gpa).ok_or(outside)?;
         if guest.0 >= self.drydock.division.guest_pages() {
             return Err(outside);
         }
         let system = Division::usual(guest);
-        let rmp = &mut self.state.space.rmp;
-        if let Some((head, entry)) = rmp.entry(system)
-            && entry.is_large()
-        {
-            rmp.split(head)?;
-        }
+        self.split(system)?;
         self.write(system, bytes);
-        self.state.space.rmp.launch(system, false)?;
-        self.digest.add(page, gpa);
-        Ok(())
+        Ok(self.state.space.rmp.launch(system, false)?)
+    }
+
+    /// Splits the entry that stands for `system`, if it is a large one.
+    fn split(&mut self, system: SystemPage) -> Result<(), LaunchError> {
+        let rmp = &mut self.state.space.rmp;
+        match rmp.entry(system) {
+            Some((head, entry)) if entry.is_large() => Ok(rmp.split(head)?),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// SNP_LAUNCH_FINISH.
+    fn finish(&mut self) -> Result<(), LaunchError> {
+        let policy = self.file.policy();
+        let found = self.file.directives().find_map(|directive| {
+            let Directive::Identity(identity) = directive else { return None };
+            Some((identity.block(policy), identity.authentication(), identity.author_key_enabled))
+        });
+        let identity = found.as_ref().map(|(block, authentication, author_key_enabled)| Identity {
+            block,
+            authentication,
+            author_key_enabled: *author_key_enabled,
+        });
+        let finish = Finish { identity, host_data: [0; 32] };
+        Ok(self.firmware.guest.launch_finish(&finish)?)
     }
 
     fn write(&self, system: SystemPage, bytes: &Bytes) {
@@ -290,7 +380,8 @@ impl Launch<'_, '_> {
             for (to, from) in bytes.iter_mut().zip(contents.next().unwrap_or_default()) {
                 *to = *from;
             }
-            self.update(gpa + page * PAGE_SIZE, Measured::Unmeasured, &bytes)?;
+            self.update(gpa + page * PAGE_SIZE, Update::Unmeasured)?;
+            self.place(gpa + page * PAGE_SIZE, &bytes)?;
         }
         for directive in file.directives() {
             if let Directive::Parameter { kind, area, offset } = directive
@@ -347,14 +438,10 @@ impl Launch<'_, '_> {
             }
             None => return Err(LaunchError::NoSuchVp(vp_index)),
         };
-        if let Some((head, entry)) = self.state.space.rmp.entry(system)
-            && entry.is_large()
-        {
-            self.state.space.rmp.split(head)?;
-        }
+        self.split(system)?;
+        self.update(measured, Update::Vmsa(vmsa))?;
         self.write(system, vmsa);
         self.state.space.rmp.launch(system, true)?;
-        self.digest.add(Measured::Vmsa(vmsa), measured);
         Ok(Area { guest, page: system, features })
     }
 }

@@ -10,6 +10,7 @@
 extern crate alloc;
 
 mod division;
+mod firmware;
 mod launch;
 mod level;
 mod pages;
@@ -26,6 +27,7 @@ use home::{Built, Discovered, Home, Needs};
 use kernel::Region;
 use spin::Mutex;
 
+use firmware::Firmware;
 use shootdown::Shootdown;
 use tables::Tables;
 
@@ -46,6 +48,8 @@ const TABLES_PER_GIB: u64 = 4 * 2 * (256 + 2);
 
 /// What Drydock needs.
 pub const NEEDS: Needs = Needs {
+    // The firmware signs reports on the CPU that asks for one.
+    stack_pages: 16,
     heap: 1 << 20,
     heap_per_cpu: 32 << 10,
     pages: 4 * 8 + svm::PORT_MAP_PAGES + svm::MSR_MAP_PAGES + 16,
@@ -64,6 +68,8 @@ pub struct Drydock {
     /// are taken from the guest.
     state: Mutex<State>,
     shootdown: Shootdown,
+    /// The firmware, once it has launched the VM.
+    firmware: Mutex<Option<Firmware>>,
     /// Control blocks of the levels 1 to 3 of each VP.
     control_blocks: u64,
     port_map: u64,
@@ -101,13 +107,15 @@ impl Drydock {
         // SAFETY: fresh pages of the region.
         unsafe { svm::fill_permission_maps(port_map, msr_map) };
         let control_blocks = region.take(3 * u64::from(found.vps()));
+        let firmware = Mutex::new(None);
         let shootdown = Shootdown::new(found.vps());
         let mut space =
             Space { rmp: Rmp::new(entries), map: HostMap::new(map), pool: division.pool() };
         division.assign_all(&mut space);
         let tables = Tables::new(region, division.pool(), found.features.gigabyte_pages);
         let state = Mutex::new(State { space, tables });
-        let drydock = Self { home, division, state, shootdown, control_blocks, port_map, msr_map };
+        let drydock =
+            Self { home, division, state, shootdown, firmware, control_blocks, port_map, msr_map };
         Ok(Box::leak(Box::new(drydock)))
     }
 

@@ -4,6 +4,7 @@ use drydock_host::{Outside, PageState};
 use drydock_rmp::{Backing, GuestPage, HostError, PAGES_IN_LARGE, Size, SystemPage};
 use guest_memory::{Gpa, GuestMemory, PAGE_SIZE};
 use home::PcHost;
+use snp::status::Status;
 
 use crate::division::Division;
 use crate::{Drydock, State};
@@ -51,6 +52,17 @@ impl Outside for &'static Drydock {
             Backing::Private(system) => Some(system),
             Backing::Shared => None,
         }
+    }
+
+    fn guest_request(&self, request: u64, response: u64) -> Option<Status> {
+        let length = PAGE_SIZE as usize;
+        if !self.is_shared(request, length) || !self.is_shared(response, length) {
+            return None;
+        }
+        let mut firmware = self.firmware.lock();
+        let read = |to: &mut [u8]| self.read_shared(request, to);
+        let write = |from: &[u8]| self.write_shared(response, from);
+        Some(firmware.as_mut()?.request(read, write))
     }
 
     fn split_page(&self, page: GuestPage) -> Result<(), HostError> {

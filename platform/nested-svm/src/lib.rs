@@ -37,6 +37,7 @@ const NESTED_TABLES: u64 = 8;
 
 /// What the paravisor needs on this platform.
 pub const NEEDS: Needs = Needs {
+    stack_pages: 4,
     heap: 640 << 10,
     heap_per_cpu: 4 << 10,
     pages: NESTED_TABLES

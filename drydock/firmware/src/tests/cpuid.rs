@@ -202,11 +202,11 @@ fn components_of_the_xsave_area_are_the_hosts() {
 #[test]
 fn a_malformed_page_is_refused_as_it_is() {
     let good = entry(0, 0, Host.cpuid(0, 0));
-    let hypervisor = entry(0x4000_0000, 0, CpuidResult::default());
+    let beyond = entry(0x4001_0000, 0, CpuidResult::default());
     let reserved = CpuidFunction { reserved: 1, ..good };
     let gap = entry(0x1_0000, 0, CpuidResult::default());
     let above = entry(0x8001_0000, 0, CpuidResult::default());
-    for entries in [[good, hypervisor], [good, reserved], [good, gap], [good, above]] {
+    for entries in [[good, beyond], [good, reserved], [good, gap], [good, above]] {
         let mut bytes = page(&entries);
         assert_eq!(check(&mut bytes), Err(Status::INVALID_PARAM));
         assert_eq!(bytes, page(&entries));
@@ -217,6 +217,8 @@ fn a_malformed_page_is_refused_as_it_is() {
         assert_eq!(check(&mut bytes), Err(Status::INVALID_PARAM), "byte {place:#x}");
     }
     assert_eq!(check(&mut page(&[])), Ok(()));
+    let hypervisors_own = entry(0x4000_0000, 0, result(1, 2, 3, 4));
+    assert_eq!(check(&mut page(&[hypervisors_own])), Ok(()), "the hypervisor says what it likes");
     assert_eq!(check(&mut page(&[good; 64])), Ok(()));
 }
 
