@@ -12,7 +12,8 @@ mod entry;
 mod guest;
 mod host_map;
 mod table;
-
+#[cfg(test)]
+mod tests;
 mod view;
 
 pub use entry::{Entry, Rights};

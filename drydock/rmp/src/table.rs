@@ -87,6 +87,9 @@ impl<'a> Rmp<'a> {
             if entry.immutable() {
                 return Err(HostError::Permission);
             }
+            if size == Size::Large && entry.assigned() && !entry.is_large() {
+                return Err(HostError::Overlap);
+            }
         }
         Ok(())
     }
