@@ -1,2 +1,6 @@
 mod fixture;
+mod guest;
 mod host;
+mod reference;
+mod sequences;
+mod view;
