@@ -112,7 +112,8 @@ impl<'b, C: ModeRegisters, M: GuestMemory> Cpu<'_, 'b, C, M> {
         let mut bytes = [0; 4];
         let mut count = 0;
         // An instruction may lie in two pages, so each byte is translated by itself.
-        for (at, byte) in (linear..).zip(&mut bytes) {
+        for (offset, byte) in (0..).zip(&mut bytes) {
+            let at = linear.wrapping_add(offset);
             let Ok(gpa) = paging.translate(&mut memory, at, Access::Execute) else { break };
             if memory.fetch(gpa, core::slice::from_mut(byte)).is_err() {
                 break;
