@@ -66,8 +66,14 @@ impl<'b, C: ModeRegisters, M: GuestMemory> Cpu<'_, 'b, C, M> {
             | ExitCode::PAUSE
             | ExitCode::BUSLOCK
             | ExitCode::IDLE_HLT
-            | ExitCode::INVALID => Disposition::automatic(code, exit.info_1, exit.info_2),
-            _ if code == ExitCode::exception(vector::MC) => {
+            | ExitCode::EFER_WRITE_TRAP
+            | ExitCode::INVALID
+            | ExitCode::BUSY
+            | ExitCode::IDLE_REQUIRED
+            | ExitCode::INVALID_PMC => Disposition::automatic(code, exit.info_1, exit.info_2),
+            _ if code == ExitCode::exception(vector::MC)
+                || code == ExitCode::cr_write_trap((code.0 & 0xf) as u8) =>
+            {
                 Disposition::automatic(code, exit.info_1, exit.info_2)
             }
             _ if code == ExitCode::exception(vector::UD) => self.undefined(),
