@@ -80,8 +80,8 @@ impl<C: ModeRegisters, M: GuestMemory> Cpu<'_, '_, C, M> {
         }
     }
 
-    fn size(&self) -> Option<Size> {
-        match PageSize(self.registers.gpr(Register::Rcx)) {
+    fn size(operand: u64) -> Option<Size> {
+        match PageSize(operand) {
             PageSize::SIZE_4K => Some(Size::Small),
             PageSize::SIZE_2M => Some(Size::Large),
             _ => None,
@@ -135,7 +135,8 @@ impl<C: ModeRegisters, M: GuestMemory> Cpu<'_, '_, C, M> {
             return Self::general_protection();
         }
         let validate = self.registers.gpr(Register::Rdx) & 1 != 0;
-        let Some(size) = self.size() else {
+        // The operand is ECX; RMPADJUST has all of RCX.
+        let Some(size) = Self::size(self.registers.gpr(Register::Rcx) & 0xffff_ffff) else {
             self.complete(Code::FAIL_INPUT, false);
             return Disposition::Resume;
         };
@@ -167,7 +168,8 @@ impl<C: ModeRegisters, M: GuestMemory> Cpu<'_, '_, C, M> {
             && !operand.supervisor_shadow_stack()
             // Rights to execute that differ for user and supervisor can not be told to AMD-V.
             && operand.user_execute() == operand.supervisor_execute();
-        let Some(size) = self.size().filter(|_| valid) else {
+        let size = Self::size(self.registers.gpr(Register::Rcx));
+        let Some(size) = size.filter(|_| valid) else {
             self.complete(Code::FAIL_INPUT, false);
             return Disposition::Resume;
         };
