@@ -42,6 +42,7 @@ impl Space<'_> {
             };
         }
         match view.private(page, vmpl) {
+            Reach::NotAssigned if self.map.get(page).is_none() => Err(Refusal::NoMemory),
             Reach::NotAssigned => Err(Refusal::NotAssigned),
             Reach::NotValidated => Err(Refusal::NotValidated),
             Reach::Page { rights, .. } if !rights.include(needed) => Err(Refusal::Rights),
@@ -55,11 +56,11 @@ impl Space<'_> {
 /// Why an access does not reach memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// A shared access to an address without memory: a device may be there.
+    /// An address without memory: a device may be there.
     NoMemory,
     /// A shared access to a page that is private.
     IsPrivate,
-    /// A private access to a page that the host has not assigned there.
+    /// A private access to a page that the host has not assigned there, or shares.
     NotAssigned,
     /// A private access to a page that awaits PVALIDATE.
     NotValidated,
