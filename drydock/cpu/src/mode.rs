@@ -32,8 +32,9 @@ struct Write {
     length: u64,
 }
 
-/// The highest bit of CR4 that a CPU of this kind has: SMAP.
-const CR4_BITS: u64 = (1 << 22) - 1;
+const CR4_PCIDE: u64 = 1 << 17;
+/// Bits of CR4 that a CPU of this kind has: up to SMAP, without the reserved ones between them.
+const CR4_BITS: u64 = ((1 << 22) - 1) & !(0b111 << 13 | 1 << 19);
 
 impl<C: ModeRegisters, M: GuestMemory> Cpu<'_, '_, C, M> {
     /// A write of CR0 that may change whether memory is encrypted by address.
@@ -64,7 +65,11 @@ impl<C: ModeRegisters, M: GuestMemory> Cpu<'_, '_, C, M> {
     /// A write of CR4, intercepted while PAE decides whether memory is encrypted by address.
     pub(crate) fn write_cr4(&mut self) -> Disposition {
         let Some(write) = self.decode_write(4) else { return Self::invalid_opcode() };
-        if write.value & !CR4_BITS != 0 {
+        let is_long = self.registers.efer() & efer::LMA != 0;
+        let wrong = write.value & !CR4_BITS != 0
+            || is_long && write.value & cr4::PAE == 0
+            || !is_long && write.value & CR4_PCIDE != 0;
+        if wrong {
             return Self::general_protection();
         }
         self.registers.set_cr4(write.value);
