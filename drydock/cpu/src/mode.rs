@@ -87,14 +87,14 @@ impl<C: ModeRegisters, M: GuestMemory> Cpu<'_, '_, C, M> {
     fn decode_write(&mut self, number: u8) -> Option<Write> {
         let (bytes, count) = self.window();
         let bytes = bytes.get(..count)?;
-        let rex = bytes.first().copied().filter(|first| {
-            first & 0xf0 == 0x40 && CodeSize::of(self.registers) == CodeSize::Bits64
-        });
+        let is_64 = CodeSize::of(self.registers) == CodeSize::Bits64;
+        let rex = bytes.first().copied().filter(|first| is_64 && first & 0xf0 == 0x40);
         let start = usize::from(rex.is_some());
         let [0x0f, second, modrm] = *bytes.get(start..start + 3)? else { return None };
         let length = start as u64 + 3;
         let register = Register::from_number(modrm & 7 | (rex.unwrap_or(0) & 1) << 3);
-        let value = self.registers.gpr(register);
+        let mask = if is_64 { u64::MAX } else { 0xffff_ffff };
+        let value = self.registers.gpr(register) & mask;
         match (second, modrm >> 3 & 7) {
             (0x22, to) if to == number => Some(Write { value, length }),
             // LMSW can set PE, and not clear it.
