@@ -23,7 +23,9 @@ impl<C: ModeRegisters, M: GuestMemory> Cpu<'_, '_, C, M> {
             (false, false) => Kind::Data,
         };
         let mode = Mode::of(self.registers);
-        let place = self.features.addressing.place(exit.info_2, kind, mode);
+        let addressing = self.features.addressing;
+        let place = addressing.place(exit.info_2, kind, mode);
+        let data = addressing.place(exit.info_2, Kind::Data, mode);
         let needed = Rights::new()
             .with_read(true)
             .with_write(fault.write())
@@ -35,7 +37,7 @@ impl<C: ModeRegisters, M: GuestMemory> Cpu<'_, '_, C, M> {
         };
         match self.space.find(place, self.features.vmpl, needed) {
             // The C-bit counts for data alone: the page is reached at this address, too.
-            Ok(_) if place.is_private && exit.info_2 == place.gpa && kind != Kind::Data => {
+            Ok(_) if place.is_private && !data.is_private => {
                 Disposition::Alias { gpa: place.gpa }
             }
             // Another CPU has changed the page meanwhile.
