@@ -1,13 +1,13 @@
 //! The decision what an exit of AMD-V is on an SEV-SNP CPU.
 
-use emulator::{Access, CodeSize, Exception, Limits, Paging, PhysicalMemory};
+use emulator::{Access, CodeSize, Exception, Limits, Opcode, Paging, PhysicalMemory};
 use guest_memory::GuestMemory;
 use snp::exit::ExitCode;
 use snp::features::SevFeatures;
 use x86::{ModeRegisters, Registers, SegmentRegister, vector};
 
 use crate::addressing::Addressing;
-use crate::exit::{Disposition, RawExit};
+use crate::exit::{Disposition, RawExit, VcInfo};
 use crate::memory::{LevelMemory, Space};
 use crate::mode::Mode;
 
@@ -78,6 +78,7 @@ impl<'b, C: ModeRegisters, M: GuestMemory> Cpu<'_, 'b, C, M> {
             }
             _ if code == ExitCode::exception(vector::UD) => self.undefined(),
             _ if code == ExitCode::cr_write(4) => self.write_cr4(),
+            _ if code == ExitCode::cr_write(8) => self.write_cr8(),
             _ => Disposition::vc(code, exit.info_1, exit.info_2),
         }
     }
@@ -107,6 +108,28 @@ impl<'b, C: ModeRegisters, M: GuestMemory> Cpu<'_, 'b, C, M> {
                 Some(Disposition::Exception(exception))
             }
         }
+    }
+
+    /// Where the instruction that exited ends, for the codes whose instruction has a fixed opcode:
+    /// GUEST_NRIP (AMD64 APM vol. 2, section 15.36.9).
+    pub fn next_rip(&mut self, info: &VcInfo) -> u64 {
+        let opcode = match info.code {
+            ExitCode::CPUID => Opcode::CPUID,
+            ExitCode::MSR if info.info_1 == 0 => Opcode::RDMSR,
+            ExitCode::MSR => Opcode::WRMSR,
+            ExitCode::HLT => Opcode::HLT,
+            ExitCode::INVD => Opcode::INVD,
+            ExitCode::WBINVD => Opcode::WBINVD,
+            ExitCode::XSETBV => Opcode::XSETBV,
+            ExitCode::VMMCALL => Opcode::VMMCALL,
+            // The CPU tells.
+            ExitCode::IOIO => return info.info_2,
+            _ => return 0,
+        };
+        let limits = self.limits;
+        let (registers, mut memory) = self.level_memory();
+        let length = emulator::instruction_length(registers, &mut memory, limits, opcode);
+        length.map_or(0, |length| registers.rip().wrapping_add(length.into()))
     }
 
     /// Up to four bytes from RIP on, as far as they can be fetched, and how many they are.

@@ -76,6 +76,17 @@ impl<C: ModeRegisters, M: GuestMemory> Cpu<'_, '_, C, M> {
         self.behind(write)
     }
 
+    /// A write of CR8 that the control block intercepts: the emulating CPU watches it where an
+    /// interrupt waits for a lower task priority.
+    pub(crate) fn write_cr8(&mut self) -> Disposition {
+        let Some(write) = self.decode_write(8) else { return Self::invalid_opcode() };
+        if write.value > 15 {
+            return Self::general_protection();
+        }
+        self.registers.set_cr8(write.value as u8);
+        self.behind(write)
+    }
+
     fn behind(&mut self, write: Write) -> Disposition {
         let next = self.registers.rip().wrapping_add(write.length);
         self.registers.set_rip(next);
@@ -95,7 +106,7 @@ impl<C: ModeRegisters, M: GuestMemory> Cpu<'_, '_, C, M> {
         let register = Register::from_number(modrm & 7 | (rex.unwrap_or(0) & 1) << 3);
         let mask = if is_64 { u64::MAX } else { 0xffff_ffff };
         let value = self.registers.gpr(register) & mask;
-        match (second, modrm >> 3 & 7) {
+        match (second, modrm >> 3 & 7 | (rex.unwrap_or(0) & 4) << 1) {
             (0x22, to) if to == number => Some(Write { value, length }),
             // LMSW can set PE, and not clear it.
             (0x01, 6) if number == 0 && modrm >= 0xc0 => {

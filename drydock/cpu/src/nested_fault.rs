@@ -37,9 +37,7 @@ impl<C: ModeRegisters, M: GuestMemory> Cpu<'_, '_, C, M> {
         };
         match self.space.find(place, self.features.vmpl, needed) {
             // The C-bit counts for data alone: the page is reached at this address, too.
-            Ok(_) if place.is_private && !data.is_private => {
-                Disposition::Alias { gpa: place.gpa }
-            }
+            Ok(_) if place.is_private && !data.is_private => Disposition::Alias { gpa: place.gpa },
             // Another CPU has changed the page meanwhile.
             Ok(_) => self.again(place.gpa),
             Err(Refusal::NotValidated) => Disposition::Vc(VcInfo {

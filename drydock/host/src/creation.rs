@@ -1,9 +1,8 @@
-//! Creation of VPs (GHCB specification 56421, "SNP AP Creation").
-
-use core::sync::atomic::Ordering;
+//! Creation of VPs, and the switch of levels (GHCB specification 56421, "SNP AP Creation", "SNP Run
+//! VMPL").
 
 use chipset::mailbox::Order;
-use drydock_rmp::{GuestPage, PAGES_IN_LARGE};
+use drydock_rmp::{GuestPage, LEVELS, PAGES_IN_LARGE};
 use snp::exit::{ApCreation, ApCreationRequest};
 use snp::features::SevFeatures;
 use snp::ghcb::{Field, InputError};
@@ -14,36 +13,47 @@ use crate::outside::Outside;
 use crate::vp::HostVp;
 
 impl<O: Outside> HostVp<'_, O> {
-    /// Gives a VP a save area, or takes it away.
+    /// Gives a level of a VP a save area, or takes it away.
     pub(crate) fn create(&self, on: &Exchange) -> Answer {
         let invalid = Refusal::Malformed(InputError::INVALID_INPUT);
         let request = ApCreation::from_bits(on.info_1()?);
         // A VP's APIC id is its number.
-        let vp = request.apic_id();
-        let shared = self.host.vps.get(vp as usize).ok_or(invalid)?;
-        let level = usize::from(request.vmpl());
-        let mut areas = shared.areas.lock();
-        let place = areas.get_mut(level).ok_or(invalid)?;
-        match request.request() {
+        let (vp, level) = (request.apic_id(), request.vmpl());
+        // A level decides about less privileged ones, and about its like on other VPs.
+        let is_own = vp == self.index && level == self.level;
+        if level < self.level || is_own {
+            return Err(invalid);
+        }
+        let area = match request.request() {
             ApCreationRequest::CREATE | ApCreationRequest::CREATE_ON_INIT => {
                 let features = SevFeatures::from_bits(on.need(Field::RAX)?);
                 let guest = GuestPage::of(on.info_2()?).ok_or(invalid)?;
                 // A VMSA at a 2 MiB boundary meets an erratum; hosts refuse it.
-                if guest.0.is_multiple_of(PAGES_IN_LARGE) || vp == self.index && level == 0 {
+                if guest.0.is_multiple_of(PAGES_IN_LARGE) {
                     return Err(invalid);
                 }
                 let page = self.host.outside.save_area(guest).ok_or(invalid)?;
-                *place = Some(Area { guest, page, features });
-                drop(areas);
-                shared.is_started.store(true, Ordering::Release);
+                Some(Area { guest, page, features, serial: 0 })
             }
-            ApCreationRequest::DESTROY => {
-                *place = None;
-                drop(areas);
-            }
+            ApCreationRequest::DESTROY => None,
             _ => return Err(invalid),
+        };
+        if !self.host.give(vp, level, area) {
+            return Err(invalid);
         }
-        self.host.chipset.mailboxes().post(vp, &self.kicker, |mailbox| mailbox.post(Order::Timer));
+        let mailboxes = self.host.chipset(0).mailboxes();
+        mailboxes.post(vp, &self.kicker, |mailbox| mailbox.post(Order::Timer));
         Ok(0)
+    }
+
+    /// Runs another level of this VP from now on. False if it has no save area.
+    pub(crate) fn run_level(&mut self, level: u64) -> bool {
+        let areas = self.host.areas(self.index);
+        let found = usize::try_from(level).ok().and_then(|level| areas.get(level));
+        let exists = matches!(found, Some(Some(_)));
+        if exists && level < LEVELS as u64 {
+            self.level = level as u8;
+        }
+        exists
     }
 }

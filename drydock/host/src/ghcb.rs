@@ -2,7 +2,7 @@
 
 use alloc::boxed::Box;
 
-use snp::exit::ExitCode;
+use snp::exit::{DoorbellRequest, ExitCode};
 use snp::ghcb::{Field, Ghcb, InputError, PROTOCOL_VERSION, Status, USAGE_STANDARD};
 use snp::vmsa::{EventInj, EventType};
 use x86::vector;
@@ -12,6 +12,9 @@ use crate::machine::End;
 use crate::msr_protocol::FEATURES;
 use crate::outside::{Outside, Vcpu};
 use crate::vp::{Activity, HostVp};
+
+/// The interrupt command register, in x2APIC mode.
+const ICR: u32 = x86::msr::X2APIC + 0x30;
 
 /// Why a request has no result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,8 +113,7 @@ impl<O: Outside> HostVp<'_, O> {
 
     /// Checks what all requests have in common; answers the exit code.
     fn check(&self, exchange: &Exchange) -> Result<ExitCode, Refusal> {
-        let registered = self.registered.get(usize::from(self.level)).copied().flatten();
-        if registered != Some(exchange.gpa) {
+        if self.current().registered != Some(exchange.gpa) {
             return Err(InputError::NOT_REGISTERED.into());
         }
         if exchange.request.usage != USAGE_STANDARD {
@@ -138,15 +140,26 @@ impl<O: Outside> HostVp<'_, O> {
             ExitCode::GUEST_REQUEST => self.guest_request(on),
             ExitCode::EXTENDED_GUEST_REQUEST => self.extended_guest_request(on),
             ExitCode::AP_RESET_HOLD => {
-                self.activity = Activity::Halted;
+                self.current_mut().activity = Activity::Halted;
                 Ok(1)
             }
+            ExitCode::RUN_VMPL => {
+                let level = on.info_1()?;
+                if self.run_level(level) { Ok(0) } else { Err(InputError::INVALID_INPUT.into()) }
+            }
+            ExitCode::HV_DOORBELL_PAGE => self.doorbell(on),
+            ExitCode::HV_IPI => {
+                let command = on.info_1()?;
+                self.write_msr(ICR, command).ok_or(Refusal::GeneralProtection)?;
+                Ok(0)
+            }
+            ExitCode::APIC_IDS => self.apic_ids(on),
             // Nothing is cached, and no other VM is there to be slowed down.
             ExitCode::WBINVD | ExitCode::INVD => Ok(0),
             ExitCode::RDTSC => self.time_stamp(on, false),
             ExitCode::RDTSCP => self.time_stamp(on, true),
             ExitCode::HLT => {
-                self.activity = Activity::Halted;
+                self.current_mut().activity = Activity::Halted;
                 Ok(0)
             }
             ExitCode::NMI_COMPLETE => Ok(0),
@@ -198,6 +211,48 @@ impl<O: Outside> HostVp<'_, O> {
         if !written {
             self.unanswerable(exchange.gpa, 1);
         }
+    }
+
+    /// Sets, or tells of, the level's doorbell page.
+    fn doorbell(&mut self, on: &Exchange) -> Answer {
+        let invalid = Refusal::Malformed(InputError::INVALID_INPUT);
+        match DoorbellRequest(on.info_1()?) {
+            // Any page will do.
+            DoorbellRequest::GET_PREFERRED => Ok(u64::MAX),
+            DoorbellRequest::SET => {
+                let page = on.info_2()?;
+                let is_page = page.is_multiple_of(4096);
+                if !is_page || !self.host.outside.read_shared(page, &mut [0; 8]) {
+                    return Err(invalid);
+                }
+                self.current_mut().doorbell = Some(page);
+                Ok(page)
+            }
+            DoorbellRequest::QUERY => Ok(self.current().doorbell.unwrap_or(0)),
+            DoorbellRequest::CLEAR => {
+                self.current_mut().doorbell = None;
+                Ok(0)
+            }
+            _ => Err(invalid),
+        }
+    }
+
+    /// Writes the list of APIC ids: their number, then each; all of 32 bits.
+    fn apic_ids(&self, on: &mut Exchange) -> Answer {
+        let (pages, list) = (on.need(Field::RAX)?, on.info_1()?);
+        let vps = self.host.settings.vps;
+        let needed = (4 + 4 * u64::from(vps)).div_ceil(4096);
+        if pages < needed {
+            on.set(Field::RAX, needed);
+            return Ok(0);
+        }
+        let words = core::iter::once(vps).chain(0..vps);
+        for (at, word) in (list..).step_by(4).zip(words) {
+            if !self.host.outside.write_shared(at, &word.to_le_bytes()) {
+                return Err(InputError::INVALID_INPUT.into());
+            }
+        }
+        Ok(0)
     }
 
     fn cpuid_request(&self, on: &mut Exchange) -> Answer {

@@ -67,11 +67,11 @@ impl<O: Outside> HostVp<'_, O> {
     }
 
     fn read_port(&self, port: u16, width: Width) -> u32 {
-        self.host.chipset.read_port(port, width, &self.access())
+        self.chipset().read_port(port, width, &self.access())
     }
 
     fn write_port(&self, port: u16, width: Width, value: u32) {
-        match self.host.chipset.write_port(port, width, value, &self.access()) {
+        match self.chipset().write_port(port, width, value, &self.access()) {
             None => {}
             Some(Request::PowerOff) => self.host.end(End::PowerOff),
             Some(Request::Reset) => self.host.end(End::Reset),
@@ -95,14 +95,14 @@ impl<O: Outside> HostVp<'_, O> {
         let (gpa, length, scratch) = self.device_access(on)?;
         let mut bytes = [0xff; LONGEST_ACCESS];
         let bytes = bytes.get_mut(..length).unwrap_or_default();
-        if self.apic.xapic_page() == Some(gpa & !0xfff) {
+        if self.current().apic.xapic_page() == Some(gpa & !0xfff) {
             let tsc = self.tsc();
             let (now, guest) = (self.host.clock.at(tsc), GuestTsc(tsc.0));
             let offset = gpa as u16 & 0xfff;
-            let value = self.apic.read_xapic(offset & !3, now, guest);
+            let value = self.current_mut().apic.read_xapic(offset & !3, now, guest);
             chipset::memory::register_bytes(value, offset, bytes);
         } else {
-            self.host.chipset.read_memory(gpa, bytes);
+            self.chipset().read_memory(gpa, bytes);
         }
         if self.host.outside.write_shared(scratch, bytes) {
             Ok(0)
@@ -119,14 +119,14 @@ impl<O: Outside> HostVp<'_, O> {
         if !self.host.outside.read_shared(scratch, bytes) {
             return Err(InputError::INVALID_SCRATCH_AREA.into());
         }
-        if self.apic.xapic_page() == Some(gpa & !0xfff) {
+        if self.current().apic.xapic_page() == Some(gpa & !0xfff) {
             let tsc = self.tsc();
             let (now, guest) = (self.host.clock.at(tsc), GuestTsc(tsc.0));
             let value = chipset::memory::register_value(bytes);
-            let effect = self.apic.write_xapic(gpa as u16 & 0xfff, value, now, guest);
+            let effect = self.current_mut().apic.write_xapic(gpa as u16 & 0xfff, value, now, guest);
             self.apply(effect);
         } else {
-            self.host.chipset.write_memory(gpa, bytes, &self.kicker);
+            self.chipset().write_memory(gpa, bytes, &self.kicker);
         }
         Ok(0)
     }

@@ -16,6 +16,7 @@ mod ghcb;
 mod guest_request;
 mod input_output;
 mod interrupts;
+mod level;
 mod machine;
 mod msr_protocol;
 mod outside;

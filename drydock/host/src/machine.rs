@@ -1,7 +1,7 @@
 //! What all VPs of the emulated machine share.
 
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use chipset::mailbox::Mailbox;
 use chipset::{Chipset, Kick, MINIMUM_TIMER_PERIOD, Mailboxes};
@@ -25,6 +25,9 @@ pub struct Area {
     pub page: SystemPage,
     /// The SEV_FEATURES that the host was told, which say how events are injected.
     pub features: SevFeatures,
+    /// A number of its own: the same page can be given to a level again. Zero before the host has
+    /// taken the area.
+    pub serial: u64,
 }
 
 /// How the VM ends.
@@ -89,10 +92,12 @@ pub struct Host<O> {
     pub(crate) settings: Settings,
     /// The chip's certificates, in the form that a guest gets them.
     pub(crate) certificates: Vec<u8>,
-    pub(crate) chipset: Chipset,
+    /// Each level's devices: a PC of its own.
+    pub(crate) chipsets: [Chipset; LEVELS],
     pub(crate) clock: Clock,
     pub(crate) cpuid: CpuidTable,
     pub(crate) vps: Vec<SharedVp>,
+    serials: AtomicU64,
     pub(crate) end: Mutex<Option<End>>,
 }
 
@@ -116,21 +121,50 @@ impl<O: Outside> Host<O> {
     pub fn new(outside: O, settings: Settings, certificates: Vec<u8>) -> Self {
         let Settings { vps, physical_bits, .. } = settings;
         let clock = Clock::new(outside.host().tsc(), outside.host().tsc_frequency());
-        let identities = (0..vps).map(|index| local_apic(index, physical_bits).identity());
         let wall_clock = outside.host().wall_clock();
-        let chipset = Chipset::new(wall_clock, Instant::from_nanos(0), Mailboxes::new(identities));
+        let chipsets = core::array::from_fn(|_| {
+            let identities = (0..vps).map(|index| local_apic(index, physical_bits).identity());
+            Chipset::new(wall_clock, Instant::from_nanos(0), Mailboxes::new(identities))
+        });
         let vps = (0..vps).map(|_| SharedVp::default()).collect();
         let topology = Topology { vps: settings.vps, hypervisor: true };
         let cpuid = CpuidTable::new(topology, |leaf, sub| outside.host().cpuid(leaf, sub));
-        Self { outside, settings, certificates, chipset, clock, cpuid, vps, end: Mutex::new(None) }
+        Self {
+            outside,
+            settings,
+            certificates,
+            chipsets,
+            clock,
+            cpuid,
+            vps,
+            serials: AtomicU64::new(1),
+            end: Mutex::new(None),
+        }
     }
 
     /// Has VP `vp` start with a save area of level 0 that the launch has made.
     pub fn start(&self, vp: u32, area: Area) {
-        if let Some(vp) = self.vps.get(vp as usize) {
-            vp.areas.lock()[0] = Some(area);
-            vp.is_started.store(true, Ordering::Release);
+        self.give(vp, 0, Some(area));
+    }
+
+    /// Gives level `level` of VP `vp` a save area, or takes it away. False if there is no such VP or
+    /// level.
+    pub(crate) fn give(&self, vp: u32, level: u8, area: Option<Area>) -> bool {
+        let Some(shared) = self.vps.get(vp as usize) else { return false };
+        let serial = self.serials.fetch_add(1, Ordering::Relaxed);
+        let mut areas = shared.areas.lock();
+        let Some(place) = areas.get_mut(usize::from(level)) else { return false };
+        *place = area.map(|area| Area { serial, ..area });
+        if level == 0 && area.is_some() {
+            shared.is_started.store(true, Ordering::Release);
         }
+        true
+    }
+
+    /// The devices of a level, of which there is none beyond the last.
+    pub(crate) fn chipset(&self, level: u8) -> &Chipset {
+        let [first, ..] = &self.chipsets;
+        self.chipsets.get(usize::from(level)).unwrap_or(first)
     }
 
     /// What the host stands on.
@@ -151,9 +185,8 @@ impl<O: Outside> Host<O> {
         *self.end.lock()
     }
 
-    /// The save area of a level of a VP.
-    pub(crate) fn area(&self, vp: u32, level: u8) -> Option<Area> {
-        let areas = self.vps.get(vp as usize)?.areas.lock();
-        *areas.get(usize::from(level))?
+    /// The save areas of a VP.
+    pub(crate) fn areas(&self, vp: u32) -> [Option<Area>; LEVELS] {
+        self.vps.get(vp as usize).map_or([None; LEVELS], |vp| *vp.areas.lock())
     }
 }

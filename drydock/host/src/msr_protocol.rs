@@ -11,8 +11,12 @@ use crate::outside::{Outside, PageState, Vcpu};
 use crate::vp::{Activity, HostVp};
 
 /// What this host offers.
-pub(crate) const FEATURES: HypervisorFeatures =
-    HypervisorFeatures::new().with_snp(true).with_ap_creation(true).with_apic_id_list(true);
+pub(crate) const FEATURES: HypervisorFeatures = HypervisorFeatures::new()
+    .with_snp(true)
+    .with_ap_creation(true)
+    .with_restricted_injection(true)
+    .with_apic_id_list(true)
+    .with_multi_vmpl(true);
 
 impl<O: Outside> HostVp<'_, O> {
     /// Answers VMGEXIT.
@@ -33,7 +37,7 @@ impl<O: Outside> HostVp<'_, O> {
                 Answer::Cpuid { value, register }
             }
             Request::ApResetHold => {
-                self.activity = Activity::Halted;
+                self.current_mut().activity = Activity::Halted;
                 Answer::ApResetHold { started: true }
             }
             // Any page will do.
@@ -42,7 +46,9 @@ impl<O: Outside> HostVp<'_, O> {
             Request::PageState { gfn, operation } => {
                 Answer::PageState { error: u32::from(self.change(gfn, operation).is_none()) }
             }
-            Request::RunVmpl { .. } => Answer::RunVmpl { error: 1 },
+            Request::RunVmpl { vmpl } => {
+                Answer::RunVmpl { error: u32::from(!self.run_level(vmpl.into())) }
+            }
             Request::HypervisorFeatures => Answer::HypervisorFeatures(FEATURES),
             Request::Terminate(termination) => {
                 return self.host.end(End::Terminated(termination));
@@ -65,9 +71,7 @@ impl<O: Outside> HostVp<'_, O> {
         if !self.host.outside.read_shared(gpa, &mut [0; 8]) {
             log::debug!("VP {}: a GHCB at {gpa:#x}, which is not shared yet", self.index);
         }
-        if let Some(place) = self.registered.get_mut(usize::from(self.level)) {
-            *place = Some(gpa);
-        }
+        self.current_mut().registered = Some(gpa);
         gfn
     }
 

@@ -27,13 +27,13 @@ impl<O: Outside> HostVp<'_, O> {
         let tsc = self.tsc();
         match classify(number) {
             MsrKind::Tsc => Some(tsc.0),
-            MsrKind::ApicBase => Some(self.apic.apic_base()),
-            MsrKind::TscDeadline => Some(self.apic.tsc_deadline()),
+            MsrKind::ApicBase => Some(self.current_mut().apic.apic_base()),
+            MsrKind::TscDeadline => Some(self.current_mut().apic.tsc_deadline()),
             MsrKind::X2Apic => {
                 let now = self.host.clock.at(tsc);
-                self.apic.read_msr(number, now, GuestTsc(tsc.0)).ok()
+                self.current_mut().apic.read_msr(number, now, GuestTsc(tsc.0)).ok()
             }
-            MsrKind::Mtrr => self.mtrrs.read(number),
+            MsrKind::Mtrr => self.current_mut().mtrrs.read(number),
             MsrKind::Fixed { value, .. } => Some(value),
             // PAT and EFER are the CPU's own; there is no control of speculation.
             MsrKind::Pat
@@ -46,23 +46,23 @@ impl<O: Outside> HostVp<'_, O> {
         }
     }
 
-    fn write_msr(&mut self, number: u32, value: u64) -> Option<()> {
+    pub(crate) fn write_msr(&mut self, number: u32, value: u64) -> Option<()> {
         let tsc = self.tsc();
         let (now, guest) = (self.host.clock.at(tsc), GuestTsc(tsc.0));
         match classify(number) {
             MsrKind::X2Apic => {
-                let effect = self.apic.write_msr(number, value, now, guest).ok()?;
+                let effect = self.current_mut().apic.write_msr(number, value, now, guest).ok()?;
                 self.apply(effect);
             }
             MsrKind::ApicBase => {
-                self.apic.set_apic_base(value).ok()?;
+                self.current_mut().apic.set_apic_base(value).ok()?;
                 self.apply(Some(local_apic::Effect::IdentityChanged));
             }
             MsrKind::TscDeadline => {
-                self.apic.set_tsc_deadline(value, now, guest);
+                self.current_mut().apic.set_tsc_deadline(value, now, guest);
                 self.timer_changed = true;
             }
-            MsrKind::Mtrr => self.mtrrs.write(number, value)?,
+            MsrKind::Mtrr => self.current_mut().mtrrs.write(number, value)?,
             MsrKind::Fixed { value: fixed, writable } => {
                 if (value ^ fixed) & !writable != 0 {
                     return None;
@@ -83,8 +83,8 @@ impl<O: Outside> HostVp<'_, O> {
 
     /// Follows up on what a write to the local APIC asked for.
     pub(crate) fn apply(&mut self, effect: Option<local_apic::Effect>) {
-        let chipset = &self.host.chipset;
-        if chipset.apply(effect, &self.apic, self.index, &self.kicker) {
+        let chipset = self.chipset();
+        if chipset.apply(effect, &self.current().apic, self.index, &self.kicker) {
             self.timer_changed = true;
         }
     }

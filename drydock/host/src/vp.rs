@@ -3,31 +3,29 @@
 use alloc::boxed::Box;
 use core::sync::atomic::Ordering;
 
-use chipset::mailbox::{Away, Mailbox, Order};
-use chipset::{Access, NO_DEADLINE};
-use cpu_policy::Mtrrs;
+use chipset::mailbox::{Away, Mailbox};
+use chipset::{Access, Chipset, NO_DEADLINE};
 use device_model::{GuestTsc, HostTsc, Instant};
 use drydock_rmp::LEVELS;
-use local_apic::{LintPin, LocalApic, LocalDelivery, TimerDeadline};
+use local_apic::{LintPin, TimerDeadline};
 use platform_api::{Console, Cpus, Time};
 use snp::ghcb::Ghcb;
 use zerocopy::FromZeros;
 
-use crate::machine::{Area, End, Host, Kicker, local_apic};
+use crate::level::Level;
+use crate::machine::{Area, End, Host, Kicker};
 use crate::outside::{Outside, Vcpu};
 
 /// The furthest deadline that the timer is asked for, in seconds: its counter is short.
 const FURTHEST_DEADLINE: u64 = 4;
 
-/// What a VP does when nothing interrupts it.
+/// What a level does when nothing interrupts it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activity {
-    /// It runs a save area.
+    /// It runs its save area.
     Running,
     /// Its guest has executed HLT, or waits for a SIPI in its own way.
     Halted,
-    /// It has no save area yet.
-    WaitingForArea,
 }
 
 /// What the VP's CPU is to do.
@@ -51,17 +49,14 @@ pub enum Step {
 pub struct HostVp<'a, O> {
     pub(crate) host: &'a Host<O>,
     pub(crate) index: u32,
-    mailbox: &'a Mailbox,
-    pub(crate) apic: LocalApic,
-    pub(crate) activity: Activity,
+    pub(crate) levels: [Box<Level>; LEVELS],
+    /// The level that runs.
     pub(crate) level: u8,
-    /// The GHCB that each level has registered.
-    pub(crate) registered: [Option<u64>; LEVELS],
-    pub(crate) nmis_pending: u8,
+    /// It has no save area yet.
+    is_waiting: bool,
     /// The TSC that the timer is set for.
     armed: Option<HostTsc>,
     pub(crate) timer_changed: bool,
-    pub(crate) mtrrs: Mtrrs,
     /// The copy of the GHCB that is being answered, while none is.
     pub(crate) ghcb: Option<Box<Ghcb>>,
     pub(crate) kicker: Kicker<'a, O>,
@@ -70,18 +65,16 @@ pub struct HostVp<'a, O> {
 impl<'a, O: Outside> HostVp<'a, O> {
     /// VP `index` of `host`, if there is one.
     pub fn new(host: &'a Host<O>, index: u32) -> Option<Self> {
+        let bits = host.settings.physical_bits;
+        host.chipset(0).mailboxes().get(index)?;
         Some(Self {
             host,
             index,
-            mailbox: host.chipset.mailboxes().get(index)?,
-            apic: local_apic(index, host.settings.physical_bits),
-            activity: Activity::WaitingForArea,
+            levels: core::array::from_fn(|_| Box::new(Level::new(index, bits))),
             level: 0,
-            registered: [None; LEVELS],
-            nmis_pending: 0,
+            is_waiting: true,
             armed: None,
             timer_changed: false,
-            mtrrs: Mtrrs::new(host.settings.physical_bits),
             ghcb: Some(Box::new(Ghcb::new_zeroed())),
             kicker: Kicker(&host.outside),
         })
@@ -89,6 +82,29 @@ impl<'a, O: Outside> HostVp<'a, O> {
 
     pub(crate) fn tsc(&self) -> HostTsc {
         self.host.outside.host().tsc()
+    }
+
+    /// The level that runs.
+    pub const fn level(&self) -> u8 {
+        self.level
+    }
+
+    /// The state of the level that runs.
+    pub(crate) fn current(&self) -> &Level {
+        let [first, ..] = &self.levels;
+        self.levels.get(usize::from(self.level)).unwrap_or(first)
+    }
+
+    /// The state of the level that runs.
+    pub(crate) fn current_mut(&mut self) -> &mut Level {
+        // Only existing levels are run.
+        let index = usize::from(self.level).min(LEVELS - 1);
+        &mut self.levels[index]
+    }
+
+    /// The devices of the level that runs.
+    pub(crate) fn chipset(&self) -> &'a Chipset {
+        self.host.chipset(self.level)
     }
 
     pub(crate) fn access(&self) -> Access<'_, O::Host, Kicker<'a, O>> {
@@ -99,128 +115,137 @@ impl<'a, O: Outside> HostVp<'a, O> {
         Access { now, vp: self.index, host: self.host.outside.host(), kick: &self.kicker }
     }
 
-    /// One turn up to the entry. `vcpu` is the level that [`HostVp::level`] names.
-    pub fn turn(&mut self, vcpu: &mut impl Vcpu) -> Step {
+    /// One turn up to the entry. `vcpus` has the levels' control blocks.
+    pub fn turn<V: Vcpu>(&mut self, vcpus: &mut [Box<V>; LEVELS]) -> Step {
         if let Some(end) = self.host.ended() {
             return Step::End(end);
         }
-        if self.mailbox.is_pending() {
-            self.read_mail();
-        }
-        if self.activity != Activity::Running && !self.wakes(vcpu) {
-            self.idle();
+        let areas = self.host.areas(self.index);
+        self.read_mail(&areas);
+        if self.is_waiting && !self.starts() {
+            self.idle(&areas);
             return Step::Again;
         }
-        let Some(area) = self.host.area(self.index, self.level) else {
-            self.activity = Activity::WaitingForArea;
+        self.choose_level(&areas);
+        let level = usize::from(self.level);
+        let (Some(Some(area)), Some(vcpu)) = (areas.get(level).copied(), vcpus.get_mut(level))
+        else {
+            // The level has lost its save area.
+            self.is_waiting = self.level == 0;
+            self.level = 0;
             return Step::Again;
         };
-        self.offer_interrupts(vcpu);
-        self.arm_timer();
-        if !self.mailbox.leave(Away::Guest) {
+        let chipset = self.chipset();
+        if !self.current_mut().wakes(vcpu.as_mut(), area, chipset) {
+            self.idle(&areas);
+            return Step::Again;
+        }
+        self.offer_interrupts(vcpu.as_mut(), area);
+        self.arm_timer(&areas);
+        if !self.leave(&areas, Away::Guest) {
             return Step::Again;
         }
         Step::Run { level: self.level, area }
     }
 
-    /// The level that runs next.
-    pub const fn level(&self) -> u8 {
-        self.level
+    /// Whether VP 0's launch, or another VP, has given a save area.
+    fn starts(&mut self) -> bool {
+        let shared = self.host.vps.get(self.index as usize);
+        let starts = shared.is_some_and(|vp| vp.is_started.swap(false, Ordering::AcqRel));
+        self.is_waiting = !starts;
+        starts
+    }
+
+    /// The first level goes first, if it has an event (rule 4 of the contract).
+    fn choose_level(&mut self, areas: &[Option<Area>; LEVELS]) {
+        let [first, ..] = &self.levels;
+        if let [Some(area), ..] = areas
+            && self.level != 0
+            && first.has_event(*area, self.host.chipset(0))
+        {
+            self.level = 0;
+        }
+    }
+
+    fn mailboxes(&self, areas: &[Option<Area>; LEVELS]) -> impl Iterator<Item = &'a Mailbox> {
+        let host = self.host;
+        let index = self.index;
+        let in_use = areas.map(|area| area.is_some());
+        // A VP without a save area is told of one by the mail of level 0.
+        (0..LEVELS as u8)
+            .filter(move |level| *level == 0 || in_use.get(usize::from(*level)) == Some(&true))
+            .filter_map(move |level| host.chipset(level).mailboxes().get(index))
+    }
+
+    fn leave(&self, areas: &[Option<Area>; LEVELS], to: Away) -> bool {
+        let left = self.mailboxes(areas).all(|mailbox| mailbox.leave(to));
+        if !left {
+            self.come_back();
+        }
+        left
     }
 
     pub(crate) fn come_back(&self) {
-        self.mailbox.come_back();
-    }
-
-    fn read_mail(&mut self) {
-        let mail = self.mailbox.drain();
-        if mail.has(Order::Timer) {
-            self.timer_changed = true;
-        }
-        if mail.has(Order::ExtInt) {
-            let level = self.host.chipset.lines().pic_output();
-            let delivery = self.apic.set_lint(LintPin::Lint0, level);
-            self.take_local(delivery);
-        }
-        // A VP starts by a save area, so INIT and SIPI find nothing to do but to wake a VP that
-        // waits for them in its own way (AP reset hold).
-        if mail.has(Order::Startup) && self.activity == Activity::Halted {
-            self.activity = Activity::Running;
-        }
-        self.nmis_pending = self.nmis_pending.saturating_add(mail.nmis()).min(2);
-        for (word, (requests, level)) in (0u8..).zip(mail.requests.iter().zip(mail.level)) {
-            let mut left = *requests;
-            while left != 0 {
-                let bit = left.trailing_zeros();
-                left &= left - 1;
-                self.apic.accept(word * 64 + bit as u8, level >> bit & 1 != 0);
+        for level in 0..LEVELS as u8 {
+            if let Some(mailbox) = self.host.chipset(level).mailboxes().get(self.index) {
+                mailbox.come_back();
             }
         }
     }
 
-    fn take_local(&mut self, delivery: Option<LocalDelivery>) {
-        match delivery {
-            Some(LocalDelivery::Nmi) => self.nmis_pending = (self.nmis_pending + 1).min(2),
-            // Registers are out of reach: a VP is reset by a new save area.
-            Some(LocalDelivery::Init | LocalDelivery::Smi) | None => {}
+    fn read_mail(&mut self, areas: &[Option<Area>; LEVELS]) {
+        for (number, (level, area)) in (0u8..).zip(self.levels.iter_mut().zip(areas)) {
+            if number != 0 && area.is_none() {
+                continue;
+            }
+            let chipset = self.host.chipset(number);
+            let Some(mailbox) = chipset.mailboxes().get(self.index) else { continue };
+            if mailbox.is_pending() {
+                self.timer_changed |= level.read(&mailbox.drain(), chipset);
+            }
         }
     }
 
-    fn wakes(&mut self, vcpu: &mut impl Vcpu) -> bool {
-        let woken = match self.activity {
-            Activity::Running => true,
-            Activity::Halted => {
-                let asked = self.apic.pending().is_some() || self.ext_int_waits();
-                self.nmis_pending != 0 || vcpu.has_event() || vcpu.interrupts_enabled() && asked
-            }
-            Activity::WaitingForArea => {
-                let shared = self.host.vps.get(self.index as usize);
-                shared.is_some_and(|vp| vp.is_started.swap(false, Ordering::AcqRel))
-            }
-        };
-        if woken {
-            self.activity = Activity::Running;
-        }
-        woken
-    }
-
-    pub(crate) fn ext_int_waits(&self) -> bool {
-        self.host.chipset.lines().pic_output() && self.apic.accepts_ext_int()
-    }
-
-    fn idle(&mut self) {
-        self.arm_timer();
-        if self.mailbox.leave(Away::Asleep) {
+    fn idle(&mut self, areas: &[Option<Area>; LEVELS]) {
+        self.arm_timer(areas);
+        if self.leave(areas, Away::Asleep) {
             self.host.outside.host().idle();
-            self.mailbox.come_back();
+            self.come_back();
         }
         self.check_timers();
     }
 
-    fn arm_timer(&mut self) {
+    fn arm_timer(&mut self, areas: &[Option<Area>; LEVELS]) {
         if !core::mem::take(&mut self.timer_changed) {
             return;
         }
-        let wanted = self.first_deadline();
+        let wanted = self.first_deadline(areas);
         if wanted != self.armed {
             self.armed = wanted;
             self.host.outside.host().set_timer(wanted);
         }
     }
 
-    /// The TSC of the first deadline: the VP's own timer's, or a device's.
-    fn first_deadline(&self) -> Option<HostTsc> {
+    /// The TSC of the first deadline: a level's own timer's, or a device's.
+    fn first_deadline(&self, areas: &[Option<Area>; LEVELS]) -> Option<HostTsc> {
         let clock = &self.host.clock;
-        let own = match self.apic.timer_deadline() {
-            // The guest's TSC is the host's.
-            Some(TimerDeadline::Tsc(at)) => HostTsc(at.0),
-            Some(TimerDeadline::At(at)) => clock.tsc_at(at),
-            None => HostTsc::NEVER,
-        };
-        let first = match self.host.chipset.deadline(self.index) {
-            NO_DEADLINE => own,
-            at => own.min(clock.tsc_at(Instant::from_nanos(at))),
-        };
+        let mut first = HostTsc::NEVER;
+        for (number, (level, area)) in (0u8..).zip(self.levels.iter().zip(areas)) {
+            if area.is_none() {
+                continue;
+            }
+            let own = match level.apic.timer_deadline() {
+                // The guest's TSC is the host's.
+                Some(TimerDeadline::Tsc(at)) => HostTsc(at.0),
+                Some(TimerDeadline::At(at)) => clock.tsc_at(at),
+                None => HostTsc::NEVER,
+            };
+            let devices = match self.host.chipset(number).deadline(self.index) {
+                NO_DEADLINE => HostTsc::NEVER,
+                at => clock.tsc_at(Instant::from_nanos(at)),
+            };
+            first = first.min(own).min(devices);
+        }
         let furthest = self.tsc().saturating_add(FURTHEST_DEADLINE * clock.frequency());
         (first != HostTsc::NEVER).then(|| first.min(furthest))
     }
@@ -233,18 +258,34 @@ impl<'a, O: Outside> HostVp<'a, O> {
             self.timer_changed = true;
         }
         let now = self.host.clock.at(tsc);
-        self.apic.advance_timer(now, GuestTsc(tsc.0));
-        if now.as_nanos() >= self.host.chipset.deadline(self.index) {
-            self.host.chipset.advance(&self.access_at(now));
+        let areas = self.host.areas(self.index);
+        for (number, (level, area)) in (0u8..).zip(self.levels.iter_mut().zip(&areas)) {
+            if area.is_none() {
+                continue;
+            }
+            level.apic.advance_timer(now, GuestTsc(tsc.0));
+            let chipset = self.host.chipset(number);
+            if now.as_nanos() >= chipset.deadline(self.index) {
+                let host = self.host.outside.host();
+                chipset.advance(&Access { now, vp: self.index, host, kick: &self.kicker });
+            }
         }
         let host = self.host.outside.host();
         if self.index == 0 && host.device_event() {
-            self.host.chipset.take_input(&self.access_at(now));
+            self.console_chipset(&areas).take_input(&self.access_at(now));
         }
         if host.take_nmi() {
-            let delivery = self.apic.set_lint(LintPin::Lint1, true);
-            self.take_local(delivery);
-            let _ = self.apic.set_lint(LintPin::Lint1, false);
+            let level = self.current_mut();
+            let delivery = level.apic.set_lint(LintPin::Lint1, true);
+            level.take_local(delivery);
+            let _ = level.apic.set_lint(LintPin::Lint1, false);
         }
+    }
+
+    /// The devices that get what is typed: those of the least privileged level, which is the
+    /// guest's.
+    fn console_chipset(&self, areas: &[Option<Area>; LEVELS]) -> &'a Chipset {
+        let last = areas.iter().rposition(Option::is_some).unwrap_or(0);
+        self.host.chipset(last as u8)
     }
 }

@@ -4,10 +4,12 @@
 //! and B-4); general-purpose registers and the FPU follow.
 
 use instructions::{FxArea, fxrstor, fxsave};
+use platform_api::Event;
 use snp::vmsa::Vmsa;
 use x86::{EventRegisters, ModeRegisters, Register, Registers, Segment, SegmentRegister, efer};
 use zerocopy::{FromBytes, IntoBytes};
 
+use crate::events;
 use crate::intercepts;
 use crate::interrupts::Waiting;
 use crate::nmi::NmiMask;
@@ -64,6 +66,32 @@ impl Vcpu {
         self.intercept(intercepts::VIRTUAL_INTERRUPT, true);
         (self.nmi, self.waiting, self.displaced) = (NmiMask::Open, Waiting::Nothing, None);
         self.shut_down = false;
+    }
+
+    /// The event that is to be delivered at the next entry, other than an offered interrupt.
+    pub fn injected(&self) -> Option<Event> {
+        match self.waiting {
+            Waiting::Injected(vector) => Some(Event::Interrupt(vector)),
+            Waiting::Nothing | Waiting::Offer(_) | Waiting::Window => {
+                events::decode(self.vmcb.read_u64(control::EVENT_INJECTION))
+            }
+        }
+    }
+
+    /// Has the guest start in an interrupt shadow, or not.
+    pub fn set_interrupt_shadow(&mut self, shadow: bool) {
+        self.vmcb.write_u64(control::INTERRUPT_SHADOW, shadow.into());
+    }
+
+    /// Has NMIs masked until the guest's next IRET, or not.
+    pub fn set_nmi_masked(&mut self, is_masked: bool) {
+        self.nmi = if is_masked { NmiMask::InService } else { NmiMask::Open };
+        self.intercept(intercepts::IRET, is_masked);
+    }
+
+    /// Whether a virtual interrupt is on offer or in a window's place.
+    pub fn offers(&self) -> bool {
+        self.waiting != Waiting::Nothing
     }
 
     /// Stores the state to `area`; what the CPU does not switch stays as it is.

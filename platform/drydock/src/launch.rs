@@ -442,7 +442,7 @@ impl Launch<'_, '_> {
         self.update(measured, Update::Vmsa(vmsa))?;
         self.write(system, vmsa);
         self.state.space.rmp.launch(system, true)?;
-        Ok(Area { guest, page: system, features })
+        Ok(Area { guest, page: system, features, serial: 0 })
     }
 }
 

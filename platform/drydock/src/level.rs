@@ -4,6 +4,7 @@ use drydock_cpu::{Addressing, Features};
 use drydock_host::Vcpu as HostSide;
 use platform_api::Event;
 use snp::features::SevFeatures;
+use snp::vmsa::VintrCtrl;
 use svm::{Pages, Vcpu};
 use x86::{Registers, SystemRegisters, rflags};
 
@@ -16,6 +17,14 @@ pub(crate) struct Level {
     pub(crate) features: Features,
     /// The generation of page tables that the CPU's translations are of.
     pub(crate) generation: u64,
+    /// The number of the save area that the control block is for.
+    pub(crate) serial: u64,
+    /// Under alternate injection: the save area's virtual interrupt, as far as it is left.
+    pub(crate) virtual_interrupt: VintrCtrl,
+    /// EXITINTINFO of the last exit.
+    pub(crate) interrupted: u64,
+    /// Where the instruction that exited ends, for a reflected #VC.
+    pub(crate) next_rip: u64,
 }
 
 impl Level {
@@ -40,7 +49,15 @@ impl Level {
             ghcb_msr,
             tsc_mhz: tsc_frequency / 1_000_000,
         };
-        Self { vcpu, features, generation: 0 }
+        Self {
+            vcpu,
+            features,
+            generation: 0,
+            serial: 0,
+            virtual_interrupt: VintrCtrl::new(),
+            interrupted: 0,
+            next_rip: 0,
+        }
     }
 }
 

@@ -11,6 +11,7 @@ extern crate alloc;
 
 mod division;
 mod firmware;
+mod injection;
 mod launch;
 mod level;
 mod pages;

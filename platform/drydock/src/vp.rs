@@ -12,7 +12,7 @@ use guest_memory::{Gpa, GuestMemory, PAGE_SIZE};
 use home::VcpuPages;
 use platform_api::{Event, Time};
 use snp::exit::ExitCode;
-use snp::vmsa::{EventInj, Vmsa};
+use snp::vmsa::Vmsa;
 use svm::{Pages, exit};
 use x86::{Combined, SystemRegisters, combine, vector};
 use zerocopy::{FromZeros, IntoBytes};
@@ -55,19 +55,16 @@ impl<'a> CpuVp<'a> {
     /// Runs the VP until the VM ends.
     pub fn run(mut self) -> End {
         loop {
-            let number = self.host.level();
-            let Some(level) = self.levels.get_mut(usize::from(number)) else {
-                return End::Invalid { vp: self.index, level: number };
-            };
-            match self.host.turn(level.as_mut()) {
+            match self.host.turn(&mut self.levels) {
                 Step::End(end) => return end,
                 Step::Again => {}
-                Step::Run { area, .. } => {
+                Step::Run { level, area } => {
+                    let Some(level) = self.levels.get_mut(usize::from(level)) else { continue };
                     let exit = run(self.drydock, self.index, level, area, &mut self.area);
                     if exit.code == ExitCode::INTR {
                         instructions::open_interrupt_window();
                     }
-                    self.host.exit(level.as_mut(), exit.code, exit.info_1, exit.info_2);
+                    self.host.exit(level.as_mut(), area, exit.code, exit.info_1, exit.info_2);
                 }
             }
         }
@@ -115,11 +112,11 @@ fn run(
     let memory = drydock.home.memory();
     let read = memory.read(gpa, vmsa.as_mut_bytes().get_mut(..USED).unwrap_or_default());
     let checked = read.map_err(|_| Unfit::Invalid);
-    let exit = match checked.and_then(|()| check_save_area(vmsa, level.features.vmpl)) {
+    let checked = checked.and_then(|()| check_save_area(vmsa, level.features.vmpl));
+    let exit = match checked.and_then(|()| level.begin(vmsa, area)) {
         Err(Unfit::Invalid) => invalid(ExitCode::INVALID),
         Err(Unfit::Busy) => invalid(ExitCode::BUSY),
         Ok(()) => {
-            level.begin(vmsa);
             let exit = level.until_exit(drydock, vp);
             level.end(vmsa, &exit);
             // The page is RAM, as it was before.
@@ -132,24 +129,6 @@ fn run(
 }
 
 impl Level {
-    fn begin(&mut self, vmsa: &Vmsa) {
-        self.features.sev = vmsa.sev_features;
-        let top = vmsa.sev_features.vtom().then_some(vmsa.virtual_tom);
-        self.features.addressing.virtual_tom = top;
-        self.vcpu.load(vmsa);
-    }
-
-    fn end(&mut self, vmsa: &mut Vmsa, exit: &AutomaticExit) {
-        self.vcpu.store(vmsa);
-        if let Some(top) = self.features.addressing.virtual_tom {
-            vmsa.virtual_tom = top;
-        }
-        vmsa.guest_exit_code = exit.reason.code;
-        vmsa.guest_exit_info_1 = exit.reason.info_1;
-        vmsa.guest_exit_info_2 = exit.reason.info_2;
-        vmsa.guest_exit_int_info = EventInj::new();
-    }
-
     fn limits(&self, drydock: &Drydock) -> Limits {
         let found = drydock.home.found();
         Limits {
@@ -164,6 +143,7 @@ impl Level {
         loop {
             let raw = self.enter(drydock, vp);
             let Some(raw) = self.filter(raw) else { continue };
+            self.interrupted = raw.interrupt_info;
             let limits = self.limits(drydock);
             let mut state = drydock.state.lock();
             let state = &mut *state;
@@ -178,7 +158,8 @@ impl Level {
             );
             let reflects = cpu.features.sev.reflect_vc();
             match disposition {
-                Disposition::Resume => {}
+                // A write of CR8 may have let an interrupt through.
+                Disposition::Resume => self.offer_again(),
                 Disposition::Remap(remap) => {
                     state.tables.update(state.space.view(), remap.start, remap.pages);
                     if remap.is_taken {
@@ -238,7 +219,13 @@ impl Level {
     /// What `hardware/svm` has to be told of an exit. None if it was for it alone.
     fn filter(&mut self, raw: RawExit) -> Option<RawExit> {
         match raw.code {
-            exit::VIRTUAL_INTERRUPT => self.vcpu.withdraw(),
+            exit::VIRTUAL_INTERRUPT => {
+                self.vcpu.withdraw();
+                if self.features.sev.alternate_injection() {
+                    self.offer_again();
+                    return None;
+                }
+            }
             exit::IRET => {
                 self.vcpu.step_over_iret();
                 return None;

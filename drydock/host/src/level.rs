@@ -1,0 +1,95 @@
+//! What the host keeps of one level of a VP.
+
+use chipset::Chipset;
+use chipset::mailbox::{Mail, Order};
+use cpu_policy::Mtrrs;
+use local_apic::{LintPin, LocalApic, LocalDelivery};
+
+use crate::machine::{Area, local_apic};
+use crate::outside::Vcpu;
+use crate::vp::Activity;
+
+/// A level of a VP.
+#[derive(Debug)]
+pub(crate) struct Level {
+    pub(crate) apic: LocalApic,
+    pub(crate) mtrrs: Mtrrs,
+    pub(crate) activity: Activity,
+    /// The GHCB that it has registered.
+    pub(crate) registered: Option<u64>,
+    /// Its #HV doorbell page.
+    pub(crate) doorbell: Option<u64>,
+    pub(crate) nmis_pending: u8,
+}
+
+impl Level {
+    pub(crate) fn new(vp: u32, physical_bits: u8) -> Self {
+        Self {
+            apic: local_apic(vp, physical_bits),
+            mtrrs: Mtrrs::new(physical_bits),
+            activity: Activity::Running,
+            registered: None,
+            doorbell: None,
+            nmis_pending: 0,
+        }
+    }
+
+    /// Takes what others have posted. True if timers are to be looked at again.
+    pub(crate) fn read(&mut self, mail: &Mail, chipset: &Chipset) -> bool {
+        if mail.has(Order::ExtInt) {
+            let delivery = self.apic.set_lint(LintPin::Lint0, chipset.lines().pic_output());
+            self.take_local(delivery);
+        }
+        // A VP starts by a save area, so INIT and SIPI find nothing to do but to wake a VP that
+        // waits for them in its own way (AP reset hold).
+        if mail.has(Order::Startup) {
+            self.activity = Activity::Running;
+        }
+        self.nmis_pending = self.nmis_pending.saturating_add(mail.nmis()).min(2);
+        for (word, (requests, level)) in (0u8..).zip(mail.requests.iter().zip(mail.level)) {
+            let mut left = *requests;
+            while left != 0 {
+                let bit = left.trailing_zeros();
+                left &= left - 1;
+                self.apic.accept(word * 64 + bit as u8, level >> bit & 1 != 0);
+            }
+        }
+        mail.has(Order::Timer)
+    }
+
+    pub(crate) fn take_local(&mut self, delivery: Option<LocalDelivery>) {
+        match delivery {
+            Some(LocalDelivery::Nmi) => self.nmis_pending = (self.nmis_pending + 1).min(2),
+            // Registers are out of reach: a VP is reset by a new save area.
+            Some(LocalDelivery::Init | LocalDelivery::Smi) | None => {}
+        }
+    }
+
+    /// Whether the 8259 pair asks this level for an interrupt.
+    pub(crate) fn ext_int_waits(&self, chipset: &Chipset) -> bool {
+        chipset.lines().pic_output() && self.apic.accepts_ext_int()
+    }
+
+    /// Whether something waits that the level would be told of.
+    pub(crate) fn has_event(&self, area: Area, chipset: &Chipset) -> bool {
+        let asked = self.nmis_pending != 0 || self.apic.pending().is_some();
+        if area.features.restricted_injection() {
+            return self.doorbell.is_some() && asked;
+        }
+        asked || self.ext_int_waits(chipset)
+    }
+
+    /// Whether the level goes on.
+    pub(crate) fn wakes(&mut self, vcpu: &mut impl Vcpu, area: Area, chipset: &Chipset) -> bool {
+        if self.activity == Activity::Running {
+            return true;
+        }
+        let restricted = area.features.restricted_injection();
+        let asked = self.apic.pending().is_some() || self.ext_int_waits(chipset);
+        let open = restricted || vcpu.interrupts_enabled();
+        if self.nmis_pending != 0 || vcpu.has_event() || open && asked {
+            self.activity = Activity::Running;
+        }
+        self.activity == Activity::Running
+    }
+}
