@@ -9,6 +9,11 @@ use snp::features::{SevStatus, msr};
 use snp::instruction::{Outcome, PageSize, Permissions};
 use snp::msr_protocol::{Answer, Request, Termination, UnknownMessage};
 
+// The entry: from the registers that an IGVM file gives a VP to `stub_main` in long mode, with 4 GiB
+// mapped to themselves as private memory.
+#[cfg(all(feature = "start", target_os = "none"))]
+core::arch::global_asm!(include_str!("start.s"), cpuid = const host_wire::linux_start::CPUID);
+
 /// The result of PVALIDATE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Validated {

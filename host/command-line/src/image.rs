@@ -9,7 +9,8 @@ use crate::values;
 /// The subcommands of `paravane image`.
 #[derive(Debug, Subcommand)]
 pub enum ImageAction {
-    /// Build an IGVM file that starts Linux directly, as an enlightened SEV-SNP guest
+    /// Build an IGVM file: one that starts Linux directly, as an enlightened SEV-SNP guest, or any
+    /// program that starts in 32-bit mode
     #[command(after_help = "Example: paravane image build --linux vmlinuz --initrd initrd.img \
         --append console=ttyS0 linux.igvm")]
     Build(BuildOptions),
@@ -22,8 +23,14 @@ pub enum ImageAction {
 #[derive(Debug, Args)]
 pub struct BuildOptions {
     /// The kernel, a bzImage with support for SEV-SNP guests (Linux 5.19 and later)
-    #[arg(long, value_name = "FILE")]
-    pub linux: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "elf")]
+    pub linux: Option<PathBuf>,
+    /// In place of Linux: an ELF file, entered in 32-bit mode without paging
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["linux", "initrd", "append", "stub"])]
+    pub elf: Option<PathBuf>,
+    /// SEV_FEATURES of the first VP (AMD64 APM vol. 2, table B-4), beside SNPActive
+    #[arg(long, value_name = "NUMBER", default_value = "0x1", value_parser = values::number)]
+    pub features: u64,
     /// The kernel's initial RAM disk
     #[arg(long, value_name = "FILE")]
     pub initrd: Option<PathBuf>,

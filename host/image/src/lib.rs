@@ -7,6 +7,5 @@ mod measure;
 mod vmsa;
 
 pub use builder::Builder;
-pub use linux::{Linux, build as build_linux};
+pub use linux::{Linux, build as build_linux, build_program};
 pub use measure::{Row, measure};
-pub use vmsa::{protected_mode, set_features};

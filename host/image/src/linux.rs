@@ -3,9 +3,10 @@
 use anyhow::{Result, ensure};
 use host_wire::linux_start::{self as layout, File, Info};
 use igvm::IgvmDirectiveHeader;
+use snp::features::SevFeatures;
 
 use crate::builder::Builder;
-use crate::vmsa::protected_mode;
+use crate::vmsa::{protected_mode, set_features};
 
 /// What the file is made from.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +21,8 @@ pub struct Linux<'a> {
     pub command_line: &'a [u8],
     /// The guest policy.
     pub policy: u64,
+    /// SEV_FEATURES of the first VP.
+    pub features: u64,
 }
 
 /// Builds the file.
@@ -41,16 +44,37 @@ pub fn build(linux: &Linux<'_>) -> Result<Vec<u8>> {
     let [kernel, initrd, command_line] = files.map(|(file, _)| file);
     let info = Info { kernel, initrd, command_line };
     builder.load(layout::INFO, &info.to_bytes());
+    let entry = load_program(&mut builder, linux.stub)?;
+    for (file, bytes) in files {
+        builder.load(file.start, bytes);
+    }
+    finish(builder, entry, linux.features)
+}
+
+/// Builds a file with one program: an ELF file that is entered in 32-bit mode without paging, and
+/// finds the pages of `host_wire::linux_start`.
+///
+/// # Errors
+/// The program is none.
+pub fn build_program(program: &[u8], policy: u64, features: u64) -> Result<Vec<u8>> {
+    let mut builder = Builder::new(policy);
+    let entry = load_program(&mut builder, program)?;
+    finish(builder, entry, features)
+}
+
+fn load_program(builder: &mut Builder, program: &[u8]) -> Result<u64> {
     builder.cpuid(layout::CPUID);
     builder.secrets(layout::SECRETS);
     builder.parameter(layout::MEMORY_MAP, IgvmDirectiveHeader::MemoryMap);
     builder.parameter(layout::VP_COUNT, IgvmDirectiveHeader::VpCount);
     // Linux finds its pages by one that the stub fills.
     builder.load(layout::CC_BLOB, &[0; 4096]);
-    let entry = builder.load_elf(linux.stub)?;
-    for (file, bytes) in files {
-        builder.load(file.start, bytes);
-    }
-    builder.vp(layout::VMSA, 0, &protected_mode(entry))?;
+    builder.load_elf(program)
+}
+
+fn finish(mut builder: Builder, entry: u64, features: u64) -> Result<Vec<u8>> {
+    let mut vmsa = protected_mode(entry);
+    set_features(&mut vmsa, SevFeatures::from_bits(features));
+    builder.vp(layout::VMSA, 0, &vmsa)?;
     builder.finish()
 }

@@ -4,9 +4,9 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use command_line::{BuildOptions, ImageAction, MeasureOptions};
-use igvm_image::{Linux, build_linux, measure};
+use igvm_image::{Linux, build_linux, build_program, measure};
 
 /// Builds or measures a file.
 pub fn run(action: &ImageAction) -> Result<()> {
@@ -21,17 +21,26 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 }
 
 fn build(options: &BuildOptions) -> Result<()> {
+    let file = match (&options.elf, &options.linux) {
+        (Some(elf), _) => build_program(&read(elf)?, options.policy, options.features)?,
+        (None, Some(linux)) => build_with_linux(options, linux)?,
+        (None, None) => bail!("neither --linux nor --elf says what to start"),
+    };
+    fs::write(&options.output, file).with_context(|| options.output.display().to_string())
+}
+
+fn build_with_linux(options: &BuildOptions, linux: &Path) -> Result<Vec<u8>> {
     let stub = options.stub.clone().map_or_else(beside_us, Ok)?;
     let initrd = options.initrd.as_deref().map(read).transpose()?.unwrap_or_default();
-    let (stub, kernel) = (read(&stub)?, read(&options.linux)?);
-    let file = build_linux(&Linux {
+    let (stub, kernel) = (read(&stub)?, read(linux)?);
+    build_linux(&Linux {
         stub: &stub,
         kernel: &kernel,
         initrd: &initrd,
         command_line: options.append.as_bytes(),
         policy: options.policy,
-    })?;
-    fs::write(&options.output, file).with_context(|| options.output.display().to_string())
+        features: options.features,
+    })
 }
 
 /// The stub beside this program.

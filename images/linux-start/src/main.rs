@@ -25,7 +25,7 @@ use talc::source::Manual;
 
 use end::Reason;
 
-core::arch::global_asm!(include_str!("start.s"), cpuid = const layout::CPUID);
+core::arch::global_asm!(include_str!("enter.s"));
 
 unsafe extern "C" {
     fn enter_linux(entry: u64, parameters: u64) -> !;

@@ -1,5 +1,5 @@
-# The start of the stub: from 32-bit protected mode without paging, where all memory is private, to
-# Rust in long mode. The place of the C-bit comes from the CPUID page, so that one file serves CPUs
+# The start of a program that an IGVM file loads: from 32-bit protected mode without paging, where all
+# memory is private, to `stub_main` in long mode. The place of the C-bit comes from the CPUID page, so that one file serves CPUs
 # that have it at different places.
 .set CODE_64, 0x10
 .set DATA, 0x18
@@ -94,16 +94,13 @@ start_64:
 7:  hlt
     jmp 7b
 
-# Enters Linux at RDI with RSI at its parameters.
-.globl enter_linux
-enter_linux:
-    xor ebx, ebx
-    xor ebp, ebp
-    jmp rdi
-
 .section .bss
 .balign 4096
+.globl page_table_root
+page_table_root:
 root: .skip 4096
+.globl directories_root
+.globl directories
 directories_root: .skip 4096
 directories: .skip 4 * 4096
 stack: .skip 32768

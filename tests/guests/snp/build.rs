@@ -1,0 +1,11 @@
+//! Links the test guests where their IGVM files load them.
+
+fn main() {
+    let root = std::env::var("CARGO_MANIFEST_DIR").unwrap_or_default();
+    println!("cargo:rerun-if-changed=link.ld");
+    for argument in
+        [&format!("-T{root}/link.ld"), "--no-pie", "-zmax-page-size=4096", "-znognustack"]
+    {
+        println!("cargo:rustc-link-arg-bins={argument}");
+    }
+}
