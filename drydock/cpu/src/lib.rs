@@ -17,6 +17,8 @@ mod mode;
 mod msr;
 mod nested_fault;
 mod save_area;
+#[cfg(test)]
+mod tests;
 
 pub use addressing::{Addressing, Kind, Place};
 pub use cpu::{Cpu, Features};

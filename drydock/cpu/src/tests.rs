@@ -1,0 +1,10 @@
+mod calls;
+mod exits;
+mod fixture;
+mod hostile;
+mod instructions;
+mod memory;
+mod mode;
+mod msr;
+mod nested_fault;
+mod save_area;
