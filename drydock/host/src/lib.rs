@@ -22,6 +22,8 @@ mod msr_protocol;
 mod outside;
 mod page_state;
 mod registers;
+#[cfg(test)]
+mod tests;
 mod vp;
 
 pub use machine::{Area, End, Host, Settings};

@@ -1,0 +1,12 @@
+mod creation;
+mod device_memory;
+mod double_fetch;
+mod exits;
+mod fake;
+mod fixture;
+mod ghcb;
+mod interrupts;
+mod msr_protocol;
+mod page_state;
+mod ports;
+mod registers;

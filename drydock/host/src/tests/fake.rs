@@ -1,0 +1,241 @@
+//! An outside and a VP that note down what the host does to them.
+
+extern crate std;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::vec::Vec;
+
+use device_model::HostTsc;
+use drydock_rmp::{GuestPage, HostError, Size, SystemPage};
+use platform_api::{Console, Cpus, Event, Received, Time};
+
+use crate::{Outside, PageState, Vcpu};
+
+/// Pages of the guest's RAM. Those that are not shared are private.
+pub(super) const PAGES: u32 = 2048;
+/// What lies between the number of a guest page and that of the system page behind it.
+pub(super) const SYSTEM: u32 = 5000;
+const PAGE: u64 = 0x1000;
+
+/// The emulating machine's own host.
+#[derive(Debug, Default)]
+pub(super) struct FakeHost {
+    pub(super) tsc: AtomicU64,
+    pub(super) timer: Mutex<Option<HostTsc>>,
+    pub(super) kicks: Mutex<Vec<u32>>,
+    pub(super) sent: Mutex<Vec<u8>>,
+    pub(super) typed: Mutex<VecDeque<u8>>,
+    pub(super) nmi: AtomicBool,
+    pub(super) idled: AtomicU64,
+}
+
+impl Time for FakeHost {
+    fn tsc(&self) -> HostTsc {
+        HostTsc(self.tsc.load(Ordering::Relaxed))
+    }
+    fn tsc_frequency(&self) -> u64 {
+        1_000_000_000
+    }
+    fn set_timer(&self, deadline: Option<HostTsc>) {
+        *self.timer.lock().unwrap() = deadline;
+    }
+    fn wall_clock(&self) -> u64 {
+        0
+    }
+}
+
+impl Cpus for FakeHost {
+    fn cpuid(&self, leaf: u32, _: u32) -> [u32; 4] {
+        if leaf == 0x8000_0008 { [0x3028, 0, 0, 0] } else { [u32::MAX; 4] }
+    }
+    fn kick(&self, index: u32) {
+        self.kicks.lock().unwrap().push(index);
+    }
+    /// Time passes until the timer fires.
+    fn idle(&self) {
+        self.idled.fetch_add(1, Ordering::Relaxed);
+        let timer = self.timer.lock().unwrap().take();
+        self.tsc.fetch_max(timer.unwrap_or_default().0, Ordering::Relaxed);
+    }
+    fn take_nmi(&self) -> bool {
+        self.nmi.swap(false, Ordering::Relaxed)
+    }
+}
+
+impl Console for FakeHost {
+    fn device_event(&self) -> bool {
+        true
+    }
+    fn serial_read(&self, channel: usize) -> Option<Received> {
+        let byte = if channel == 0 { self.typed.lock().unwrap().pop_front() } else { None };
+        byte.map(Received::Byte)
+    }
+    fn serial_ready(&self, _: usize) -> bool {
+        true
+    }
+    fn serial_write(&self, _: usize, byte: u8) {
+        self.sent.lock().unwrap().push(byte);
+    }
+    fn power_button(&self) -> bool {
+        false
+    }
+    fn report(&self, _: core::fmt::Arguments<'_>) {}
+}
+
+/// A change of a page that the host has asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    To(PageState, u64, Size),
+    Split(u64),
+}
+
+/// The outside.
+#[derive(Debug, Default)]
+pub(super) struct Fake {
+    pub(super) host: FakeHost,
+    /// The pages that the guest shares, by number.
+    shared: Mutex<BTreeMap<u64, [u8; PAGE as usize]>>,
+    /// The address and length of each read that succeeded.
+    pub(super) reads: Mutex<Vec<(u64, usize)>>,
+    /// The address and length of each write that was refused.
+    pub(super) refused: Mutex<Vec<(u64, usize)>>,
+    /// A byte is another one once it was read.
+    pub(super) is_fickle: AtomicBool,
+    /// A page that is private again once it was read.
+    lost: AtomicU64,
+    pub(super) changes: Mutex<Vec<Change>>,
+    /// A page that can not be changed.
+    pub(super) stubborn: Mutex<Option<u64>>,
+}
+
+impl Fake {
+    /// Shares a page full of zeros.
+    pub(super) fn share(&self, gpa: u64) {
+        self.shared.lock().unwrap().insert(gpa / PAGE, [0; PAGE as usize]);
+    }
+
+    /// Makes a page private after the next read.
+    pub(super) fn lose_after_read(&self, gpa: u64) {
+        self.lost.store(gpa / PAGE, Ordering::Relaxed);
+    }
+
+    /// Runs `with` on each byte; false if one is not shared, and then on none.
+    fn access(&self, gpa: u64, length: usize, mut with: impl FnMut(usize, &mut u8)) -> bool {
+        let mut shared = self.shared.lock().unwrap();
+        let Some(end) = gpa.checked_add(length as u64) else { return false };
+        let all = (gpa..end).all(|at| shared.contains_key(&(at / PAGE)));
+        for (index, at) in (gpa..end).enumerate().filter(|_| all) {
+            with(index, &mut shared.get_mut(&(at / PAGE)).unwrap()[(at % PAGE) as usize]);
+        }
+        all
+    }
+
+    /// Reads shared memory as the guest does.
+    pub(super) fn guest_reads(&self, gpa: u64, to: &mut [u8]) {
+        assert!(self.access(gpa, to.len(), |index, byte| to[index] = *byte), "not shared");
+    }
+
+    /// Writes shared memory as the guest does.
+    pub(super) fn guest_writes(&self, gpa: u64, from: &[u8]) {
+        assert!(self.access(gpa, from.len(), |index, byte| *byte = from[index]), "not shared");
+    }
+
+    fn change(&self, page: GuestPage, change: Change) -> Result<(), HostError> {
+        let number = u64::from(page.0);
+        if page.0 >= PAGES || *self.stubborn.lock().unwrap() == Some(number) {
+            return Err(HostError::Input);
+        }
+        self.changes.lock().unwrap().push(change);
+        Ok(())
+    }
+}
+
+impl Outside for Fake {
+    type Host = FakeHost;
+
+    fn host(&self) -> &FakeHost {
+        &self.host
+    }
+    fn read_shared(&self, gpa: u64, to: &mut [u8]) -> bool {
+        let mask = if self.is_fickle.load(Ordering::Relaxed) { 0xff } else { 0 };
+        let done = self.access(gpa, to.len(), |index, byte| {
+            to[index] = *byte;
+            *byte ^= mask;
+        });
+        if done {
+            self.reads.lock().unwrap().push((gpa, to.len()));
+            self.shared.lock().unwrap().remove(&self.lost.load(Ordering::Relaxed));
+        }
+        done
+    }
+    fn write_shared(&self, gpa: u64, from: &[u8]) -> bool {
+        let done = self.access(gpa, from.len(), |index, byte| *byte = from[index]);
+        if !done {
+            self.refused.lock().unwrap().push((gpa, from.len()));
+        }
+        done
+    }
+    fn change_page(&self, page: GuestPage, size: Size, to: PageState) -> Result<(), HostError> {
+        self.change(page, Change::To(to, page.0.into(), size))
+    }
+    fn save_area(&self, page: GuestPage) -> Option<SystemPage> {
+        let shared = self.shared.lock().unwrap();
+        let is_private = page.0 < PAGES && !shared.contains_key(&page.0.into());
+        is_private.then(|| SystemPage(page.0 + SYSTEM))
+    }
+    fn split_page(&self, page: GuestPage) -> Result<(), HostError> {
+        self.change(page, Change::Split(page.0.into()))
+    }
+}
+
+/// A level of a VP.
+#[derive(Debug, Default)]
+pub(super) struct FakeVcpu {
+    pub(super) ghcb_msr: u64,
+    pub(super) interrupts_enabled: bool,
+    pub(super) nmis_masked: bool,
+    pub(super) offered: Option<u8>,
+    pub(super) taken: Option<u8>,
+    pub(super) window: bool,
+    pub(super) event: Option<Event>,
+    pub(super) task_priority: u8,
+}
+
+impl Vcpu for FakeVcpu {
+    fn ghcb_msr(&self) -> u64 {
+        self.ghcb_msr
+    }
+    fn set_ghcb_msr(&mut self, value: u64) {
+        self.ghcb_msr = value;
+    }
+    fn interrupts_enabled(&self) -> bool {
+        self.interrupts_enabled
+    }
+    fn can_take_interrupt(&self) -> bool {
+        self.interrupts_enabled && self.event.is_none()
+    }
+    fn offer_interrupt(&mut self, vector: Option<u8>) {
+        self.offered = vector;
+    }
+    fn taken_interrupt(&mut self) -> Option<u8> {
+        self.taken.take()
+    }
+    fn request_window(&mut self) {
+        self.window = true;
+    }
+    fn inject(&mut self, event: Event) {
+        assert_eq!(self.event, None, "an event would be lost");
+        self.event = Some(event);
+    }
+    fn can_take_nmi(&self) -> bool {
+        !self.nmis_masked && self.event.is_none()
+    }
+    fn has_event(&self) -> bool {
+        self.event.is_some()
+    }
+    fn task_priority(&self) -> u8 {
+        self.task_priority
+    }
+}

@@ -1,0 +1,223 @@
+//! Requests by the GHCB page: what all have in common, and the small ones.
+
+extern crate std;
+
+use std::sync::atomic::Ordering;
+use std::vec::Vec;
+
+use snp::exit::ExitCode;
+use snp::ghcb::{Field, Ghcb, InputError};
+use snp::msr_protocol::{Answer, Request as Message, Termination};
+
+use super::fixture::{Machine, Reply, SCRATCH, request};
+use crate::{Activity, End};
+
+const RAX: Field = Field::RAX;
+const RCX: Field = Field::RCX;
+const RDX: Field = Field::RDX;
+const RBX: Field = Field::RBX;
+const INFO_1: Field = Field::SW_EXITINFO1;
+const INFO_2: Field = Field::SW_EXITINFO2;
+const PORT_80: u64 = 0x80 << 16;
+const BYTE: u64 = 1 << 4;
+const IN: u64 = 1;
+const IN_SCRATCH: (Field, u64) = (Field::SW_SCRATCH, SCRATCH);
+
+/// The code and the fields of a request.
+type Request = (ExitCode, &'static [(Field, u64)]);
+
+/// A request without one of its fields.
+fn without(whole: &Ghcb, left_out: Field) -> Ghcb {
+    let mut part = whole.clone();
+    let bit = left_out.valid_bit();
+    part.valid_bitmap[bit / 64] &= !(1 << (bit % 64));
+    part
+}
+
+#[test]
+fn a_request_without_a_field_that_it_needs_is_malformed() {
+    let all: &[Request] = &[
+        (ExitCode::WBINVD, &[]),
+        (ExitCode::CPUID, &[(RAX, 0), (RCX, 0)]),
+        (ExitCode::IOIO, &[(INFO_1, PORT_80 | BYTE), (RAX, 0)]),
+        (ExitCode::IOIO, &[(INFO_1, PORT_80 | BYTE | 4), (INFO_2, 1), IN_SCRATCH]),
+        (ExitCode::MSR, &[(RCX, 0x10)]),
+        (ExitCode::MSR, &[(INFO_1, 1), (RCX, 0x10), (RAX, 0), (RDX, 0)]),
+        (ExitCode::MMIO_READ, &[(INFO_1, 0xfec0_0000), (INFO_2, 4), IN_SCRATCH]),
+        (ExitCode::MMIO_WRITE, &[(INFO_1, 0xfec0_0000), (INFO_2, 4), IN_SCRATCH]),
+        (ExitCode::VMMCALL, &[(RAX, 0), (Field::CPL, 0)]),
+        (ExitCode::AP_CREATION, &[(INFO_1, 1 << 32 | 1), (INFO_2, 0x9000), (RAX, 1)]),
+        (ExitCode::PAGE_STATE_CHANGE, &[(Field::SW_SCRATCH, 0x5800)]),
+    ];
+    for (code, fields) in all {
+        let whole = request(*code, fields);
+        let first = Machine::new().submit(&whole);
+        assert_eq!(first.get(INFO_1), Some(0), "{code:?} with all fields");
+        let needed: Vec<_> = Field::ALL.iter().filter(|field| whole.is_valid(**field)).collect();
+        assert!(needed.len() >= 3);
+        for field in needed {
+            let mut machine = Machine::new();
+            let reply = machine.submit(&without(&whole, *field));
+            reply.malformed(InputError::MISSING_INPUT);
+            assert_eq!(*machine.outside().changes.lock().unwrap(), []);
+        }
+    }
+}
+
+#[test]
+fn the_page_is_checked_before_the_request() {
+    let whole = request(ExitCode::WBINVD, &[]);
+    let mut usage = whole.clone();
+    usage.usage = 1;
+    let mut version = whole.clone();
+    version.protocol_version = 3;
+    let mut old = whole.clone();
+    old.protocol_version = 1;
+    let mut machine = Machine::new();
+    machine.submit(&usage).malformed(InputError::INVALID_USAGE);
+    machine.submit(&version).malformed(InputError::INVALID_INPUT);
+    machine.submit(&old).done(0, &[]);
+    machine.ghcb += 0x1000;
+    machine.submit(&usage).malformed(InputError::NOT_REGISTERED);
+}
+
+#[test]
+fn an_unknown_event_is_refused() {
+    for code in [
+        ExitCode(0x404),
+        ExitCode(0x8000_0000),
+        ExitCode(0x8000_0099),
+        ExitCode(u64::MAX),
+        ExitCode::RDPMC,
+        ExitCode::MONITOR,
+        ExitCode::VMRUN,
+        ExitCode::NPF,
+        ExitCode::RUN_VMPL,
+        ExitCode::HV_DOORBELL_PAGE,
+    ] {
+        let mut machine = Machine::new();
+        machine.request(code, &[]).malformed(InputError::INVALID_EVENT);
+        assert_eq!(machine.ended(), None);
+    }
+}
+
+#[test]
+fn an_answer_has_the_fields_that_it_sets_and_no_others() {
+    let all: Vec<_> = Field::ALL.iter().map(|field| (*field, 0x77)).collect();
+    let zero = [(Field::SW_EXITCODE, ExitCode::WBINVD.0), (INFO_1, 0), (INFO_2, 0)];
+    let fields: Vec<_> = all.into_iter().chain(zero).collect();
+    Machine::new().request(ExitCode::WBINVD, &fields).done(0, &[]);
+}
+
+#[test]
+fn small_requests_are_answered() {
+    let mut machine = Machine::new();
+    let tsc = 0x1_2345_6789;
+    machine.outside().host.tsc.store(tsc, Ordering::Relaxed);
+    let time = [(RAX, 0x2345_6789), (RDX, 1)];
+    let no_hypercall = [(RAX, -1000_i64 as u64)];
+    machine.request(ExitCode::WBINVD, &[]).done(0, &[]);
+    machine.request(ExitCode::INVD, &[]).done(0, &[]);
+    machine.request(ExitCode::NMI_COMPLETE, &[]).done(0, &[]);
+    machine.request(ExitCode::RDTSC, &[]).done(0, &time);
+    machine.request(ExitCode::RDTSCP, &[]).done(0, &[(RAX, 0x2345_6789), (RCX, 0), (RDX, 1)]);
+    machine.request(ExitCode::dr_write(7), &[(RAX, 0x400)]).done(0, &[]);
+    machine.request(ExitCode::dr_read(7), &[]).done(0, &[(Field::DR7, 0x400)]);
+    machine.request(ExitCode::VMMCALL, &[(RAX, 1), (Field::CPL, 0)]).done(0, &no_hypercall);
+    assert_eq!(machine.ended(), None);
+}
+
+#[test]
+fn the_second_vp_has_its_own_number() {
+    let (_, mut second) = Machine::with_second();
+    let reply = second.request(ExitCode::RDTSCP, &[]);
+    assert_eq!(reply.get(RCX), Some(1));
+    let reply = second.request(ExitCode::CPUID, &[(RAX, 1), (RCX, 0)]);
+    assert_eq!(reply.get(RBX).unwrap() >> 24, 1, "the initial APIC id");
+}
+
+#[test]
+fn cpuid_is_the_hosts_table() {
+    let mut machine = Machine::new();
+    let high = 0xffff_ffff_0000_0000;
+    for (leaf, subleaf) in [(0, 0), (1, 0), (7, 0), (0xb, 1), (0xd, 1), (0x4000_0000, 0)] {
+        let [eax, ebx, ecx, edx] = machine.host.cpuid(leaf, subleaf, 0).map(u64::from);
+        let fields = [(RAX, high | u64::from(leaf)), (RCX, high | u64::from(subleaf))];
+        let reply = machine.request(ExitCode::CPUID, &fields);
+        reply.done(0, &[(RAX, eax), (RCX, ecx), (RDX, edx), (RBX, ebx)]);
+    }
+    assert_eq!(machine.host.cpuid(0, 0, 0)[0], 0xb, "no leaf Dh without XSAVEC");
+    assert_eq!(machine.host.cpuid(0xd, 0, 0), [0; 4]);
+}
+
+#[test]
+fn the_page_for_the_firmware_has_the_same_values() {
+    let machine = Machine::new();
+    let mut count = 0;
+    for entry in machine.host.cpuid_page() {
+        let values = [entry.eax, entry.ebx, entry.ecx, entry.edx];
+        assert_eq!(values, machine.host.cpuid(entry.eax_in, entry.ecx_in, 0));
+        count += 1;
+    }
+    assert!((10..=64).contains(&count));
+}
+
+/// The features that the host offers.
+fn features(reply: &Reply) -> u64 {
+    reply.get(INFO_2).unwrap()
+}
+
+#[test]
+fn every_feature_that_is_offered_is_there() {
+    let mut machine = Machine::new();
+    let offered = features(&machine.request(ExitCode::HYPERVISOR_FEATURES, &[]));
+    let by_message = machine.message(Message::HypervisorFeatures);
+    assert_eq!(by_message >> 12, offered);
+    assert_eq!(by_message & 0xfff, 0x81);
+    let features = snp::exit::HypervisorFeatures::from_bits(offered);
+    assert!(features.snp() && features.ap_creation());
+    for (is_offered, code) in [
+        (features.apic_id_list(), ExitCode::APIC_IDS),
+        (features.multi_vmpl(), ExitCode::RUN_VMPL),
+        (features.restricted_injection(), ExitCode::HV_DOORBELL_PAGE),
+        (features.restricted_injection_timer(), ExitCode::HV_TIMER),
+        (features.page_state_change(), ExitCode::PAGE_STATE_CHANGE),
+    ] {
+        if is_offered {
+            let reply = machine.request(code, &[(Field::SW_SCRATCH, SCRATCH)]);
+            assert_ne!(reply.get(INFO_2), Some(InputError::INVALID_EVENT.0), "{code:?}");
+        }
+    }
+}
+
+#[test]
+fn a_vp_that_halts_sleeps() {
+    for code in [ExitCode::HLT, ExitCode::AP_RESET_HOLD] {
+        let mut machine = Machine::new();
+        let information = u64::from(code == ExitCode::AP_RESET_HOLD);
+        machine.request(code, &[]).done(information, &[]);
+        assert_eq!(machine.vp.activity, Activity::Halted);
+    }
+    let mut machine = Machine::new();
+    let answer = machine.message(Message::ApResetHold);
+    assert_eq!(Answer::decode(answer), Ok(Answer::ApResetHold { started: true }));
+    assert_eq!(machine.vp.activity, Activity::Halted);
+}
+
+#[test]
+fn the_guest_can_end_the_vm() {
+    let mut machine = Machine::new();
+    machine.request(ExitCode::TERMINATION_REQUEST, &[]);
+    assert_eq!(machine.ended(), Some(End::Terminated(Termination::GENERAL)));
+    let mut machine = Machine::new();
+    machine.request(ExitCode::UNSUPPORTED_EVENT, &[(INFO_1, 0x6f), (INFO_2, 3)]);
+    let end = End::Unanswerable { vp: 0, code: ExitCode::VMGEXIT.0, info_1: 0x6f, info_2: 3 };
+    assert_eq!(machine.ended(), Some(end));
+}
+
+#[test]
+fn in_sets_rax_and_nothing_else() {
+    let mut machine = Machine::new();
+    let fields = [(INFO_1, PORT_80 | BYTE | IN), (RAX, u64::MAX)];
+    machine.request(ExitCode::IOIO, &fields).done(0, &[(RAX, 0xff)]);
+}
