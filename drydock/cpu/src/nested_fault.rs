@@ -1,6 +1,7 @@
 //! Nested page faults: the host's, #VC, or none at all.
 
 use drydock_rmp::{GuestPage, Rights};
+use emulator::{Access, Paging};
 use guest_memory::GuestMemory;
 use snp::exit::{ExitCode, NestedPageFault};
 use x86::ModeRegisters;
@@ -44,7 +45,7 @@ impl<C: ModeRegisters, M: GuestMemory> Cpu<'_, '_, C, M> {
                 code: ExitCode::PAGE_NOT_VALIDATED,
                 info_1: fault.with_rmp(true).into_bits(),
                 info_2: exit.info_2,
-                cr2: (kind == Kind::Fetch).then(|| code_linear(self.registers)),
+                cr2: self.fault_address(kind, exit.info_2),
             }),
             // The host's map has nothing there, and says so by a reserved bit.
             Err(Refusal::NoMemory) => Disposition::vc(
@@ -57,6 +58,24 @@ impl<C: ModeRegisters, M: GuestMemory> Cpu<'_, '_, C, M> {
                 host(fault.with_present(true).with_rmp(true))
             }
         }
+    }
+
+    /// The linear address of an access that faulted at guest-physical `address`, as far as the
+    /// instruction tells: AMD-V reports none.
+    fn fault_address(&mut self, kind: Kind, address: u64) -> Option<u64> {
+        const IN_PAGE: u64 = 0xfff;
+        if kind == Kind::Fetch {
+            return Some(code_linear(self.registers));
+        }
+        let limits = self.limits;
+        let (registers, mut memory) = self.level_memory();
+        let candidates = emulator::operand_addresses(registers, &mut memory, limits);
+        let paging = Paging::of(registers, limits);
+        let found = candidates.into_iter().flatten().find(|linear| {
+            let translated = paging.translate(&mut memory, *linear, Access::Read);
+            translated.is_ok_and(|gpa| gpa & !IN_PAGE == address & !IN_PAGE)
+        });
+        found.map(|linear| linear & !IN_PAGE | address & IN_PAGE)
     }
 
     fn again(&self, gpa: u64) -> Disposition {

@@ -27,9 +27,10 @@ impl<O: Outside> HostVp<'_, O> {
         let area = match request.request() {
             ApCreationRequest::CREATE | ApCreationRequest::CREATE_ON_INIT => {
                 let features = SevFeatures::from_bits(on.need(Field::RAX)?);
-                let guest = GuestPage::of(on.info_2()?).ok_or(invalid)?;
+                let gpa = on.info_2()?;
+                let guest = GuestPage::of(gpa).ok_or(invalid)?;
                 // A VMSA at a 2 MiB boundary meets an erratum; hosts refuse it.
-                if guest.0.is_multiple_of(PAGES_IN_LARGE) {
+                if gpa != guest.address() || guest.0.is_multiple_of(PAGES_IN_LARGE) {
                     return Err(invalid);
                 }
                 let page = self.host.outside.save_area(guest).ok_or(invalid)?;

@@ -20,6 +20,8 @@ pub(crate) struct Level {
     /// Its #HV doorbell page.
     pub(crate) doorbell: Option<u64>,
     pub(crate) nmis_pending: u8,
+    /// The number of the save area that it runs; zero without one.
+    pub(crate) serial: u64,
 }
 
 impl Level {
@@ -31,6 +33,7 @@ impl Level {
             registered: None,
             doorbell: None,
             nmis_pending: 0,
+            serial: 0,
         }
     }
 

@@ -1,7 +1,7 @@
 //! What all VPs of the emulated machine share.
 
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use chipset::mailbox::Mailbox;
 use chipset::{Chipset, Kick, MINIMUM_TIMER_PERIOD, Mailboxes};
@@ -81,8 +81,6 @@ pub struct Settings {
 #[derive(Debug, Default)]
 pub(crate) struct SharedVp {
     pub(crate) areas: Mutex<[Option<Area>; LEVELS]>,
-    /// An area has been set for a VP that waited for one.
-    pub(crate) is_started: AtomicBool,
 }
 
 /// The host.
@@ -155,9 +153,6 @@ impl<O: Outside> Host<O> {
         let mut areas = shared.areas.lock();
         let Some(place) = areas.get_mut(usize::from(level)) else { return false };
         *place = area.map(|area| Area { serial, ..area });
-        if level == 0 && area.is_some() {
-            shared.is_started.store(true, Ordering::Release);
-        }
         true
     }
 

@@ -1,7 +1,6 @@
 //! One VP of the emulated machine, on its CPU.
 
 use alloc::boxed::Box;
-use core::sync::atomic::Ordering;
 
 use chipset::mailbox::{Away, Mailbox};
 use chipset::{Access, Chipset, NO_DEADLINE};
@@ -122,7 +121,8 @@ impl<'a, O: Outside> HostVp<'a, O> {
         }
         let areas = self.host.areas(self.index);
         self.read_mail(&areas);
-        if self.is_waiting && !self.starts() {
+        self.note_areas(&areas);
+        if self.is_waiting {
             self.idle(&areas);
             return Step::Again;
         }
@@ -131,7 +131,6 @@ impl<'a, O: Outside> HostVp<'a, O> {
         let (Some(Some(area)), Some(vcpu)) = (areas.get(level).copied(), vcpus.get_mut(level))
         else {
             // The level has lost its save area.
-            self.is_waiting = self.level == 0;
             self.level = 0;
             return Step::Again;
         };
@@ -148,12 +147,15 @@ impl<'a, O: Outside> HostVp<'a, O> {
         Step::Run { level: self.level, area }
     }
 
-    /// Whether VP 0's launch, or another VP, has given a save area.
-    fn starts(&mut self) -> bool {
-        let shared = self.host.vps.get(self.index as usize);
-        let starts = shared.is_some_and(|vp| vp.is_started.swap(false, Ordering::AcqRel));
-        self.is_waiting = !starts;
-        starts
+    /// A level that was given a save area since the last turn runs it, whatever it did before.
+    fn note_areas(&mut self, areas: &[Option<Area>; LEVELS]) {
+        for (level, area) in self.levels.iter_mut().zip(areas) {
+            let serial = area.map_or(0, |area| area.serial);
+            if core::mem::replace(&mut level.serial, serial) != serial {
+                level.activity = Activity::Running;
+            }
+        }
+        self.is_waiting = areas.first().copied().flatten().is_none();
     }
 
     /// The first level goes first, if it has an event (rule 4 of the contract).

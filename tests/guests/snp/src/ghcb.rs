@@ -17,9 +17,9 @@ struct Page([u8; 4096]);
 static mut GHCB: Page = Page([0; 4096]);
 /// The first serial port.
 const SERIAL: u16 = 0x3f8;
-/// PM1 control, with the value that powers off (SLP_TYP of S5, SLP_EN).
+/// PM1 control, with the value that powers off (SLP_EN; SLP_TYP of S5 is 0).
 const PM1_CONTROL: u16 = 0x604;
-const POWER_OFF: u64 = 0x3400;
+const POWER_OFF: u64 = 1 << 13;
 
 /// The address of the GHCB.
 pub fn address() -> u64 {

@@ -39,11 +39,16 @@ macro_rules! field {
     };
 }
 
-/// Gives level 1 all rights to the 2 MiB of the guest's program. True if all went well.
+unsafe extern "C" {
+    /// Where the program ends.
+    static __stub_end: u8;
+}
+
+/// Gives level 1 all rights to the guest's program. True if all went well.
 pub fn permit_program() -> bool {
     let program = host_wire::linux_start::STUB;
     let rights = Permissions::all(LEVEL);
-    (program..host_wire::linux_start::STUB_END).step_by(4096).all(|page| {
+    (program..(&raw const __stub_end) as u64).step_by(4096).all(|page| {
         // SAFETY: the level runs code of this program only, and only when it is told to.
         let outcome = unsafe { sev_guest::rmpadjust(page, PageSize::SIZE_4K, rights) };
         outcome == Outcome::SUCCESS

@@ -102,7 +102,7 @@ pub(crate) struct Machine<'a, C, M> {
 }
 
 impl<'a, C: Registers, M: PhysicalMemory> Machine<'a, C, M> {
-    fn new(cpu: &'a mut C, memory: &'a mut M, limits: Limits) -> Self {
+    pub(crate) fn new(cpu: &'a mut C, memory: &'a mut M, limits: Limits) -> Self {
         let paging = Paging::of(cpu, limits);
         let code_size = CodeSize::of(cpu);
         Self { cpu, memory, paging, code_size, limits }
