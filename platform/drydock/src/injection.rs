@@ -74,6 +74,9 @@ impl Level {
         if !self.features.sev.alternate_injection() {
             return;
         }
+        if self.vcpu.taken().is_some() {
+            self.virtual_interrupt.set_irq(false);
+        }
         let control = self.virtual_interrupt;
         let is_let = control.ignore_tpr() || control.priority() > self.vcpu.cr8();
         let waits = control.irq();

@@ -175,12 +175,9 @@ impl Level {
                 }
                 Disposition::Exception(exception) => self.raise(exception),
                 Disposition::Vc(info) if reflects => {
-                    return AutomaticExit {
-                        code: ExitCode::VC,
-                        info_1: 0,
-                        info_2: 0,
-                        reason: info,
-                    };
+                    self.next_rip = cpu.next_rip(&info);
+                    let code = ExitCode::VC;
+                    return AutomaticExit { code, info_1: 0, info_2: 0, reason: info };
                 }
                 Disposition::Vc(info) => {
                     if let Some(exit) = deliver_vc(&mut cpu, info) {
