@@ -16,6 +16,7 @@ pub mod file;
 pub mod linux_start;
 pub mod report;
 pub mod status;
+pub mod termination;
 
 pub use config::{Config, ConfigError, LogLevel, MAX_LENGTH};
 pub use drydock::DrydockConfig;

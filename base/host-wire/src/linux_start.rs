@@ -27,6 +27,60 @@ pub const PAGES_END: u64 = 0x7f_7000;
 /// Where the files start.
 pub const FILES: u64 = 96 << 20;
 
+/// The set of the stub's reasons in the GHCB protocol's termination: one that neither the protocol
+/// nor Linux uses.
+pub const REASON_SET: u8 = 8;
+
+/// Why the stub ends the VM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Reason {
+    /// The stub does not fit into its memory: our own mistake.
+    OwnMemory = 1,
+    /// The page that says where the files are is wrong.
+    Info = 2,
+    /// The host's memory map is wrong.
+    MemoryMap = 3,
+    /// A page could not be accepted, or had been already: the host has exchanged it.
+    Accept = 4,
+    /// The number of VPs is wrong.
+    VpCount = 5,
+    /// The machine can not be described.
+    Tables = 6,
+    /// The kernel can not be loaded.
+    Kernel = 7,
+    /// A mistake of our own.
+    Panic = 8,
+}
+
+impl Reason {
+    /// Every reason.
+    pub const ALL: [Self; 8] = [
+        Self::OwnMemory,
+        Self::Info,
+        Self::MemoryMap,
+        Self::Accept,
+        Self::VpCount,
+        Self::Tables,
+        Self::Kernel,
+        Self::Panic,
+    ];
+
+    /// The reason for the user.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::OwnMemory => "the stub does not fit into its memory, a bug of ours",
+            Self::Info => "the stub finds no files, or a command line that is too long",
+            Self::MemoryMap => "the VM has too little RAM, or the host's memory map is wrong",
+            Self::Accept => "the host has exchanged a page, or gives none",
+            Self::VpCount => "the host gives a wrong number of VPs",
+            Self::Tables => "the stub can not describe the machine to Linux",
+            Self::Kernel => "the kernel, its initrd or its command line can not be loaded",
+            Self::Panic => "the stub crashed, a bug of ours",
+        }
+    }
+}
+
 /// A file in memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct File {
@@ -83,6 +137,15 @@ impl Info {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn reasons_have_words_and_numbers_of_their_own() {
+        for (index, reason) in Reason::ALL.iter().enumerate() {
+            let others = || Reason::ALL.iter().skip(index + 1);
+            assert!(others().all(|other| *other as u8 != *reason as u8));
+            assert!(others().all(|other| other.words() != reason.words()));
+        }
+    }
 
     #[test]
     fn the_page_tells_what_the_builder_wrote() {

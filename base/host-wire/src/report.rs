@@ -1,6 +1,6 @@
 //! Lines of the report port.
 //!
-//! Each is `KIND TEXT`. The paravisor writes them; a reader takes every field as an
+//! Each is `KIND TEXT`. The paravisor or Drydock writes them; a reader takes every field as an
 //! allegation and ignores kinds that it does not know.
 
 /// `log LEVEL TEXT`: a line of the log.
@@ -9,6 +9,9 @@ pub const LOG: &str = "log";
 pub const COUNT: &str = "count";
 /// `panic TEXT`: a line of a crash record.
 pub const PANIC: &str = "panic";
+
+/// `digest HEX`: the launch digest of the VM that Drydock has launched.
+pub const DIGEST: &str = "digest";
 
 /// A line, taken apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +22,16 @@ pub enum Line<'a> {
     Count(&'a str, u64),
     /// A line of a crash record.
     Panic(&'a str),
+    /// A launch digest: lower-case hexadecimal digits.
+    Digest(&'a str),
+}
+
+/// Digits of a launch digest (SNP firmware ABI 56860, table 23: MEASUREMENT has 48 bytes).
+const DIGEST_DIGITS: usize = 96;
+
+fn is_digest(text: &str) -> bool {
+    let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    text.len() == DIGEST_DIGITS && text.bytes().all(is_digit)
 }
 
 /// Takes a line apart; none if it is of no known kind or malformed.
@@ -31,6 +44,7 @@ pub fn parse(line: &str) -> Option<Line<'_>> {
             Some(Line::Count(name, value.parse().ok()?))
         }
         PANIC => Some(Line::Panic(rest)),
+        DIGEST => is_digest(rest).then_some(Line::Digest(rest)),
         _ => None,
     }
 }
@@ -44,6 +58,11 @@ mod tests {
         assert_eq!(parse("log INFO a b"), Some(Line::Log("INFO", "a b")));
         assert_eq!(parse("count exit.cpuid 12"), Some(Line::Count("exit.cpuid", 12)));
         assert_eq!(parse("panic frame 0x1"), Some(Line::Panic("frame 0x1")));
+        let digest = std::format!("digest {}", "0f".repeat(48));
+        assert_eq!(parse(&digest), digest.get(7..).map(Line::Digest));
+        for wrong in [&digest[..102], "digest ", &digest.replace('f', "F")] {
+            assert_eq!(parse(wrong), None, "{wrong}");
+        }
         for wrong in ["", "log", "log INFO", "count x", "count x y", "count x -1", "other a b"] {
             assert_eq!(parse(wrong), None, "{wrong}");
         }

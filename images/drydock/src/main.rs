@@ -14,7 +14,7 @@ use drydock_host::{Host, Settings};
 use guest_memory::GpaRange;
 use home::{Discovered, StartError, discover, end, first_stack_top, note_firmware, write_report};
 use host_wire::chip::Chip;
-use host_wire::{DrydockConfig, Status, file};
+use host_wire::{DrydockConfig, Status, file, report};
 use kernel::panic::Console;
 use kernel::{log_ring, relocate};
 use log::LevelFilter;
@@ -141,7 +141,9 @@ fn launch(drydock: &'static Drydock, host: &Host<&'static Drydock>, vps: u32) {
             for (vp, area) in launched.areas {
                 host.start(vp, area);
             }
-            log::info!("launch digest {}", outcome::Hex(&launched.digest));
+            let digest = outcome::Hex(&launched.digest);
+            log::info!("launch digest {digest}");
+            write_report(&alloc::format!("{} {digest}\n", report::DIGEST));
         }
     }
 }

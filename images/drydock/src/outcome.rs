@@ -4,8 +4,9 @@ use core::fmt;
 
 use drydock::Drydock;
 use drydock_host::End;
-use host_wire::{DrydockConfig, LogLevel, Status};
+use host_wire::{DrydockConfig, LogLevel, Status, termination};
 use log::LevelFilter;
+use snp::msr_protocol::Termination;
 
 /// Bytes as hexadecimal digits.
 pub(crate) struct Hex<'a>(pub(crate) &'a [u8]);
@@ -22,7 +23,9 @@ pub(crate) fn end_with(drydock: &Drydock, end: End) -> ! {
         End::PowerOff => Status::PowerOff,
         End::Reset => Status::Reset,
         End::Terminated(reason) => {
-            log::error!("the guest ended the VM: set {}, reason {}", reason.set, reason.reason);
+            let Termination { set, reason } = reason;
+            let words = termination::words(set, reason).unwrap_or("a reason that is not known");
+            log::error!("the guest ended the VM: {words} (set {set}, reason {reason})");
             Status::GuestFailed
         }
         End::Shutdown { vp } => {
