@@ -20,6 +20,8 @@ pub enum End {
     Signalled(u8),
     /// The guest powered itself off.
     PoweredOff,
+    /// The guest reset itself, and the user wanted no new launch.
+    Reset,
     /// The user left the console.
     Left,
     /// The run could not begin, or not continue.
@@ -37,6 +39,8 @@ pub enum Failure {
     Qemu,
     /// The paravisor crashed.
     Crashed,
+    /// Drydock crashed.
+    DrydockCrashed,
     /// The paravisor can not use this VM.
     UnusableVm,
     /// The configuration is wrong.
@@ -58,7 +62,7 @@ pub enum Failure {
 }
 
 /// Every failure with its exit code, its name in the JSON file, and its meaning.
-const TABLE: [(Failure, u8, &str, &str); 13] = [
+const TABLE: [(Failure, u8, &str, &str); 14] = [
     (Failure::Ours, OURS, "failed", "paravane itself failed, for example to write a file"),
     (Failure::BadState, USAGE, "bad-state", "wrong arguments, or --state can not be used"),
     (Failure::GuestDied, 64, "guest-died", "the guest ended before its command did"),
@@ -82,6 +86,20 @@ const TABLE: [(Failure, u8, &str, &str); 13] = [
         "the guest halted for good with interrupts disabled",
     ),
     (Failure::Interrupted, 73, "interrupted", "a signal ended paravane"),
+    (Failure::DrydockCrashed, 76, "drydock-crashed", "Drydock crashed: a bug of ours"),
+];
+
+/// The failures whose meaning in `paravane drydock` is another.
+const IN_DRYDOCK: [(Failure, &str); 5] = [
+    (Failure::BadState, "wrong arguments"),
+    (Failure::UnusableVm, "Drydock can not use this CPU, RAM or VM"),
+    (Failure::BadConfig, "Drydock's configuration is wrong"),
+    (Failure::BadGuest, "the IGVM file, or a file to build it from, can not be used"),
+    (
+        Failure::GuestFailed,
+        "the guest ended the VM with a reason, met a triple fault, or did something that is not \
+         emulated",
+    ),
 ];
 
 impl Failure {
@@ -114,7 +132,7 @@ impl End {
         match self {
             Self::Exited(status) => *status,
             Self::Signalled(signal) => 128_u8.saturating_add(*signal),
-            Self::PoweredOff | Self::Left => 0,
+            Self::PoweredOff | Self::Reset | Self::Left => 0,
             Self::Failed(failure) => failure.row().0,
         }
     }
@@ -125,18 +143,34 @@ impl End {
             Self::Exited(_) => "exited",
             Self::Signalled(_) => "signalled",
             Self::PoweredOff => "powered-off",
+            Self::Reset => "reset",
             Self::Left => "left",
             Self::Failed(failure) => failure.row().1,
         }
     }
 }
 
-/// The exit codes as `--help` shows them.
+/// The exit codes of `paravane run` as `--help` shows them.
 pub fn table() -> String {
+    let zero = "the guest powered itself off, or the user left it";
+    let rows = TABLE.iter().filter(|(failure, ..)| *failure != Failure::DrydockCrashed);
+    listed(rows.map(|(_, code, _, meaning)| (*code, *meaning)).chain([(0, zero)]).collect())
+}
+
+/// The exit codes of `paravane drydock` as `--help` shows them.
+pub fn drydock_table() -> String {
+    let zero =
+        "the guest powered itself off, or reset itself with --end-on-reset, or the user left it";
+    let rows = TABLE.iter().filter(|(failure, ..)| *failure != Failure::Crashed);
+    let meaning = |failure: &Failure, usual| {
+        IN_DRYDOCK.iter().find(|(other, _)| other == failure).map_or(usual, |(_, here)| *here)
+    };
+    let rows = rows.map(|(failure, code, _, usual)| (*code, meaning(failure, *usual)));
+    listed(rows.chain([(0, zero)]).collect())
+}
+
+fn listed(mut rows: Vec<(u8, &str)>) -> String {
     let mut text = String::new();
-    let zero = (0, "the guest powered itself off, or the user left it");
-    let rows = TABLE.iter().map(|(_, code, _, meaning)| (*code, *meaning));
-    let mut rows: Vec<_> = rows.chain([zero]).collect();
     rows.sort_unstable();
     for (code, meaning) in rows {
         let _ = writeln!(text, "  {code:3}  {meaning}");
@@ -173,7 +207,7 @@ mod tests {
 
     #[test]
     fn every_end_has_a_name_of_its_own() {
-        let ends = [End::Exited(0), End::Signalled(1), End::PoweredOff, End::Left];
+        let ends = [End::Exited(0), End::Signalled(1), End::PoweredOff, End::Reset, End::Left];
         let failures = TABLE.iter().map(|(failure, ..)| End::Failed(*failure));
         let names: Vec<_> = ends.into_iter().chain(failures).map(|end| end.name()).collect();
         let distinct: std::collections::BTreeSet<_> = names.iter().collect();
@@ -182,14 +216,19 @@ mod tests {
 
     #[test]
     fn the_help_lists_each_code_once_in_order() {
-        let table = table();
-        let codes: Vec<u8> = table
-            .lines()
-            .map(|line| line.split_whitespace().next().unwrap().parse().unwrap())
-            .collect();
-        assert_eq!(codes.len(), TABLE.len() + 1);
-        assert!(codes.is_sorted_by(|first, second| first < second), "{codes:?}");
-        assert!(crate::run_help().contains(&table));
+        for (table, help) in
+            [(table(), crate::run_help()), (drydock_table(), crate::drydock_help())]
+        {
+            let codes: Vec<u8> = table
+                .lines()
+                .map(|line| line.split_whitespace().next().unwrap().parse().unwrap())
+                .collect();
+            // Of the two crashes each has its own, and zero comes on top.
+            assert_eq!(codes.len(), TABLE.len());
+            assert!(codes.is_sorted_by(|first, second| first < second), "{codes:?}");
+            assert!(help.contains(&table));
+        }
+        assert!(!drydock_table().contains("paravisor") && !table().contains("Drydock"));
     }
 
     #[test]

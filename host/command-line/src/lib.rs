@@ -3,6 +3,7 @@
 //! `cargo xtask run` uses the options of `paravane run` from here.
 #![forbid(unsafe_code)]
 
+mod drydock;
 pub mod exit;
 mod image;
 mod module;
@@ -16,6 +17,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
+pub use drydock::{DrydockOptions, drydock_help};
 pub use image::{BuildOptions, ImageAction, MeasureOptions};
 pub use module::Module;
 pub use run::{AccelChoice, RunOptions, given, run_help};
@@ -35,6 +37,9 @@ pub enum Action {
     /// Start a VM: the paravisor, and a guest of yours below it
     #[command(after_long_help = run_help())]
     Run(Box<RunOptions>),
+    /// Run an SEV-SNP guest in Drydock, which emulates SEV-SNP on a machine without it
+    #[command(after_long_help = drydock_help())]
+    Drydock(Box<DrydockOptions>),
     /// Name the functions and lines of a crash record
     #[command(after_help = "The record is what `paravane run` printed; other lines are kept as \
         they are.\nExample: paravane symbolize --image target/x86_64-unknown-none/image/paravisor \
@@ -180,6 +185,11 @@ mod tests {
             &["run", "-k", "k", "stray"],
             &["vtpm", "--socket", "65535"],
             &["guard", "1"],
+            &["drydock", "f.igvm", "-c", "0"],
+            &["drydock", "f.igvm", "-c", "65"],
+            &["drydock", "f.igvm", "-m", "0"],
+            &["drydock", "f.igvm", "--trace", "--log", "info"],
+            &["drydock", "one.igvm", "two.igvm"],
         ] {
             let error = Arguments::try_parse_from(["paravane"].iter().chain(words)).unwrap_err();
             assert_eq!(error.exit_code(), i32::from(exit::USAGE), "{words:?}");
@@ -202,6 +212,28 @@ mod tests {
             panic!("no guard")
         };
         assert_eq!((options.parent, options.program.len()), (7, 3));
+    }
+
+    #[test]
+    fn drydock_takes_a_file_or_a_kernel() {
+        let parse = |words: &[&str]| match Arguments::try_parse_from(
+            ["paravane", "drydock"].iter().chain(words),
+        ) {
+            Ok(Arguments { action: Action::Drydock(options) }) => *options,
+            other => panic!("{other:?}"),
+        };
+        let options = parse(&["f.igvm"]);
+        assert_eq!(options.file, Some(PathBuf::from("f.igvm")));
+        assert_eq!((options.memory, options.cpus), (512 << 20, 1));
+        assert_eq!(options.accel, AccelChoice::Tcg);
+        assert_eq!(options.level(), host_wire::LogLevel::Warn);
+        assert!(!options.end_on_reset && options.qemu.is_empty() && options.json.is_none());
+        let options = parse(&["--kernel", "k", "-e", "-x", "--trace", "--", "-smp", "2"]);
+        assert_eq!((&options.file, options.linux), (&None, Some(PathBuf::from("k"))));
+        assert_eq!(options.exec.as_deref(), Some("-x".as_ref()));
+        assert_eq!(options.qemu, ["-smp", "2"]);
+        assert_eq!(parse(&["f", "--trace"]).level(), host_wire::LogLevel::Debug);
+        assert_eq!(parse(&["f", "--log", "info"]).level(), host_wire::LogLevel::Info);
     }
 
     #[test]

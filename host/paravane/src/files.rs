@@ -21,7 +21,7 @@ const DEFAULT_COMMAND_LINE: &str = "console=ttyS0 quiet";
 #[derive(Debug)]
 pub struct Files {
     /// The directory of the files made for this run.
-    _directory: TempDir,
+    directory: TempDir,
     /// The paravisor.
     pub image: PathBuf,
     /// The guest's kernel.
@@ -65,6 +65,11 @@ impl Files {
         }
         make(options).map_err(Error::Ours)
     }
+
+    /// The directory of the files made for this run, which its owner deletes.
+    pub fn into_directory(self) -> TempDir {
+        self.directory
+    }
 }
 
 fn make(options: &RunOptions) -> Result<Files> {
@@ -80,7 +85,13 @@ fn make(options: &RunOptions) -> Result<Files> {
     }
     .context("the configuration")?;
     let initrd = match &options.exec {
-        Some(command) => Some(initrd_with_command(options, command, directory.path())?),
+        Some(command) => {
+            let initrd =
+                initrd_with_command(options.agent.as_deref(), command, options.initrd.as_deref())?;
+            let path = directory.path().join("initrd");
+            fs::write(&path, initrd).context("the guest's initrd with the command")?;
+            Some(path)
+        }
         None => options.initrd.clone(),
     };
     let command_line = command_line(options.append.as_deref(), options.exec.is_some());
@@ -95,7 +106,7 @@ fn make(options: &RunOptions) -> Result<Files> {
     fs::write(&kernel_name, kernel.as_os_str().as_bytes()).context("the name of the kernel")?;
     let module_texts = module_texts(&options.modules, directory.path())?;
     Ok(Files {
-        _directory: directory,
+        directory,
         image,
         kernel,
         initrd,
@@ -137,13 +148,18 @@ fn configuration(options: &RunOptions) -> Config {
     }
 }
 
-/// The user's initrd, preceded by an archive with the agent and its command.
+/// The user's initrd, preceded by an archive with the agent and its command. `agent` is the file of
+/// the agent if it is not beside this program.
 ///
 /// The agent's archive comes first because it is not compressed, so Linux finds its end. Behind a
 /// compressed archive that depends on the compression: in the kernel's LZ4 format the end is not
 /// marked, and the next archive would be read as a part of it.
-fn initrd_with_command(options: &RunOptions, command: &OsStr, directory: &Path) -> Result<PathBuf> {
-    let agent = beside_us(options.agent.as_deref(), "agent");
+pub fn initrd_with_command(
+    agent: Option<&Path>,
+    command: &OsStr,
+    users: Option<&Path>,
+) -> Result<Vec<u8>> {
+    let agent = beside_us(agent, "agent");
     let agent = check_readable(&agent)
         .and_then(|()| fs::read(&agent).with_context(|| agent.display().to_string()))
         .context("the program that carries --exec in the guest (--agent)")?;
@@ -154,17 +170,15 @@ fn initrd_with_command(options: &RunOptions, command: &OsStr, directory: &Path) 
     archive.device("dev/console", 5, 1);
     archive.device("dev/null", 1, 3);
     let mut initrd = archive.finish();
-    if let Some(path) = &options.initrd {
+    if let Some(path) = users {
         let users = fs::read(path).with_context(|| path.display().to_string())?;
         cpio::append(&mut initrd, &users);
     }
-    let path = directory.join("initrd");
-    fs::write(&path, initrd).context("the guest's initrd with the command")?;
-    Ok(path)
+    Ok(initrd)
 }
 
 /// The user's command line for the guest; to run a command, with the agent as the first process.
-fn command_line(append: Option<&OsStr>, exec: bool) -> OsString {
+pub fn command_line(append: Option<&OsStr>, exec: bool) -> OsString {
     let line = append.unwrap_or(OsStr::new(DEFAULT_COMMAND_LINE));
     if exec {
         OsString::from_vec(kernel_line::with_agent(line.as_bytes()))

@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use command_line::{BuildOptions, ImageAction, MeasureOptions};
 use igvm_image::{Linux, build_linux, build_program, measure};
+
+use crate::files::beside_us;
 
 /// Builds or measures a file.
 pub fn run(action: &ImageAction) -> Result<()> {
@@ -30,7 +32,7 @@ fn build(options: &BuildOptions) -> Result<()> {
 }
 
 fn build_with_linux(options: &BuildOptions, linux: &Path) -> Result<Vec<u8>> {
-    let stub = options.stub.clone().map_or_else(beside_us, Ok)?;
+    let stub = beside_us(options.stub.as_deref(), "linux-start");
     let initrd = options.initrd.as_deref().map(read).transpose()?.unwrap_or_default();
     let (stub, kernel) = (read(&stub)?, read(linux)?);
     build_linux(&Linux {
@@ -41,12 +43,6 @@ fn build_with_linux(options: &BuildOptions, linux: &Path) -> Result<Vec<u8>> {
         policy: options.policy,
         features: options.features,
     })
-}
-
-/// The stub beside this program.
-fn beside_us() -> Result<PathBuf> {
-    let program = std::env::current_exe().context("this program's own file")?;
-    Ok(program.with_file_name("linux-start"))
 }
 
 fn print_digest(options: &MeasureOptions) -> Result<()> {

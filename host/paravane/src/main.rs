@@ -1,8 +1,9 @@
-//! The `paravane` command, which runs a guest below the paravisor in a VM.
+//! The `paravane` command, which runs a guest below the paravisor or in Drydock.
 #![forbid(unsafe_code)]
 
 mod accel;
 mod channel;
+mod drydock;
 mod files;
 mod guardian;
 mod image;
@@ -19,6 +20,7 @@ mod state;
 mod summary;
 mod symbolize;
 mod terminal;
+mod vm;
 mod vtpm;
 
 use std::io::Write;
@@ -32,6 +34,7 @@ use command_line::{Action, Arguments, exit};
 fn main() -> ExitCode {
     match Arguments::parse().action {
         Action::Run(options) => ExitCode::from(run::run(&options)),
+        Action::Drydock(options) => ExitCode::from(drydock::run(&options)),
         Action::Symbolize(options) => finish(symbolize::file(&options)),
         Action::Vtpm(options) => ExitCode::from(vtpm::run(&options)),
         Action::Image { action } => finish(image::run(&action)),

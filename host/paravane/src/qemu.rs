@@ -14,7 +14,9 @@ use crate::channel::Ends;
 use crate::files::Files;
 use crate::guardian;
 use crate::state::State;
+use crate::vm::{Stop, stop};
 use command_line::RunOptions;
+use command_line::exit::Failure;
 
 const PROGRAM: &str = "qemu-system-x86_64";
 /// The software CPU, with AMD-V and nested paging. QEMU 7.2 corrupts flags when several CPUs
@@ -34,12 +36,22 @@ pub mod socket {
 }
 
 /// The path of QEMU, if it is installed.
-pub fn find() -> Option<PathBuf> {
+fn find() -> Option<PathBuf> {
     let path = env::var_os("PATH")?;
     env::split_paths(&path).map(|folder| folder.join(PROGRAM)).find(|program| program.is_file())
 }
 
-/// The command that starts the VM.
+/// The path of QEMU.
+///
+/// # Errors
+/// It is not installed.
+pub fn find_or_stop() -> Result<PathBuf, Stop> {
+    find()
+        .context("qemu-system-x86_64 is not in PATH: install QEMU for x86")
+        .map_err(stop(Failure::Qemu))
+}
+
+/// The command that starts a VM for `paravane run`.
 pub fn command(
     program: &Path,
     options: &RunOptions,
@@ -48,37 +60,84 @@ pub fn command(
     accel: Accel,
     ends: &Ends,
 ) -> Result<Command> {
-    let mut command = guardian::command(program).context("this program's own file")?;
-    command.args(["-nodefaults", "-no-user-config", "-no-reboot"]);
-    command.args(["-display", "none", "-vga", "none", "-machine", "q35,smm=off"]);
-    match accel {
-        Accel::Kvm => command.args(["-accel", "kvm", "-cpu", "host"]),
-        // With a thread for each CPU, a CPU may keep running code that another has changed (QEMU
-        // before 8.1), and Linux changes its code often while it boots.
-        Accel::Tcg => command.args(["-accel", "tcg,thread=single", "-cpu", TCG_CPU]),
-        Accel::TcgThreads => command.args(["-accel", "tcg,thread=multi", "-cpu", TCG_CPU]),
-    };
-    command.arg("-m").arg(format!("{}k", options.memory >> 10));
-    command.arg("-smp").arg(cpus(options, accel).to_string());
+    let (memory, cpus) = (options.memory, cpus(options, accel));
+    let machine = Machine { accel, software_cpu: TCG_CPU, memory, cpus };
+    let mut command = machine.command(program, ends)?;
     if let Some(uuid) = &options.uuid {
         command.arg("-uuid").arg(uuid);
     }
-    channel(&mut command, ends, socket::MONITOR)?;
-    command.args(["-mon", "chardev=monitor,mode=control"]);
     if options.direct {
         direct_boot(&mut command, options, files);
     } else {
-        channel(&mut command, ends, socket::REPORT)?;
-        command.args(["-device", "isa-debugcon,iobase=0xe9,chardev=report"]);
-        command.args(["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]);
+        report_port(&mut command, ends)?;
         paravisor_boot(&mut command, options, files);
         if let Some(state) = state {
             state_disk(&mut command, state)?;
         }
     }
-    if options.exec.is_some() {
-        channel(&mut command, ends, socket::CONSOLE)?;
-        channel(&mut command, ends, socket::EXEC)?;
+    serial_ports(&mut command, ends, options.exec.is_some())?;
+    command.args(&options.qemu);
+    Ok(command)
+}
+
+/// The VM that QEMU makes, without devices and software.
+#[derive(Clone, Copy, Debug)]
+pub struct Machine {
+    /// The accelerator.
+    pub accel: Accel,
+    /// The CPU model on QEMU's software CPU.
+    pub software_cpu: &'static str,
+    /// Bytes of RAM.
+    pub memory: u64,
+    /// The number of CPUs.
+    pub cpus: u32,
+}
+
+impl Machine {
+    /// The command that starts it, with QEMU's monitor.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn command(&self, program: &Path, ends: &Ends) -> Result<Command> {
+        let Self { accel, software_cpu, memory, cpus } = *self;
+        let mut command = guardian::command(program).context("this program's own file")?;
+        command.args(["-nodefaults", "-no-user-config", "-no-reboot"]);
+        command.args(["-display", "none", "-vga", "none", "-machine", "q35,smm=off"]);
+        match accel {
+            Accel::Kvm => command.args(["-accel", "kvm", "-cpu", "host"]),
+            // With a thread for each CPU, a CPU may keep running code that another has changed
+            // (QEMU before 8.1), and Linux changes its code often while it boots.
+            Accel::Tcg => command.args(["-accel", "tcg,thread=single", "-cpu", software_cpu]),
+            Accel::TcgThreads => command.args(["-accel", "tcg,thread=multi", "-cpu", software_cpu]),
+        };
+        command.arg("-m").arg(format!("{}k", memory >> 10));
+        command.arg("-smp").arg(cpus.to_string());
+        channel(&mut command, ends, socket::MONITOR)?;
+        command.args(["-mon", "chardev=monitor,mode=control"]);
+        Ok(command)
+    }
+}
+
+/// Adds the report port and the device that ends QEMU with a status.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn report_port(command: &mut Command, ends: &Ends) -> Result<()> {
+    channel(command, ends, socket::REPORT)?;
+    command.args(["-device", "isa-debugcon,iobase=0xe9,chardev=report"]);
+    command.args(["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]);
+    Ok(())
+}
+
+/// Adds both serial ports: for a command, its console and its output go to this program. Otherwise
+/// the console is the user's terminal.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn serial_ports(command: &mut Command, ends: &Ends, has_command: bool) -> Result<()> {
+    if has_command {
+        channel(command, ends, socket::CONSOLE)?;
+        channel(command, ends, socket::EXEC)?;
         command.args(["-serial", "chardev:console", "-serial", "chardev:exec"]);
         command.stdin(Stdio::null());
         // QEMU's own messages must not mix with the command's output.
@@ -89,15 +148,18 @@ pub fn command(
         command.args(["-serial", "chardev:console", "-serial", "null"]);
     }
     command.stderr(Stdio::piped());
-    command.args(&options.qemu);
-    Ok(command)
+    Ok(())
 }
 
 /// The number of CPUs of the VM. With several software CPUs, the paravisor leaves the first one
 /// idle, because it can not run a guest safely while others do; so the VM gets one CPU more.
 pub fn cpus(options: &RunOptions, accel: Accel) -> u32 {
-    let spare = accel != Accel::Kvm && options.cpus > 1 && !options.direct;
-    options.cpus + u32::from(spare)
+    if options.direct { options.cpus } else { with_spare(options.cpus, accel) }
+}
+
+/// The number of CPUs of a VM that runs `vps` VPs.
+pub fn with_spare(vps: u32, accel: Accel) -> u32 {
+    vps + u32::from(accel != Accel::Kvm && vps > 1)
 }
 
 fn paravisor_boot(command: &mut Command, options: &RunOptions, files: &Files) {
@@ -120,7 +182,8 @@ fn paravisor_boot(command: &mut Command, options: &RunOptions, files: &Files) {
     }
 }
 
-fn give_file(command: &mut Command, name: &str, path: &Path) {
+/// Hands a file in through fw_cfg.
+pub fn give_file(command: &mut Command, name: &str, path: &Path) {
     let mut value = OsString::from(format!("name={name},file="));
     value.push(escape(path));
     command.arg("-fw_cfg").arg(value);

@@ -1,4 +1,4 @@
-//! The lines that the paravisor sends through its report port.
+//! The lines that the paravisor or Drydock sends through its report port.
 
 use std::collections::BTreeMap;
 
@@ -14,6 +14,8 @@ pub struct Report {
     pub counters: BTreeMap<String, u64>,
     /// The lines of the crash record.
     pub record: Vec<String>,
+    /// The launch digest.
+    pub digest: Option<String>,
     /// The log: level and text.
     pub log: Vec<(String, String)>,
 }
@@ -37,6 +39,10 @@ impl Report {
                 if self.counters.len() < MAX_KEPT {
                     self.counters.insert(name.to_owned(), value);
                 }
+                None
+            }
+            Line::Digest(text) => {
+                self.digest = Some(text.to_owned());
                 None
             }
             Line::Panic(text) => {

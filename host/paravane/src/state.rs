@@ -81,7 +81,7 @@ impl State {
 }
 
 /// The name of an open file, valid in the process that has it open.
-fn own_name(file: &File) -> PathBuf {
+pub fn own_name(file: &File) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }
 

@@ -4,7 +4,6 @@ use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
@@ -13,25 +12,55 @@ use serde_json::{Map, Value, json};
 
 use crate::accel::Accel;
 use crate::files::Files;
-use crate::report::Report;
-use crate::run::Stop;
+use crate::say::say;
 use crate::state::beside;
+use crate::vm::{Record, Stop};
 use command_line::RunOptions;
 use command_line::exit::{End, Failure};
 
-/// Facts about a run that are not in the paravisor's report.
+/// Facts about a run that its [`Record`] lacks.
 #[derive(Debug)]
 pub struct Facts {
     /// The accelerator that ran the VM.
     pub accel: Accel,
-    /// The time from QEMU's start to its end.
-    pub wall: Duration,
-    /// The time from QEMU's start to the agent's first frame.
-    pub agent: Option<Duration>,
-    /// Bytes of the guest's console, if it was connected to this program.
-    pub console_bytes: Option<u64>,
     /// Sizes of files.
     pub sizes: Value,
+    /// How often Drydock has launched the guest, in a run with Drydock.
+    pub launches: Option<u32>,
+}
+
+impl Facts {
+    /// Those of a run that has not begun.
+    pub const fn new(accel: Accel) -> Self {
+        Self { accel, sizes: Value::Null, launches: None }
+    }
+}
+
+/// Runs a VM, writes its summary to the file of `--json` if there is one, and returns the exit
+/// code. `inputs` are the files of the VM, which the summary must not overwrite.
+pub fn around(
+    json: Option<&Path>,
+    inputs: &[PathBuf],
+    mut facts: Facts,
+    run: impl FnOnce(&mut Facts) -> Result<Record, Stop>,
+) -> u8 {
+    // If the summary can not be written, the user learns it before the run.
+    let target = match json.map(|path| Target::open(path, inputs)).transpose() {
+        Ok(target) => target,
+        Err(stop) => {
+            say!("--json: {:#}", stop.why);
+            return End::Failed(stop.failure).code();
+        }
+    };
+    let record = run(&mut facts).unwrap_or_else(|stop| {
+        say!("{:#}", stop.why);
+        Record::unbegun(stop.failure)
+    });
+    // A failure here does not change the exit code, which says how the run ended.
+    if let Some(Err(error)) = target.map(|target| target.write(&record, &facts)) {
+        say!("--json: {error:#}");
+    }
+    record.end.code()
 }
 
 /// The sizes of the VM's files, which must still exist.
@@ -56,18 +85,16 @@ pub enum Target {
 }
 
 impl Target {
-    /// Opens the file that the user names.
+    /// Opens the file that the user names, unless it is one of `inputs`.
     ///
     /// # Errors
     /// The file can not be written, or is one of the VM's own files.
-    pub fn open(path: &Path, options: &RunOptions) -> Result<Self, Stop> {
+    pub fn open(path: &Path, inputs: &[PathBuf]) -> Result<Self, Stop> {
         if path.as_os_str() == "-" {
             return Ok(Self::Output);
         }
         let ours = |why| Stop { failure: Failure::Ours, why };
-        let key = options.state.as_deref().map(beside);
-        let mut inputs = inputs(options).chain(key.as_deref());
-        if let Some(input) = inputs.find(|input| is_same(input, path)) {
+        if let Some(input) = inputs.iter().find(|input| is_same(input, path)) {
             let why = anyhow!("{} is the VM's own {}", path.display(), input.display());
             return Err(Stop { failure: Failure::BadState, why });
         }
@@ -79,8 +106,8 @@ impl Target {
     ///
     /// # Errors
     /// The summary could not be written.
-    pub fn write(self, end: &End, facts: &Facts, report: &Report) -> Result<()> {
-        let mut text = serde_json::to_string_pretty(&value(end, facts, report))?;
+    pub fn write(self, record: &Record, facts: &Facts) -> Result<()> {
+        let mut text = serde_json::to_string_pretty(&value(record, facts))?;
         text.push('\n');
         match self {
             Self::Output => {
@@ -114,11 +141,12 @@ fn open(path: &Path) -> Result<File> {
     Ok(file)
 }
 
-/// The VM's files that the user named.
-fn inputs(options: &RunOptions) -> impl Iterator<Item = &Path> {
+/// The files of a run's VM that the user named.
+pub fn inputs(options: &RunOptions) -> Vec<PathBuf> {
     let RunOptions { kernel, initrd, state, state_key, tpm_ca, image, agent, config, .. } = options;
     let others = [initrd, state, state_key, tpm_ca, image, agent, config];
-    others.into_iter().flatten().chain([kernel]).map(PathBuf::as_path)
+    let key = state.as_deref().map(beside);
+    others.into_iter().flatten().chain([kernel]).cloned().chain(key).collect()
 }
 
 /// Whether both names lead to the same plain file.
@@ -130,7 +158,8 @@ fn is_same(first: &Path, second: &Path) -> bool {
     identity(first).is_some_and(|first| identity(second) == Some(first))
 }
 
-fn value(end: &End, facts: &Facts, report: &Report) -> Value {
+fn value(record: &Record, facts: &Facts) -> Value {
+    let Record { end, wall, agent, console_bytes, report } = record;
     let mut exits = Map::new();
     let mut counters = Map::new();
     for (name, count) in &report.counters {
@@ -141,40 +170,53 @@ fn value(end: &End, facts: &Facts, report: &Report) -> Value {
     }
     let log: Vec<Value> =
         report.log.iter().map(|(level, text)| json!({ "level": level, "text": text })).collect();
-    json!({
+    let mut value = json!({
         "end": end.name(),
         "exit-code": end.code(),
         "command-status": if let End::Exited(status) = end { Some(*status) } else { None },
         "command-signal": if let End::Signalled(signal) = end { Some(*signal) } else { None },
         "accel": facts.accel.name(),
-        "wall-seconds": facts.wall.as_secs_f64(),
-        "agent-seconds": facts.agent.map(|time| time.as_secs_f64()),
-        "console-bytes": facts.console_bytes,
+        "wall-seconds": wall.as_secs_f64(),
+        "agent-seconds": agent.map(|time| time.as_secs_f64()),
+        "console-bytes": console_bytes,
         "exits": exits,
         "counters": counters,
         "sizes": facts.sizes,
         "log": log,
         "crash-record": report.record,
-    })
+    });
+    if let (Some(launches), Some(value)) = (facts.launches, value.as_object_mut()) {
+        value.insert("launches".to_owned(), json!(launches));
+        value.insert("launch-digest".to_owned(), json!(report.digest));
+    }
+    value
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use clap::Parser;
     use command_line::{Action, Arguments};
     use rustix::fs::{CWD, FileType, Mode, mknodat};
     use tempfile::tempdir;
 
     use super::*;
+    use crate::report::Report;
 
     fn facts() -> Facts {
-        let (accel, wall) = (Accel::Tcg, Duration::from_millis(1500));
-        Facts { accel, wall, agent: None, console_bytes: None, sizes: json!({}) }
+        Facts { sizes: json!({}), ..Facts::new(Accel::Tcg) }
     }
 
-    fn options(words: &[&str]) -> RunOptions {
+    fn record(end: End) -> Record {
+        let report = Report::default();
+        let wall = Duration::from_millis(1500);
+        Record { end, wall, agent: None, console_bytes: None, report }
+    }
+
+    fn inputs_of(words: &[&str]) -> Vec<PathBuf> {
         match Arguments::try_parse_from(["paravane", "run"].iter().chain(words)).unwrap().action {
-            Action::Run(options) => *options,
+            Action::Run(options) => inputs(&options),
             other => panic!("{other:?}"),
         }
     }
@@ -184,9 +226,9 @@ mod tests {
         let folder = tempdir().unwrap();
         let path = folder.path().join("json");
         fs::write(&path, "x".repeat(10_000)).unwrap();
-        let target = Target::open(&path, &options(&["-k", "kernel"])).unwrap();
+        let target = Target::open(&path, &inputs_of(&["-k", "kernel"])).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().len(), 10_000);
-        target.write(&End::PoweredOff, &facts(), &Report::default()).unwrap();
+        target.write(&record(End::PoweredOff), &facts()).unwrap();
         let value: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
         assert_eq!((&value["end"], &value["exit-code"]), (&json!("powered-off"), &json!(0)));
         assert_eq!((&value["accel"], &value["wall-seconds"]), (&json!("tcg"), &json!(1.5)));
@@ -205,9 +247,9 @@ mod tests {
         fs::hard_link(path("kernel"), path("other name")).unwrap();
         let given = ["kernel", "state", "ca"].map(|name| path(name).display().to_string());
         let [kernel, state, ca] = &given;
-        let options = options(&["-k", kernel, "--state", state, "--tpm-ca", ca]);
+        let inputs = inputs_of(&["-k", kernel, "--state", state, "--tpm-ca", ca]);
         for name in ["kernel", "other name", "state", "state.key", "ca"] {
-            let stop = Target::open(&path(name), &options).unwrap_err();
+            let stop = Target::open(&path(name), &inputs).unwrap_err();
             assert_eq!(stop.failure, Failure::BadState, "{name}");
             assert!(stop.why.to_string().contains(name), "{}", stop.why);
         }
@@ -219,18 +261,18 @@ mod tests {
         let folder = tempdir().unwrap();
         let fifo = folder.path().join("fifo");
         mknodat(CWD, &fifo, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
-        let options = options(&["-k", "kernel"]);
+        let inputs = inputs_of(&["-k", "kernel"]);
         for path in [&fifo, folder.path(), &folder.path().join("no/json")] {
-            let stop = Target::open(path, &options).unwrap_err();
+            let stop = Target::open(path, &inputs).unwrap_err();
             assert_eq!(stop.failure, Failure::Ours);
             assert!(format!("{:#}", stop.why).contains(path.to_str().unwrap()), "{:#}", stop.why);
         }
-        assert!(matches!(Target::open("-".as_ref(), &options), Ok(Target::Output)));
+        assert!(matches!(Target::open("-".as_ref(), &inputs), Ok(Target::Output)));
     }
 
     #[test]
     fn a_commands_status_or_signal_is_in_the_summary() {
-        let of = |end: End| value(&end, &facts(), &Report::default());
+        let of = |end: End| value(&record(end), &facts());
         let exited = of(End::Exited(3));
         assert_eq!((&exited["command-status"], &exited["exit-code"]), (&json!(3), &json!(3)));
         let signalled = of(End::Signalled(9));
@@ -243,20 +285,24 @@ mod tests {
 
     #[test]
     fn exits_stand_apart_from_other_counters_and_ends_are_told_apart() {
-        let mut report = Report::default();
-        report.take("count exit.cpuid 7");
-        report.take("count vps 2");
-        let facts = Facts {
-            accel: Accel::Tcg,
-            wall: Duration::from_secs(1),
-            agent: None,
-            console_bytes: Some(9),
-            sizes: json!({}),
-        };
-        let value = value(&End::Exited(64), &facts, &report);
+        let mut record = Record { console_bytes: Some(9), ..record(End::Exited(64)) };
+        record.report.take("count exit.cpuid 7");
+        record.report.take("count vps 2");
+        let value = value(&record, &facts());
         assert_eq!(value["exits"], json!({ "cpuid": 7 }));
         assert_eq!(value["console-bytes"], json!(9));
         assert_eq!(value["counters"], json!({ "vps": 2 }));
         assert_eq!((&value["end"], &value["exit-code"]), (&json!("exited"), &json!(64)));
+    }
+    #[test]
+    fn launches_and_their_digest_are_told_of_drydock_only() {
+        let mut record = record(End::PoweredOff);
+        assert_eq!(value(&record, &facts()).get("launch-digest"), None);
+        let facts = Facts { launches: Some(2), ..facts() };
+        assert_eq!(value(&record, &facts)["launch-digest"], Value::Null);
+        let digest = "5a".repeat(48);
+        record.report.take(&format!("digest {digest}"));
+        let value = value(&record, &facts);
+        assert_eq!((&value["launches"], &value["launch-digest"]), (&json!(2), &json!(digest)));
     }
 }

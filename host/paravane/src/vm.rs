@@ -1,28 +1,27 @@
-//! `paravane run`: the life of one VM.
+//! The life of one VM, from QEMU's start to its end.
 
 use std::collections::VecDeque;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, ExitStatus};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus};
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use host_wire::exec::{Event as ExecEvent, Parser};
 use host_wire::{LogLevel, Status};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use tempfile::TempDir;
 
-use crate::accel::{self, Accel};
+use crate::accel::Accel;
 use crate::channel::{Ends, Event, Readers, read_errors};
-use crate::files::{Error, Files};
 use crate::report::Report;
 use crate::say::{self, say};
-use crate::state::State;
-use crate::summary::{self, Facts, Target};
-use crate::terminal::Saved;
-use crate::{qemu, ram, signals, symbolize};
+use crate::{signals, symbolize};
 use command_line::exit::{End, Failure};
-use command_line::{AccelChoice, RunOptions};
 
 /// Largest number of events that wait in the channel.
 const WAITING: usize = 64;
@@ -35,48 +34,7 @@ const TAIL: usize = 4096;
 /// QEMU's warning for each feature that its software CPU lacks; `paravane` needs none of these.
 const NOISE: &str = "TCG doesn't support requested feature";
 
-/// Runs a VM and returns the exit code.
-pub fn run(options: &RunOptions) -> u8 {
-    // If the summary can not be written, the user learns it before the run.
-    let target = match options.json.as_deref().map(|path| Target::open(path, options)).transpose() {
-        Ok(target) => target,
-        Err(stop) => {
-            say!("--json: {:#}", stop.why);
-            return End::Failed(stop.failure).code();
-        }
-    };
-    let Outcome { end, facts, report } = try_run(options).unwrap_or_else(|stop| {
-        say!("{:#}", stop.why);
-        Outcome::unbegun(options, stop.failure)
-    });
-    // A failure here does not change the exit code, which says how the run ended.
-    if let Some(Err(error)) = target.map(|target| target.write(&end, &facts, &report)) {
-        say!("--json: {error:#}");
-    }
-    end.code()
-}
-
-/// How a run went.
-struct Outcome {
-    end: End,
-    facts: Facts,
-    report: Report,
-}
-
-impl Outcome {
-    fn unbegun(options: &RunOptions, failure: Failure) -> Self {
-        let facts = Facts {
-            accel: accel::choose(options.accel).0,
-            wall: Duration::ZERO,
-            agent: None,
-            console_bytes: None,
-            sizes: serde_json::Value::Null,
-        };
-        Self { end: End::Failed(failure), facts, report: Report::default() }
-    }
-}
-
-/// Why a run never began.
+/// Why a run never began, or could not continue.
 #[derive(Debug)]
 pub struct Stop {
     /// The kind of failure.
@@ -85,92 +43,144 @@ pub struct Stop {
     pub why: anyhow::Error,
 }
 
-fn stop(failure: Failure) -> impl Fn(anyhow::Error) -> Stop {
+/// Makes a [`Stop`] of an error.
+pub fn stop(failure: Failure) -> impl Fn(anyhow::Error) -> Stop {
     move |why| Stop { failure, why }
 }
 
-fn try_run(options: &RunOptions) -> Result<Outcome, Stop> {
-    let program = qemu::find()
-        .context("qemu-system-x86_64 is not in PATH: install QEMU for x86")
-        .map_err(stop(Failure::Qemu))?;
-    let files = Files::prepare(options).map_err(|error| match error {
-        Error::Guest(why) => Stop { failure: Failure::BadGuest, why },
-        Error::Ours(why) => Stop { failure: Failure::Ours, why },
-    })?;
-    if !options.direct {
-        let cpus = qemu::cpus(options, accel::choose(options.accel).0);
-        ram::check(options, &files.image, cpus).map_err(stop(Failure::UnusableVm))?;
-    }
-    // The state stays locked until the VM has ended.
-    let state = options
-        .state
-        .as_deref()
-        .map(|file| State::prepare(file, options.state_key.as_deref(), options.tpm_ca.as_deref()))
-        .transpose()
-        .context("--state")
-        .map_err(stop(Failure::BadState))?;
-    let (accel, why) = accel::choose(options.accel);
-    if options.accel == AccelChoice::Auto {
-        say!("runs on {why}");
-    }
-    let ephemeral = state.is_none() && !options.no_tpm && !options.direct;
-    if ephemeral && options.exec.is_none() && io::stderr().is_terminal() {
-        say!("the TPM is ephemeral: its keys are lost with the VM; --state FILE keeps them");
-    }
-    let sizes = summary::sizes(options, &files);
-    let terminal = Saved::note();
-    let (sender, events) = sync_channel(WAITING);
-    let (readers, ends) = watch(&sender).map_err(stop(Failure::Ours))?;
-    let mut child = qemu::command(&program, options, &files, state.as_ref(), accel, &ends)
-        .and_then(|mut command| Ok(command.spawn()?))
-        .context("QEMU can not be started")
-        .map_err(stop(Failure::Qemu))?;
-    // QEMU has inherited the ends; a channel closes only when no process holds its end.
-    drop(ends);
-    if let Some(stderr) = child.stderr.take() {
-        read_errors(stderr, sender);
-    }
-    let mut vm = Vm::new(options, child, files);
-    let forced = vm.follow(&events);
-    let status = vm.stop(readers, &events);
-    drop(terminal);
-    let end = vm.judge(forced, status);
-    vm.explain(&end, status, accel);
-    // Without a command, QEMU connects the console to the terminal, so it is not counted.
-    let console_bytes = options.exec.is_some().then_some(vm.console_bytes);
-    let wall = vm.started.elapsed();
-    let facts = Facts { accel, wall, agent: vm.agent, console_bytes, sizes };
-    Ok(Outcome { end, facts, report: vm.report })
+/// The program below the guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Below {
+    /// None: QEMU runs the guest itself.
+    Nothing,
+    /// The paravisor.
+    Paravisor,
+    /// Drydock.
+    Drydock,
 }
 
-/// Opens the channels out of the VM, and starts to watch for signals.
-fn watch(sender: &SyncSender<Event>) -> Result<(Readers, Ends)> {
-    signals::keep_children()?;
-    let mut signals = signals::watch(&[SIGHUP, SIGINT, SIGQUIT, SIGTERM])?;
-    let events = sender.clone();
-    std::thread::spawn(move || {
-        let mut signals = signals.forever();
-        let Some(signal) = signals.next() else { return };
-        let first = Instant::now();
-        // Sending can block while nobody reads our output. A second signal then ends this program
-        // at once.
-        std::thread::spawn(move || events.send(Event::Signal(signal)));
-        for _ in signals {
-            if first.elapsed() > PATIENCE {
-                std::process::exit(End::Failed(Failure::Interrupted).code().into());
-            }
+impl Below {
+    /// The name in messages.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Nothing => "QEMU",
+            Self::Paravisor => "the paravisor",
+            Self::Drydock => "Drydock",
         }
-    });
-    Readers::open(sender)
+    }
+
+    /// The failure for a crash of that program.
+    const fn crash(self) -> Failure {
+        match self {
+            Self::Nothing | Self::Paravisor => Failure::Crashed,
+            Self::Drydock => Failure::DrydockCrashed,
+        }
+    }
 }
 
-/// A running VM with what has been received from it.
-struct Vm<'a> {
-    options: &'a RunOptions,
+/// The settings of a run on which the life of its VM depends.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    /// The program below the guest.
+    pub below: Below,
+    /// Whether a command is run in the guest.
+    pub has_command: bool,
+    /// The time after which the VM is ended.
+    pub timeout: Option<Duration>,
+    /// The log level.
+    pub log: LogLevel,
+    /// The accelerator of the VM.
+    pub accel: Accel,
+}
+
+/// Watches for the signals that end this program, and passes them to the VM that runs.
+#[derive(Debug)]
+pub struct Watch {
+    /// The channel of the VM that runs.
+    current: Arc<Mutex<Option<SyncSender<Event>>>>,
+    /// The first signal, or zero.
+    received: Arc<AtomicI32>,
+}
+
+impl Watch {
+    /// Starts to watch.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn start() -> Result<Self> {
+        signals::keep_children()?;
+        let mut signals = signals::watch(&[SIGHUP, SIGINT, SIGQUIT, SIGTERM])?;
+        let watch = Self { current: Arc::default(), received: Arc::default() };
+        let (current, received) = (Arc::clone(&watch.current), Arc::clone(&watch.received));
+        std::thread::spawn(move || {
+            let mut signals = signals.forever();
+            let Some(signal) = signals.next() else { return };
+            let first = Instant::now();
+            received.store(signal, Ordering::SeqCst);
+            let sender = current.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            if let Some(sender) = sender {
+                // Sending can block while nobody reads our output. A second signal then ends this
+                // program at once.
+                std::thread::spawn(move || sender.send(Event::Signal(signal)));
+            }
+            for _ in signals {
+                if first.elapsed() > PATIENCE {
+                    std::process::exit(End::Failed(Failure::Interrupted).code().into());
+                }
+            }
+        });
+        Ok(watch)
+    }
+
+    /// Passes signals to this channel from now on, one that has come already included.
+    fn pass_to(&self, sender: &SyncSender<Event>) {
+        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender.clone());
+        let signal = self.received.load(Ordering::SeqCst);
+        if signal != 0 {
+            // The channel is empty, so this does not block.
+            let _ = sender.try_send(Event::Signal(signal));
+        }
+    }
+}
+
+/// A process of QEMU with the channels out of it.
+#[derive(Debug)]
+pub struct Launch {
     child: Child,
-    /// Present until QEMU has read them.
-    files: Option<Files>,
-    image: std::path::PathBuf,
+    readers: Readers,
+    events: Receiver<Event>,
+}
+
+impl Launch {
+    /// Starts QEMU by the command that `make` returns.
+    ///
+    /// # Errors
+    /// QEMU or its channels can not be started.
+    pub fn start(watch: &Watch, make: impl FnOnce(&Ends) -> Result<Command>) -> Result<Self, Stop> {
+        let (sender, events) = sync_channel(WAITING);
+        watch.pass_to(&sender);
+        let (readers, ends) = Readers::open(&sender).map_err(stop(Failure::Ours))?;
+        let mut child = make(&ends)
+            .and_then(|mut command| Ok(command.spawn()?))
+            .context("QEMU can not be started")
+            .map_err(stop(Failure::Qemu))?;
+        // QEMU has inherited the ends; a channel closes only when no process holds its end.
+        drop(ends);
+        if let Some(stderr) = child.stderr.take() {
+            read_errors(stderr, sender);
+        }
+        Ok(Self { child, readers, events })
+    }
+}
+
+/// A VM with everything that has been received from it.
+#[derive(Debug)]
+pub struct Vm {
+    terms: Terms,
+    /// The directory of files that QEMU reads, until it has read them.
+    files: Option<TempDir>,
+    /// The unstripped image, which names the functions of a crash record.
+    image: PathBuf,
     started: Instant,
     /// The time from the start to the agent's first frame.
     agent: Option<Duration>,
@@ -183,19 +193,58 @@ struct Vm<'a> {
     console: VecDeque<u8>,
     /// The number of all bytes of the guest's console.
     console_bytes: u64,
-    /// QEMU saw the VM being reset, which the paravisor never asks for.
+    /// QEMU saw the VM being reset, which neither the paravisor nor Drydock asks for.
     was_reset: bool,
     /// Set if the VM must be ended: the failure with its reason.
     wish: Option<(Failure, String)>,
 }
 
-impl<'a> Vm<'a> {
-    fn new(options: &'a RunOptions, child: Child, files: Files) -> Self {
+/// How one process of QEMU ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Why this program ended it, if it did.
+    forced: Option<(Failure, String)>,
+    status: Option<ExitStatus>,
+}
+
+impl Ended {
+    /// Whether QEMU ended because the guest reset itself.
+    pub fn is_reset(&self) -> bool {
+        let code = self.status.and_then(|status| status.code());
+        self.forced.is_none() && code.and_then(Status::of_process) == Some(Status::Reset)
+    }
+}
+
+/// A run from its start to its end, for the summary.
+#[derive(Debug)]
+pub struct Record {
+    /// How it ended.
+    pub end: End,
+    /// The time from QEMU's start to its end.
+    pub wall: Duration,
+    /// The time from QEMU's start to the agent's first frame.
+    pub agent: Option<Duration>,
+    /// Bytes of the guest's console, if it was connected to this program.
+    pub console_bytes: Option<u64>,
+    /// The lines of the report port.
+    pub report: Report,
+}
+
+impl Record {
+    /// A run that never began.
+    pub fn unbegun(failure: Failure) -> Self {
+        let (end, wall, report) = (End::Failed(failure), Duration::ZERO, Report::default());
+        Self { end, wall, agent: None, console_bytes: None, report }
+    }
+}
+
+impl Vm {
+    /// A VM whose first process is started now. `files` are removed once QEMU has read them.
+    pub fn new(terms: Terms, image: PathBuf, files: Option<TempDir>) -> Self {
         Self {
-            options,
-            child,
-            image: files.image.clone(),
-            files: Some(files),
+            terms,
+            image,
+            files,
             started: Instant::now(),
             agent: None,
             report: Report::default(),
@@ -209,10 +258,29 @@ impl<'a> Vm<'a> {
         }
     }
 
+    /// Follows a process of QEMU to its end, by itself or by this program.
+    pub fn see_through(&mut self, launch: Launch) -> Ended {
+        let Launch { child, readers, events } = launch;
+        let forced = self.follow(&events);
+        let status = self.stop(child, readers, &events);
+        Ended { forced, status }
+    }
+
+    /// Decides how the run ended, and tells the user if it failed.
+    pub fn finish(mut self, ended: Ended) -> Record {
+        let Ended { forced, status } = ended;
+        let end = self.judge(forced, status);
+        self.explain(&end, status);
+        // Without a command, QEMU connects the console to the terminal, so it is not counted.
+        let console_bytes = self.terms.has_command.then_some(self.console_bytes);
+        let (wall, agent) = (self.started.elapsed(), self.agent);
+        Record { end, wall, agent, console_bytes, report: self.report }
+    }
+
     /// Handles events until the VM has ended or must be ended; in the latter case returns why.
     fn follow(&mut self, events: &Receiver<Event>) -> Option<(Failure, String)> {
         // A deadline beyond the clock's range never comes.
-        let limit = self.options.timeout.and_then(|timeout| self.started.checked_add(timeout));
+        let limit = self.terms.timeout.and_then(|timeout| self.started.checked_add(timeout));
         let mut grace = None;
         while self.wish.is_none() {
             let deadline = [limit, grace].into_iter().flatten().min();
@@ -228,7 +296,7 @@ impl<'a> Vm<'a> {
                 // The command has ended, and the guest has not powered off in time.
                 Err(RecvTimeoutError::Timeout) if self.outcome.is_some() => return None,
                 Err(RecvTimeoutError::Timeout) => {
-                    let seconds = self.options.timeout.unwrap_or_default().as_secs_f64();
+                    let seconds = self.terms.timeout.unwrap_or_default().as_secs_f64();
                     let why = format!("the VM was ended after {seconds} seconds (--timeout)");
                     return Some((Failure::Timeout, why));
                 }
@@ -241,10 +309,15 @@ impl<'a> Vm<'a> {
     }
 
     /// Ends QEMU if it still runs, and handles the rest of its events.
-    fn stop(&mut self, readers: Readers, events: &Receiver<Event>) -> Option<ExitStatus> {
+    fn stop(
+        &mut self,
+        mut child: Child,
+        readers: Readers,
+        events: &Receiver<Event>,
+    ) -> Option<ExitStatus> {
         // A process that is already exiting keeps its exit code despite the signal.
-        let _ = self.child.kill();
-        let status = self.child.wait().ok();
+        let _ = child.kill();
+        let status = child.wait().ok();
         let finished = std::thread::spawn(|| readers.finish());
         while !finished.is_finished() {
             if let Ok(event) = events.recv_timeout(Duration::from_millis(5)) {
@@ -284,7 +357,7 @@ impl<'a> Vm<'a> {
         // should this program be killed.
         self.files = None;
         self.console_bytes += piece.len() as u64;
-        if matches!(self.options.log, LogLevel::Info | LogLevel::Debug) {
+        if matches!(self.terms.log, LogLevel::Info | LogLevel::Debug) {
             let _ = io::stderr().write_all(piece);
             return;
         }
@@ -319,19 +392,26 @@ impl<'a> Vm<'a> {
         }
     }
 
-    /// Decides how the run ended: a forced end comes first, then the paravisor's status.
+    /// Decides how the run ended: a forced end comes first, then the status of the program below the
+    /// guest.
     fn judge(&mut self, forced: Option<(Failure, String)>, status: Option<ExitStatus>) -> End {
         if let Some((failure, why)) = forced {
             say!("{why}");
             return End::Failed(failure);
         }
         let code = status.and_then(|status| status.code());
-        let said = if self.options.direct { None } else { code.and_then(Status::of_process) };
+        let has_command = self.terms.has_command;
+        let is_direct = self.terms.below == Below::Nothing;
+        let said = if is_direct { None } else { code.and_then(Status::of_process) };
+        if said == Some(Status::Reset) && self.terms.below == Below::Drydock && !has_command {
+            return End::Reset;
+        }
         let failure = match (said, code) {
+            (Some(Status::Crashed), _) => Some(self.terms.below.crash()),
             (Some(said), _) => Failure::of_status(said),
-            (None, Some(0)) if self.options.direct => None,
-            (None, Some(0)) if self.was_reset => Some(Failure::Crashed),
-            (None, Some(0)) if self.outcome.is_none() && self.options.exec.is_none() => {
+            (None, Some(0)) if is_direct => None,
+            (None, Some(0)) if self.was_reset => Some(self.terms.below.crash()),
+            (None, Some(0)) if self.outcome.is_none() && !self.terms.has_command => {
                 return End::Left;
             }
             (None, Some(0)) => None,
@@ -340,45 +420,48 @@ impl<'a> Vm<'a> {
             (None, _) => Some(Failure::Qemu),
         };
         match (failure, self.outcome.take()) {
-            (Some(Failure::Crashed), _) => End::Failed(Failure::Crashed),
+            (Some(crash @ (Failure::Crashed | Failure::DrydockCrashed)), _) => End::Failed(crash),
             (_, Some(outcome)) => outcome,
             // With a command, every death of the guest has the same exit code.
-            (Some(Failure::GuestFailed | Failure::GuestHalted), None)
-                if self.options.exec.is_some() =>
-            {
+            (Some(Failure::GuestFailed | Failure::GuestHalted), None) if self.terms.has_command => {
                 End::Failed(Failure::GuestDied)
             }
             (Some(failure), None) => End::Failed(failure),
-            (None, None) if self.options.exec.is_some() => End::Failed(Failure::GuestDied),
+            (None, None) if self.terms.has_command => End::Failed(Failure::GuestDied),
             (None, None) => End::PoweredOff,
         }
     }
 
     /// Tells the user why the run failed, unless that has been said.
-    fn explain(&self, end: &End, status: Option<ExitStatus>, accel: Accel) {
-        if !matches!(end, End::Failed(Failure::Crashed)) && !self.report.record.is_empty() {
-            say!("a part of the paravisor crashed, a bug of ours; its record:");
+    fn explain(&self, end: &End, status: Option<ExitStatus>) {
+        let below = self.terms.below.name();
+        let is_crash = *end == End::Failed(self.terms.below.crash());
+        if !is_crash && !self.report.record.is_empty() {
+            say!("a part of {below} crashed, a bug of ours; its record:");
             self.show_record();
         }
         let End::Failed(failure) = end else { return };
         match failure {
-            Failure::Crashed => self.explain_crash(),
+            Failure::Crashed | Failure::DrydockCrashed => self.explain_crash(),
             Failure::Qemu => {
                 let how = match status.and_then(|status| status.signal()) {
                     Some(signal) => format!("by signal {signal}"),
                     None => format!("with code {}", status.and_then(|s| s.code()).unwrap_or(-1)),
                 };
-                say!("QEMU ({}) ended {how}; see its messages above", accel.name());
+                say!("QEMU ({}) ended {how}; see its messages above", self.terms.accel.name());
             }
             Failure::NoCommand => say!("{}", self.reason),
             Failure::GuestDied => {
                 self.show_console();
-                say!("the guest ended before the command did");
+                // Drydock has told the reason, unless the guest ended without one.
+                if self.terms.below != Below::Drydock || !self.report.has_error() {
+                    say!("the guest ended before the command did");
+                }
             }
             Failure::GuestFailed | Failure::GuestHalted | Failure::Timeout => self.show_console(),
             Failure::UnusableVm | Failure::BadConfig | Failure::BadGuest | Failure::BadState => {
                 if !self.report.has_error() {
-                    say!("the paravisor refused the VM and gave no reason");
+                    say!("{below} refused the VM and gave no reason");
                 }
             }
             Failure::Interrupted | Failure::Ours => {}
@@ -386,11 +469,12 @@ impl<'a> Vm<'a> {
     }
 
     fn explain_crash(&self) {
+        let below = self.terms.below.name();
         if self.report.record.is_empty() {
-            say!("the paravisor ended without a crash record, a bug of ours");
+            say!("{below} ended without a crash record, a bug of ours");
             return;
         }
-        say!("the paravisor crashed, a bug of ours; its record:");
+        say!("{below} crashed, a bug of ours; its record:");
         self.show_record();
     }
 

@@ -1,31 +1,33 @@
 //! Tests of the events of a VM, its end included.
 
-use std::process::Command;
+use std::os::unix::process::ExitStatusExt as _;
 
-use clap::Parser as _;
-use command_line::{Action, Arguments};
 use host_wire::exec::{self, Channel};
 
 use super::*;
 
-fn options(more: &[&str]) -> RunOptions {
-    let words = ["paravane", "run", "-k", "/dev/null"].iter().chain(more);
-    match Arguments::try_parse_from(words).unwrap().action {
-        Action::Run(options) => *options,
-        other => panic!("{other:?}"),
+/// The settings of a run below the paravisor with these options.
+fn terms(more: &[&str]) -> Terms {
+    Terms {
+        below: if more.contains(&"--direct") { Below::Nothing } else { Below::Paravisor },
+        has_command: more.contains(&"-e"),
+        timeout: None,
+        log: LogLevel::Warn,
+        accel: Accel::Tcg,
     }
 }
 
-/// Calls `then` with the VM of a run with these options, in which `true` takes the place of QEMU.
-fn with_vm<T>(more: &[&str], then: impl FnOnce(&mut Vm<'_>) -> T) -> T {
-    let folder = tempfile::tempdir().unwrap();
-    let plain = RunOptions { kernel: folder.path().join("file"), ..options(&["--direct"]) };
-    std::fs::write(&plain.kernel, "").unwrap();
-    let files = Files::prepare(&plain).unwrap();
-    let options = options(more);
-    let mut child = Command::new("true").spawn().unwrap();
-    child.wait().unwrap();
-    then(&mut Vm::new(&options, child, files))
+/// Calls `then` with the VM of a run with these options, of which QEMU has ended.
+fn with_vm<T>(more: &[&str], then: impl FnOnce(&mut Vm) -> T) -> T {
+    then(&mut Vm::new(terms(more), PathBuf::new(), tempfile::tempdir().ok()))
+}
+
+/// The same for a run in Drydock.
+fn in_drydock<T>(more: &[&str], then: impl FnOnce(&mut Vm) -> T) -> T {
+    with_vm(more, |vm| {
+        vm.terms.below = Below::Drydock;
+        then(vm)
+    })
 }
 
 fn ended(code: i32) -> Option<ExitStatus> {
@@ -166,4 +168,30 @@ fn a_signal_or_the_end_of_qemu_ends_the_wait() {
     assert!(with_vm(&[], |vm| vm.follow(&events)).is_none());
     drop(sender);
     assert!(with_vm(&[], |vm| vm.follow(&events)).is_none());
+}
+
+#[test]
+fn a_reset_in_drydock_is_an_end_of_its_own() {
+    let end = |more: &[&str], status| in_drydock(more, |vm| vm.judge(None, said(status)));
+    assert_eq!(end(&[], Status::Reset), End::Reset);
+    assert_eq!(end(&["-e", "true"], Status::Reset), failed(Failure::GuestDied));
+    assert_eq!(end(&[], Status::Crashed), failed(Failure::DrydockCrashed));
+    assert_eq!(end(&["-e", "true"], Status::Crashed), failed(Failure::DrydockCrashed));
+    assert_eq!(end(&[], Status::GuestFailed), failed(Failure::GuestFailed));
+    assert_eq!(end(&[], Status::PowerOff), End::PoweredOff);
+    let is_reset = |forced, status| Ended { forced, status }.is_reset();
+    assert!(is_reset(None, said(Status::Reset)) && !is_reset(None, said(Status::PowerOff)));
+    assert!(!is_reset(Some((Failure::Timeout, String::new())), said(Status::Reset)));
+}
+
+#[test]
+fn a_signal_between_two_launches_reaches_the_next_one() {
+    let watch = Watch { current: Arc::default(), received: Arc::default() };
+    let (first, events) = sync_channel(2);
+    watch.pass_to(&first);
+    assert!(events.try_recv().is_err());
+    watch.received.store(SIGTERM, Ordering::SeqCst);
+    let (second, events) = sync_channel(2);
+    watch.pass_to(&second);
+    assert!(matches!(events.try_recv(), Ok(Event::Signal(SIGTERM))));
 }

@@ -1,0 +1,272 @@
+//! `paravane drydock`: an SEV-SNP guest in a VM that emulates SEV-SNP.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, anyhow, ensure};
+use command_line::exit::Failure;
+use command_line::{AccelChoice, DrydockOptions};
+use host_wire::{DrydockConfig, file};
+use igvm_image::{Linux, build_linux};
+use rustix::io::{FdFlags, fcntl_setfd};
+
+use crate::accel::{self, Accel};
+use crate::channel::Ends;
+use crate::files::{beside_us, command_line, initrd_with_command};
+use crate::plain::{check_readable, named};
+use crate::qemu::{self, Machine};
+use crate::say::say;
+use crate::state::own_name;
+use crate::summary::{self, Facts};
+use crate::terminal::Saved;
+use crate::vm::{Below, Launch, Record, Stop, Terms, Vm, Watch, stop};
+
+/// The software CPU. The paravisor's reasons apply. QEMU's software CPU has no XSAVEC, without which
+/// Linux as an SEV-SNP guest refuses XSAVE, so XSAVE and the features that need it are hidden, too.
+const TCG_CPU: &str = "EPYC,+svm,+npt,-cx16,-xsave,-avx,-avx2";
+/// RAM that Drydock needs beside the guest's two copies.
+const OWN: u64 = 96 << 20;
+/// The RAM that QEMU puts below its hole under 4 GiB, if there is enough for both sides of it.
+const LOW: u64 = 2 << 30;
+/// Drydock sets aside memory for its page tables for each whole GiB of RAM.
+const STEP: u64 = 1 << 30;
+/// The most RAM of a guest: it lies below the hole, together with Drydock itself.
+const MOST: u64 = 1984 << 20;
+/// The guest policy of --linux (SNP firmware ABI 56860, section 4.3): SMT is allowed, and bit 17 is
+/// always set.
+const POLICY: u64 = 0x3_0000;
+
+/// Runs a VM and returns the exit code.
+pub fn run(options: &DrydockOptions) -> u8 {
+    let facts = Facts { launches: Some(0), ..Facts::new(accel::choose(options.accel).0) };
+    let inputs = inputs(options);
+    summary::around(options.json.as_deref(), &inputs, facts, |facts| try_run(options, facts))
+}
+
+/// The VM's files that the user named.
+fn inputs(options: &DrydockOptions) -> Vec<PathBuf> {
+    let DrydockOptions { file, linux, initrd, image, agent, stub, .. } = options;
+    [file, linux, initrd, image, agent, stub].into_iter().flatten().cloned().collect()
+}
+
+fn try_run(options: &DrydockOptions, facts: &mut Facts) -> Result<Record, Stop> {
+    let source = Source::of(options).map_err(stop(Failure::BadState))?;
+    let program = qemu::find_or_stop()?;
+    let image = beside_us(options.image.as_deref(), "drydock");
+    check_readable(&image).context("Drydock (--image)").map_err(stop(Failure::Ours))?;
+    check_memory(options.memory).map_err(stop(Failure::UnusableVm))?;
+    let files = Files { igvm: source.open(options)?, config: config(options)? };
+    let length = files.check_length(options.memory).map_err(stop(Failure::BadGuest))?;
+    let (accel, why) = accel::choose(options.accel);
+    if options.accel == AccelChoice::Auto {
+        say!("runs on {why}");
+    }
+    facts.sizes = serde_json::json!({
+        "image-file": fs::metadata(&image).map(|facts| facts.len()).ok(),
+        "igvm": length,
+        "memory": options.memory,
+    });
+    let terminal = Saved::note();
+    let watch = Watch::start().map_err(stop(Failure::Ours))?;
+    let start = |ends: &Ends| qemu_command(&program, options, &image, &files, accel, ends);
+    let mut launch = Launch::start(&watch, start)?;
+    let mut vm = Vm::new(terms(options, accel), image.clone(), None);
+    // A confidential VM can not be reset, because its pages were measured as it was launched.
+    let ended = loop {
+        facts.launches = facts.launches.map(|launches| launches.saturating_add(1));
+        let ended = vm.see_through(launch);
+        if !ended.is_reset() || options.end_on_reset || options.exec.is_some() {
+            break ended;
+        }
+        launch = Launch::start(&watch, start)?;
+    };
+    drop(terminal);
+    Ok(vm.finish(ended))
+}
+
+fn terms(options: &DrydockOptions, accel: Accel) -> Terms {
+    Terms {
+        below: Below::Drydock,
+        has_command: options.exec.is_some(),
+        timeout: options.timeout,
+        log: options.level(),
+        accel,
+    }
+}
+
+/// The origin of the IGVM file.
+#[derive(Clone, Copy, Debug)]
+enum Source<'a> {
+    /// The user has it.
+    File(&'a Path),
+    /// It is built from this kernel.
+    Linux(&'a Path),
+}
+
+impl<'a> Source<'a> {
+    fn of(options: &'a DrydockOptions) -> Result<Self> {
+        match (&options.file, &options.linux) {
+            (Some(_), Some(_)) => Err(anyhow!("give FILE.igvm or --linux, not both")),
+            (None, None) => Err(anyhow!("give FILE.igvm or --linux KERNEL")),
+            (None, Some(kernel)) => Ok(Self::Linux(kernel)),
+            (Some(file), None) => {
+                for (name, is_given) in [
+                    ("--exec", options.exec.is_some()),
+                    ("--append", options.append.is_some()),
+                    ("--initrd", options.initrd.is_some()),
+                ] {
+                    ensure!(
+                        !is_given,
+                        "{name} needs --linux: an IGVM file is measured as a whole, so nothing can \
+                         be added to it"
+                    );
+                }
+                Ok(Self::File(file))
+            }
+        }
+    }
+
+    fn open(self, options: &DrydockOptions) -> Result<File, Stop> {
+        let bad = stop(Failure::BadGuest);
+        match self {
+            Self::File(path) => {
+                check_readable(path).context("the IGVM file").map_err(&bad)?;
+                File::open(path).with_context(|| named(path)).map_err(bad)
+            }
+            Self::Linux(kernel) => {
+                let kernel = read(kernel).context("the guest's kernel").map_err(&bad)?;
+                if let Some(initrd) = &options.initrd {
+                    check_readable(initrd).context("the guest's initrd").map_err(&bad)?;
+                }
+                let parts = Parts::of(options, kernel).map_err(stop(Failure::Ours))?;
+                parts.build().map_err(bad)
+            }
+        }
+    }
+}
+
+/// The parts of an IGVM file that starts Linux.
+struct Parts {
+    stub: Vec<u8>,
+    kernel: Vec<u8>,
+    initrd: Vec<u8>,
+    command_line: Vec<u8>,
+}
+
+impl Parts {
+    fn of(options: &DrydockOptions, kernel: Vec<u8>) -> Result<Self> {
+        let stub = read(&beside_us(options.stub.as_deref(), "linux-start"))
+            .context("the stub that starts the kernel (--stub)")?;
+        let users = options.initrd.as_deref();
+        let initrd = match (&options.exec, users) {
+            (Some(command), _) => initrd_with_command(options.agent.as_deref(), command, users)?,
+            (None, Some(path)) => read(path)?,
+            (None, None) => Vec::new(),
+        };
+        let line = command_line(options.append.as_deref(), options.exec.is_some());
+        Ok(Self { stub, kernel, initrd, command_line: line.as_os_str().as_bytes().to_vec() })
+    }
+
+    fn build(&self) -> Result<File> {
+        let Self { stub, kernel, initrd, command_line } = self;
+        let linux = Linux { stub, kernel, initrd, command_line, policy: POLICY };
+        keep(&build_linux(&linux).context("the IGVM file can not be built")?)
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    check_readable(path)?;
+    fs::read(path).with_context(|| named(path))
+}
+
+/// A file without a name, which is gone when no process has it open any more.
+fn keep(bytes: &[u8]) -> Result<File> {
+    let mut file = tempfile::tempfile().context("a temporary file")?;
+    file.write_all(bytes).context("a temporary file")?;
+    Ok(file)
+}
+
+fn config(options: &DrydockOptions) -> Result<File, Stop> {
+    let config = DrydockConfig { memory: options.memory, log: options.level() };
+    keep(config.to_string().as_bytes()).map_err(stop(Failure::Ours))
+}
+
+/// The files that every launch gets. They stay open, so that all launches get the same.
+#[derive(Debug)]
+struct Files {
+    igvm: File,
+    config: File,
+}
+
+impl Files {
+    /// The length of the IGVM file, which the guest's RAM must exceed.
+    fn check_length(&self, memory: u64) -> Result<u64> {
+        let length = self.igvm.metadata().context("the IGVM file")?.len();
+        ensure!(
+            length < memory,
+            "the IGVM file of {} MiB needs a guest with more RAM than that (--memory)",
+            length.div_ceil(1 << 20)
+        );
+        Ok(length)
+    }
+
+    /// Lets the next child process inherit the files, and hands them in.
+    fn give(&self, command: &mut Command) -> Result<()> {
+        for (name, open) in [(file::DRYDOCK, &self.config), (file::IGVM, &self.igvm)] {
+            fcntl_setfd(open, FdFlags::empty()).context("a file for QEMU")?;
+            qemu::give_file(command, name, &own_name(open));
+        }
+        Ok(())
+    }
+}
+
+/// Refuses a guest whose RAM does not fit below QEMU's hole. Drydock refuses the other sizes.
+fn check_memory(memory: u64) -> Result<()> {
+    ensure!(
+        memory <= MOST,
+        "--memory: a guest in Drydock has at most {} MiB of RAM, not {}",
+        MOST >> 20,
+        memory >> 20
+    );
+    Ok(())
+}
+
+/// RAM of the VM: the guest's memory that the host shares at its own addresses, and the guest's
+/// private memory in one piece. QEMU allocates what Drydock uses of it.
+const fn vm_memory(guest: u64) -> u64 {
+    let both = 2 * guest + OWN;
+    if both <= LOW {
+        return both.next_multiple_of(STEP);
+    }
+    LOW + (guest + OWN).next_multiple_of(STEP)
+}
+
+fn qemu_command(
+    program: &Path,
+    options: &DrydockOptions,
+    image: &Path,
+    files: &Files,
+    accel: Accel,
+    ends: &Ends,
+) -> Result<Command> {
+    let machine = Machine {
+        accel,
+        software_cpu: TCG_CPU,
+        memory: vm_memory(options.memory),
+        cpus: qemu::with_spare(options.cpus, accel),
+    };
+    let mut command = machine.command(program, ends)?;
+    qemu::report_port(&mut command, ends)?;
+    command.arg(OsStr::new("-kernel")).arg(image);
+    files.give(&mut command)?;
+    qemu::serial_ports(&mut command, ends, options.exec.is_some())?;
+    command.args(&options.qemu);
+    Ok(command)
+}
+
+#[cfg(test)]
+mod tests;

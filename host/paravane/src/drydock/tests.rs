@@ -1,0 +1,88 @@
+//! Tests of the files and sizes of a VM in Drydock.
+
+use std::io::Read;
+
+use clap::Parser as _;
+use command_line::{Action, Arguments};
+
+use super::*;
+
+fn options(words: &[&str]) -> DrydockOptions {
+    match Arguments::try_parse_from(["paravane", "drydock"].iter().chain(words)).unwrap().action {
+        Action::Drydock(options) => *options,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_file_is_taken_as_it_is_and_a_kernel_with_additions() {
+    assert!(matches!(Source::of(&options(&["f"])), Ok(Source::File(_))));
+    let words = ["--linux", "k", "--exec", "true", "--append", "", "--initrd", "i"];
+    assert!(matches!(Source::of(&options(&words)), Ok(Source::Linux(_))));
+    for (words, text) in [
+        (&[][..], "FILE.igvm or --linux"),
+        (&["f", "--linux", "k"], "not both"),
+        (&["f", "--exec", "true"], "--exec needs --linux"),
+        (&["f", "--append", ""], "--append needs --linux"),
+        (&["f", "--initrd", "i"], "--initrd needs --linux"),
+    ] {
+        let error = Source::of(&options(words)).map(drop).unwrap_err().to_string();
+        assert!(error.contains(text) && !error.contains('\n'), "{error}");
+    }
+}
+
+#[test]
+fn a_file_that_can_not_be_used_is_reported_as_the_guests_or_ours() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    fs::write(path("kernel"), "k").unwrap();
+    let refusal = |words: &[&str]| {
+        let options = options(words);
+        let stop = Source::of(&options).unwrap().open(&options).map(drop).unwrap_err();
+        (stop.failure, format!("{:#}", stop.why))
+    };
+    let (failure, text) = refusal(&[&path("none")]);
+    assert!(failure == Failure::BadGuest && text.starts_with("the IGVM file: "), "{text}");
+    let (failure, text) = refusal(&["--linux", &path("none")]);
+    assert!(failure == Failure::BadGuest && text.starts_with("the guest's kernel: "), "{text}");
+    let (failure, text) = refusal(&["--linux", &path("kernel"), "--initrd", &path("none")]);
+    assert!(failure == Failure::BadGuest && text.starts_with("the guest's initrd: "), "{text}");
+    let (failure, text) = refusal(&["--linux", &path("kernel"), "--stub", &path("none")]);
+    assert!(failure == Failure::Ours && text.contains("--stub"), "{text}");
+}
+
+#[test]
+fn files_stay_open_and_have_no_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("f.igvm");
+    fs::write(&path, "the file").unwrap();
+    let words = [path.to_str().unwrap(), "-m", "64", "--trace"];
+    let options = options(&words);
+    let igvm = Source::of(&options).unwrap().open(&options).unwrap();
+    let files = Files { igvm, config: config(&options).unwrap() };
+    fs::remove_file(&path).unwrap();
+    let mut command = Command::new("qemu");
+    files.give(&mut command).unwrap();
+    let words: Vec<_> = command.get_args().map(|word| word.to_str().unwrap()).collect();
+    let content = |word: &str, name: &str| {
+        let file = word.strip_prefix(&format!("name=opt/org.paravane/{name},file=")).unwrap();
+        let mut text = String::new();
+        File::open(file).unwrap().read_to_string(&mut text).unwrap();
+        text
+    };
+    assert_eq!(content(words[1], "drydock"), "memory=67108864\nlog=debug\n");
+    assert_eq!(content(words[3], "igvm"), "the file");
+    assert_eq!(files.check_length(9).unwrap(), 8);
+    let error = files.check_length(8).unwrap_err().to_string();
+    assert!(error.contains("more RAM"), "{error}");
+}
+
+#[test]
+fn the_vm_has_room_for_the_guest_twice() {
+    const MIB: u64 = 1 << 20;
+    for (guest, vm) in [(16, 1), (464, 1), (466, 2), (976, 2), (978, 4), (1952, 4), (1984, 5)] {
+        assert_eq!(vm_memory(guest * MIB), vm << 30, "{guest} MiB");
+    }
+    assert!(check_memory(MOST).is_ok());
+    assert!(check_memory(MOST + 1).unwrap_err().to_string().contains("1984 MiB"));
+}
