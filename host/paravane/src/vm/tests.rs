@@ -1,8 +1,10 @@
 //! Tests of the events of a VM, its end included.
 
 use std::os::unix::process::ExitStatusExt as _;
+use std::sync::mpsc::sync_channel;
 
 use host_wire::exec::{self, Channel};
+use signal_hook::consts::SIGTERM;
 
 use super::*;
 
@@ -182,16 +184,4 @@ fn a_reset_in_drydock_is_an_end_of_its_own() {
     let is_reset = |forced, status| Ended { forced, status }.is_reset();
     assert!(is_reset(None, said(Status::Reset)) && !is_reset(None, said(Status::PowerOff)));
     assert!(!is_reset(Some((Failure::Timeout, String::new())), said(Status::Reset)));
-}
-
-#[test]
-fn a_signal_between_two_launches_reaches_the_next_one() {
-    let watch = Watch { current: Arc::default(), received: Arc::default() };
-    let (first, events) = sync_channel(2);
-    watch.pass_to(&first);
-    assert!(events.try_recv().is_err());
-    watch.received.store(SIGTERM, Ordering::SeqCst);
-    let (second, events) = sync_channel(2);
-    watch.pass_to(&second);
-    assert!(matches!(events.try_recv(), Ok(Event::Signal(SIGTERM))));
 }
