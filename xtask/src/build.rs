@@ -25,8 +25,30 @@ pub fn all() -> Result<()> {
 
 /// The paravisor.
 pub fn image() -> Result<()> {
-    let arguments = ["--profile", "image", "--target", place::BARE_METAL, "-p", "paravisor"];
-    build("the paravisor", &arguments, &[], &place::image())
+    bare_metal("the paravisor", "paravisor", &place::image())
+}
+
+/// Drydock, the stub that starts Linux in it, the `paravane` command and the guest's agent.
+pub fn all_for_drydock() -> Result<()> {
+    drydock()?;
+    linux_start()?;
+    agent()?;
+    paravane()
+}
+
+/// Drydock.
+pub fn drydock() -> Result<()> {
+    bare_metal("Drydock", "drydock-image", &place::drydock())
+}
+
+/// The stub that starts Linux in an IGVM file.
+pub fn linux_start() -> Result<()> {
+    bare_metal("the stub that starts Linux", "linux-start", &place::linux_start())
+}
+
+fn bare_metal(what: &str, package: &str, result: &Path) -> Result<()> {
+    let arguments = ["--profile", "image", "--target", place::BARE_METAL, "-p", package];
+    build(what, &arguments, &[], result)
 }
 
 /// Our own test guests.

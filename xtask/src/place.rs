@@ -28,6 +28,16 @@ pub fn image() -> PathBuf {
     target().join(BARE_METAL).join("image/paravisor")
 }
 
+/// Drydock, unstripped.
+pub fn drydock() -> PathBuf {
+    target().join(BARE_METAL).join("image/drydock")
+}
+
+/// The measured stub that starts Linux in an IGVM file.
+pub fn linux_start() -> PathBuf {
+    target().join(BARE_METAL).join("image/linux-start")
+}
+
 /// The folder of our own test guests.
 pub fn test_guests() -> PathBuf {
     target().join(BARE_METAL).join("release")

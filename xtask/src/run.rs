@@ -6,17 +6,26 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Result, anyhow};
 use clap::parser::ValueSource;
-use clap::{Arg, ArgMatches, Args, FromArgMatches};
+use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches};
 use command_line::RunOptions;
 
 use crate::{build, debian, guest, place, setup};
 
-/// The option that only this program has.
+/// Options that only this program has.
 const PACKAGES: &str = "packages";
+const DRYDOCK: &str = "drydock";
+/// The value of `--drydock` that asks for the default guest or the guest of `--kernel`.
+const LINUX: &str = "linux";
+/// Switches of `paravane drydock` that `paravane run` does not have.
+const SWITCHES: [(&str, &str); 2] = [
+    ("trace", "With --drydock: log every exit of the guest with its answer"),
+    ("end-on-reset", "With --drydock: end at a reset of the guest"),
+];
 
 /// The user's options. They are those of `paravane run`, but the kernel is optional.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Wishes {
+    drydock: Option<OsString>,
     kernel: bool,
     initrd: bool,
     exec: bool,
@@ -28,10 +37,14 @@ pub struct Wishes {
 impl FromArgMatches for Wishes {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let has = |id| matches.contains_id(id);
-        let given = command_line::given(matches);
+        let switches = SWITCHES.iter().filter(|(name, _)| matches.get_flag(name));
+        let switches = switches.map(|(name, _)| OsString::from(format!("--{name}")));
+        // What follows `--` is QEMU's, so these come first.
+        let given = switches.chain(command_line::given(matches)).collect();
         let given_by_user = |id| matches.value_source(id) == Some(ValueSource::CommandLine);
         let packages = matches.get_many(PACKAGES).into_iter().flatten().cloned().collect();
         Ok(Self {
+            drydock: matches.get_one(DRYDOCK).cloned(),
             kernel: has("kernel"),
             initrd: has("initrd"),
             exec: has("exec"),
@@ -53,7 +66,16 @@ impl Args for Wishes {
         let packages = packages
             .conflicts_with("initrd")
             .help("Debian packages for the guest, with their dependencies: tpm2-tools,openssl");
-        RunOptions::augment_args(command).arg(packages).mut_arg("kernel", |kernel| {
+        let drydock = Arg::new(DRYDOCK).long(DRYDOCK).value_name("linux|FILE.igvm");
+        let drydock = drydock
+            .value_parser(clap::value_parser!(OsString))
+            .help("Run the guest in Drydock by `paravane drydock`: Linux, or an IGVM file");
+        let switches = SWITCHES.map(|(name, help)| {
+            let switch = Arg::new(name).long(name).help(help);
+            switch.action(ArgAction::SetTrue).requires(DRYDOCK)
+        });
+        let command = RunOptions::augment_args(command).arg(packages).arg(drydock).args(switches);
+        command.mut_arg("kernel", |kernel| {
             kernel.required(false).help(
                 "The guest's kernel: bzImage, ELF with a PVH note, or Multiboot [default: \
                  Debian's]",
@@ -74,13 +96,33 @@ impl Wishes {
     }
 }
 
-/// Sets up, builds, and replaces this process with `paravane run`.
+/// Sets up, builds, and replaces this process with `paravane run` or `paravane drydock`.
 pub fn run(wishes: &Wishes) -> Result<ExitCode> {
     setup::rust_target()?;
     setup::qemu()?;
-    build::all()?;
     let mut command = Command::new(place::paravane());
-    command.arg("run");
+    command.env("PARAVANE_AGENT", place::agent());
+    if let Some(guest) = &wishes.drydock {
+        build::all_for_drydock()?;
+        command.env("PARAVANE_DRYDOCK", place::drydock());
+        command.env("PARAVANE_LINUX_START", place::linux_start());
+        command.arg("drydock");
+        if guest != LINUX {
+            command.arg(guest).args(&wishes.given);
+            return Err(anyhow!("{}: {}", place::paravane().display(), command.exec()));
+        }
+    } else {
+        build::all()?;
+        command.env("PARAVANE_IMAGE", place::image());
+        command.arg("run");
+    }
+    give_guest(&mut command, wishes)?;
+    command.args(&wishes.given);
+    Err(anyhow!("{}: {}", place::paravane().display(), command.exec()))
+}
+
+/// Adds a kernel and an initrd where the user gave none.
+fn give_guest(command: &mut Command, wishes: &Wishes) -> Result<()> {
     if !wishes.kernel {
         command.arg("--kernel").arg(debian::kernel(&debian::own_suite()?)?);
     }
@@ -93,9 +135,7 @@ pub fn run(wishes: &Wishes) -> Result<ExitCode> {
     } else if wishes.needs_initrd() {
         command.arg("--initrd").arg(guest::initrd()?);
     }
-    command.args(&wishes.given);
-    command.env("PARAVANE_IMAGE", place::image()).env("PARAVANE_AGENT", place::agent());
-    Err(anyhow!("{}: {}", place::paravane().display(), command.exec()))
+    Ok(())
 }
 
 #[cfg(test)]
@@ -126,6 +166,17 @@ mod tests {
         let wishes = wishes("--packages tpm2-tools,openssl -m 2G");
         assert_eq!(wishes.packages, ["tpm2-tools", "openssl"]);
         assert_eq!((wishes.memory, wishes.given), (true, vec!["--memory=2G".into()]));
+    }
+
+    #[test]
+    fn drydock_takes_linux_or_a_file_and_has_switches_of_its_own() {
+        let wishes = wishes("--drydock linux --trace -c 4 --end-on-reset -- -smp 3");
+        assert_eq!(wishes.drydock.as_deref(), Some("linux".as_ref()));
+        let given = ["--trace", "--end-on-reset", "--cpus=4", "--", "-smp", "3"];
+        assert_eq!(wishes.given, given.map(OsString::from));
+        assert!(self::wishes("-c 4").drydock.is_none());
+        let command = Wishes::augment_args(clap::Command::new("run"));
+        assert!(command.try_get_matches_from(["run", "--trace"]).is_err(), "without Drydock");
     }
 
     #[test]
