@@ -39,6 +39,8 @@ const MOST: u64 = 1984 << 20;
 /// The guest policy of --linux (SNP firmware ABI 56860, section 4.3): SMT is allowed, and bit 17 is
 /// always set.
 const POLICY: u64 = 0x3_0000;
+/// SEV_FEATURES of the first VP: SNPActive (AMD64 APM vol. 2, table B-4).
+const SNP_ACTIVE: u64 = 1;
 
 /// Runs a VM and returns the exit code.
 pub fn run(options: &DrydockOptions) -> u8 {
@@ -173,7 +175,8 @@ impl Parts {
 
     fn build(&self) -> Result<File> {
         let Self { stub, kernel, initrd, command_line } = self;
-        let linux = Linux { stub, kernel, initrd, command_line, policy: POLICY };
+        let features = SNP_ACTIVE;
+        let linux = Linux { stub, kernel, initrd, command_line, policy: POLICY, features };
         keep(&build_linux(&linux).context("the IGVM file can not be built")?)
     }
 }
