@@ -17,8 +17,12 @@ const ENCRYPTION: u32 =
 /// How many bits physical addresses lose to encryption.
 const REDUCTION: u32 = 1;
 const LEVELS: u32 = 4;
-/// The leaves of the hypervisor: no interface beyond its presence.
+/// The leaves of the hypervisor.
 const HYPERVISOR: u32 = 0x4000_0000;
+const KVM: u32 = HYPERVISOR + 1;
+/// Leaf 4000_0001h EAX: no delay after a port access is needed, the clock (version 2), which is
+/// stable (Linux, Documentation/virt/kvm/x86/cpuid.rst).
+const KVM_FEATURES: u32 = 1 << 1 | 1 << 3 | 1 << 24;
 
 /// The leaves in the page, with their subleaves.
 const PAGE: [(u32, u32); 24] = [
@@ -32,7 +36,7 @@ const PAGE: [(u32, u32); 24] = [
     (0xb, 0),
     (0xb, 1),
     (HYPERVISOR, 0),
-    (HYPERVISOR + 1, 0),
+    (KVM, 0),
     (0x8000_0000, 0),
     (0x8000_0001, 0),
     (0x8000_0002, 0),
@@ -56,11 +60,13 @@ impl<O: Outside> Host<O> {
         match leaf {
             0 => [MAX_BASIC, b, c, d],
             0xd => [0; 4],
-            // KVM's signature: guests look for x2APIC without interrupt remapping there.
+            // KVM's signature: guests look for x2APIC without interrupt remapping there, and for
+            // the TSC's frequency in its clock.
             HYPERVISOR => {
                 let [b, c, d] = [*b"KVMK", *b"VMKV", *b"M\0\0\0"].map(u32::from_le_bytes);
-                [HYPERVISOR + 1, b, c, d]
+                [KVM, b, c, d]
             }
+            KVM => [KVM_FEATURES, 0, 0, 0],
             0x8000_0000 => [MAX_EXTENDED, b, c, d],
             0x8000_001f => {
                 let c_bit = u32::from(self.settings.c_bit);

@@ -3,6 +3,7 @@
 use chipset::Chipset;
 use chipset::mailbox::{Mail, Order};
 use cpu_policy::Mtrrs;
+use hyperv::kvm_clock::KvmClock;
 use local_apic::{LintPin, LocalApic, LocalDelivery};
 
 use crate::machine::{Area, local_apic};
@@ -14,6 +15,7 @@ use crate::vp::Activity;
 pub(crate) struct Level {
     pub(crate) apic: LocalApic,
     pub(crate) mtrrs: Mtrrs,
+    pub(crate) kvm_clock: KvmClock,
     pub(crate) activity: Activity,
     /// The GHCB that it has registered.
     pub(crate) registered: Option<u64>,
@@ -29,6 +31,7 @@ impl Level {
         Self {
             apic: local_apic(vp, physical_bits),
             mtrrs: Mtrrs::new(physical_bits),
+            kvm_clock: KvmClock::default(),
             activity: Activity::Running,
             registered: None,
             doorbell: None,

@@ -2,6 +2,8 @@
 
 use cpu_policy::{MsrKind, classify};
 use device_model::GuestTsc;
+use hyperv::kvm_clock;
+use platform_api::Time;
 use snp::ghcb::Field;
 
 use crate::ghcb::{Answer, Exchange, Refusal};
@@ -34,6 +36,7 @@ impl<O: Outside> HostVp<'_, O> {
                 self.current_mut().apic.read_msr(number, now, GuestTsc(tsc.0)).ok()
             }
             MsrKind::Mtrr => self.current_mut().mtrrs.read(number),
+            MsrKind::KvmClock => self.current().kvm_clock.read(number),
             MsrKind::Fixed { value, .. } => Some(value),
             // PAT and EFER are the CPU's own; there is no control of speculation.
             MsrKind::Pat
@@ -41,7 +44,6 @@ impl<O: Outside> HostVp<'_, O> {
             | MsrKind::SpeculationControl
             | MsrKind::PredictionCommand
             | MsrKind::Hyperv
-            | MsrKind::KvmClock
             | MsrKind::Absent => None,
         }
     }
@@ -63,6 +65,7 @@ impl<O: Outside> HostVp<'_, O> {
                 self.timer_changed = true;
             }
             MsrKind::Mtrr => self.current_mut().mtrrs.write(number, value)?,
+            MsrKind::KvmClock => self.set_kvm_clock(number, value)?,
             MsrKind::Fixed { value: fixed, writable } => {
                 if (value ^ fixed) & !writable != 0 {
                     return None;
@@ -75,8 +78,31 @@ impl<O: Outside> HostVp<'_, O> {
             | MsrKind::SpeculationControl
             | MsrKind::PredictionCommand
             | MsrKind::Hyperv
-            | MsrKind::KvmClock
             | MsrKind::Absent => return None,
+        }
+        Some(())
+    }
+
+    /// Writes a register of KVM's clock, and the record that it asks for into shared memory.
+    fn set_kvm_clock(&mut self, number: u32, value: u64) -> Option<()> {
+        let tsc = self.tsc();
+        let host = self.host;
+        let (now, outside) = (host.clock.at(tsc), &host.outside);
+        let clock = &mut self.current_mut().kvm_clock;
+        if !clock.write(number, value) {
+            return None;
+        }
+        // A page that is not shared stays as it is: the guest finds no clock in it.
+        if number == kvm_clock::WALL_CLOCK {
+            let start = outside.host().wall_clock().saturating_sub(now.as_nanos() / 1_000_000_000);
+            let record = clock.wall_clock_record(start);
+            outside.write_shared(record.gpa, &record.bytes);
+        } else if number == kvm_clock::SYSTEM_TIME {
+            let frequency = host.clock.frequency();
+            let record = clock.system_time_record(GuestTsc(tsc.0), now.as_nanos(), frequency);
+            if let Some(record) = record {
+                outside.write_shared(record.gpa, &record.bytes);
+            }
         }
         Some(())
     }

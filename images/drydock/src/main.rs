@@ -18,7 +18,7 @@ use host_wire::{DrydockConfig, Status, file, report};
 use kernel::panic::Console;
 use kernel::{log_ring, relocate};
 use log::LevelFilter;
-use platform_api::{Files, HostFile};
+use platform_api::{Files, HostFile, Time};
 use spin::Once;
 
 /// The longest file that is read into the heap: certificates are the largest.
@@ -111,6 +111,10 @@ fn run_first(drydock: &'static Drydock) -> ! {
     let certificates = files.file(file::CERTIFICATES).map(|file| read(files, file));
     let host = Host::new(drydock, settings, certificates.unwrap_or_default());
     launch(drydock, &host, vps);
+    let time = drydock.home().host();
+    let ticks = time.tsc().0.saturating_sub(home::arrived());
+    let milliseconds = ticks / (time.tsc_frequency() / 1000).max(1);
+    log::info!("launched {milliseconds} ms after the start");
     MACHINE.call_once(|| Machine { drydock, host });
     run_cpu()
 }

@@ -17,7 +17,7 @@ const ROOMS: [(&str, &[&str]); 16] = [
     ("vmm", &["base", "devices", "tpm", "hyperv", "storage", "vmm"]),
     // The emulated confidential platform. Of the VMM it uses what a host offers its guests, and the
     // page walk.
-    ("drydock", &["base", "devices", "vmm", "drydock"]),
+    ("drydock", &["base", "devices", "hyperv", "vmm", "drydock"]),
     ("kernel", &["base"]),
     // AMD-V itself, and the PC that a stock QEMU provides: each serves more than one platform.
     ("hardware", &["base", "kernel", "hardware"]),
