@@ -45,6 +45,7 @@ pub(crate) fn end_with(drydock: &Drydock, end: End) -> ! {
             Status::GuestHalted
         }
     };
+    drydock.report_counts();
     drydock.home().end(status as u8)
 }
 

@@ -9,6 +9,7 @@
 
 extern crate alloc;
 
+mod counts;
 mod division;
 mod firmware;
 mod injection;
@@ -28,6 +29,7 @@ use home::{Built, Discovered, Home, Needs};
 use kernel::Region;
 use spin::Mutex;
 
+use counts::Counts;
 use firmware::Firmware;
 use shootdown::Shootdown;
 use tables::Tables;
@@ -69,6 +71,7 @@ pub struct Drydock {
     /// are taken from the guest.
     state: Mutex<State>,
     shootdown: Shootdown,
+    counts: Counts,
     /// The firmware, once it has launched the VM.
     firmware: Mutex<Option<Firmware>>,
     /// Control blocks of the levels 1 to 3 of each VP.
@@ -108,21 +111,35 @@ impl Drydock {
         // SAFETY: fresh pages of the region.
         unsafe { svm::fill_permission_maps(port_map, msr_map) };
         let control_blocks = region.take(3 * u64::from(found.vps()));
-        let firmware = Mutex::new(None);
+        let (counts, firmware) = (Counts::default(), Mutex::new(None));
         let shootdown = Shootdown::new(found.vps());
         let mut space =
             Space { rmp: Rmp::new(entries), map: HostMap::new(map), pool: division.pool() };
         division.assign_all(&mut space);
         let tables = Tables::new(region, division.pool(), found.features.gigabyte_pages);
         let state = Mutex::new(State { space, tables });
-        let drydock =
-            Self { home, division, state, shootdown, firmware, control_blocks, port_map, msr_map };
+        let drydock = Self {
+            home,
+            division,
+            state,
+            shootdown,
+            counts,
+            firmware,
+            control_blocks,
+            port_map,
+            msr_map,
+        };
         Ok(Box::leak(Box::new(drydock)))
     }
 
     /// The home.
     pub const fn home(&self) -> &Home {
         &self.home
+    }
+
+    /// Reports how often the guest exited, for an observer at the host.
+    pub fn report_counts(&self) {
+        self.counts.report(self.home.host());
     }
 
     /// How the RAM is divided.

@@ -152,6 +152,7 @@ impl Level {
             let mut cpu =
                 Cpu { registers: vcpu, features, space: &mut state.space, memory, limits };
             let disposition = cpu.exit(raw);
+            drydock.counts.add(raw.code, &disposition);
             log::trace!(
                 "VP {vp}: at {:#x} {raw:x?} is {disposition:x?}",
                 x86::Registers::rip(cpu.registers)
