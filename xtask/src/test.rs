@@ -26,6 +26,7 @@ pub fn run(long: bool, filter: Option<&str>) -> Result<ExitCode> {
     setup::qemu()?;
     setup::packers();
     build::all()?;
+    build::all_for_drydock()?;
     build::test_guests()?;
     let vm_filter = filter.map(|filter| filter.strip_prefix(VM_PREFIX).unwrap_or(filter));
     let mut tiers = vec![];
@@ -68,6 +69,8 @@ pub fn environment(long: bool) -> Result<Environment> {
     let environment = Environment {
         paravane: place::paravane(),
         image: place::image(),
+        drydock: place::drydock(),
+        linux_start: place::linux_start(),
         agent: place::agent(),
         guests: place::test_guests(),
         kernel: debian::kernel(&own).context("the kernel of the machine's own suite")?,

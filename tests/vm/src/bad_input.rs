@@ -119,7 +119,7 @@ fn with_kernel(environment: &Environment, kernel: &Path) -> anyhow::Result<Run> 
 }
 
 /// Expects the exit code, one line with this word, and a prompt end.
-fn refused(run: Run, code: i32, word: &str) -> Outcome {
+pub fn refused(run: Run, code: i32, word: &str) -> Outcome {
     ensure!(run.code == Some(code), "code {code} was expected\n{run:?}");
     ensure!(run.time < pace::limit(Duration::from_secs(30)), "it took {:?}", run.time);
     one_line(&run, word)

@@ -60,7 +60,7 @@ pub fn tests(environment: &Environment) -> Vec<Test> {
     tests
 }
 
-fn available(file: &Result<PathBuf, String>) -> Result<&Path, Stop> {
+pub fn available(file: &Result<PathBuf, String>) -> Result<&Path, Stop> {
     file.as_deref().map_err(|why| Stop::Skipped(why.clone()))
 }
 
@@ -166,7 +166,7 @@ fn no_new_warning(environment: &Environment, kernel: &Path, cpus: &str) -> Outco
 }
 
 /// Lines of level 4 (warn) and worse, without their times.
-fn warnings(log: &str) -> BTreeSet<String> {
+pub fn warnings(log: &str) -> BTreeSet<String> {
     let parse = |line: &str| {
         let (level, text) = line.strip_prefix('<')?.split_once('>')?;
         // The upper bits are the facility.

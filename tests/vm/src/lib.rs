@@ -8,6 +8,7 @@ mod bios;
 mod budgets;
 mod command;
 mod console;
+mod drydock;
 mod guests;
 mod host;
 mod identity;
@@ -38,6 +39,10 @@ pub struct Environment {
     pub paravane: PathBuf,
     /// The paravisor.
     pub image: PathBuf,
+    /// Drydock.
+    pub drydock: PathBuf,
+    /// The stub that starts Linux in an IGVM file.
+    pub linux_start: PathBuf,
     /// The guest's agent.
     pub agent: PathBuf,
     /// The folder of our own test guests.
@@ -154,6 +159,7 @@ pub fn run(environment: &Environment, filter: Option<&str>, workers: usize) -> T
         kernels::tests(environment),
         tpm::tests(environment),
         tpm_state::tests(),
+        drydock::tests(environment),
         budgets::tests(),
     ];
     let wanted = |test: &Test| filter.is_none_or(|filter| test.name.contains(filter));

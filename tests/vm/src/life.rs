@@ -134,18 +134,20 @@ fn end_by(environment: &Environment, signal: Signal, early: bool) -> anyhow::Res
     Ok(status.code())
 }
 
-fn is_empty(folder: &std::path::Path) -> bool {
+/// Whether a folder has nothing in it.
+pub fn is_empty(folder: &std::path::Path) -> bool {
     fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none())
 }
 
 /// How many processes have this text among their arguments.
-fn processes_with(text: &str) -> usize {
+pub fn processes_with(text: &str) -> usize {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let arguments = entries.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
     arguments.filter(|bytes| String::from_utf8_lossy(bytes).contains(text)).count()
 }
 
-fn wait_until(limit: Duration, condition: impl Fn() -> bool) -> Option<()> {
+/// Waits for a condition, but not longer than the limit at this machine's pace.
+pub fn wait_until(limit: Duration, condition: impl Fn() -> bool) -> Option<()> {
     let end = Instant::now() + pace::limit(limit);
     while Instant::now() < end {
         if condition() {

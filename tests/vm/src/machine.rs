@@ -18,7 +18,7 @@ const MANY_CPUS_TIMEOUT: &str = "300";
 /// The `--timeout` of most runs.
 const LIMIT: &str = "90";
 
-/// A `paravane run` that is not yet started.
+/// A `paravane run` or `paravane drydock` that is not yet started.
 #[derive(Debug)]
 pub struct Vm {
     command: Command,
@@ -55,6 +55,15 @@ impl Vm {
         let mut command = Command::new(&environment.paravane);
         command.args(["run", "--accel", accel]);
         command.env("PARAVANE_IMAGE", &environment.image).env("PARAVANE_AGENT", &environment.agent);
+        Self { command, has_summary: true }
+    }
+
+    /// A `paravane drydock` on QEMU's software CPU.
+    pub fn in_drydock(environment: &Environment) -> Self {
+        let mut command = Command::new(&environment.paravane);
+        command.args(["drydock", "--accel", "tcg"]).env("PARAVANE_AGENT", &environment.agent);
+        command.env("PARAVANE_DRYDOCK", &environment.drydock);
+        command.env("PARAVANE_LINUX_START", &environment.linux_start);
         Self { command, has_summary: true }
     }
 
