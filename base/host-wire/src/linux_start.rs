@@ -147,6 +147,33 @@ mod tests {
         }
     }
 
+    /// A file without bytes has no pages, and one whose end is no address ends at the last one.
+    #[test]
+    fn a_file_ends_where_its_last_page_does() {
+        for (start, length, end) in [
+            (FILES, 0, FILES),
+            (FILES, 1, FILES + 0x1000),
+            (FILES, 0x1000, FILES + 0x1000),
+            (FILES, 0x1001, FILES + 0x2000),
+            (u64::MAX, u64::MAX, !0xfff),
+        ] {
+            assert_eq!(File { start, length }.end(), end, "{length:#x} bytes at {start:#x}");
+        }
+    }
+
+    #[test]
+    fn no_page_is_for_two_things() {
+        let pages = [INFO, CPUID, SECRETS, MEMORY_MAP, VP_COUNT, CC_BLOB, VMSA];
+        for (index, page) in pages.iter().enumerate() {
+            assert!(page.is_multiple_of(0x1000), "{page:#x}");
+            assert!(!pages[..index].contains(page), "{page:#x} twice");
+            assert!((INFO..PAGES_END).contains(page), "{page:#x}");
+        }
+        // A host refuses a save area at a 2 MiB boundary.
+        assert!(!VMSA.is_multiple_of(2 << 20));
+        assert!(PAGES_END <= STUB && STUB_END <= FILES, "in order");
+    }
+
     #[test]
     fn the_page_tells_what_the_builder_wrote() {
         let file = |start, length| File { start, length };

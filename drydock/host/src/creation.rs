@@ -21,7 +21,8 @@ impl<O: Outside> HostVp<'_, O> {
         let (vp, level) = (request.apic_id(), request.vmpl());
         // A level decides about less privileged ones, and about its like on other VPs.
         let is_own = vp == self.index && level == self.level;
-        if level < self.level || is_own {
+        let is_destroyed = request.request() == ApCreationRequest::DESTROY;
+        if level < self.level || is_own && !is_destroyed {
             return Err(invalid);
         }
         let area = match request.request() {

@@ -34,7 +34,6 @@ impl<O: Outside> HostVp<'_, O> {
             ExitCode::INTR | ExitCode::NMI | ExitCode::SMI | ExitCode::INIT => self.check_timers(),
             ExitCode::VINTR | ExitCode::PAUSE => {}
             ExitCode::NPF => self.nested_page_fault(code, info_1, info_2),
-            ExitCode::VC => self.enter_first_or(End::Invalid { vp: self.index, level: self.level }),
             ExitCode::HLT | ExitCode::IDLE_HLT | ExitCode::SHUTDOWN if is_reflecting => {
                 self.level = 0;
             }

@@ -6,6 +6,7 @@ mod fake;
 mod fixture;
 mod ghcb;
 mod interrupts;
+mod levels;
 mod msr_protocol;
 mod page_state;
 mod ports;

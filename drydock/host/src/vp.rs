@@ -52,7 +52,7 @@ pub struct HostVp<'a, O> {
     /// The level that runs.
     pub(crate) level: u8,
     /// It has no save area yet.
-    is_waiting: bool,
+    pub(crate) is_waiting: bool,
     /// The TSC that the timer is set for.
     armed: Option<HostTsc>,
     pub(crate) timer_changed: bool,

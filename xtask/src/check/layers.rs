@@ -27,7 +27,7 @@ const ROOMS: [(&str, &[&str]); 16] = [
     // with a TPM in a store; host programs use no other part of the image.
     ("host", &["base", "host", "tpm", "storage"]),
     ("xtask", &["base", "host", "tests"]),
-    ("tests", &["base", "host", "tests"]),
+    ("tests", &["base", "hardware", "host", "tests"]),
     ("fuzz", &["base", "devices", "tpm", "hyperv", "storage", "vmm", "drydock", "fuzz"]),
     ("benches", &["base", "devices", "tpm", "hyperv", "storage", "vmm", "host"]),
 ];

@@ -29,7 +29,7 @@ fn destroy() -> ApCreation {
 fn a_vp_starts_with_the_save_area_that_it_is_given() {
     let (mut first, mut second) = Machine::with_second();
     assert_eq!(second.turn(), Step::Again);
-    assert_eq!(second.vp.activity, Activity::WaitingForArea);
+    assert_eq!(second.vp.is_waiting, true);
     create(&mut first, CREATE, 0x3000, 0x11).done(0, &[]);
     let features = SevFeatures::from_bits(0x11);
     assert_eq!(second.turn(), Step::Run { level: 0, area: Area { features, ..area(3) } });
@@ -70,7 +70,7 @@ fn a_start_of_a_vp_that_runs_does_not_end_a_later_sleep() {
     second.turn();
     second.exit(ExitCode::HLT, 0, 0);
     assert_eq!(second.turn(), Step::Again);
-    assert_eq!(second.vp.activity, Activity::Halted);
+    assert_eq!(second.vp.levels[0].activity, Activity::Halted);
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn a_vp_without_save_area_waits_for_the_next() {
     second.exit(ExitCode::INTR, 0, 0);
     assert_eq!(second.turn(), Step::Again);
     assert_eq!(second.turn(), Step::Again);
-    assert_eq!(second.vp.activity, Activity::WaitingForArea);
+    assert_eq!(second.vp.is_waiting, true);
     create(&mut first, CREATE, 0x4000, 1).done(0, &[]);
     assert_eq!(second.turn(), Step::Run { level: 0, area: area(4) });
 }
@@ -92,7 +92,7 @@ fn a_vp_gives_up_its_own_save_area() {
     let mut machine = Machine::new();
     create(&mut machine, destroy().with_apic_id(0), 0, 0).done(0, &[]);
     assert_eq!(machine.turn(), Step::Again);
-    assert_eq!(machine.vp.activity, Activity::WaitingForArea);
+    assert_eq!(machine.vp.is_waiting, true);
 }
 
 #[test]
@@ -114,8 +114,8 @@ fn a_request_that_can_not_be_met_changes_nothing() {
     ] {
         let (mut first, mut second) = Machine::with_second();
         create(&mut first, request, save_area, 1).malformed(InputError::INVALID_INPUT);
-        assert_eq!(first.host.area(1, 0), None, "{what}");
-        assert_eq!(first.host.area(0, 0), Some(area(1)), "{what}");
+        assert_eq!(first.area(1, 0), None, "{what}");
+        assert_eq!(first.area(0, 0), Some(area(1)), "{what}");
         assert_eq!(second.turn(), Step::Again, "{what}");
     }
     let mut machine = Machine::new();
@@ -127,9 +127,9 @@ fn a_request_that_can_not_be_met_changes_nothing() {
 fn a_level_has_a_save_area_of_its_own() {
     let (mut first, _) = Machine::with_second();
     create(&mut first, CREATE.with_vmpl(1), 0x3000, 1).done(0, &[]);
-    assert_eq!(first.host.area(1, 1), Some(area(3)));
-    assert_eq!(first.host.area(1, 0), None);
-    assert_eq!(first.host.area(1, 4), None);
-    assert_eq!(first.host.area(2, 0), None);
+    assert_eq!(first.area(1, 1), Some(area(3)));
+    assert_eq!(first.area(1, 0), None);
+    assert_eq!(first.area(1, 4), None);
+    assert_eq!(first.area(2, 0), None);
     assert_eq!(area(3).guest, GuestPage(3));
 }

@@ -83,7 +83,7 @@ fn hlt_puts_the_vp_to_sleep() {
         let mut machine = Machine::new();
         machine.exit(code, 0, 0);
         assert_eq!(machine.turn(), Step::Again);
-        assert_eq!(machine.vp.activity, Activity::Halted);
+        assert_eq!(machine.vp.levels[0].activity, Activity::Halted);
         assert_eq!(machine.outside().host.idled.load(Ordering::Relaxed), 1);
     }
 }

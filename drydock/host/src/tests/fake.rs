@@ -10,6 +10,7 @@ use std::vec::Vec;
 use device_model::HostTsc;
 use drydock_rmp::{GuestPage, HostError, Size, SystemPage};
 use platform_api::{Console, Cpus, Event, Received, Time};
+use snp::status::Status;
 
 use crate::{Outside, PageState, Vcpu};
 
@@ -184,6 +185,11 @@ impl Outside for Fake {
         let shared = self.shared.lock().unwrap();
         let is_private = page.0 < PAGES && !shared.contains_key(&page.0.into());
         is_private.then(|| SystemPage(page.0 + SYSTEM))
+    }
+    fn guest_request(&self, request: u64, response: u64) -> Option<Status> {
+        let mut bytes = [0; 4];
+        let is_read = self.read_shared(request, &mut bytes);
+        (is_read && self.write_shared(response, &bytes)).then_some(Status::INVALID_PARAM)
     }
     fn split_page(&self, page: GuestPage) -> Result<(), HostError> {
         self.change(page, Change::Split(page.0.into()))

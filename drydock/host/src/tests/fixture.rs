@@ -5,7 +5,7 @@ extern crate std;
 use std::boxed::Box;
 use std::vec::Vec;
 
-use drydock_rmp::{GuestPage, SystemPage};
+use drydock_rmp::{GuestPage, LEVELS, SystemPage};
 use snp::exit::ExitCode;
 use snp::features::SevFeatures;
 use snp::ghcb::{Field, Ghcb, InputError, PROTOCOL_VERSION, Status};
@@ -27,14 +27,21 @@ pub(super) const PRIVATE: u64 = 0x9000;
 pub(super) struct Machine {
     pub(super) host: &'static Host<Fake>,
     pub(super) vp: HostVp<'static, Fake>,
-    pub(super) vcpu: FakeVcpu,
+    /// The levels; the first one is most tests' own.
+    pub(super) vcpus: [Box<FakeVcpu>; LEVELS],
+    last: Area,
     pub(super) ghcb: u64,
 }
 
 /// A save area for the tests.
 pub(super) fn area(page: u32) -> Area {
     let features = SevFeatures::new().with_snp_active(true);
-    Area { guest: GuestPage(page), page: SystemPage(page + super::fake::SYSTEM), features }
+    Area {
+        guest: GuestPage(page),
+        page: SystemPage(page + super::fake::SYSTEM),
+        features,
+        serial: 0,
+    }
 }
 
 impl Machine {
@@ -48,11 +55,11 @@ impl Machine {
         let settings = Settings { vps: 2, c_bit: C_BIT, physical_bits: 40 };
         let outside = Fake::default();
         [GHCB, GHCB + 0x1000, SCRATCH].into_iter().for_each(|gpa| outside.share(gpa));
-        let host = &*Box::leak(Box::new(Host::new(outside, settings)));
+        let host = &*Box::leak(Box::new(Host::new(outside, settings, Vec::new())));
         let machine = |index| {
             let vp = HostVp::new(host, index).unwrap();
             let ghcb = GHCB + u64::from(index) * 0x1000;
-            let mut machine = Self { host, vp, vcpu: FakeVcpu::default(), ghcb };
+            let mut machine = Self { host, vp, vcpus: Default::default(), last: area(1), ghcb };
             machine.message(Request::RegisterGhcb { gfn: ghcb >> 12 });
             machine.outside().reads.lock().unwrap().clear();
             machine
@@ -68,11 +75,19 @@ impl Machine {
     }
 
     pub(super) fn turn(&mut self) -> Step {
-        self.vp.turn(&mut self.vcpu)
+        match self.vp.turn(&mut self.vcpus) {
+            // The number of a save area is not what these tests are about.
+            Step::Run { level, area } => {
+                self.last = area;
+                Step::Run { level, area: Area { serial: 0, ..area } }
+            }
+            other => other,
+        }
     }
 
     pub(super) fn exit(&mut self, code: ExitCode, info_1: u64, info_2: u64) {
-        self.vp.exit(&mut self.vcpu, code, info_1, info_2);
+        let level = usize::from(self.vp.level());
+        self.vp.exit(self.vcpus[level].as_mut(), self.last, code, info_1, info_2);
     }
 
     /// Makes a request by the GHCB MSR; the MSR afterwards.
@@ -81,9 +96,10 @@ impl Machine {
     }
 
     pub(super) fn raw_message(&mut self, value: u64) -> u64 {
-        self.vcpu.ghcb_msr = value;
+        let level = usize::from(self.vp.level());
+        self.vcpus[level].ghcb_msr = value;
         self.exit(ExitCode::VMGEXIT, 0, 0);
-        self.vcpu.ghcb_msr
+        self.vcpus[level].ghcb_msr
     }
 
     /// Makes a request by this content of the GHCB.
@@ -98,6 +114,12 @@ impl Machine {
     /// Makes a request with these fields.
     pub(super) fn request(&mut self, code: ExitCode, fields: &[(Field, u64)]) -> Reply {
         self.submit(&request(code, fields))
+    }
+
+    /// The save area that a VP's level has.
+    pub(super) fn area(&self, vp: u32, level: usize) -> Option<Area> {
+        let area = self.host.areas(vp).get(level).copied().flatten()?;
+        Some(Area { serial: 0, ..area })
     }
 
     pub(super) fn ended(&self) -> Option<End> {

@@ -92,8 +92,8 @@ fn an_unknown_event_is_refused() {
         ExitCode::MONITOR,
         ExitCode::VMRUN,
         ExitCode::NPF,
-        ExitCode::RUN_VMPL,
-        ExitCode::HV_DOORBELL_PAGE,
+        ExitCode::HV_TIMER,
+        ExitCode::SECURE_AVIC,
     ] {
         let mut machine = Machine::new();
         machine.request(code, &[]).malformed(InputError::INVALID_EVENT);
@@ -196,12 +196,12 @@ fn a_vp_that_halts_sleeps() {
         let mut machine = Machine::new();
         let information = u64::from(code == ExitCode::AP_RESET_HOLD);
         machine.request(code, &[]).done(information, &[]);
-        assert_eq!(machine.vp.activity, Activity::Halted);
+        assert_eq!(machine.vp.levels[0].activity, Activity::Halted);
     }
     let mut machine = Machine::new();
     let answer = machine.message(Message::ApResetHold);
     assert_eq!(Answer::decode(answer), Ok(Answer::ApResetHold { started: true }));
-    assert_eq!(machine.vp.activity, Activity::Halted);
+    assert_eq!(machine.vp.levels[0].activity, Activity::Halted);
 }
 
 #[test]

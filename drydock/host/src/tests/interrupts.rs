@@ -27,6 +27,7 @@ const fn area_1() -> crate::Area {
         guest: drydock_rmp::GuestPage(1),
         page: drydock_rmp::SystemPage(1 + super::fake::SYSTEM),
         features: snp::features::SevFeatures::new().with_snp_active(true),
+        serial: 0,
     }
 }
 
@@ -63,26 +64,26 @@ fn start_legacy_timer(machine: &mut Machine) {
 fn a_vector_is_offered_until_the_guest_takes_it() {
     let (mut machine, _) = machine();
     assert_eq!(machine.turn(), RUN);
-    assert_eq!(machine.vcpu.offered, None);
+    assert_eq!(machine.vcpus[0].offered, None);
     write(&mut machine, SELF_IPI, 0x41).done(0, &[]);
     for _ in 0..2 {
         assert_eq!(machine.turn(), RUN);
-        assert_eq!(machine.vcpu.offered, Some(0x41), "interrupts are disabled in the guest");
+        assert_eq!(machine.vcpus[0].offered, Some(0x41), "interrupts are disabled in the guest");
         machine.exit(ExitCode::INTR, 0, 0);
     }
-    machine.vcpu.taken = Some(0x41);
+    machine.vcpus[0].taken = Some(0x41);
     machine.exit(ExitCode::INTR, 0, 0);
     assert_eq!(machine.turn(), RUN);
-    assert_eq!(machine.vcpu.offered, None);
+    assert_eq!(machine.vcpus[0].offered, None);
     // 41h is in service: bit 1 of the third word.
     let in_service = read(&mut machine, IN_SERVICE_1 + 1).get(Field::RAX);
     assert_eq!(in_service, Some(1 << 1));
     write(&mut machine, SELF_IPI, 0x31).done(0, &[]);
     machine.turn();
-    assert_eq!(machine.vcpu.offered, None, "a lower priority waits");
+    assert_eq!(machine.vcpus[0].offered, None, "a lower priority waits");
     write(&mut machine, msr::X2APIC_EOI, 0).done(0, &[]);
     machine.turn();
-    assert_eq!(machine.vcpu.offered, Some(0x31));
+    assert_eq!(machine.vcpus[0].offered, Some(0x31));
 }
 
 #[test]
@@ -90,9 +91,9 @@ fn the_guests_task_priority_counts() {
     let (mut machine, _) = machine();
     write(&mut machine, SELF_IPI, 0x41).done(0, &[]);
     for (class, offered) in [(4, None), (3, Some(0x41)), (15, None)] {
-        machine.vcpu.task_priority = class;
+        machine.vcpus[0].task_priority = class;
         machine.turn();
-        assert_eq!(machine.vcpu.offered, offered, "{class}");
+        assert_eq!(machine.vcpus[0].offered, offered, "{class}");
     }
 }
 
@@ -102,16 +103,16 @@ fn an_interrupt_ends_a_sleep_if_interrupts_are_enabled() {
         let (mut first, mut second) = machine();
         first.turn();
         first.exit(ExitCode::HLT, 0, 0);
-        first.vcpu.interrupts_enabled = interrupts_enabled;
+        first.vcpus[0].interrupts_enabled = interrupts_enabled;
         assert_eq!(first.turn(), Step::Again);
         write(&mut second, ICR, 0x51).done(0, &[]);
         let step = first.turn();
         if interrupts_enabled {
             assert_eq!(step, RUN);
-            assert_eq!(first.vcpu.offered, Some(0x51));
+            assert_eq!(first.vcpus[0].offered, Some(0x51));
         } else {
             assert_eq!(step, Step::Again);
-            assert_eq!(first.vp.activity, Activity::Halted);
+            assert_eq!(first.vp.levels[0].activity, Activity::Halted);
         }
     }
 }
@@ -126,7 +127,7 @@ fn an_ipi_kicks_a_vp_in_its_guest_once() {
     assert_eq!(*first.outside().host.kicks.lock().unwrap(), [0]);
     first.exit(ExitCode::INTR, 0, 0);
     assert_eq!(first.turn(), RUN);
-    assert_eq!(first.vcpu.offered, Some(0x52));
+    assert_eq!(first.vcpus[0].offered, Some(0x52));
 }
 
 #[test]
@@ -134,16 +135,16 @@ fn an_nmi_is_injected_when_the_guest_can_take_it() {
     let (mut first, mut second) = machine();
     first.turn();
     first.exit(ExitCode::HLT, 0, 0);
-    first.vcpu.nmis_masked = true;
+    first.vcpus[0].nmis_masked = true;
     // An NMI to physical destination 0.
     write(&mut second, ICR, 4 << 8).done(0, &[]);
     assert_eq!(first.turn(), RUN, "it ends a sleep");
-    assert_eq!(first.vcpu.event, None);
-    first.vcpu.nmis_masked = false;
+    assert_eq!(first.vcpus[0].event, None);
+    first.vcpus[0].nmis_masked = false;
     assert_eq!(first.turn(), RUN);
-    assert_eq!(first.vcpu.event.take(), Some(Event::Nmi));
+    assert_eq!(first.vcpus[0].event.take(), Some(Event::Nmi));
     assert_eq!(first.turn(), RUN);
-    assert_eq!(first.vcpu.event, None, "it came once");
+    assert_eq!(first.vcpus[0].event, None, "it came once");
 }
 
 #[test]
@@ -154,7 +155,7 @@ fn an_nmi_of_the_outside_comes_by_lint1() {
         machine.outside().host.nmi.store(true, Ordering::Relaxed);
         machine.exit(ExitCode::NMI, 0, 0);
         machine.turn();
-        assert_eq!(machine.vcpu.event, event);
+        assert_eq!(machine.vcpus[0].event, event);
     }
 }
 
@@ -164,17 +165,17 @@ fn the_8259_pair_interrupts_by_lint0() {
     write(&mut machine, LINT0, 7 << 8).done(0, &[]);
     start_legacy_timer(&mut machine);
     while machine.turn() != RUN {}
-    assert_eq!(machine.vcpu.event, None);
+    assert_eq!(machine.vcpus[0].event, None);
     machine.outside().host.tsc.fetch_add(2_000_000, Ordering::Relaxed);
     machine.exit(ExitCode::INTR, 0, 0);
     assert_eq!(machine.turn(), RUN);
-    assert!(machine.vcpu.window && machine.vcpu.event.is_none(), "interrupts are disabled");
-    machine.vcpu.interrupts_enabled = true;
+    assert!(machine.vcpus[0].window && machine.vcpus[0].event.is_none(), "interrupts are disabled");
+    machine.vcpus[0].interrupts_enabled = true;
     machine.exit(ExitCode::VINTR, 0, 0);
     assert_eq!(machine.turn(), RUN);
-    assert_eq!(machine.vcpu.event.take(), Some(Event::Interrupt(0x20)));
+    assert_eq!(machine.vcpus[0].event.take(), Some(Event::Interrupt(0x20)));
     assert_eq!(machine.turn(), RUN);
-    assert_eq!(machine.vcpu.event, None, "it was acknowledged");
+    assert_eq!(machine.vcpus[0].event, None, "it was acknowledged");
 }
 
 #[test]
@@ -185,11 +186,11 @@ fn an_nmi_and_a_legacy_interrupt_do_not_displace_each_other() {
     machine.outside().host.tsc.fetch_add(2_000_000, Ordering::Relaxed);
     machine.exit(ExitCode::INTR, 0, 0);
     write(&mut second, ICR, 4 << 8).done(0, &[]);
-    machine.vcpu.interrupts_enabled = true;
+    machine.vcpus[0].interrupts_enabled = true;
     while machine.turn() != RUN {}
-    assert_eq!(machine.vcpu.event.take(), Some(Event::Nmi));
+    assert_eq!(machine.vcpus[0].event.take(), Some(Event::Nmi));
     while machine.turn() != RUN {}
-    assert_eq!(machine.vcpu.event.take(), Some(Event::Interrupt(0x20)));
+    assert_eq!(machine.vcpus[0].event.take(), Some(Event::Interrupt(0x20)));
 }
 
 #[test]
@@ -200,14 +201,14 @@ fn a_sleep_lasts_until_the_timer() {
     write(&mut machine, msr::X2APIC + 0x32, 2 << 17 | 0x61).done(0, &[]);
     write(&mut machine, msr::TSC_DEADLINE, 5_000_000).done(0, &[]);
     machine.exit(ExitCode::HLT, 0, 0);
-    machine.vcpu.interrupts_enabled = true;
+    machine.vcpus[0].interrupts_enabled = true;
     let mut turns = 0;
     while machine.turn() != RUN {
         turns += 1;
         assert!(turns < 10, "it sleeps on");
     }
     assert_eq!(machine.outside().host.tsc.load(Ordering::Relaxed), 5_000_000);
-    assert_eq!(machine.vcpu.offered, Some(0x61));
+    assert_eq!(machine.vcpus[0].offered, Some(0x61));
 }
 
 #[test]

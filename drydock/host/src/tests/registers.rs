@@ -62,7 +62,7 @@ fn registers_that_are_not_the_hosts_raise_gp() {
         sev::SEV_STATUS,
         sev::RMP_BASE,
         0x4000_0000,
-        0x4b56_4d01,
+        0x4b56_4d02,
         0xdead_beef,
         // The local APIC is not in x2APIC mode.
         msr::X2APIC + 2,

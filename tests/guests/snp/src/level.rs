@@ -26,17 +26,32 @@ pub fn area() -> *mut Vmsa {
     (&raw mut AREA).cast()
 }
 
-/// A field of the save area.
+/// A field of the save area, read or replaced.
 #[macro_export]
 macro_rules! field {
     ($name:ident) => {
-        // SAFETY: the page is mapped; the level does not run while its maker does.
-        unsafe { (&raw const (*$crate::level::area()).$name).read_volatile() }
+        $crate::level::get(core::mem::offset_of!(snp::vmsa::Vmsa, $name), |area| &area.$name)
     };
     ($name:ident = $value:expr) => {
-        // SAFETY: as above.
-        unsafe { (&raw mut (*$crate::level::area()).$name).write_volatile($value) }
+        $crate::level::set(
+            core::mem::offset_of!(snp::vmsa::Vmsa, $name),
+            |area| &area.$name,
+            $value,
+        )
     };
+}
+
+/// The field at `offset` of the save area, which has the type of what `field` shows.
+pub fn get<T: Copy>(offset: usize, _: fn(&Vmsa) -> &T) -> T {
+    // SAFETY: the macro names a field of this type there; the level does not run while its maker
+    // does.
+    unsafe { area().byte_add(offset).cast::<T>().read_volatile() }
+}
+
+/// Replaces that field.
+pub fn set<T: Copy>(offset: usize, _: fn(&Vmsa) -> &T, value: T) {
+    // SAFETY: as for `get`.
+    unsafe { area().byte_add(offset).cast::<T>().write_volatile(value) };
 }
 
 unsafe extern "C" {
