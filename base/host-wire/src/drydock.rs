@@ -69,6 +69,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn keys_may_be_missing_and_stand_in_any_order() {
+        let parse = |text: &str| DrydockConfig::parse(text.as_bytes());
+        assert_eq!(parse(""), Ok(DrydockConfig { memory: 0, log: LogLevel::Warn }));
+        let config = DrydockConfig { memory: 16 << 20, log: LogLevel::Debug };
+        assert_eq!(parse("memory=16777216\nlog=debug"), Ok(config));
+        assert_eq!(parse("\r\n log = debug \r\n\n memory = 16777216 \n"), Ok(config));
+        let most = format!("memory={}", u64::MAX);
+        assert_eq!(parse(&most).map(|config| config.memory), Ok(u64::MAX));
+        for text in ["memory=18446744073709551616", "memory=", "memory=0x10", "memory=1M"] {
+            assert_eq!(parse(text), Err(ConfigError::BadValue(1)), "{text}");
+        }
+    }
+
+    #[test]
     fn a_configuration_survives_its_text_and_errors_name_their_line() {
         let config = DrydockConfig { memory: 512 << 20, log: LogLevel::Info };
         assert_eq!(DrydockConfig::parse(format!("{config}").as_bytes()), Ok(config));
