@@ -1,4 +1,4 @@
-//! Checks the image against `budgets.toml`. The tests check the budgets of a running VM.
+//! Checks the images against `budgets.toml`. The tests check the budgets of a running VM.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
@@ -120,6 +120,16 @@ pub fn check(image: &Image, metadata: &Metadata) -> Result<Findings> {
         findings.extend(callers.iter().map(|(name, count)| format!("{count:4} in {name}")));
     }
     Ok(findings)
+}
+
+/// Checks the size of an image against the budget in its own section.
+pub fn check_size(image: &Image, name: &str) -> Result<Findings> {
+    let most = Budgets::read()?.get(name, "loaded-bytes")?;
+    println!("       {name}: {} bytes loaded", image.loaded);
+    if image.loaded as f64 <= most {
+        return Ok(vec![]);
+    }
+    Ok(vec![format!("loaded-bytes of {name} is {}; the budget is {most}", image.loaded)])
 }
 
 /// Lines of code of the workspace's crates in the image, except the TPM's.

@@ -14,10 +14,11 @@ use crate::place;
 /// The rooms that may contain them.
 const ROOMS: [&str; 2] = ["kernel", "hardware"];
 
-/// Checks every instruction of the image.
-pub fn check(image: &Image) -> Result<Findings> {
+/// Checks every instruction of an image, whose own folder may contain its entry code in assembly.
+pub fn check(image: &Image, folder: &str) -> Result<Findings> {
     let root = place::root();
-    let assembly = assembly_text(&root)?;
+    let mut assembly = assembly_text(&root)?;
+    collect(&root.join(folder), "s", &mut assembly)?;
     let crates = crate_names(&root)?;
     let mut findings = vec![];
     for function in &image.functions {
@@ -65,17 +66,20 @@ fn crate_names(root: &Path) -> Result<Vec<String>> {
 fn assembly_text(root: &Path) -> Result<String> {
     let mut text = String::new();
     for room in ROOMS {
-        collect(&root.join(room), &mut text)?;
+        for kind in ["s", "rs"] {
+            collect(&root.join(room), kind, &mut text)?;
+        }
     }
     Ok(text)
 }
 
-fn collect(folder: &Path, text: &mut String) -> Result<()> {
+/// Appends the files of a kind below a folder.
+fn collect(folder: &Path, kind: &str, text: &mut String) -> Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
         if path.is_dir() {
-            collect(&path, text)?;
-        } else if path.extension().is_some_and(|kind| kind == "s" || kind == "rs") {
+            collect(&path, kind, text)?;
+        } else if path.extension().is_some_and(|found| found == kind) {
             text.push_str(&fs::read_to_string(&path)?);
         }
     }
@@ -109,6 +113,8 @@ fn reaches_host(instruction: &Instruction) -> bool {
             | Clgi
             | Skinit
             | Invlpga
+            | Invlpgb
+            | Tlbsync
             | Invlpg
             | Wbinvd
             | Invd
@@ -128,6 +134,9 @@ fn reaches_host(instruction: &Instruction) -> bool {
             | Sysret
             | Pvalidate
             | Rmpadjust
+            | Rmpquery
+            | Rmpupdate
+            | Psmash
     );
     let is_control = |kind, register: Register| {
         kind == OpKind::Register && (register.is_cr() || register.is_dr())
@@ -151,6 +160,16 @@ mod tests {
             (&[0x0f, 0x22, 0xd8], true),
             (&[0x0f, 0x31], true),
             (&[0xf4], true),
+            // VMGEXIT, PVALIDATE, RMPADJUST, RMPQUERY.
+            (&[0xf3, 0x0f, 0x01, 0xd9], true),
+            (&[0xf2, 0x0f, 0x01, 0xff], true),
+            (&[0xf3, 0x0f, 0x01, 0xfe], true),
+            (&[0xf3, 0x0f, 0x01, 0xfd], true),
+            // RMPUPDATE, PSMASH, INVLPGB, VMLOAD.
+            (&[0xf2, 0x0f, 0x01, 0xfe], true),
+            (&[0xf3, 0x0f, 0x01, 0xff], true),
+            (&[0x0f, 0x01, 0xfe], true),
+            (&[0x0f, 0x01, 0xda], true),
             (&[0x89, 0xd8], false),
             (&[0xf3, 0x90], false),
         ] {

@@ -55,10 +55,24 @@ pub fn run() -> Result<ExitCode> {
     say("lints of the images", clippy_bare_metal(&metadata).map(|()| vec![]));
     match build::image().and_then(|()| image::Image::read(&place::image())) {
         Ok(image) => {
-            say("host instructions", instructions::check(&image));
+            say("host instructions", instructions::check(&image, "images/paravisor"));
             say("budgets", budgets::check(&image, &metadata));
         }
         Err(error) => say("image", Err(error)),
+    }
+    let others = [
+        ("drydock", build::drydock as fn() -> Result<()>, place::drydock()),
+        ("linux-start", build::linux_start, place::linux_start()),
+    ];
+    for (name, build, path) in others {
+        match build().and_then(|()| image::Image::read(&path)) {
+            Ok(image) => {
+                let folder = format!("images/{name}");
+                say(&format!("host instructions of {name}"), instructions::check(&image, &folder));
+                say(&format!("size of {name}"), budgets::check_size(&image, name));
+            }
+            Err(error) => say(name, Err(error)),
+        }
     }
     if failed == 0 {
         println!("all checks passed");

@@ -11,7 +11,7 @@ use super::metadata::{Metadata, Package};
 use crate::place;
 
 /// Rooms of crates that run under plain `cargo test`.
-const ROOMS: [&str; 6] = ["base", "devices", "tpm", "hyperv", "storage", "vmm"];
+const ROOMS: [&str; 7] = ["base", "devices", "tpm", "hyperv", "storage", "vmm", "drydock"];
 /// Crates with nothing to test: they hold traits and the types that these pass.
 const TRAITS: [&str; 1] = ["platform-api"];
 /// Minimum lines of test per hundred lines of code.
