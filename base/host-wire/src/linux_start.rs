@@ -144,9 +144,9 @@ mod tests {
         for pair in pages.windows(2) {
             assert!(pair[0] + 0x1000 <= pair[1], "{pair:#x?}");
         }
-        assert!(pages.iter().all(|page| page % 0x1000 == 0 && *page < PAGES_END));
+        assert!(pages.iter().all(|page| page.is_multiple_of(0x1000) && *page < PAGES_END));
         // An erratum: CPUs report a false RMP violation where a save area begins a large page.
-        assert!(VMSA % 0x20_0000 != 0);
+        const { assert!(!VMSA.is_multiple_of(0x20_0000)) };
         let ends = [PAGES_END, STUB, STUB_END, FILES];
         assert!(ends.is_sorted(), "{ends:#x?}");
     }
