@@ -182,6 +182,7 @@ fn rmpadjust_changes_the_rights_of_one_level() {
     assert_eq!(rights, [Rights::ALL, Rights::new(), READ_WRITE, Rights::new()]);
     assert!(machine.entry(7).vmsa());
     assert_eq!(machine.entry(7).rights(4), Rights::new(), "there is no level 4");
+    assert_eq!(machine.entry(7).with_rights(4, Rights::ALL), machine.entry(7));
 }
 
 #[test]
