@@ -51,10 +51,13 @@ fn bare_metal(what: &str, package: &str, result: &Path) -> Result<()> {
     build(what, &arguments, &[], result)
 }
 
-/// Our own test guests.
+/// Our own test guests: below the paravisor, then at VMPL0 of an SEV-SNP VM.
 pub fn test_guests() -> Result<()> {
-    let arguments = ["--release", "--target", place::BARE_METAL, "-p", "test-guests"];
-    build("the test guests", &arguments, &[], &place::test_guests().join("wall"))
+    for (package, one) in [("test-guests", "wall"), ("snp-guests", "snp-memory")] {
+        let arguments = ["--release", "--target", place::BARE_METAL, "-p", package];
+        build("the test guests", &arguments, &[], &place::test_guests().join(one))?;
+    }
+    Ok(())
 }
 
 /// The `paravane` command.

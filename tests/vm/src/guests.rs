@@ -1,6 +1,7 @@
 //! Our own test guests: each prints a line `test NAME ok` or `test NAME FAILED: REASON` per case,
 //! then `done P passed F failed`, and powers off.
 
+use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -39,6 +40,11 @@ const RUNS: [(&str, u32, bool); 21] = [
     ("bios", 1, true),
 ];
 
+/// Guests at VMPL0 of an SEV-SNP VM, with the SEV features of their first VP: SNPActive, with
+/// restricted injection where the guest wants a doorbell page.
+const SNP_RUNS: [(&str, &str); 3] =
+    [("snp-memory", "0x1"), ("snp-levels", "0x1"), ("snp-doorbell", "0x9")];
+
 /// The tests of this part; `cases` gets the guests' own cases.
 pub fn tests(cases: &Arc<Mutex<Totals>>, long: bool) -> Vec<Test> {
     // Shares of time cannot be measured on a machine that others use: only the long tier does.
@@ -72,7 +78,24 @@ pub fn tests(cases: &Arc<Mutex<Totals>>, long: bool) -> Vec<Test> {
         ensure!(none == many, "{none} page faults without accesses, {many} with {VIDEO}");
         Ok(())
     });
-    guests.chain([video, state]).collect()
+    let snp = SNP_RUNS.into_iter().map(|(name, features)| {
+        let cases = Arc::clone(cases);
+        test(format!("guest::{name}_in_drydock"), move |environment| {
+            count(&start_in_drydock(environment, name, features)?, &cases)
+        })
+    });
+    guests.chain([video, state]).chain(snp).collect()
+}
+
+fn start_in_drydock(environment: &Environment, name: &str, features: &str) -> Result<Run, Stop> {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join(name);
+    let mut build = Command::new(&environment.paravane);
+    build.args(["image", "build", "--features", features, "--elf"]);
+    let output = build.arg(environment.guests.join(name)).arg(&file).output()?;
+    ensure!(output.status.success(), "{output:?}");
+    let vm = Vm::in_drydock(environment).args(["--timeout", LIMIT, "-m", "128M"]).arg(file);
+    Ok(vm.run_within(Duration::from_secs(150))?)
 }
 
 fn start(

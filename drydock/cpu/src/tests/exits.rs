@@ -64,7 +64,6 @@ fn exits_that_show_registers_are_vc() {
         ExitCode::dr_read(7),
         ExitCode::dr_write(7),
         ExitCode::cr_read(0),
-        ExitCode::cr_write(8),
         ExitCode::exception(vector::DB),
         ExitCode::exception(vector::BP),
         ExitCode(0x3ff),

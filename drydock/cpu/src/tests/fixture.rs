@@ -52,6 +52,7 @@ pub(super) struct FakeVp {
     pub(super) rflags: u64,
     pub(super) cr0: u64,
     pub(super) cr2: u64,
+    pub(super) cr8: u8,
     pub(super) cr3: u64,
     pub(super) cr4: u64,
     pub(super) efer: u64,
@@ -119,10 +120,10 @@ impl SystemRegisters for FakeVp {
         self.cr2 = cr2;
     }
     fn cr8(&self) -> u8 {
-        0
+        self.cr8
     }
-    fn set_cr8(&mut self, _: u8) {
-        panic!("nothing here writes CR8");
+    fn set_cr8(&mut self, cr8: u8) {
+        self.cr8 = cr8;
     }
     fn pat(&self) -> u64 {
         self.pat
@@ -186,6 +187,7 @@ impl World {
             rflags: 2,
             cr0: cr0::PE | cr0::PG | cr0::ET,
             cr2: 0,
+            cr8: 0,
             cr3: TABLES[0] | C,
             cr4: cr4::PAE,
             efer: efer::LME | efer::LMA | efer::SVME,

@@ -102,6 +102,19 @@ fn the_operand_is_any_register() {
 }
 
 #[test]
+fn cr8_takes_four_bits() {
+    for (value, cr8) in [(0, Some(0)), (15, Some(15)), (16, None), (1 << 63, None)] {
+        let mut world = World::new();
+        world.code(&[0x44, 0x0f, 0x22, 0xc3]);
+        world.vp.gprs[3] = value;
+        let disposition = world.exit(ExitCode::cr_write(8), 0, 0);
+        assert_eq!(disposition, if cr8.is_some() { Disposition::Resume } else { GP }, "{value:#x}");
+        assert_eq!(world.vp.cr8, cr8.unwrap_or(0), "{value:#x}");
+        assert_eq!(world.vp.rip, RIP + if cr8.is_some() { 4 } else { 0 }, "{value:#x}");
+    }
+}
+
+#[test]
 fn code_of_32_bits_has_no_rex() {
     let mut world = World::new();
     READY(&mut world);

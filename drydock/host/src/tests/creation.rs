@@ -29,7 +29,7 @@ fn destroy() -> ApCreation {
 fn a_vp_starts_with_the_save_area_that_it_is_given() {
     let (mut first, mut second) = Machine::with_second();
     assert_eq!(second.turn(), Step::Again);
-    assert_eq!(second.vp.is_waiting, true);
+    assert!(second.vp.is_waiting);
     create(&mut first, CREATE, 0x3000, 0x11).done(0, &[]);
     let features = SevFeatures::from_bits(0x11);
     assert_eq!(second.turn(), Step::Run { level: 0, area: Area { features, ..area(3) } });
@@ -82,7 +82,7 @@ fn a_vp_without_save_area_waits_for_the_next() {
     second.exit(ExitCode::INTR, 0, 0);
     assert_eq!(second.turn(), Step::Again);
     assert_eq!(second.turn(), Step::Again);
-    assert_eq!(second.vp.is_waiting, true);
+    assert!(second.vp.is_waiting);
     create(&mut first, CREATE, 0x4000, 1).done(0, &[]);
     assert_eq!(second.turn(), Step::Run { level: 0, area: area(4) });
 }
@@ -92,7 +92,7 @@ fn a_vp_gives_up_its_own_save_area() {
     let mut machine = Machine::new();
     create(&mut machine, destroy().with_apic_id(0), 0, 0).done(0, &[]);
     assert_eq!(machine.turn(), Step::Again);
-    assert_eq!(machine.vp.is_waiting, true);
+    assert!(machine.vp.is_waiting);
 }
 
 #[test]

@@ -104,7 +104,7 @@ extern "C" fn other_level() -> ! {
 const DONE: u32 = 0x4fff_0000;
 
 fn outcome(result: Result<u64, snp_guest::Fault>) -> u64 {
-    result.map_or_else(|fault| u64::from(fault.vector) << 32 | fault.error, |value| value)
+    result.unwrap_or_else(|fault| u64::from(fault.vector) << 32 | fault.error)
 }
 
 extern "C" fn write_at(address: u64) -> u64 {
