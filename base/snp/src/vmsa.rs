@@ -251,6 +251,21 @@ pub struct Vmsa {
     pub reserved_7c8: [u8; 2104],
 }
 
+impl Vmsa {
+    /// Masks the words of eight bytes that `bitmap` names with the nonce, or unmasks them: bit 0 of
+    /// the first byte is the word at 0. The secrets page has the bitmap of the CPU (SEV-SNP firmware
+    /// ABI, secrets page; AMD64 APM vol. 2, section 15.36, VMSA register protection).
+    pub fn toggle_protection(&mut self, bitmap: &[u8; 64]) {
+        let nonce = self.reg_prot_nonce.to_le_bytes();
+        for (index, word) in self.as_mut_bytes().chunks_exact_mut(8).enumerate() {
+            let bits = bitmap.get(index / 8).copied().unwrap_or_default();
+            if bits >> (index % 8) & 1 != 0 {
+                word.iter_mut().zip(nonce).for_each(|(byte, mask)| *byte ^= mask);
+            }
+        }
+    }
+}
+
 /// GPA where loaders put save areas that have no GPA of their own: the last page below 2⁴⁸.
 pub const DEFAULT_VMSA_GPA: u64 = 0xffff_ffff_f000;
 

@@ -1,5 +1,7 @@
 //! The checks of VMRUN on a save area.
 
+use core::mem::offset_of;
+
 use snp::features::SevFeatures;
 use snp::vmsa::Vmsa;
 use x86::{cr0, cr4, efer};
@@ -23,6 +25,25 @@ pub const EMULATED: SevFeatures = SevFeatures::new()
     .with_debug_swap(true)
     .with_secure_tsc(true)
     .with_vmsa_reg_prot(true);
+
+/// The words of a save area that register protection masks, as in the secrets page: RIP, RSP and
+/// the general registers. Which words a CPU masks is its own choice.
+pub const PROTECTED: [u8; 64] = {
+    let mut bitmap = [0; 64];
+    mark(&mut bitmap, offset_of!(Vmsa, rip), 1);
+    mark(&mut bitmap, offset_of!(Vmsa, rsp), 1);
+    mark(&mut bitmap, offset_of!(Vmsa, rax), 1);
+    mark(&mut bitmap, offset_of!(Vmsa, rcx), 15);
+    bitmap
+};
+
+const fn mark(bitmap: &mut [u8; 64], offset: usize, words: usize) {
+    let mut word = offset / 8;
+    while word < offset / 8 + words {
+        bitmap[word / 8] |= 1 << (word % 8);
+        word += 1;
+    }
+}
 
 /// Checks what VMRUN checks (AMD64 APM vol. 2, sections 15.5.1 and 15.36.9) for level `vmpl`.
 ///

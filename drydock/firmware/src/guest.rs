@@ -40,6 +40,8 @@ pub struct Start {
     pub policy: Policy,
     /// GOSVW: the OS-visible workarounds, for the secrets page.
     pub gosvw: [u8; 16],
+    /// Which words of a save area the CPU masks under register protection, for the secrets page.
+    pub vmsa_tweak_bitmap: [u8; 64],
     /// Secure TSC, if the VM has it.
     pub tsc: Option<TscInfo>,
 }
@@ -182,6 +184,7 @@ impl Guest {
         page.version = secrets::VERSION;
         page.fms = platform.state.fms;
         page.gosvw = self.start.gosvw;
+        page.vmsa_tweak_bitmap = self.start.vmsa_tweak_bitmap;
         page.vmpck = self.entropy.vmpck;
         page.tsc_factor = self.start.tsc.unwrap_or_default().factor;
         page

@@ -229,12 +229,33 @@ pub unsafe fn xsetbv(value: u64) {
     unsafe { asm!("xsetbv", in("ecx") 0, in("eax") low, in("edx") high, options(nostack)) };
 }
 
-/// Zeroes DR0 to DR3, which no code of ours uses: they hold the guest's values.
-pub fn reset_breakpoints() {
+/// DR0 to DR3, which no code of ours uses: they hold the guest's values.
+pub fn breakpoints() -> [u64; 4] {
+    let mut found = [0u64; 4];
+    let [dr0, dr1, dr2, dr3] = &mut found;
+    // SAFETY: reading changes nothing.
+    unsafe {
+        asm!(
+            "mov {}, dr0",
+            "mov {}, dr1",
+            "mov {}, dr2",
+            "mov {}, dr3",
+            out(reg) * dr0,
+            out(reg) * dr1,
+            out(reg) * dr2,
+            out(reg) * dr3,
+            options(nomem, nostack, preserves_flags)
+        );
+    }
+    found
+}
+
+/// Replaces DR0 to DR3.
+pub fn set_breakpoints([dr0, dr1, dr2, dr3]: [u64; 4]) {
     // SAFETY: the registers only matter with DR7, which is ours and zero while we run.
     unsafe {
         asm!(
-            "mov dr0, {zero}", "mov dr1, {zero}", "mov dr2, {zero}", "mov dr3, {zero}",
-            zero = in(reg) 0u64, options(nomem, nostack));
+            "mov dr0, {}", "mov dr1, {}", "mov dr2, {}", "mov dr3, {}",
+            in(reg) dr0, in(reg) dr1, in(reg) dr2, in(reg) dr3, options(nomem, nostack));
     }
 }

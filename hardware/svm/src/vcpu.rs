@@ -233,7 +233,7 @@ impl Vcpu {
         self.shut_down = false;
         self.speculation_control = 0;
         self.watch_task_priority(false);
-        instructions::reset_breakpoints();
+        instructions::set_breakpoints([0; 4]);
         if power_on {
             self.reset_fpu();
             if self.features.rdtscp {

@@ -71,7 +71,8 @@ impl Launching {
             }
         }
         let tsc = secure_tsc.then_some(TscInfo { scale: SCALE_ONE, offset: 0, factor: 0 });
-        let start = Start { policy, gosvw: [0; 16], tsc };
+        let start =
+            Start { policy, gosvw: [0; 16], vmsa_tweak_bitmap: drydock_cpu::PROTECTED, tsc };
         let guest = Guest::launch_start(&platform, start, entropy)?;
         Ok(Self { platform, guest })
     }

@@ -28,6 +28,10 @@ impl Level {
             self.check_restricted()?;
         }
         self.vcpu.load(vmsa);
+        if vmsa.sev_features.debug_swap() {
+            let Vmsa { dr0, dr1, dr2, dr3, .. } = *vmsa;
+            instructions::set_breakpoints([dr0, dr1, dr2, dr3]);
+        }
         if vmsa.sev_features.alternate_injection() {
             self.take_events(vmsa);
         }
@@ -88,6 +92,9 @@ impl Level {
     pub(crate) fn end(&mut self, vmsa: &mut Vmsa, exit: &AutomaticExit) {
         let cut_short = EventInj::from_bits(self.interrupted);
         self.vcpu.store(vmsa);
+        if vmsa.sev_features.debug_swap() {
+            [vmsa.dr0, vmsa.dr1, vmsa.dr2, vmsa.dr3] = instructions::breakpoints();
+        }
         if let Some(top) = self.features.addressing.virtual_tom {
             vmsa.virtual_tom = top;
         }

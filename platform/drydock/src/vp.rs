@@ -3,14 +3,15 @@
 use alloc::boxed::Box;
 
 use drydock_cpu::{
-    AutomaticExit, Cpu, Disposition, Features, Mode, RawExit, Unfit, VcInfo, check_save_area,
+    AutomaticExit, Cpu, Disposition, Features, Mode, PROTECTED, RawExit, Unfit, VcInfo,
+    check_save_area,
 };
 use drydock_host::{Area, End, Host, HostVp, Step};
 use drydock_rmp::LEVELS;
 use emulator::{DeliveryError, Exception, Limits};
 use guest_memory::{Gpa, GuestMemory, PAGE_SIZE};
 use home::VcpuPages;
-use platform_api::{Event, Time};
+use platform_api::{Entropy, Event, Time};
 use snp::exit::ExitCode;
 use snp::vmsa::Vmsa;
 use svm::{Pages, exit};
@@ -111,6 +112,10 @@ fn run(
     }
     let memory = drydock.home.memory();
     let read = memory.read(gpa, vmsa.as_mut_bytes().get_mut(..USED).unwrap_or_default());
+    let is_protected = vmsa.sev_features.vmsa_reg_prot();
+    if is_protected {
+        vmsa.toggle_protection(&PROTECTED);
+    }
     let checked = read.map_err(|_| Unfit::Invalid);
     let checked = checked.and_then(|()| check_save_area(vmsa, level.features.vmpl));
     let exit = match checked.and_then(|()| level.begin(vmsa, area)) {
@@ -119,6 +124,9 @@ fn run(
         Ok(()) => {
             let exit = level.until_exit(drydock, vp);
             level.end(vmsa, &exit);
+            if is_protected {
+                protect(vmsa, drydock.home.host());
+            }
             // The page is RAM, as it was before.
             let _ = memory.write(gpa, vmsa.as_bytes().get(..USED).unwrap_or_default());
             exit
@@ -126,6 +134,17 @@ fn run(
     };
     drydock.state.lock().space.rmp.stop(area.page);
     exit
+}
+
+/// Masks the registers of a stored save area with a new nonce (AMD64 APM vol. 2, section
+/// 15.36, VMSA register protection).
+fn protect(vmsa: &mut Vmsa, source: &impl Entropy) {
+    let mut nonce = [0; 8];
+    // Without a source the nonce stays what it was: QEMU's CPUs have one.
+    if source.entropy(&mut nonce) {
+        vmsa.reg_prot_nonce = u64::from_le_bytes(nonce);
+    }
+    vmsa.toggle_protection(&PROTECTED);
 }
 
 impl Level {

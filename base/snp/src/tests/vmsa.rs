@@ -154,3 +154,20 @@ fn an_unknown_exit_code_is_kept() {
     let copy = Vmsa::read_from_bytes(area.as_bytes()).unwrap();
     assert_eq!(copy.guest_exit_code, ExitCode(0x1_2345));
 }
+
+#[test]
+fn protection_masks_the_named_words_and_no_other() {
+    let plain = Vmsa::read_from_bytes(&patterned()).unwrap();
+    let mut area = plain.clone();
+    area.reg_prot_nonce = 0x0123_4567_89ab_cdef;
+    let mut bitmap = [0; 64];
+    // RIP at 178h is word 47, RAX at 1F8h is word 63.
+    (bitmap[5], bitmap[7]) = (0x80, 0x80);
+    area.toggle_protection(&bitmap);
+    assert_eq!(area.rip, plain.rip ^ 0x0123_4567_89ab_cdef);
+    assert_eq!(area.rax, plain.rax ^ 0x0123_4567_89ab_cdef);
+    assert_eq!((area.rflags, area.dr0, area.star), (plain.rflags, plain.dr0, plain.star));
+    area.toggle_protection(&bitmap);
+    area.reg_prot_nonce = plain.reg_prot_nonce;
+    assert_eq!(area.as_bytes(), plain.as_bytes());
+}

@@ -34,7 +34,7 @@ pub(super) fn platform() -> Platform {
 }
 
 pub(super) fn start() -> Start {
-    Start { policy: POLICY, gosvw: [0x77; 16], tsc: Some(TSC) }
+    Start { policy: POLICY, gosvw: [0x77; 16], vmsa_tweak_bitmap: [0x66; 64], tsc: Some(TSC) }
 }
 
 pub(super) fn entropy() -> LaunchEntropy {

@@ -79,6 +79,7 @@ fn the_secrets_page_has_keys_and_parameters() {
     assert_eq!((page.version, page.flags), (3, 0));
     assert_eq!(page.fms, 0x00a0_0f11);
     assert_eq!(page.gosvw, [0x77; 16]);
+    assert_eq!(page.vmsa_tweak_bitmap, [0x66; 64]);
     assert_eq!(page.vmpck, fixture::entropy().vmpck);
     assert_eq!(page.tsc_factor, 200);
     assert_eq!(page.svsm_size, 0);

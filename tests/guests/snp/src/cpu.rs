@@ -44,3 +44,17 @@ pub fn sleep() {
     // SAFETY: as for `open`.
     unsafe { asm!("sti", "hlt", "cli") };
 }
+
+/// DR1.
+pub fn dr1() -> u64 {
+    let value;
+    // SAFETY: reading changes nothing.
+    unsafe { asm!("mov {}, dr1", out(reg) value, options(nomem, nostack, preserves_flags)) };
+    value
+}
+
+/// Sets DR1, which means nothing while DR7 enables no breakpoint.
+pub fn set_dr1(value: u64) {
+    // SAFETY: as above; nothing here sets DR7.
+    unsafe { asm!("mov dr1, {}", in(reg) value, options(nomem, nostack)) };
+}

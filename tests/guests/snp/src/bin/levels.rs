@@ -8,6 +8,7 @@ use core::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use snp::exit::{ExitCode, IoInfo, NestedPageFault};
 use snp::features::{SevFeatures, SevStatus, msr};
 use snp::instruction::{Outcome, PageSize, Permissions};
+use snp::secrets::SecretsPage;
 use snp::vmsa::{EventInj, EventType, VintrCtrl};
 use snp_guest::exceptions::COUNTS;
 use snp_guest::memory::FREE;
@@ -37,6 +38,8 @@ mod task {
     pub(super) const RMPADJUST: u64 = 11;
     pub(super) const CALL: u64 = 12;
     pub(super) const NOT_VALIDATED: u64 = 13;
+    pub(super) const READ_DR1: u64 = 14;
+    pub(super) const WRITE_DR1: u64 = 15;
 }
 /// A page that level 1 may not touch, one that it may read, and one that is not validated.
 const CLOSED: u64 = FREE;
@@ -52,7 +55,60 @@ fn cases(report: &mut Report) {
     interrupts(report);
     events(report);
     busy(report);
+    protection(report);
+    breakpoints(report);
     creation(report);
+}
+
+/// APM vol. 2, 15.36, VMSA register protection: the words that the secrets page names are masked with
+/// a nonce, a new one at each exit.
+fn protection(report: &mut Report) {
+    const FIRST: u64 = 0x1111_2222_3333_4444;
+    // SAFETY: the firmware has filled the page, and nothing changes it.
+    let secrets = unsafe { &*(host_wire::linux_start::SECRETS as *const SecretsPage) };
+    let toggle = || {
+        // SAFETY: the level does not run.
+        unsafe { (*level::area()).toggle_protection(&secrets.vmsa_tweak_bitmap) };
+    };
+    field!(sev_features = field!(sev_features).with_vmsa_reg_prot(true));
+    field!(reg_prot_nonce = FIRST);
+    toggle();
+    report.is("15.36.protection.runs", start(task::CPUID), ExitCode::CPUID);
+    let (masked, second) = (field!(rax), field!(reg_prot_nonce));
+    report.is("15.36.protection.new-nonce", second != FIRST, true);
+    report.is("15.36.protection.masks-rax", masked, 0x1234_5678 ^ second);
+    report.is("15.36.protection.spares-nrip", field!(guest_nrip), (field!(rip) ^ second) + 2);
+    toggle();
+    field!(rax = 77);
+    skip();
+    toggle();
+    level::run();
+    report.is("15.36.protection.goes-on", RESULT.load(SeqCst), 77);
+    report.is("15.36.protection.third-nonce", field!(reg_prot_nonce) != second, true);
+    toggle();
+    field!(sev_features = field!(sev_features).with_vmsa_reg_prot(false));
+    report.is("15.36.protection.off", level::take_exit() == ExitCode::CPUID && finish(), true);
+    report.is("15.36.protection.off-plain", start(task::CPUID), ExitCode::CPUID);
+    report.is("15.36.protection.off-rax", field!(rax), 0x1234_5678);
+    field!(rax = 0);
+    skip();
+    result();
+}
+
+/// APM vol. 2, table B-3: DebugSwap gives each level breakpoint registers of its own.
+fn breakpoints(report: &mut Report) {
+    const OWN: u64 = 0x1000;
+    const OTHER: u64 = 0x2000;
+    field!(sev_features = field!(sev_features).with_debug_swap(true));
+    field!(dr1 = OTHER);
+    cpu::set_dr1(OWN);
+    report.is("debug-swap.loaded", (start(task::READ_DR1), finish()), (ExitCode::CPUID, true));
+    report.is("debug-swap.loaded-value", RESULT.load(SeqCst), OTHER);
+    report.is("debug-swap.done", (start(task::WRITE_DR1), finish()), (ExitCode::CPUID, true));
+    report.is("debug-swap.stored", field!(dr1), OTHER + 1);
+    field!(sev_features = field!(sev_features).with_debug_swap(false));
+    report.is("debug-swap.off", (start(task::READ_DR1), finish()), (ExitCode::CPUID, true));
+    report.is("debug-swap.off-shared", RESULT.load(SeqCst), OTHER + 1);
 }
 
 /// Level 1: does each task, and ends it by a CPUID of a leaf of its own.
@@ -91,6 +147,11 @@ extern "C" fn other_level() -> ! {
             task::CALL => {
                 // SAFETY: level 0 answers.
                 unsafe { asm!("vmmcall") };
+                0
+            }
+            task::READ_DR1 => cpu::dr1(),
+            task::WRITE_DR1 => {
+                cpu::set_dr1(cpu::dr1() + 1);
                 0
             }
             _ => 0,
