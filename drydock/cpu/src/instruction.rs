@@ -101,6 +101,11 @@ impl<C: ModeRegisters, M: GuestMemory> Cpu<'_, '_, C, M> {
         match outcome {
             Ok(Ok(result)) => Ok(Done { code: Code::SUCCESS, result: Some(result) }),
             Ok(Err(code)) => Ok(Done { code, result: None }),
+            // As for any access: the host's map has a reserved bit there.
+            Err(Fault::NotAssigned) if self.space.map.get(guest).is_none() => {
+                let info_1 = fault.with_rmp(false).with_reserved_bit(true).into_bits();
+                Err(Disposition::vc(ExitCode::NPF, info_1, gpa))
+            }
             Err(Fault::NotAssigned) => Err(automatic(fault)),
             Err(Fault::SizeMismatch(_)) => Err(automatic(fault.with_size_mismatch(true))),
             Err(Fault::NotValidated) => Err(Disposition::Vc(VcInfo {

@@ -153,7 +153,6 @@ fn a_page_that_is_not_the_guests_is_the_hosts_to_resolve() {
     for code in [opcode::PVALIDATE, opcode::RMPADJUST, opcode::RMPQUERY] {
         for (what, linear, expected) in [
             ("shared", SHARED, Some(fault)),
-            ("no memory", HOLE, Some(fault)),
             ("not assigned", UNASSIGNED, Some(fault)),
             (
                 "4 KiB of a large page",
@@ -174,6 +173,23 @@ fn a_page_that_is_not_the_guests_is_the_hosts_to_resolve() {
             assert_eq!(exit.info_2, linear | C, "{what}");
             assert_eq!(world.vp.rip, RIP, "{what}: it is to run again");
         }
+    }
+}
+
+#[test]
+fn an_address_without_memory_is_vc_as_for_any_access() {
+    let fault = NestedPageFault::new()
+        .with_present(true)
+        .with_reserved_bit(true)
+        .with_final_translation(true)
+        .with_encrypted(true);
+    for code in [opcode::PVALIDATE, opcode::RMPADJUST, opcode::RMPQUERY] {
+        let mut world = World::new();
+        let operands = [HOLE, 0, Permissions::all(1).into_bits()];
+        let disposition = execute(&mut world, code, operands);
+        let (code, info_1, info_2) = (ExitCode::NPF, fault.into_bits(), HOLE | C);
+        assert_eq!(disposition, Disposition::Vc(VcInfo { code, info_1, info_2, cr2: None }));
+        assert_eq!(world.vp.rip, RIP);
     }
 }
 
