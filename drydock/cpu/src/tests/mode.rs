@@ -132,6 +132,7 @@ fn lmsw_sets_four_bits_and_does_not_clear_pe() {
         (ON | 0xe, 0, ON),
         (ON, cr0::TS, ON | cr0::TS),
         (ON, u64::MAX << 4, ON),
+        (ON | cr0::WP | cr0::AM, 0, ON | cr0::WP | cr0::AM),
     ] {
         let mut world = World::new();
         LEGACY(&mut world);

@@ -62,6 +62,20 @@ fn a_save_area_is_run_or_refused() {
 }
 
 #[test]
+fn drydock_emulates_these_features() {
+    let all = SevFeatures::new()
+        .with_snp_active(true)
+        .with_vtom(true)
+        .with_reflect_vc(true)
+        .with_restricted_injection(true)
+        .with_alternate_injection(true)
+        .with_debug_swap(true)
+        .with_secure_tsc(true)
+        .with_vmsa_reg_prot(true);
+    assert_eq!(EMULATED, all);
+}
+
+#[test]
 fn each_feature_is_run_only_if_it_is_emulated() {
     for bit in 1..64 {
         let mut area = area();
