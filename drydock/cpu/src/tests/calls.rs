@@ -1,4 +1,4 @@
-//! VMGEXIT and VMMCALL, which AMD-V reports alike.
+//! VMGEXIT against VMMCALL: AMD-V reports both alike.
 
 use snp::exit::ExitCode;
 use snp::instruction::opcode;

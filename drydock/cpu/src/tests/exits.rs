@@ -1,4 +1,4 @@
-//! Which exits are the host's, and which are #VC (AMD64 APM vol. 2, table 15-33).
+//! The disposition of each exit (AMD64 APM vol. 2, table 15-33).
 
 use snp::exit::ExitCode;
 use x86::vector;

@@ -163,7 +163,7 @@ pub(super) fn code_segment(is_long: bool, is_big: bool) -> Segment {
     Segment { attributes, ..Default::default() }
 }
 
-/// The VP with what it runs on.
+/// The VP with its memory.
 pub(super) struct World {
     pub(super) vp: FakeVp,
     pub(super) features: Features,
@@ -233,7 +233,7 @@ impl World {
         self.set_entry(TABLES[3], linear >> 12, entry);
     }
 
-    /// Puts something behind a page.
+    /// Has the host put `backing` behind a page.
     pub(super) fn map(&mut self, gpa: u64, backing: Backing) {
         assert!(self.space.map.set(GuestPage((gpa >> 12) as u32), Some(backing)));
     }
@@ -304,7 +304,7 @@ impl World {
         }
     }
 
-    /// What an exit is.
+    /// Runs an exit of AMD-V through the rules.
     pub(super) fn exit(&mut self, code: ExitCode, info_1: u64, info_2: u64) -> Disposition {
         self.cpu().exit(RawExit { code: code.0, info_1, info_2, interrupt_info: 0 })
     }

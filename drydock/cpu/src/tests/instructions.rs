@@ -1,4 +1,4 @@
-//! PVALIDATE, RMPADJUST and RMPQUERY, which AMD-V reports as undefined.
+//! The instructions on the RMP, which AMD-V reports as undefined.
 
 use drydock_rmp::{GuestPage, Rights, Size};
 use emulator::Exception;
@@ -18,7 +18,7 @@ const READ: Rights = Rights::new().with_read(true);
 const GP: Disposition = Disposition::Exception(Exception::GENERAL_PROTECTION);
 
 type Setup = fn(&mut World);
-/// The operands, what follows, EAX and CF.
+/// The operands, then the disposition, EAX and CF.
 type Pvalidate = (&'static str, Setup, [u64; 3], Disposition, Code, bool);
 const PLAIN: Setup = |_| {};
 
@@ -264,7 +264,7 @@ fn rmpquery_answers_in_rcx_and_rdx() {
         ("its own rights", VALIDATED, asked(0), Code::SUCCESS, Permissions::all(0), 0),
         ("lent rights", VALIDATED, asked(1), Code::SUCCESS, asked(1).with_read(true), 0),
         ("no rights", VALIDATED, asked(2), Code::SUCCESS, asked(2), 0),
-        ("what RDX had counts not", VALIDATED, Permissions::all(2), Code::SUCCESS, asked(2), 0),
+        ("the rights in RDX do not count", VALIDATED, Permissions::all(2), Code::SUCCESS, asked(2), 0),
         ("a large page", LARGE + 0x5000, asked(1), Code::SUCCESS, asked(1), 1),
         ("no such level", VALIDATED, asked(4), Code::FAIL_INPUT, asked(4), 9),
     ];

@@ -40,7 +40,7 @@ fn an_access_gets_to_a_page_or_is_refused() {
 }
 
 #[test]
-fn a_level_reads_and_writes_what_it_has_rights_to() {
+fn a_level_reads_and_writes_by_its_rights() {
     let mut world = World::new();
     world.lend(VALIDATED, READ);
     for (vmpl, may_write) in [(0, true), (1, false)] {
@@ -64,7 +64,7 @@ fn a_level_reads_and_writes_what_it_has_rights_to() {
 }
 
 #[test]
-fn the_host_sees_only_what_is_written_without_the_c_bit() {
+fn the_host_sees_only_writes_without_the_c_bit() {
     let mut world = World::new();
     let mut cpu = world.cpu();
     let (_, mut memory) = cpu.level_memory();

@@ -1,4 +1,4 @@
-//! Writes of CR0 and CR4.
+//! Writes of the registers that set the mode.
 
 use emulator::Exception;
 use snp::exit::ExitCode;

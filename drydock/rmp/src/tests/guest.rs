@@ -1,4 +1,4 @@
-//! PVALIDATE, RMPADJUST and RMPQUERY.
+//! The guest's three instructions.
 
 use snp::instruction::Outcome as Code;
 

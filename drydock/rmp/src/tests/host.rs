@@ -1,4 +1,4 @@
-//! What the host and the firmware do to the table.
+//! The operations of the host on the table.
 
 extern crate std;
 
