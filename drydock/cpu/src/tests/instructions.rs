@@ -264,7 +264,14 @@ fn rmpquery_answers_in_rcx_and_rdx() {
         ("its own rights", VALIDATED, asked(0), Code::SUCCESS, Permissions::all(0), 0),
         ("lent rights", VALIDATED, asked(1), Code::SUCCESS, asked(1).with_read(true), 0),
         ("no rights", VALIDATED, asked(2), Code::SUCCESS, asked(2), 0),
-        ("the rights in RDX do not count", VALIDATED, Permissions::all(2), Code::SUCCESS, asked(2), 0),
+        (
+            "the rights in RDX do not count",
+            VALIDATED,
+            Permissions::all(2),
+            Code::SUCCESS,
+            asked(2),
+            0,
+        ),
         ("a large page", LARGE + 0x5000, asked(1), Code::SUCCESS, asked(1), 1),
         ("no such level", VALIDATED, asked(4), Code::FAIL_INPUT, asked(4), 9),
     ];

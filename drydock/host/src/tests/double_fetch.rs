@@ -1,4 +1,4 @@
-//! A guest that changes its GHCB while the host reads it, and one that asks for what is not there.
+//! A guest that changes its GHCB while the host reads it.
 
 extern crate std;
 
@@ -54,7 +54,7 @@ fn requests() -> Vec<Ghcb> {
     .into()
 }
 
-/// What the guest and the outside see of a request.
+/// The effects of a request that the guest and the outside see.
 #[derive(Debug, PartialEq)]
 struct Effects {
     fields: Vec<Option<u64>>,

@@ -1,4 +1,4 @@
-//! An outside and a VP that note down what the host does to them.
+//! Fakes of the host's surroundings that note down each call.
 
 extern crate std;
 
@@ -16,7 +16,7 @@ use crate::{Outside, PageState, Vcpu};
 
 /// Pages of the guest's RAM. Those that are not shared are private.
 pub(super) const PAGES: u32 = 2048;
-/// What lies between the number of a guest page and that of the system page behind it.
+/// The number of the system page behind guest page 0.
 pub(super) const SYSTEM: u32 = 5000;
 const PAGE: u64 = 0x1000;
 

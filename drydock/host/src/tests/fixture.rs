@@ -18,7 +18,7 @@ use crate::{Area, End, Host, HostVp, Settings, Step};
 pub(super) const C_BIT: u8 = 39;
 /// The first VP's GHCB; the second's is the next page.
 pub(super) const GHCB: u64 = 0x5000;
-/// A shared page for what does not lie in the GHCB.
+/// A shared page outside of the GHCBs.
 pub(super) const SCRATCH: u64 = 0x8000;
 /// A private page.
 pub(super) const PRIVATE: u64 = 0x9000;

@@ -1,4 +1,4 @@
-//! Requests by the GHCB page: what all have in common, and the small ones.
+//! Requests by the GHCB page.
 
 extern crate std;
 
@@ -148,6 +148,23 @@ fn cpuid_is_the_hosts_table() {
     }
     assert_eq!(machine.host.cpuid(0, 0, 0)[0], 0xb, "no leaf Dh without XSAVEC");
     assert_eq!(machine.host.cpuid(0xd, 0, 0), [0; 4]);
+}
+
+#[test]
+fn cpuid_names_the_features_that_are_emulated() {
+    let host = Machine::new().host;
+    // SEV, ES, SNP, VMPL, Secure TSC, the injections, DebugSwap, VIRTUAL_TOM, VmsaRegProt.
+    let features = [1, 3, 4, 5, 8, 12, 13, 14, 18, 24].map(|bit| 1 << bit).iter().sum::<u32>();
+    // C-bit 39, one bit of addresses less, four levels; one guest.
+    let expected = [features, 39 | 1 << 6 | 4 << 12, 1, 0];
+    assert_eq!(host.cpuid(0x8000_001f, 0, 0), expected);
+    assert_eq!(host.cpuid(0x8000_0000, 0, 0)[0], 0x8000_001f);
+    let [highest, ebx, ecx, edx] = host.cpuid(0x4000_0000, 0, 0);
+    assert_eq!(highest, 0x4000_0001);
+    assert_eq!([ebx, ecx, edx].map(u32::to_le_bytes).concat(), b"KVMKVMKVM\0\0\0");
+    assert_eq!(host.cpuid(1, 0, 0)[2] & 1 << 27, 0, "OSXSAVE is off");
+    let leaves: Vec<_> = host.cpuid_page().map(|entry| entry.eax_in).collect();
+    assert!([0x4000_0000, 0x4000_0001, 0x8000_001f].iter().all(|leaf| leaves.contains(leaf)));
 }
 
 #[test]

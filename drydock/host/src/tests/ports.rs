@@ -1,4 +1,4 @@
-//! IN, OUT, INS and OUTS.
+//! Port accesses of the guest.
 
 extern crate std;
 
