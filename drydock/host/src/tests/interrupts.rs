@@ -215,6 +215,8 @@ fn a_sleep_lasts_until_the_timer() {
 fn a_far_deadline_is_met_in_steps() {
     let (mut machine, _) = machine();
     write(&mut machine, msr::X2APIC + 0x32, 2 << 17 | 0x61).done(0, &[]);
+    while machine.turn() != RUN {}
+    assert_eq!(*machine.outside().host.timer.lock().unwrap(), None);
     write(&mut machine, msr::TSC_DEADLINE, 100_000_000_000).done(0, &[]);
     while machine.turn() != RUN {}
     let timer = machine.outside().host.timer.lock().unwrap().unwrap();
