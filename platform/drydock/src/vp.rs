@@ -172,9 +172,11 @@ impl Level {
                 Cpu { registers: vcpu, features, space: &mut state.space, memory, limits };
             let disposition = cpu.exit(raw);
             drydock.counts.add(raw.code, &disposition);
+            let RawExit { code, info_1, info_2, .. } = raw;
+            let (vmpl, rip) = (cpu.features.vmpl, x86::Registers::rip(cpu.registers));
             log::trace!(
-                "VP {vp}: at {:#x} {raw:x?} is {disposition:x?}",
-                x86::Registers::rip(cpu.registers)
+                "VP {vp}: exit {code:#x} ({info_1:#x}, {info_2:#x}) of VMPL{vmpl}, now at {rip:#x}: \
+                 {disposition:x?}"
             );
             let reflects = cpu.features.sev.reflect_vc();
             match disposition {
