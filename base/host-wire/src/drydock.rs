@@ -1,6 +1,7 @@
 //! The configuration of Drydock, as text.
 //!
-//! It has the form of [`crate::config`]: one `key=value` a line, none twice, none unknown.
+//! It has the form of [`crate::config`]: one `key=value` a line. A key that is unknown or comes
+//! twice is refused.
 
 use core::fmt;
 

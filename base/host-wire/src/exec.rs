@@ -66,7 +66,7 @@ pub enum Event<'a> {
     Failed(&'a [u8]),
 }
 
-/// The head of a frame. Longer payloads than [`MAX_PAYLOAD`] are the caller's to cut.
+/// The head of a frame. The caller cuts payloads that are longer than [`MAX_PAYLOAD`].
 pub fn header(channel: Channel, length: u16) -> [u8; HEADER] {
     let [low, high] = length.to_le_bytes();
     [channel as u8, low, high]

@@ -1,14 +1,14 @@
-//! The layout of an IGVM file that starts Linux directly: what its builder and the measured stub in
-//! it agree on.
+//! The layout of an IGVM file that starts Linux directly.
 //!
-//! All addresses are guest-physical. The stub starts in 32-bit mode without paging, where all memory
-//! is private whatever the place of the C-bit.
+//! The builder of the file and the measured stub in it share this layout. All addresses are
+//! guest-physical. The stub starts in 32-bit mode without paging. All memory is private in that
+//! mode, so the place of the C-bit does not matter.
 
-/// Where the stub is linked, and entered.
+/// The address at which the stub is linked and entered.
 pub const STUB: u64 = 0x80_0000;
-/// The stub's memory ends here: code, data, stack, heap.
+/// The end of the stub's memory with code, data, stack and heap.
 pub const STUB_END: u64 = 0xa0_0000;
-/// The page that says where the files are: an [`Info`] in little-endian form.
+/// The page with the addresses of the files: an [`Info`] in little-endian form.
 pub const INFO: u64 = 0x7f_0000;
 /// The CPUID page.
 pub const CPUID: u64 = 0x7f_1000;
@@ -18,13 +18,13 @@ pub const SECRETS: u64 = 0x7f_2000;
 pub const MEMORY_MAP: u64 = 0x7f_3000;
 /// The parameter page with the number of VPs.
 pub const VP_COUNT: u64 = 0x7f_4000;
-/// The page that tells Linux of the two pages above: written by the stub.
+/// The page by which Linux finds its CPUID page and secrets page; the stub writes it.
 pub const CC_BLOB: u64 = 0x7f_5000;
 /// The first VP's save area.
 pub const VMSA: u64 = 0x7f_6000;
 /// The end of these pages.
 pub const PAGES_END: u64 = 0x7f_7000;
-/// Where the files start.
+/// The address of the first file.
 pub const FILES: u64 = 96 << 20;
 
 /// The set of the stub's reasons in the GHCB protocol's termination: one that neither the protocol
@@ -37,11 +37,11 @@ pub const REASON_SET: u8 = 8;
 pub enum Reason {
     /// The stub does not fit into its memory: our own mistake.
     OwnMemory = 1,
-    /// The page that says where the files are is wrong.
+    /// The page with the addresses of the files is wrong.
     Info = 2,
     /// The host's memory map is wrong.
     MemoryMap = 3,
-    /// A page could not be accepted, or had been already: the host has exchanged it.
+    /// A page could not be accepted, or had been accepted already, because the host has exchanged it.
     Accept = 4,
     /// The number of VPs is wrong.
     VpCount = 5,
@@ -91,7 +91,7 @@ pub struct File {
 }
 
 impl File {
-    /// Where its pages end.
+    /// The end of its last page.
     pub const fn end(&self) -> u64 {
         self.start.saturating_add(self.length).saturating_add(0xfff) & !0xfff
     }
@@ -112,7 +112,7 @@ pub struct Info {
 pub const INFO_SIZE: usize = 6 * 8;
 
 impl Info {
-    /// As it stands in its page.
+    /// The bytes of its page.
     pub fn to_bytes(self) -> [u8; INFO_SIZE] {
         let Self { kernel, initrd, command_line } = self;
         let mut bytes = [0; INFO_SIZE];
@@ -123,7 +123,7 @@ impl Info {
         bytes
     }
 
-    /// From its page.
+    /// Reads it from the bytes of its page.
     pub fn from_bytes(bytes: &[u8; INFO_SIZE]) -> Self {
         let mut words = bytes.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word));
         let mut file = || {

@@ -1,6 +1,6 @@
 //! How a VM ends.
 
-/// Why the paravisor ended the VM: the byte it writes to the exit device.
+/// Why the paravisor or Drydock ended the VM: the byte it writes to the exit device.
 ///
 /// QEMU's process then ends with `status * 2 + 1`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -8,9 +8,10 @@
 pub enum Status {
     /// The guest powered itself off.
     PowerOff = 1,
-    /// The guest asked for a reset, and the configuration says that this ends the VM.
+    /// The guest asked for a reset, and the configuration says that this ends the VM. In Drydock,
+    /// every reset ends the VM, because only a new launch can start it again.
     Reset = 2,
-    /// The paravisor failed: our bug. A crash record was written.
+    /// The paravisor or Drydock failed: our bug. A crash record was written.
     Crashed = 16,
     /// The CPU is not a 64-bit one.
     NoLongMode = 17,
@@ -18,12 +19,13 @@ pub enum Status {
     UnusableVm = 18,
     /// The configuration is wrong.
     BadConfig = 19,
-    /// The guest's kernel, initrd or command line cannot be used.
+    /// The guest's kernel, initrd, command line or IGVM file cannot be used.
     BadGuest = 20,
     /// The guest shut down by a triple fault before it had run for a moment, so that starting it
-    /// again would do the same; or it called a BIOS, and there is none.
+    /// again would do the same; or it called a BIOS, and there is none. In Drydock: the guest ended
+    /// the VM with a reason, shut down by a triple fault, or did something that is not emulated.
     GuestFailed = 21,
-    /// Every VP of the guest has halted with interrupts off: nothing can wake it any more.
+    /// Every VP of the guest has halted with interrupts disabled, so nothing can wake it any more.
     GuestHalted = 22,
     /// The paravisor's state, or its key, cannot be used.
     BadState = 23,

@@ -1,4 +1,4 @@
-//! The parts of an IGVM file for SEV-SNP.
+//! A builder of IGVM files for SEV-SNP.
 
 use anyhow::{Context, Result, ensure};
 use igvm::snp_defs::SevVmsa;
@@ -18,7 +18,7 @@ const PAGE: usize = 4096;
 /// The compatibility mask of SEV-SNP in our files.
 const SNP: u32 = 1;
 
-/// A file on its way.
+/// A file under construction.
 #[derive(Debug)]
 pub struct Builder {
     policy: u64,
@@ -55,17 +55,17 @@ impl Builder {
         }
     }
 
-    /// Loads the segments of an ELF file at their physical addresses, and answers its entry.
+    /// Loads the segments of an ELF file at their physical addresses, and returns its entry.
     ///
     /// # Errors
-    /// The file is no ELF file, or its segments do not start at pages.
+    /// The file is no ELF file, or a segment does not start at a page boundary.
     pub fn load_elf(&mut self, file: &[u8]) -> Result<u64> {
         let elf = object::File::parse(file).context("an ELF file")?;
         for segment in elf.segments() {
             let data = segment.data().context("a segment of an ELF file")?;
             ensure!(
                 segment.address().is_multiple_of(PAGE as u64),
-                "a segment that starts in a page"
+                "a segment of the ELF file does not start at a page boundary"
             );
             let mut bytes = data.to_vec();
             bytes.resize(usize::try_from(segment.size())?.max(data.len()), 0);
@@ -84,7 +84,7 @@ impl Builder {
         self.page(gpa, IgvmPageDataType::SECRETS, Vec::new());
     }
 
-    /// Loads a page at `gpa` in which the loader writes a parameter.
+    /// Loads a page at `gpa` into which the loader writes a parameter.
     pub fn parameter(
         &mut self,
         gpa: u64,
@@ -108,7 +108,7 @@ impl Builder {
     /// Starts a VP with these registers.
     ///
     /// # Errors
-    /// The registers are none that an IGVM file can have.
+    /// The registers have another layout than those of an IGVM file.
     pub fn vp(&mut self, gpa: u64, vp_index: u16, vmsa: &Vmsa) -> Result<()> {
         let (vmsa, _) = SevVmsa::read_from_prefix(vmsa.as_bytes())
             .map_err(|_| anyhow::anyhow!("a save area of another layout"))?;
@@ -121,7 +121,7 @@ impl Builder {
         Ok(())
     }
 
-    /// The file.
+    /// Returns the file.
     ///
     /// # Errors
     /// The parts contradict each other.

@@ -1,4 +1,4 @@
-//! IGVM files: builds them, and predicts the launch digest of a VM that is made from one.
+//! IGVM files with the launch digests of their VMs.
 #![forbid(unsafe_code)]
 
 mod builder;

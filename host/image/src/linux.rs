@@ -8,14 +8,14 @@ use snp::features::SevFeatures;
 use crate::builder::Builder;
 use crate::vmsa::{protected_mode, set_features};
 
-/// What the file is made from.
+/// The contents of the file.
 #[derive(Clone, Copy, Debug)]
 pub struct Linux<'a> {
     /// The stub, an ELF file.
     pub stub: &'a [u8],
     /// The kernel, a bzImage.
     pub kernel: &'a [u8],
-    /// The initial RAM disk, or nothing.
+    /// The initial RAM disk; may be empty.
     pub initrd: &'a [u8],
     /// The command line.
     pub command_line: &'a [u8],
@@ -28,7 +28,7 @@ pub struct Linux<'a> {
 /// Builds the file.
 ///
 /// # Errors
-/// The stub is none, or a part is too large.
+/// The stub is no ELF file, or a part is too large.
 pub fn build(linux: &Linux<'_>) -> Result<Vec<u8>> {
     let mut builder = Builder::new(linux.policy);
     let mut next = layout::FILES;

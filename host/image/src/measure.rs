@@ -1,4 +1,4 @@
-//! The launch digest that the firmware will compute for a file.
+//! A prediction of the launch digest that the firmware computes for a file.
 
 use anyhow::{Context, Result, bail};
 use igvm::{IgvmDirectiveHeader, IgvmFile, IsolationType};
@@ -12,13 +12,13 @@ use zerocopy::IntoBytes;
 pub struct Row {
     /// Its guest-physical address.
     pub gpa: u64,
-    /// Its kind: the name of a PAGE_TYPE.
+    /// Its kind, by the name of its PAGE_TYPE.
     pub kind: &'static str,
     /// The digest after it.
     pub digest: [u8; 48],
 }
 
-/// A page to be measured.
+/// A page that has not been measured yet.
 struct Measured {
     gpa: u64,
     kind: &'static str,
@@ -38,11 +38,11 @@ impl Measured {
     }
 }
 
-/// Measures the file page by page. Save areas come last, as KVM launches them; one whose address is
-/// above `ram` bytes of the guest's RAM is measured at the address that KVM gives it.
+/// Measures the file page by page. Save areas come last, because KVM launches them last. A save area
+/// beyond the guest's RAM of `ram` bytes is measured at the address that KVM gives it.
 ///
 /// # Errors
-/// The file is none that SEV-SNP can be launched from.
+/// The file can not be launched with SEV-SNP.
 pub fn measure(file: &[u8], ram: u64) -> Result<Vec<Row>> {
     let file = IgvmFile::new_from_binary(file, Some(IsolationType::Snp))
         .context("the file is no IGVM file for SEV-SNP")?;
@@ -104,7 +104,7 @@ fn area_bytes(file: &IgvmFile, index: u32) -> u64 {
     area.unwrap_or(0)
 }
 
-/// A page with these bytes, and zeroes behind them.
+/// A page with these bytes, followed by zeroes.
 fn whole(bytes: &[u8]) -> Result<Box<[u8; 4096]>> {
     let mut page = Box::new([0; 4096]);
     page.get_mut(..bytes.len()).context("more than a page")?.copy_from_slice(bytes);

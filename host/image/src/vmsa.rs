@@ -17,7 +17,7 @@ const fn segment(selector: u16, attributes: u16, limit: u32) -> Segment {
 }
 
 /// 32-bit protected mode with flat segments and without paging, at `rip`. All memory is private in
-/// this mode, so that the place of the C-bit does not matter.
+/// this mode, so the place of the C-bit does not matter.
 pub fn protected_mode(rip: u64) -> Vmsa {
     let code = segment(0x10, 0xc9b, u32::MAX);
     let data = segment(0x18, 0xc93, u32::MAX);

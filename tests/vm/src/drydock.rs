@@ -98,6 +98,15 @@ fn ends() -> Vec<Test> {
             ensure!(run.code == Some(TIMEOUT) && run.output == b"on\n", "{run:?}");
             Ok(())
         }),
+        test("drydock::a_guest_that_resets_for_ever_is_ended_by_the_timeout", |environment| {
+            // Without a root file system Linux panics, and resets at once.
+            let vm = Vm::in_drydock(environment).args(["--timeout", "20", "--linux"]);
+            let vm = vm.arg(&environment.kernel).args(["--append", "quiet panic=-1"]);
+            let run = run(vm)?;
+            ensure!(run.code == Some(TIMEOUT), "{run:?}");
+            ensure!(run.summary["launches"].as_u64() > Some(1), "{}", run.summary);
+            Ok(())
+        }),
         test("drydock::a_signal_ends_all_and_leaves_nothing", |environment| {
             let code = end_by(environment, Signal::TERM)?;
             ensure!(code == Some(INTERRUPTED), "{code:?}");
