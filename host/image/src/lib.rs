@@ -4,6 +4,8 @@
 mod builder;
 mod linux;
 mod measure;
+#[cfg(test)]
+mod tests;
 mod vmsa;
 
 pub use builder::Builder;
