@@ -35,7 +35,7 @@ const LOW: u64 = 2 << 30;
 /// Drydock sets aside memory for its page tables for each whole GiB of RAM.
 const STEP: u64 = 1 << 30;
 /// The most RAM of a guest: it lies below the hole, together with Drydock itself.
-const MOST: u64 = 1984 << 20;
+const MOST: u64 = LOW - OWN;
 /// The guest policy of --linux (SNP firmware ABI 56860, section 4.3): SMT is allowed, and bit 17 is
 /// always set.
 const POLICY: u64 = 0x3_0000;

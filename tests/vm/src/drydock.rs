@@ -146,7 +146,7 @@ fn inputs() -> Vec<Test> {
         }),
         test("drydock::memory_of_a_wrong_size", wrong_sizes),
         test("drydock::memory_of_many_sizes", |environment| {
-            for memory in ["128M", "466M", "976M", "978M", "1984M"] {
+            for memory in ["128M", "466M", "976M", "978M", "1952M"] {
                 let run = run(exec(environment, "echo on").args(["--memory", memory]))?;
                 ensure!(run.code == Some(0) && run.output == b"on\n", "{memory}: {run:?}");
             }
@@ -343,9 +343,9 @@ fn wrong_sizes(environment: &Environment) -> Outcome {
         let vm = Vm::in_drydock(environment).args(["--timeout", "60", "--memory", memory]);
         refused(vm.arg(&path).run()?, UNUSABLE_VM, "16 to 3072 MiB, in steps of 2")?;
     }
-    for memory in ["1986M", "2G", "17179869183G"] {
+    for memory in ["1954M", "2G", "17179869183G"] {
         let vm = Vm::in_drydock(environment).args(["--timeout", "60", "--memory", memory]);
-        refused(vm.arg(&path).run()?, UNUSABLE_VM, "1984 MiB")?;
+        refused(vm.arg(&path).run()?, UNUSABLE_VM, "1952 MiB")?;
     }
     for (memory, word) in [("16M", "more RAM"), ("64M", "no RAM: give it more")] {
         refused(run(exec(environment, "true").args(["-m", memory]))?, BAD_GUEST, word)?;
