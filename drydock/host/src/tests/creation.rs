@@ -30,6 +30,8 @@ fn a_vp_starts_with_the_save_area_that_it_is_given() {
     let (mut first, mut second) = Machine::with_second();
     assert_eq!(second.turn(), Step::Again);
     assert!(second.vp.is_waiting);
+    let idled = &second.outside().host.idled;
+    assert_eq!(idled.load(core::sync::atomic::Ordering::Relaxed), 1, "it sleeps");
     create(&mut first, CREATE, 0x3000, 0x11).done(0, &[]);
     let features = SevFeatures::from_bits(0x11);
     assert_eq!(second.turn(), Step::Run { level: 0, area: Area { features, ..area(3) } });
