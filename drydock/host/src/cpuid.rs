@@ -10,10 +10,19 @@ use crate::outside::Outside;
 const MAX_BASIC: u32 = 0xb;
 /// The highest extended leaf.
 const MAX_EXTENDED: u32 = 0x8000_001f;
-/// Leaf 8000_001Fh EAX: SEV, SEV-ES, SEV-SNP, levels, Secure TSC, restricted and alternate injection,
+/// Leaf 8000_001Fh EAX: SEV, SEV-ES, SEV-SNP, levels, RMPQUERY, Secure TSC, restricted and alternate injection,
 /// debug swap, vTOM, register protection (AMD64 APM vol. 3, appendix E.4.17).
-const ENCRYPTION: u32 =
-    1 << 1 | 1 << 3 | 1 << 4 | 1 << 5 | 1 << 8 | 1 << 12 | 1 << 13 | 1 << 14 | 1 << 18 | 1 << 24;
+const ENCRYPTION: u32 = 1 << 1
+    | 1 << 3
+    | 1 << 4
+    | 1 << 5
+    | 1 << 6
+    | 1 << 8
+    | 1 << 12
+    | 1 << 13
+    | 1 << 14
+    | 1 << 18
+    | 1 << 24;
 /// How many bits physical addresses lose to encryption.
 const REDUCTION: u32 = 1;
 const LEVELS: u32 = 4;

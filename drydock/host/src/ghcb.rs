@@ -140,7 +140,7 @@ impl<O: Outside> HostVp<'_, O> {
             ExitCode::GUEST_REQUEST => self.guest_request(on),
             ExitCode::EXTENDED_GUEST_REQUEST => self.extended_guest_request(on),
             ExitCode::AP_RESET_HOLD => {
-                self.current_mut().activity = Activity::Halted;
+                self.current_mut().activity = Activity::ResetHold;
                 Ok(1)
             }
             ExitCode::RUN_VMPL => {

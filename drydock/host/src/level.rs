@@ -46,9 +46,8 @@ impl Level {
             let delivery = self.apic.set_lint(LintPin::Lint0, chipset.lines().pic_output());
             self.take_local(delivery);
         }
-        // A VP starts by a save area, so INIT and SIPI find nothing to do but to wake a VP that
-        // waits for them in its own way (AP reset hold).
-        if mail.has(Order::Startup) {
+        // A VP starts by a save area, so INIT does nothing, and a SIPI ends the hold.
+        if mail.has(Order::Startup) && self.activity == Activity::ResetHold {
             self.activity = Activity::Running;
         }
         self.nmis_pending = self.nmis_pending.saturating_add(mail.nmis()).min(2);
@@ -85,10 +84,18 @@ impl Level {
         asked || self.ext_int_waits(chipset)
     }
 
+    /// Whether no timer and no device can wake the level, which sleeps.
+    pub(crate) fn is_dormant(&self, vcpu: &impl Vcpu, area: Area) -> bool {
+        let open = area.features.restricted_injection() || vcpu.interrupts_enabled();
+        self.activity == Activity::ResetHold || !open
+    }
+
     /// Whether the level goes on.
     pub(crate) fn wakes(&mut self, vcpu: &mut impl Vcpu, area: Area, chipset: &Chipset) -> bool {
-        if self.activity == Activity::Running {
-            return true;
+        match self.activity {
+            Activity::Running => return true,
+            Activity::Halted => {}
+            Activity::ResetHold => return false,
         }
         let restricted = area.features.restricted_injection();
         let asked = self.apic.pending().is_some() || self.ext_int_waits(chipset);

@@ -1,7 +1,7 @@
 //! What all VPs of the emulated machine share.
 
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use chipset::mailbox::Mailbox;
 use chipset::{Chipset, Kick, MINIMUM_TIMER_PERIOD, Mailboxes};
@@ -62,7 +62,7 @@ pub enum End {
         /// EXITINFO2.
         info_2: u64,
     },
-    /// All VPs sleep, and nothing will wake them.
+    /// All VPs sleep, and only another VP could wake them.
     Halted,
 }
 
@@ -96,6 +96,8 @@ pub struct Host<O> {
     pub(crate) cpuid: CpuidTable,
     pub(crate) vps: Vec<SharedVp>,
     serials: AtomicU64,
+    /// How many VPs sleep until another VP wakes them.
+    dormant: AtomicU32,
     pub(crate) end: Mutex<Option<End>>,
 }
 
@@ -136,6 +138,7 @@ impl<O: Outside> Host<O> {
             cpuid,
             vps,
             serials: AtomicU64::new(1),
+            dormant: AtomicU32::new(0),
             end: Mutex::new(None),
         }
     }
@@ -173,6 +176,22 @@ impl<O: Outside> Host<O> {
         if place.is_none() {
             *place = Some(end);
         }
+    }
+
+    /// Counts a VP that only another VP can wake. Ends the VM if that is the last one: a VP is
+    /// counted no more before it reads its mail, so mail on its way is seen here.
+    pub(crate) fn fall_asleep(&self) {
+        let others = self.dormant.fetch_add(1, Ordering::SeqCst);
+        let mut mailboxes = self.chipsets.iter().flat_map(|chipset| chipset.mailboxes().all());
+        let mut waits = || mailboxes.any(chipset::mailbox::Mailbox::is_pending);
+        if others + 1 == self.settings.vps && !waits() {
+            self.end(End::Halted);
+            (0..self.settings.vps).for_each(|vp| self.outside.host().kick(vp));
+        }
+    }
+
+    pub(crate) fn wake_up(&self) {
+        self.dormant.fetch_sub(1, Ordering::SeqCst);
     }
 
     /// How the VM ends, once it does.

@@ -37,7 +37,7 @@ impl<O: Outside> HostVp<'_, O> {
                 Answer::Cpuid { value, register }
             }
             Request::ApResetHold => {
-                self.current_mut().activity = Activity::Halted;
+                self.current_mut().activity = Activity::ResetHold;
                 Answer::ApResetHold { started: true }
             }
             // Any page will do.

@@ -23,8 +23,10 @@ const FURTHEST_DEADLINE: u64 = 4;
 pub enum Activity {
     /// It runs its save area.
     Running,
-    /// Its guest has executed HLT, or waits for a SIPI in its own way.
+    /// Its guest has executed HLT.
     Halted,
+    /// Its guest waits for a SIPI (AP reset hold), and for nothing else.
+    ResetHold,
 }
 
 /// What the VP's CPU is to do.
@@ -123,7 +125,7 @@ impl<'a, O: Outside> HostVp<'a, O> {
         self.read_mail(&areas);
         self.note_areas(&areas);
         if self.is_waiting {
-            self.idle(&areas);
+            self.idle(&areas, true);
             return Step::Again;
         }
         self.choose_level(&areas);
@@ -136,7 +138,8 @@ impl<'a, O: Outside> HostVp<'a, O> {
         };
         let chipset = self.chipset();
         if !self.current_mut().wakes(vcpu.as_mut(), area, chipset) {
-            self.idle(&areas);
+            let is_dormant = level == 0 && self.current().is_dormant(vcpu.as_ref(), area);
+            self.idle(&areas, is_dormant);
             return Step::Again;
         }
         self.offer_interrupts(vcpu.as_mut(), area);
@@ -208,10 +211,19 @@ impl<'a, O: Outside> HostVp<'a, O> {
         }
     }
 
-    fn idle(&mut self, areas: &[Option<Area>; LEVELS]) {
+    /// Sleeps. `is_dormant` says that only another VP can wake this one.
+    fn idle(&mut self, areas: &[Option<Area>; LEVELS], is_dormant: bool) {
         self.arm_timer(areas);
         if self.leave(areas, Away::Asleep) {
-            self.host.outside.host().idle();
+            if is_dormant {
+                self.host.fall_asleep();
+            }
+            if self.host.ended().is_none() {
+                self.host.outside.host().idle();
+            }
+            if is_dormant {
+                self.host.wake_up();
+            }
             self.come_back();
         }
         self.check_timers();

@@ -153,8 +153,8 @@ fn cpuid_is_the_hosts_table() {
 #[test]
 fn cpuid_names_the_features_that_are_emulated() {
     let host = Machine::new().host;
-    // SEV, ES, SNP, VMPL, Secure TSC, the injections, DebugSwap, VIRTUAL_TOM, VmsaRegProt.
-    let features = [1, 3, 4, 5, 8, 12, 13, 14, 18, 24].map(|bit| 1 << bit).iter().sum::<u32>();
+    // SEV, ES, SNP, VMPL, RMPQUERY, Secure TSC, the injections, DebugSwap, VIRTUAL_TOM, VmsaRegProt.
+    let features = [1, 3, 4, 5, 6, 8, 12, 13, 14, 18, 24].map(|bit| 1 << bit).iter().sum::<u32>();
     // C-bit 39, one bit of addresses less, four levels; one guest.
     let expected = [features, 39 | 1 << 6 | 4 << 12, 1, 0];
     assert_eq!(host.cpuid(0x8000_001f, 0, 0), expected);
@@ -209,16 +209,17 @@ fn every_feature_that_is_offered_is_there() {
 
 #[test]
 fn a_vp_that_halts_sleeps() {
-    for code in [ExitCode::HLT, ExitCode::AP_RESET_HOLD] {
+    for (code, answer, activity) in
+        [(ExitCode::HLT, 0, Activity::Halted), (ExitCode::AP_RESET_HOLD, 1, Activity::ResetHold)]
+    {
         let mut machine = Machine::new();
-        let information = u64::from(code == ExitCode::AP_RESET_HOLD);
-        machine.request(code, &[]).done(information, &[]);
-        assert_eq!(machine.vp.levels[0].activity, Activity::Halted);
+        machine.request(code, &[]).done(answer, &[]);
+        assert_eq!(machine.vp.levels[0].activity, activity);
     }
     let mut machine = Machine::new();
     let answer = machine.message(Message::ApResetHold);
     assert_eq!(Answer::decode(answer), Ok(Answer::ApResetHold { started: true }));
-    assert_eq!(machine.vp.levels[0].activity, Activity::Halted);
+    assert_eq!(machine.vp.levels[0].activity, Activity::ResetHold);
 }
 
 #[test]

@@ -234,3 +234,50 @@ fn a_sipi_ends_a_reset_hold() {
     write(&mut first, ICR, 1 << 32 | 6 << 8 | 0x12).done(0, &[]);
     assert_eq!(second.turn(), Step::Run { level: 0, area: area(3) });
 }
+
+#[test]
+fn a_reset_hold_ends_by_nothing_else() {
+    let (mut first, mut second) = machine();
+    first.host.start(1, area(3));
+    while second.turn() == Step::Again {}
+    second.request(ExitCode::AP_RESET_HOLD, &[]).done(1, &[]);
+    // An interrupt and an NMI to physical destination 1.
+    write(&mut first, ICR, 1 << 32 | 0x61).done(0, &[]);
+    write(&mut first, ICR, 1 << 32 | 4 << 8).done(0, &[]);
+    for _ in 0..4 {
+        assert_eq!(second.turn(), Step::Again);
+    }
+}
+
+#[test]
+fn a_vm_ends_when_all_its_vps_sleep_with_interrupts_disabled() {
+    let (mut first, mut second) = machine();
+    first.host.start(1, area(3));
+    while second.turn() == Step::Again {}
+    second.request(ExitCode::AP_RESET_HOLD, &[]).done(1, &[]);
+    assert_eq!(second.turn(), Step::Again);
+    assert_eq!(second.ended(), None, "the other VP runs");
+    first.vcpus[0].interrupts_enabled = false;
+    first.exit(ExitCode::HLT, 0, 0);
+    // The second VP sleeps all the while; in the test its sleep is a call that returns.
+    first.host.fall_asleep();
+    assert_eq!(first.turn(), Step::Again);
+    assert_eq!(first.turn(), Step::End(crate::End::Halted));
+}
+
+#[test]
+fn mail_on_its_way_keeps_a_vm_that_sleeps() {
+    let (mut first, mut second) = machine();
+    first.host.start(1, area(3));
+    while second.turn() == Step::Again {}
+    second.request(ExitCode::AP_RESET_HOLD, &[]).done(1, &[]);
+    assert_eq!(second.turn(), Step::Again);
+    first.host.fall_asleep();
+    // A SIPI, then HLT.
+    write(&mut first, ICR, 1 << 32 | 6 << 8 | 0x12).done(0, &[]);
+    first.vcpus[0].interrupts_enabled = false;
+    first.exit(ExitCode::HLT, 0, 0);
+    assert_eq!(first.turn(), Step::Again);
+    assert_eq!(first.ended(), None);
+    assert_eq!(second.turn(), Step::Run { level: 0, area: area(3) });
+}
