@@ -1,7 +1,7 @@
 //! The decision what an exit of AMD-V is on an SEV-SNP CPU.
 
 use emulator::{Access, CodeSize, Exception, Limits, Opcode, Paging, PhysicalMemory};
-use guest_memory::GuestMemory;
+use guest_memory::{GuestMemory, PAGE_SIZE};
 use snp::exit::ExitCode;
 use snp::features::SevFeatures;
 use x86::{ModeRegisters, Registers, SegmentRegister, vector};
@@ -140,14 +140,16 @@ impl<'b, C: ModeRegisters, M: GuestMemory> Cpu<'_, 'b, C, M> {
         let paging = Paging::of(registers, limits);
         let mut bytes = [0; 4];
         let mut count = 0;
-        // An instruction may lie in two pages, so each byte is translated by itself.
-        for (offset, byte) in (0..).zip(&mut bytes) {
-            let at = linear.wrapping_add(offset);
+        // An instruction may lie in two pages, so what is left of a page is fetched at once.
+        while let Some(left) = bytes.get_mut(count..).filter(|left| !left.is_empty()) {
+            let at = linear.wrapping_add(count as u64);
             let Ok(gpa) = paging.translate(&mut memory, at, Access::Execute) else { break };
-            if memory.fetch(gpa, core::slice::from_mut(byte)).is_err() {
+            let in_page = left.len().min((PAGE_SIZE - at % PAGE_SIZE) as usize);
+            let Some(part) = left.get_mut(..in_page) else { break };
+            if memory.fetch(gpa, part).is_err() {
                 break;
             }
-            count += 1;
+            count += in_page;
         }
         (bytes, count)
     }

@@ -7,6 +7,7 @@ use snp::vmsa::DEFAULT_VMSA_GPA;
 use zerocopy::IntoBytes;
 
 use super::*;
+use crate::vmsa::protected_mode;
 
 const POLICY: u64 = 0x3_0000;
 const RAM: u64 = 64 << 20;
@@ -95,7 +96,7 @@ fn elf(gpa: u64, content: &[u8]) -> Vec<u8> {
 }
 
 fn linux<'a>(stub: &'a [u8], initrd: &'a [u8]) -> Linux<'a> {
-    Linux { stub, kernel: &[3; 5000], initrd, command_line: b"quiet", policy: POLICY }
+    Linux { stub, kernel: &[3; 5000], initrd, command_line: b"quiet", policy: POLICY, features: 1 }
 }
 
 /// The content of the page at `gpa`.

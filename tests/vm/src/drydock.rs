@@ -280,8 +280,10 @@ fn trace(environment: &Environment) -> Outcome {
     let run = run(linux(environment, &environment.busybox, LIMIT).args(["--trace"]))?;
     ensure!(run.code == Some(GUEST_FAILED), "{run:?}");
     // VMGEXIT, by which the stub asks for the end.
-    let exits = run.errors.lines().filter(|line| line.contains("trace: VP 0: exit 0x403 "));
-    ensure!(exits.count() > 0, "no exit in {}", run.errors);
+    let is_exit = |line: &&str| line.contains("trace: VP 0") && line.contains(": exit 0x403 (");
+    let exits = run.errors.lines().filter(is_exit).count();
+    let last = run.errors.lines().last().unwrap_or_default();
+    ensure!(exits == 1, "{exits} of these exits; the last line is {last}");
     Ok(())
 }
 

@@ -9,19 +9,24 @@ use crate::place;
 
 /// Prints the counts beside their budgets. Under `-icount`, RDTSC counts instructions.
 pub fn run() -> Result<Value> {
-    let mut command = command();
-    command.args(["--memory", "128M", "--kernel"]).arg(place::test_guests().join("cost"));
-    let text = finish(command.args(["--", "-icount", "shift=0,sleep=off"]))?;
+    let found = below(&["--", "-icount", "shift=0,sleep=off"])?;
     let budgets = Budgets::read()?;
     println!("\n{:30} {:>10} {:>10}", "instructions of an exit", "count", "budget");
     let mut value = Map::new();
-    for (name, count) in counts(&text) {
+    for (name, count) in found {
         // Counts without a budget are steps of the measurement.
         let Ok(budget) = budgets.get("instructions", &name) else { continue };
         println!("{name:30} {count:>10} {budget:>10}");
         value.insert(name, json!(count));
     }
     Ok(Value::Object(value))
+}
+
+/// What the test guest `cost` counts below the paravisor.
+pub fn below(more: &[&str]) -> Result<Vec<(String, u64)>> {
+    let mut command = command();
+    command.args(["--memory", "128M", "--kernel"]).arg(place::test_guests().join("cost"));
+    Ok(counts(&finish(command.args(more))?))
 }
 
 /// Lines `count cost.NAME VALUE`.

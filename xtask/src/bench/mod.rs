@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: ratios of alternating runs, with counts.
 
 mod costs;
+mod drydock;
 mod loops;
 mod peer;
 mod tpm;
@@ -35,6 +36,7 @@ pub fn run(target: Option<&Path>, runs: usize, with_kvm: bool) -> Result<ExitCod
     let loops = loops::run(&program, runs)?;
     let costs = costs::run()?;
     let exits = exits(&guest)?;
+    let drydock = drydock::run(&guest, runs)?;
     let tpm = tpm_or_why(&program, runs)?;
     let peer = if with_kvm { peer::run(&guest, boot.direct, runs)? } else { Value::Null };
     if let Some(target) = target {
@@ -45,6 +47,7 @@ pub fn run(target: Option<&Path>, runs: usize, with_kvm: bool) -> Result<ExitCod
             "loops": loops,
             "instructions": costs,
             "exits": exits,
+            "drydock": drydock,
             "tpm": tpm,
             "peer": peer,
         });

@@ -58,3 +58,11 @@ pub fn set_dr1(value: u64) {
     // SAFETY: as above; nothing here sets DR7.
     unsafe { asm!("mov dr1, {}", in(reg) value, options(nomem, nostack)) };
 }
+
+/// The time-stamp counter.
+pub fn rdtsc() -> u64 {
+    let (low, high): (u32, u32);
+    // SAFETY: reads a counter; the fence keeps it in its place.
+    unsafe { asm!("lfence", "rdtsc", out("eax") low, out("edx") high, options(nostack)) };
+    u64::from(high) << 32 | u64::from(low)
+}

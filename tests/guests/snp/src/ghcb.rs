@@ -1,6 +1,7 @@
 //! The GHCB, and what the guest asks its host for.
 
 use core::fmt::{Arguments, Write};
+use core::mem::offset_of;
 
 use snp::exit::{ExitCode, IoInfo};
 use snp::ghcb::{Field, Ghcb, PROTOCOL_VERSION, SHARED_BUFFER_OFFSET};
@@ -94,18 +95,35 @@ pub fn request(
     Reply(page)
 }
 
-/// Writes the page, exits, reads it back.
-fn exchange(page: &mut Ghcb) {
-    let shared = (address() + SHARED) as *mut u8;
+/// Makes a request without a buffer and without a look at the answer.
+pub fn repeat(code: ExitCode, info_1: u64) {
+    let fields =
+        [(Field::SW_EXITCODE, code.0), (Field::SW_EXITINFO1, info_1), (Field::SW_EXITINFO2, 0)];
+    let mut valid = [0u64; 2];
+    let page = (address() + SHARED) as *mut u8;
     // SAFETY: the page is mapped there; only the host writes it, during VMGEXIT.
     unsafe {
-        for (index, byte) in page.as_bytes().iter().enumerate() {
-            shared.add(index).write_volatile(*byte);
+        for (field, value) in fields {
+            page.add(field.offset()).cast::<u64>().write_volatile(value);
+            valid[field.valid_bit() / 64] |= 1 << (field.valid_bit() % 64);
+        }
+        page.add(offset_of!(Ghcb, valid_bitmap)).cast::<[u64; 2]>().write_volatile(valid);
+        sev_guest::vmgexit();
+    }
+}
+
+/// Writes the page, exits, reads it back.
+fn exchange(page: &mut Ghcb) {
+    let shared = (address() + SHARED) as *mut [u8; 8];
+    // SAFETY: the page is mapped there; only the host writes it, during VMGEXIT.
+    unsafe {
+        for (index, word) in page.as_bytes().as_chunks().0.iter().enumerate() {
+            shared.add(index).write_volatile(*word);
         }
         sev_guest::set_ghcb(address());
         sev_guest::vmgexit();
-        for (index, byte) in page.as_mut_bytes().iter_mut().enumerate() {
-            *byte = shared.add(index).read_volatile();
+        for (index, word) in page.as_mut_bytes().as_chunks_mut().0.iter_mut().enumerate() {
+            *word = shared.add(index).read_volatile();
         }
     }
 }
