@@ -22,6 +22,8 @@ mod msr_protocol;
 mod outside;
 mod page_state;
 mod registers;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 #[cfg(test)]
 mod tests;
 mod vp;

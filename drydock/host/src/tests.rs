@@ -2,7 +2,6 @@ mod creation;
 mod device_memory;
 mod double_fetch;
 mod exits;
-mod fake;
 mod fixture;
 mod ghcb;
 mod interrupts;

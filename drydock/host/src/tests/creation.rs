@@ -5,8 +5,8 @@ use snp::exit::{ApCreation, ApCreationRequest, ExitCode};
 use snp::features::SevFeatures;
 use snp::ghcb::{Field, InputError};
 
-use super::fake::PAGES;
 use super::fixture::{Machine, Reply, SCRATCH, area};
+use crate::testing::PAGES;
 use crate::{Activity, Area, Step};
 
 fn create(machine: &mut Machine, request: ApCreation, save_area: u64, features: u64) -> Reply {

@@ -12,8 +12,8 @@ use snp::ghcb::{Field, Ghcb, SHARED_BUFFER_OFFSET};
 use snp::page_state::{Entry, Header, Operation};
 use zerocopy::IntoBytes;
 
-use super::fake::Change;
 use super::fixture::{GHCB, Machine, PRIVATE, Reply, SCRATCH, request};
+use crate::testing::Change;
 use crate::{End, Step};
 
 const BUFFER: u64 = GHCB + SHARED_BUFFER_OFFSET as u64;

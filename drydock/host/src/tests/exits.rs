@@ -7,9 +7,9 @@ use std::sync::atomic::Ordering;
 use drydock_rmp::Size::Small;
 use snp::exit::{ExitCode, NestedPageFault};
 
-use super::fake::{Change, PAGES};
 use super::fixture::{C_BIT, Machine, area};
 use crate::PageState::{Private, Shared};
+use crate::testing::{Change, PAGES};
 use crate::{Activity, End, HostVp, Step};
 
 const C: u64 = 1 << C_BIT;

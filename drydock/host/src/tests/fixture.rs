@@ -12,7 +12,7 @@ use snp::ghcb::{Field, Ghcb, InputError, PROTOCOL_VERSION, Status};
 use snp::msr_protocol::Request;
 use zerocopy::{FromZeros, IntoBytes};
 
-use super::fake::{Fake, FakeVcpu};
+use crate::testing::{Fake, FakeVcpu};
 use crate::{Area, End, Host, HostVp, Settings, Step};
 
 pub(super) const C_BIT: u8 = 39;
@@ -38,7 +38,7 @@ pub(super) fn area(page: u32) -> Area {
     let features = SevFeatures::new().with_snp_active(true);
     Area {
         guest: GuestPage(page),
-        page: SystemPage(page + super::fake::SYSTEM),
+        page: SystemPage(page + crate::testing::SYSTEM),
         features,
         serial: 0,
     }

@@ -25,7 +25,7 @@ const RUN: Step = Step::Run { level: 0, area: area_1() };
 const fn area_1() -> crate::Area {
     crate::Area {
         guest: drydock_rmp::GuestPage(1),
-        page: drydock_rmp::SystemPage(1 + super::fake::SYSTEM),
+        page: drydock_rmp::SystemPage(1 + crate::testing::SYSTEM),
         features: snp::features::SevFeatures::new().with_snp_active(true),
         serial: 0,
     }

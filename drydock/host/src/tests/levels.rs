@@ -38,7 +38,7 @@ fn run(machine: &mut Machine, level: u64) {
 const FIRST: Step = Step::Run { level: 0, area: FIRST_AREA };
 const FIRST_AREA: Area = Area {
     guest: drydock_rmp::GuestPage(1),
-    page: drydock_rmp::SystemPage(1 + super::fake::SYSTEM),
+    page: drydock_rmp::SystemPage(1 + crate::testing::SYSTEM),
     features: SevFeatures::new().with_snp_active(true),
     serial: 0,
 };

@@ -3,8 +3,8 @@
 use snp::msr_protocol::{Answer, CpuidRegister, NO_GFN, Request, Termination};
 use snp::page_state::Operation;
 
-use super::fake::{Change, PAGES};
 use super::fixture::{C_BIT, GHCB, Machine};
+use crate::testing::{Change, PAGES};
 use crate::{End, PageState, Step};
 use drydock_rmp::Size;
 

@@ -11,9 +11,9 @@ use snp::ghcb::{Field, Ghcb, InputError, SHARED_BUFFER_OFFSET};
 use snp::page_state::{Entry, Header, MAX_ENTRIES, Operation, Outcome};
 use zerocopy::{FromBytes, IntoBytes};
 
-use super::fake::{Change, PAGES};
 use super::fixture::{GHCB, Machine, SCRATCH, request};
 use crate::PageState::{Private, Shared};
+use crate::testing::{Change, PAGES};
 
 const BUFFER: u64 = GHCB + SHARED_BUFFER_OFFSET as u64;
 const FAILED: Outcome = Outcome::hypervisor_error(1);

@@ -1,7 +1,8 @@
-//! Fakes of the host's surroundings that note down each call.
+//! Fakes of the host's surroundings for tests: they note down each call.
 
 extern crate std;
 
+use std::boxed::Box;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,21 +16,28 @@ use snp::status::Status;
 use crate::{Outside, PageState, Vcpu};
 
 /// Pages of the guest's RAM. Those that are not shared are private.
-pub(super) const PAGES: u32 = 2048;
+pub const PAGES: u32 = 2048;
 /// The number of the system page behind guest page 0.
-pub(super) const SYSTEM: u32 = 5000;
+pub const SYSTEM: u32 = 5000;
 const PAGE: u64 = 0x1000;
 
 /// The emulating machine's own host.
 #[derive(Debug, Default)]
-pub(super) struct FakeHost {
-    pub(super) tsc: AtomicU64,
-    pub(super) timer: Mutex<Option<HostTsc>>,
-    pub(super) kicks: Mutex<Vec<u32>>,
-    pub(super) sent: Mutex<Vec<u8>>,
-    pub(super) typed: Mutex<VecDeque<u8>>,
-    pub(super) nmi: AtomicBool,
-    pub(super) idled: AtomicU64,
+pub struct FakeHost {
+    /// The time, which goes on only when a CPU idles or a test says so.
+    pub tsc: AtomicU64,
+    /// When the timer fires.
+    pub timer: Mutex<Option<HostTsc>>,
+    /// The CPUs that were kicked, in order.
+    pub kicks: Mutex<Vec<u32>>,
+    /// What was written to the serial ports.
+    pub sent: Mutex<Vec<u8>>,
+    /// What will be read from the first serial port.
+    pub typed: Mutex<VecDeque<u8>>,
+    /// An NMI waits.
+    pub nmi: AtomicBool,
+    /// How often a CPU has idled.
+    pub idled: AtomicU64,
 }
 
 impl Time for FakeHost {
@@ -87,38 +95,52 @@ impl Console for FakeHost {
 
 /// A change of a page that the host has asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Change {
+pub enum Change {
+    /// A page, by its number, gets a state.
     To(PageState, u64, Size),
+    /// The entry of a page of 2 MiB, by its number, is split.
     Split(u64),
 }
 
 /// The outside.
 #[derive(Debug, Default)]
-pub(super) struct Fake {
-    pub(super) host: FakeHost,
+pub struct Fake {
+    /// The emulating machine's own host.
+    pub host: FakeHost,
     /// The pages that the guest shares, by number.
-    shared: Mutex<BTreeMap<u64, [u8; PAGE as usize]>>,
+    shared: Mutex<BTreeMap<u64, Box<[u8; PAGE as usize]>>>,
     /// The address and length of each read that succeeded.
-    pub(super) reads: Mutex<Vec<(u64, usize)>>,
+    pub reads: Mutex<Vec<(u64, usize)>>,
     /// The address and length of each write that was refused.
-    pub(super) refused: Mutex<Vec<(u64, usize)>>,
+    pub refused: Mutex<Vec<(u64, usize)>>,
     /// A byte is another one once it was read.
-    pub(super) is_fickle: AtomicBool,
+    pub is_fickle: AtomicBool,
     /// A page that is private again once it was read.
     lost: AtomicU64,
-    pub(super) changes: Mutex<Vec<Change>>,
+    /// The changes of pages, in order.
+    pub changes: Mutex<Vec<Change>>,
     /// A page that can not be changed.
-    pub(super) stubborn: Mutex<Option<u64>>,
+    pub stubborn: Mutex<Option<u64>>,
 }
 
 impl Fake {
     /// Shares a page full of zeros.
-    pub(super) fn share(&self, gpa: u64) {
-        self.shared.lock().unwrap().insert(gpa / PAGE, [0; PAGE as usize]);
+    pub fn share(&self, gpa: u64) {
+        self.shared.lock().unwrap().insert(gpa / PAGE, Box::new([0; PAGE as usize]));
+    }
+
+    /// Makes a page private.
+    pub fn take_back(&self, gpa: u64) {
+        self.shared.lock().unwrap().remove(&(gpa / PAGE));
+    }
+
+    /// Whether a page is shared.
+    pub fn is_shared(&self, gpa: u64) -> bool {
+        self.shared.lock().unwrap().contains_key(&(gpa / PAGE))
     }
 
     /// Makes a page private after the next read.
-    pub(super) fn lose_after_read(&self, gpa: u64) {
+    pub fn lose_after_read(&self, gpa: u64) {
         self.lost.store(gpa / PAGE, Ordering::Relaxed);
     }
 
@@ -126,20 +148,29 @@ impl Fake {
     fn access(&self, gpa: u64, length: usize, mut with: impl FnMut(usize, &mut u8)) -> bool {
         let mut shared = self.shared.lock().unwrap();
         let Some(end) = gpa.checked_add(length as u64) else { return false };
-        let all = (gpa..end).all(|at| shared.contains_key(&(at / PAGE)));
-        for (index, at) in (gpa..end).enumerate().filter(|_| all) {
-            with(index, &mut shared.get_mut(&(at / PAGE)).unwrap()[(at % PAGE) as usize]);
+        let pages = gpa / PAGE..end.div_ceil(PAGE);
+        if length == 0 || !pages.clone().all(|page| shared.contains_key(&page)) {
+            return length == 0;
         }
-        all
+        let mut index = 0;
+        for page in pages {
+            let first = (gpa + index as u64) % PAGE;
+            let bytes = shared.get_mut(&page).unwrap().iter_mut().skip(first as usize);
+            for byte in bytes.take(length - index) {
+                with(index, byte);
+                index += 1;
+            }
+        }
+        true
     }
 
     /// Reads shared memory as the guest does.
-    pub(super) fn guest_reads(&self, gpa: u64, to: &mut [u8]) {
+    pub fn guest_reads(&self, gpa: u64, to: &mut [u8]) {
         assert!(self.access(gpa, to.len(), |index, byte| to[index] = *byte), "not shared");
     }
 
     /// Writes shared memory as the guest does.
-    pub(super) fn guest_writes(&self, gpa: u64, from: &[u8]) {
+    pub fn guest_writes(&self, gpa: u64, from: &[u8]) {
         assert!(self.access(gpa, from.len(), |index, byte| *byte = from[index]), "not shared");
     }
 
@@ -198,15 +229,23 @@ impl Outside for Fake {
 
 /// A level of a VP.
 #[derive(Debug, Default)]
-pub(super) struct FakeVcpu {
-    pub(super) ghcb_msr: u64,
-    pub(super) interrupts_enabled: bool,
-    pub(super) nmis_masked: bool,
-    pub(super) offered: Option<u8>,
-    pub(super) taken: Option<u8>,
-    pub(super) window: bool,
-    pub(super) event: Option<Event>,
-    pub(super) task_priority: u8,
+pub struct FakeVcpu {
+    /// The GHCB MSR.
+    pub ghcb_msr: u64,
+    /// Whether the guest has interrupts enabled.
+    pub interrupts_enabled: bool,
+    /// Whether the guest can take no NMI.
+    pub nmis_masked: bool,
+    /// The vector that the host offers.
+    pub offered: Option<u8>,
+    /// The vector that the guest has taken.
+    pub taken: Option<u8>,
+    /// The host was to be told when the guest can take an interrupt.
+    pub window: bool,
+    /// The event that the next entry delivers.
+    pub event: Option<Event>,
+    /// The task priority class.
+    pub task_priority: u8,
 }
 
 impl Vcpu for FakeVcpu {
