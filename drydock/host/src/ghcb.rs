@@ -247,7 +247,8 @@ impl<O: Outside> HostVp<'_, O> {
             return Ok(0);
         }
         let words = core::iter::once(vps).chain(0..vps);
-        for (at, word) in (list..).step_by(4).zip(words) {
+        for (index, word) in (0_u64..).zip(words) {
+            let at = list.checked_add(4 * index).ok_or(InputError::INVALID_INPUT)?;
             if !self.host.outside.write_shared(at, &word.to_le_bytes()) {
                 return Err(InputError::INVALID_INPUT.into());
             }

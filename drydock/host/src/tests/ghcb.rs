@@ -9,7 +9,7 @@ use snp::exit::ExitCode;
 use snp::ghcb::{Field, Ghcb, InputError};
 use snp::msr_protocol::{Answer, Request as Message, Termination};
 
-use super::fixture::{Machine, Reply, SCRATCH, request};
+use super::fixture::{Machine, PRIVATE, Reply, SCRATCH, request};
 use crate::{Activity, End};
 
 const RAX: Field = Field::RAX;
@@ -204,6 +204,15 @@ fn every_feature_that_is_offered_is_there() {
             let reply = machine.request(code, &[(Field::SW_SCRATCH, SCRATCH)]);
             assert_ne!(reply.get(INFO_2), Some(InputError::INVALID_EVENT.0), "{code:?}");
         }
+    }
+}
+
+#[test]
+fn a_list_of_apic_ids_at_the_end_of_all_addresses_is_refused() {
+    for list in [u64::MAX, u64::MAX - 3, u64::MAX - 4, PRIVATE] {
+        let mut machine = Machine::new();
+        let fields = [(Field::RAX, 1), (INFO_1, list)];
+        machine.request(ExitCode::APIC_IDS, &fields).malformed(InputError::INVALID_INPUT);
     }
 }
 
