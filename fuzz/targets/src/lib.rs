@@ -9,6 +9,7 @@ mod crb;
 mod devices;
 mod emulation;
 mod files;
+mod ghcb;
 mod igvm;
 mod input;
 mod store;
@@ -20,6 +21,7 @@ pub use crb::tpm_crb;
 pub use devices::{apic, chipset};
 pub use emulation::{decode, emulate};
 pub use files::{config, kernel, memory_map, report};
+pub use ghcb::ghcb;
 pub use igvm::{igvm_file, igvm_headers};
 
 /// A target.
@@ -33,6 +35,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("memory_map", memory_map),
     ("igvm_file", igvm_file),
     ("igvm_headers", igvm_headers),
+    ("ghcb", ghcb),
     ("decode", decode),
     ("emulate", emulate),
     ("apic", apic),
