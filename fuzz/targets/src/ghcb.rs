@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use drydock_host::testing::{Change, Fake, FakeVcpu, PAGES, SYSTEM};
 use drydock_host::{Area, Host, HostVp, PageState, Settings, Step};
 use drydock_rmp::{GuestPage, LEVELS, SystemPage};
-use snp::exit::ExitCode;
+use snp::exit::{ApCreation, ApCreationRequest, ExitCode};
 use snp::features::SevFeatures;
 use snp::ghcb::{Field, Ghcb, PROTOCOL_VERSION, SHARED_BUFFER_OFFSET, Status};
 use snp::msr_protocol::{Answer, Request};
@@ -27,19 +27,18 @@ const PRIVATE: u64 = 0x9000;
 
 /// The requests that the host serves, with some that it does not.
 #[rustfmt::skip]
-const CODES: [ExitCode; 28] = [
+const CODES: [ExitCode; 26] = [
     ExitCode::IOIO, ExitCode::MSR, ExitCode::CPUID, ExitCode::MMIO_READ, ExitCode::MMIO_WRITE,
     ExitCode::PAGE_STATE_CHANGE, ExitCode::AP_CREATION, ExitCode::GUEST_REQUEST,
     ExitCode::EXTENDED_GUEST_REQUEST, ExitCode::AP_RESET_HOLD, ExitCode::RUN_VMPL,
     ExitCode::HV_DOORBELL_PAGE, ExitCode::HV_IPI, ExitCode::APIC_IDS, ExitCode::WBINVD,
     ExitCode::RDTSC, ExitCode::RDTSCP, ExitCode::HLT, ExitCode::NMI_COMPLETE,
     ExitCode::HYPERVISOR_FEATURES, ExitCode::dr_read(7), ExitCode::dr_write(7), ExitCode::VMMCALL,
-    ExitCode::AP_JUMP_TABLE, ExitCode::HV_TIMER, ExitCode::MONITOR, ExitCode::UNSUPPORTED_EVENT,
-    ExitCode::TERMINATION_REQUEST,
+    ExitCode::AP_JUMP_TABLE, ExitCode::HV_TIMER, ExitCode::MONITOR,
 ];
 
 /// Exits that need no GHCB.
-const EXITS: [ExitCode; 8] = [
+const EXITS: [ExitCode; 7] = [
     ExitCode::INTR,
     ExitCode::NMI,
     ExitCode::VINTR,
@@ -47,7 +46,6 @@ const EXITS: [ExitCode; 8] = [
     ExitCode::NPF,
     ExitCode::HLT,
     ExitCode::IDLE_HLT,
-    ExitCode::SHUTDOWN,
 ];
 
 /// MSRs that the host has something behind.
@@ -63,20 +61,30 @@ pub fn ghcb(bytes: &[u8]) {
     let outside = Fake::default();
     [GHCB, GHCB + 0x1000, SCRATCH].into_iter().for_each(|gpa| outside.share(gpa));
     let host = Host::new(outside, SETTINGS, vec![]);
-    let features = SevFeatures::new().with_snp_active(true);
-    let page = SystemPage(1 + SYSTEM);
-    host.start(0, Area { guest: GuestPage(1), page, features, serial: 0 });
+    host.start(0, first_area(1));
     let mut vps: [Vp<'_>; VPS] = [Vp::new(&host, 0), Vp::new(&host, 1)];
     let mut input = Input::new(bytes);
+    if input.u8() & 1 != 0 {
+        host.start(1, first_area(2));
+    }
     for _ in 0..STEPS {
-        if input.is_empty() {
+        if input.is_empty() || host.ended().is_some() {
             break;
         }
         let which = input.u8();
         let [first, second] = &mut vps;
-        let vp = if which & 7 == 0 { second } else { first };
+        let vp = if which & 3 == 0 { second } else { first };
         vp.step(&mut input);
     }
+    if let Some(end) = host.ended() {
+        assert!(vps.iter_mut().all(|vp| vp.turn() == Step::End(end)), "a VP goes on");
+    }
+}
+
+/// A save area of level 0 that the launch has made.
+fn first_area(page: u32) -> Area {
+    let features = SevFeatures::new().with_snp_active(true);
+    Area { guest: GuestPage(page), page: SystemPage(page + SYSTEM), features, serial: 0 }
 }
 
 /// A value of a field: often a small number, an address of the guest's, or close to the largest.
@@ -101,7 +109,11 @@ fn value(input: &mut Input<'_>, ghcb: u64) -> u64 {
 fn request(input: &mut Input<'_>, gpa: u64) -> Ghcb {
     let mut page = Ghcb::new_zeroed();
     let choice = input.u8();
-    let code = CODES.get(usize::from(choice & 0x3f)).map_or_else(|| input.u64(), |code| code.0);
+    let code = match choice {
+        0 => input.u64(),
+        1 => ExitCode::TERMINATION_REQUEST.0,
+        _ => CODES[usize::from(choice) % CODES.len()].0,
+    };
     let strange = input.u8();
     page.protocol_version = if strange == 1 { input.u16() } else { PROTOCOL_VERSION };
     page.usage = if strange == 2 { input.u32() } else { 0 };
@@ -117,23 +129,59 @@ fn request(input: &mut Input<'_>, gpa: u64) -> Ghcb {
     ];
     page.set(Field::SW_EXITCODE, code);
     operands.into_iter().for_each(|field| page.set(field, value(input, gpa)));
-    match ExitCode(code) {
-        ExitCode::PAGE_STATE_CHANGE => list(input, &mut page, gpa),
-        ExitCode::MSR if strange & 1 == 0 => {
-            page.set(Field::RCX, MSRS[usize::from(input.u8()) % MSRS.len()].into());
-        }
-        ExitCode::IOIO if strange & 1 == 0 => {
-            let port = u64::from(PORTS[usize::from(input.u8()) % PORTS.len()]);
-            let width = 1 << (4 + input.u8() % 3);
-            page.set(Field::SW_EXITINFO1, port << 16 | width | u64::from(input.u8() & 0xd));
-        }
-        _ => {}
+    if strange & 3 != 0 {
+        operands_of(input, ExitCode(code), &mut page, gpa);
     }
     if strange & 0xf == 3 {
         page.valid_bitmap[0] ^= 1 << (input.u8() & 63);
         page.valid_bitmap[1] ^= 1 << (input.u8() & 63);
     }
     page
+}
+
+/// Gives a request operands that its checks let pass more often.
+fn operands_of(input: &mut Input<'_>, code: ExitCode, page: &mut Ghcb, gpa: u64) {
+    let (first, second) = (u64::from(input.u8()), u64::from(input.u8()));
+    match code {
+        ExitCode::PAGE_STATE_CHANGE => list(input, page, gpa),
+        ExitCode::IOIO => {
+            let port = u64::from(PORTS[first as usize % PORTS.len()]);
+            let width = 1 << (4 + second % 3);
+            page.set(Field::SW_EXITINFO1, port << 16 | width | second >> 4 & 0xd);
+        }
+        ExitCode::MSR => {
+            page.set(Field::RCX, MSRS[first as usize % MSRS.len()].into());
+            if first as usize % MSRS.len() == 1 {
+                // The modes of the local APIC.
+                page.set(Field::RAX, 0xfee0_0000 | (second & 0xd) << 8);
+                page.set(Field::RDX, 0);
+            }
+        }
+        ExitCode::MMIO_READ | ExitCode::MMIO_WRITE => {
+            page.set(Field::SW_EXITINFO2, 1 + first % 8);
+            page.set(Field::SW_SCRATCH, SCRATCH + second);
+        }
+        ExitCode::AP_CREATION => {
+            let request = ApCreationRequest((second >> 4 & 3) as u8);
+            let created = ApCreation::new().with_request(request).with_apic_id(first as u32 & 1);
+            let created = created.with_vmpl((second & 3) as u8);
+            page.set(Field::SW_EXITINFO1, created.into_bits());
+            page.set(Field::SW_EXITINFO2, (0x10 + (first >> 4)) << 12);
+            // Reflection, restricted and alternate injection.
+            page.set(Field::RAX, 1 | (first >> 1 & 7) << 2);
+        }
+        ExitCode::RUN_VMPL => page.set(Field::SW_EXITINFO1, first & 3),
+        ExitCode::HV_DOORBELL_PAGE => {
+            page.set(Field::SW_EXITINFO1, first & 3);
+            page.set(Field::SW_EXITINFO2, SCRATCH);
+        }
+        ExitCode::GUEST_REQUEST | ExitCode::EXTENDED_GUEST_REQUEST => {
+            page.set(Field::SW_EXITINFO1, SCRATCH);
+            page.set(Field::SW_EXITINFO2, GHCB + (first & 3) * 0x1000);
+            page.set(Field::RAX, SCRATCH);
+        }
+        _ => {}
+    }
 }
 
 /// Writes a list of page state changes into the shared buffer.
@@ -173,10 +221,14 @@ impl<'a> Vp<'a> {
         Self { host, vp, vcpus: Default::default(), last: None, ghcb }
     }
 
+    fn turn(&mut self) -> Step {
+        self.vp.turn(&mut self.vcpus)
+    }
+
     /// One turn, with what the guest does if it runs.
     fn step(&mut self, input: &mut Input<'_>) {
-        match self.vp.turn(&mut self.vcpus) {
-            Step::End(end) => assert_eq!(self.host.ended(), Some(end)),
+        match self.turn() {
+            Step::End(_) => {}
             Step::Again => self.pass_time(input),
             Step::Run { level, area } => {
                 assert_eq!(level, self.vp.level());
@@ -214,8 +266,13 @@ impl<'a> Vp<'a> {
             0 => self.pass_time(input),
             1..=3 => self.message(input),
             4 => {
-                let code = EXITS.get(usize::from(input.u8() & 15)).map_or(input.u64(), |it| it.0);
-                let (info_1, info_2) = (input.u64(), value(input, self.ghcb));
+                let choice = input.u8();
+                let code = match choice {
+                    0 => input.u64(),
+                    1 => ExitCode::SHUTDOWN.0,
+                    _ => EXITS[usize::from(choice) % EXITS.len()].0,
+                };
+                let (info_1, info_2) = (input.u64(), u64::from(input.u32()) & 0xff_ffff);
                 self.exit(ExitCode(code), info_1, info_2);
             }
             choice => {
@@ -242,8 +299,14 @@ impl<'a> Vp<'a> {
 
     /// A message has an answer, or it ends the VM.
     fn message(&mut self, input: &mut Input<'_>) {
-        let kinds = [2, 4, 6, 0x10, 0x12, 0x14, 0x16, 0x80, 0x100, 0];
-        let kind = kinds.get(usize::from(input.u8() & 15)).copied();
+        let kinds = [2, 4, 6, 0x10, 0x12, 0x14, 0x16, 0x80];
+        let choice = input.u8();
+        let kind = match choice {
+            0 => None,
+            1 => Some(0),
+            2 => Some(0x100),
+            _ => Some(kinds[usize::from(choice) % kinds.len()]),
+        };
         let data = value(input, self.ghcb);
         let message = match kind {
             Some(0x14) => 0x14 | (data & 0xfff) << 12 | u64::from(input.u8() & 3) << 52,

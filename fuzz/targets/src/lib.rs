@@ -12,6 +12,7 @@ mod files;
 mod ghcb;
 mod igvm;
 mod input;
+mod save_area;
 mod store;
 mod tpm;
 
@@ -23,6 +24,7 @@ pub use emulation::{decode, emulate};
 pub use files::{config, kernel, memory_map, report};
 pub use ghcb::ghcb;
 pub use igvm::{igvm_file, igvm_headers};
+pub use save_area::vmsa;
 
 /// A target.
 pub type Target = fn(&[u8]);
@@ -36,6 +38,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("igvm_file", igvm_file),
     ("igvm_headers", igvm_headers),
     ("ghcb", ghcb),
+    ("vmsa", vmsa),
     ("decode", decode),
     ("emulate", emulate),
     ("apic", apic),
