@@ -10,6 +10,7 @@ mod devices;
 mod emulation;
 mod files;
 mod ghcb;
+mod guest_message;
 mod igvm;
 mod input;
 mod save_area;
@@ -23,6 +24,7 @@ pub use devices::{apic, chipset};
 pub use emulation::{decode, emulate};
 pub use files::{config, kernel, memory_map, report};
 pub use ghcb::ghcb;
+pub use guest_message::guest_message;
 pub use igvm::{igvm_file, igvm_headers};
 pub use save_area::vmsa;
 
@@ -38,6 +40,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("igvm_file", igvm_file),
     ("igvm_headers", igvm_headers),
     ("ghcb", ghcb),
+    ("guest_message", guest_message),
     ("vmsa", vmsa),
     ("decode", decode),
     ("emulate", emulate),
