@@ -12,6 +12,8 @@ mod entry;
 mod guest;
 mod host_map;
 mod table;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 #[cfg(test)]
 mod tests;
 mod view;

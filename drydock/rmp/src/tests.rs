@@ -1,6 +1,5 @@
 mod fixture;
 mod guest;
 mod host;
-mod reference;
 mod sequences;
 mod view;

@@ -7,8 +7,7 @@ use std::vec;
 
 use crate::{Backing, Entry, GuestPage, HostMap, Rights, Rmp, Size, SystemPage, View};
 
-/// How many system pages there are, and how many guest pages.
-pub(super) const PAGES: u32 = 1024;
+pub(super) use crate::testing::PAGES;
 
 pub(super) const READ: Rights = Rights::new().with_read(true);
 pub(super) const READ_WRITE: Rights = READ.with_write(true);

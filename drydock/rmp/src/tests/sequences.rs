@@ -11,91 +11,17 @@ use std::vec::Vec;
 use proptest::prelude::*;
 
 use super::fixture::Machine;
-use super::reference::{Answer, FOLLOWED, Operation, Reference};
 use crate::Size::{self, Large, Small};
-use crate::{Adjustment, Backing, Entry, GuestPage, PAGES_IN_LARGE, Reach, Rights, SystemPage};
+use crate::testing::{self, Answer, FOLLOWED, Operation, Reference};
+use crate::{Adjustment, Entry, PAGES_IN_LARGE, Rights, SystemPage};
 
 /// Three pages: the start of a large one, a page inside it, and the start of the next.
 const PAGES: [u32; 3] = [0, 1, PAGES_IN_LARGE];
 const SIZES: [Size; 2] = [Small, Large];
 
 impl Machine {
-    fn put_behind(&mut self, guest: u32, system: u32) {
-        assert!(self.map.set(GuestPage(guest), Some(Backing::Private(SystemPage(system)))));
-    }
-
     fn apply(&mut self, operation: Operation) -> Answer {
-        match operation {
-            Operation::Assign { system, guest, size, immutable } => {
-                let (system, guest) = (SystemPage(system), GuestPage(guest));
-                Answer::Host(self.rmp.assign(system, guest, size, immutable))
-            }
-            Operation::Reclaim { system, size } => {
-                Answer::Host(self.rmp.reclaim(SystemPage(system), size))
-            }
-            Operation::Split { system } => Answer::Host(self.rmp.split(SystemPage(system))),
-            Operation::Launch { system, vmsa } => {
-                Answer::Host(self.rmp.launch(SystemPage(system), vmsa))
-            }
-            Operation::Run { system, guest } => {
-                Answer::Ran(self.rmp.run(SystemPage(system), GuestPage(guest)))
-            }
-            Operation::Stop { system } => {
-                self.rmp.stop(SystemPage(system));
-                Answer::Stopped
-            }
-            Operation::Validate { guest, behind, size, validate } => {
-                self.put_behind(guest, behind);
-                let guest = GuestPage(guest);
-                Answer::Validated(self.rmp.pvalidate(&self.map, guest, size, validate))
-            }
-            Operation::Adjust { guest, behind, size, change } => {
-                self.put_behind(guest, behind);
-                Answer::Adjusted(self.rmp.rmpadjust(&self.map, GuestPage(guest), size, change))
-            }
-        }
-    }
-
-    /// Tries every access of the guest with every system page behind it: it gets to a page only if
-    /// that is assigned to it at this address, and validated.
-    fn check_accesses(&mut self, reference: &Reference) {
-        for guest in FOLLOWED {
-            for system in FOLLOWED {
-                self.put_behind(guest, system);
-                for vmpl in 0..4 {
-                    let owner = reference.owner(system).filter(|owner| owner.guest == guest);
-                    let expected = match owner {
-                        None => Reach::NotAssigned,
-                        Some(owner) if !owner.validated => Reach::NotValidated,
-                        Some(owner) => Reach::Page {
-                            page: SystemPage(system),
-                            rights: Rights::from_bits(owner.rights[usize::from(vmpl)]),
-                        },
-                    };
-                    let reach = self.view().private(GuestPage(guest), vmpl);
-                    assert_eq!(reach, expected, "{guest} at {system} in {reference:?}");
-                }
-            }
-        }
-    }
-
-    fn check_attributes(&self, reference: &Reference) {
-        for system in FOLLOWED {
-            let entry = self.entry(system);
-            let owner = reference.owner(system);
-            assert_eq!(entry.assigned(), owner.is_some(), "{system} in {reference:?}");
-            let expected = owner.map_or([false; 5], |owner| {
-                [owner.is_large, owner.validated, owner.immutable, owner.vmsa, owner.in_use]
-            });
-            let flags = [
-                entry.is_large(),
-                entry.validated(),
-                entry.immutable(),
-                entry.vmsa(),
-                entry.in_use(),
-            ];
-            assert_eq!(flags, expected, "{system} in {reference:?}");
-        }
+        testing::apply(&mut self.rmp, &mut self.map, operation)
     }
 
     /// The entries that are not empty.
@@ -141,12 +67,12 @@ fn every_sequence_of_page_state_changes_ends_as_in_the_model() {
     let mut open = VecDeque::from([(Reference::default(), Vec::new())]);
     while let Some((state, saved)) = open.pop_front() {
         machine.restore(&saved);
-        machine.check_accesses(&state);
+        testing::check_accesses(&machine.rmp, &mut machine.map, &state);
         for &operation in &operations {
             let mut reference = state.clone();
             let answer = machine.apply(operation);
             assert_eq!(answer, reference.apply(operation), "{operation:?} in {state:?}");
-            machine.check_attributes(&reference);
+            testing::check_attributes(&machine.rmp, &reference);
             if reference == state {
                 continue;
             }
@@ -224,8 +150,8 @@ proptest! {
             let operation = aim(operation, &reference, seed);
             let answer = machine.apply(operation);
             prop_assert_eq!(answer, reference.apply(operation), "{:?}", operation);
-            machine.check_attributes(&reference);
+            testing::check_attributes(&machine.rmp, &reference);
         }
-        machine.check_accesses(&reference);
+        testing::check_accesses(&machine.rmp, &mut machine.map, &reference);
     }
 }

@@ -1,29 +1,36 @@
-//! A plain model of the table: one record for each page of 4 KiB, whatever the sizes.
+//! A plain model of the table for tests: one record for each page of 4 KiB, whatever the sizes.
 
 use snp::instruction::Outcome as Code;
 
-use super::fixture::PAGES;
-use crate::{Adjustment, Changed, Fault, HostError, Outcome, Rights, Size, SystemPage};
+use crate::{
+    Adjustment, Backing, Changed, Fault, GuestPage, HostError, HostMap, Outcome, PAGES_IN_LARGE,
+    Reach, Rights, Rmp, Size, SystemPage, View,
+};
+
+/// How many system pages there are, and how many guest pages: two large ones.
+pub const PAGES: u32 = 2 * PAGES_IN_LARGE;
 
 /// The system pages that the model follows: the ends of both large pages.
-pub(super) const FOLLOWED: [u32; 6] = [0, 1, 511, 512, 513, 1023];
+pub const FOLLOWED: [u32; 6] = [0, 1, 511, 512, 513, 1023];
 
 /// The owner of a page, with what the guest has done to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Owner {
-    pub(super) guest: u32,
-    pub(super) is_large: bool,
-    pub(super) validated: bool,
-    pub(super) immutable: bool,
-    pub(super) vmsa: bool,
-    pub(super) in_use: bool,
-    pub(super) rights: [u8; 4],
+#[expect(missing_docs, reason = "the names are those of the entry's fields")]
+pub struct Owner {
+    pub guest: u32,
+    pub is_large: bool,
+    pub validated: bool,
+    pub immutable: bool,
+    pub vmsa: bool,
+    pub in_use: bool,
+    pub rights: [u8; 4],
 }
 
 /// An operation of the host, the firmware, a CPU or the guest. `behind` is the system page that the
 /// host has put behind the guest's.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Operation {
+#[expect(missing_docs, reason = "the names are those of the table's functions")]
+pub enum Operation {
     Assign { system: u32, guest: u32, size: Size, immutable: bool },
     Reclaim { system: u32, size: Size },
     Split { system: u32 },
@@ -36,7 +43,8 @@ pub(super) enum Operation {
 
 /// The result of an operation.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Answer {
+#[expect(missing_docs, reason = "the names are those of the operations")]
+pub enum Answer {
     Host(Result<(), HostError>),
     Ran(bool),
     Stopped,
@@ -46,8 +54,9 @@ pub(super) enum Answer {
 
 /// The owners of the pages of [`FOLLOWED`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct Reference {
-    pub(super) owners: [Option<Owner>; FOLLOWED.len()],
+pub struct Reference {
+    /// One for each followed page.
+    pub owners: [Option<Owner>; FOLLOWED.len()],
 }
 
 const fn start(page: u32, size: Size) -> u32 {
@@ -55,7 +64,8 @@ const fn start(page: u32, size: Size) -> u32 {
 }
 
 impl Reference {
-    pub(super) fn apply(&mut self, operation: Operation) -> Answer {
+    /// Has the model do an operation.
+    pub fn apply(&mut self, operation: Operation) -> Answer {
         match operation {
             Operation::Assign { system, guest, size, immutable } => {
                 Answer::Host(self.assign(system, guest, size, immutable))
@@ -77,7 +87,8 @@ impl Reference {
         }
     }
 
-    pub(super) fn owner(&self, system: u32) -> Option<Owner> {
+    /// The owner of a followed page.
+    pub fn owner(&self, system: u32) -> Option<Owner> {
         let index = FOLLOWED.iter().position(|&page| page == system)?;
         self.owners[index]
     }
@@ -250,5 +261,76 @@ impl Reference {
             }
         });
         Ok(Ok(()))
+    }
+}
+
+fn put_behind(map: &mut HostMap<'_>, guest: u32, system: u32) {
+    assert!(map.set(GuestPage(guest), Some(Backing::Private(SystemPage(system)))));
+}
+
+/// Has the table do an operation.
+pub fn apply(rmp: &mut Rmp<'_>, map: &mut HostMap<'_>, operation: Operation) -> Answer {
+    match operation {
+        Operation::Assign { system, guest, size, immutable } => {
+            let (system, guest) = (SystemPage(system), GuestPage(guest));
+            Answer::Host(rmp.assign(system, guest, size, immutable))
+        }
+        Operation::Reclaim { system, size } => Answer::Host(rmp.reclaim(SystemPage(system), size)),
+        Operation::Split { system } => Answer::Host(rmp.split(SystemPage(system))),
+        Operation::Launch { system, vmsa } => Answer::Host(rmp.launch(SystemPage(system), vmsa)),
+        Operation::Run { system, guest } => {
+            Answer::Ran(rmp.run(SystemPage(system), GuestPage(guest)))
+        }
+        Operation::Stop { system } => {
+            rmp.stop(SystemPage(system));
+            Answer::Stopped
+        }
+        Operation::Validate { guest, behind, size, validate } => {
+            put_behind(map, guest, behind);
+            let guest = GuestPage(guest);
+            Answer::Validated(rmp.pvalidate(map, guest, size, validate))
+        }
+        Operation::Adjust { guest, behind, size, change } => {
+            put_behind(map, guest, behind);
+            Answer::Adjusted(rmp.rmpadjust(map, GuestPage(guest), size, change))
+        }
+    }
+}
+
+/// Tries every access of the guest with every system page behind it: it gets to a page only if
+/// that is assigned to it at this address, and validated.
+pub fn check_accesses(rmp: &Rmp<'_>, map: &mut HostMap<'_>, reference: &Reference) {
+    for guest in FOLLOWED {
+        for system in FOLLOWED {
+            put_behind(map, guest, system);
+            for vmpl in 0..4 {
+                let owner = reference.owner(system).filter(|owner| owner.guest == guest);
+                let expected = match owner {
+                    None => Reach::NotAssigned,
+                    Some(owner) if !owner.validated => Reach::NotValidated,
+                    Some(owner) => Reach::Page {
+                        page: SystemPage(system),
+                        rights: Rights::from_bits(owner.rights[usize::from(vmpl)]),
+                    },
+                };
+                let reach = View { rmp, map }.private(GuestPage(guest), vmpl);
+                assert_eq!(reach, expected, "{guest} at {system} in {reference:?}");
+            }
+        }
+    }
+}
+
+/// Compares the entries of the followed pages with the model.
+pub fn check_attributes(rmp: &Rmp<'_>, reference: &Reference) {
+    for system in FOLLOWED {
+        let entry = rmp.entry(SystemPage(system)).unwrap().1;
+        let owner = reference.owner(system);
+        assert_eq!(entry.assigned(), owner.is_some(), "{system} in {reference:?}");
+        let expected = owner.map_or([false; 5], |owner| {
+            [owner.is_large, owner.validated, owner.immutable, owner.vmsa, owner.in_use]
+        });
+        let flags =
+            [entry.is_large(), entry.validated(), entry.immutable(), entry.vmsa(), entry.in_use()];
+        assert_eq!(flags, expected, "{system} in {reference:?}");
     }
 }
