@@ -10,8 +10,12 @@ use crate::{
 /// How many system pages there are, and how many guest pages: two large ones.
 pub const PAGES: u32 = 2 * PAGES_IN_LARGE;
 
-/// The system pages that the model follows: the ends of both large pages.
-pub const FOLLOWED: [u32; 6] = [0, 1, 511, 512, 513, 1023];
+/// The system pages that an operation may name: the ends of both large pages.
+pub const NAMED: [u32; 6] = [0, 1, 511, 512, 513, 1023];
+
+/// The system pages that the model follows. Those that no operation names stand for all pages
+/// between the ends: they change with their whole large page, and stay when it is split.
+pub const FOLLOWED: [u32; 8] = [0, 1, 2, 511, 512, 513, 514, 1023];
 
 /// The owner of a page, with what the guest has done to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

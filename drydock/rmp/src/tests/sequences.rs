@@ -12,7 +12,7 @@ use proptest::prelude::*;
 
 use super::fixture::Machine;
 use crate::Size::{self, Large, Small};
-use crate::testing::{self, Answer, FOLLOWED, Operation, Reference};
+use crate::testing::{self, Answer, NAMED, Operation, Reference};
 use crate::{Adjustment, Entry, PAGES_IN_LARGE, Rights, SystemPage};
 
 /// Three pages: the start of a large one, a page inside it, and the start of the next.
@@ -86,7 +86,7 @@ fn every_sequence_of_page_state_changes_ends_as_in_the_model() {
 }
 
 fn operation() -> impl Strategy<Value = Operation> {
-    let page = || prop::sample::select(&FOLLOWED[..]);
+    let page = || prop::sample::select(&NAMED[..]);
     let size = || prop::sample::select(&SIZES[..]);
     let yes = any::<bool>;
     let change = (0..4u8, 0..4u8, 0..16u8, yes()).prop_map(|(current, target, rights, vmsa)| {
