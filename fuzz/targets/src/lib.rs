@@ -13,6 +13,7 @@ mod ghcb;
 mod guest_message;
 mod igvm;
 mod input;
+mod rmp;
 mod save_area;
 mod store;
 mod tpm;
@@ -26,6 +27,7 @@ pub use files::{config, kernel, memory_map, report};
 pub use ghcb::ghcb;
 pub use guest_message::guest_message;
 pub use igvm::{igvm_file, igvm_headers};
+pub use rmp::rmp;
 pub use save_area::vmsa;
 
 /// A target.
@@ -42,6 +44,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("ghcb", ghcb),
     ("guest_message", guest_message),
     ("vmsa", vmsa),
+    ("rmp", rmp),
     ("decode", decode),
     ("emulate", emulate),
     ("apic", apic),
