@@ -112,6 +112,7 @@ fn request(input: &mut Input<'_>, gpa: u64) -> Ghcb {
     let code = match choice {
         0 => input.u64(),
         1 => ExitCode::TERMINATION_REQUEST.0,
+        2 => ExitCode::UNSUPPORTED_EVENT.0,
         _ => CODES[usize::from(choice) % CODES.len()].0,
     };
     let strange = input.u8();
@@ -324,14 +325,19 @@ impl<'a> Vp<'a> {
     /// A request by a page gets a status, or it ends the VM.
     fn page(&mut self, input: &mut Input<'_>) {
         let outside = self.host.outside();
-        let is_shared = outside.is_shared(self.ghcb);
         let request = request(input, self.ghcb);
-        if is_shared {
+        if outside.is_shared(self.ghcb) {
             outside.guest_writes(self.ghcb, request.as_bytes());
         }
         outside.refused.lock().expect("no panic").clear();
+        // The other VP may change what the host has read, or make the page private.
+        let race = input.u8();
+        outside.is_fickle.store(race & 7 == 0, Ordering::Relaxed);
+        outside.lose_after_read(if race & 0x3f == 1 { self.ghcb } else { 0 });
         self.raw_message(self.ghcb);
-        if !is_shared {
+        outside.is_fickle.store(false, Ordering::Relaxed);
+        outside.lose_after_read(0);
+        if !outside.is_shared(self.ghcb) {
             assert!(self.host.ended().is_some(), "there is no place for an answer");
             return;
         }
