@@ -10,7 +10,7 @@ use zerocopy::IntoBytes;
 
 use crate::machine::End;
 use crate::msr_protocol::FEATURES;
-use crate::outside::{Outside, Vcpu};
+use crate::outside::Outside;
 use crate::vp::{Activity, HostVp};
 
 /// The interrupt command register, in x2APIC mode.
@@ -78,14 +78,14 @@ impl Exchange {
 
 impl<O: Outside> HostVp<'_, O> {
     /// Answers the request in the page at `gpa`.
-    pub(crate) fn page_request(&mut self, vcpu: &mut impl Vcpu, gpa: u64) {
+    pub(crate) fn page_request(&mut self, gpa: u64) {
         let Some(mut request) = self.ghcb.take() else { return };
         if !self.host.outside.read_shared(gpa, request.as_mut_bytes()) {
             self.ghcb = Some(request);
             return self.unanswerable(gpa, 0);
         }
         let mut exchange = Exchange { gpa, request, answer: [None; MOST_FIELDS] };
-        let result = self.check(&exchange).and_then(|code| self.serve(vcpu, code, &mut exchange));
+        let result = self.check(&exchange).and_then(|code| self.serve(code, &mut exchange));
         log::trace!(
             "VP {}: event {:#x?} ({:#x?}, {:#x?}): {result:x?}",
             self.index,
@@ -128,7 +128,7 @@ impl<O: Outside> HostVp<'_, O> {
         Ok(ExitCode(code))
     }
 
-    fn serve(&mut self, vcpu: &mut impl Vcpu, code: ExitCode, on: &mut Exchange) -> Answer {
+    fn serve(&mut self, code: ExitCode, on: &mut Exchange) -> Answer {
         match code {
             ExitCode::IOIO => self.port(on),
             ExitCode::MSR => self.msr(on),
@@ -186,10 +186,7 @@ impl<O: Outside> HostVp<'_, O> {
                 self.unanswerable(info_1, info_2);
                 Ok(0)
             }
-            _ => {
-                let _ = vcpu;
-                Err(InputError::INVALID_EVENT.into())
-            }
+            _ => Err(InputError::INVALID_EVENT.into()),
         }
     }
 

@@ -46,8 +46,8 @@ impl<O: Outside> HostVp<'_, O> {
         let scratch = on.need(Field::SW_SCRATCH)?;
         let mut bytes = [0; SHARED_BUFFER_SIZE];
         let bytes = bytes.get_mut(..length).unwrap_or_default();
-        let outside = &self.host.outside;
-        if !info.is_in() && !outside.read_shared(scratch, bytes) {
+        // For INS, too: a device is only read if the guest can get what it says.
+        if !self.host.outside.read_shared(scratch, bytes) {
             return Err(InputError::INVALID_SCRATCH_AREA.into());
         }
         for element in bytes.chunks_mut(size) {
@@ -93,8 +93,13 @@ impl<O: Outside> HostVp<'_, O> {
     /// Reads device memory to the scratch area.
     pub(crate) fn mmio_read(&mut self, on: &Exchange) -> Answer {
         let (gpa, length, scratch) = self.device_access(on)?;
-        let mut bytes = [0xff; LONGEST_ACCESS];
+        let mut bytes = [0; LONGEST_ACCESS];
         let bytes = bytes.get_mut(..length).unwrap_or_default();
+        // A device is only read if the guest can get what it says.
+        if !self.host.outside.read_shared(scratch, bytes) {
+            return Err(InputError::INVALID_SCRATCH_AREA.into());
+        }
+        bytes.fill(0xff);
         if self.current().apic.xapic_page() == Some(gpa & !0xfff) {
             let tsc = self.tsc();
             let (now, guest) = (self.host.clock.at(tsc), GuestTsc(tsc.0));

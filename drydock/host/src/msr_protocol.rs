@@ -24,7 +24,7 @@ impl<O: Outside> HostVp<'_, O> {
         let value = vcpu.ghcb_msr();
         let Ok(request) = Request::decode(value) else { return self.unanswerable(value, 0) };
         let answer = match request {
-            Request::Ghcb { gpa } => return self.page_request(vcpu, gpa),
+            Request::Ghcb { gpa } => return self.page_request(gpa),
             Request::SevInfo => self.sev_info(),
             Request::Cpuid { function, register } => {
                 let [eax, ebx, ecx, edx] = self.host.cpuid(function, 0, self.index);

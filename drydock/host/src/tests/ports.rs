@@ -98,6 +98,16 @@ fn outs_writes_each_element() {
 }
 
 #[test]
+fn a_device_loses_nothing_to_a_scratch_area_that_is_not_shared() {
+    let mut machine = Machine::new();
+    machine.outside().host.typed.lock().unwrap().extend(*b"a");
+    machine.exit(ExitCode::INTR, 0, 0);
+    let read = out(DATA).with_is_in(true);
+    string(&mut machine, read, 1, PRIVATE).malformed(InputError::INVALID_SCRATCH_AREA);
+    port(&mut machine, read, 0).done(0, &[(Field::RAX, b'a'.into())]);
+}
+
+#[test]
 fn ins_reads_each_element() {
     let mut machine = Machine::new();
     machine.outside().host.typed.lock().unwrap().extend(*b"ab");
