@@ -109,6 +109,12 @@ impl Slot {
         memory.read(self.table, self.index)
     }
 
+    /// Whether the entry is for a large page, and leads to a table instead.
+    fn leads_to_table(self, memory: &impl TableMemory) -> bool {
+        let is_small = self.shift == 12;
+        !is_small && self.read(memory) & (entry::PRESENT | entry::LARGE) == entry::PRESENT
+    }
+
     fn write(self, memory: &mut impl TableMemory, entry: u64) {
         memory.write(self.table, self.index, entry);
     }
@@ -160,21 +166,29 @@ impl PageTables {
         largest: u32,
     ) {
         let (mut at, mut to) = (linear.start, physical);
-        while at < linear.end {
-            let fits = |shift: &u32| {
-                let size = 1 << shift;
-                (at | to).is_multiple_of(size) && linear.end - at >= size && *shift <= largest
-            };
+        let end = linear.end;
+        let fits = |at: u64, to: u64, shift: u32| {
+            let size = 1 << shift;
+            (at | to).is_multiple_of(size) && end.saturating_sub(at) >= size && shift <= largest
+        };
+        while at < end {
             // A table stays where there is one: its memory would be lost.
             let shift = [30, 21]
                 .into_iter()
-                .find(|shift| fits(shift) && !self.has_table(memory, at, *shift));
+                .find(|shift| fits(at, to, *shift) && !self.has_table(memory, at, *shift));
             let shift = shift.unwrap_or(12);
             let large = if shift == 12 { 0 } else { entry::LARGE };
-            let slot = self.slot(memory, at, shift);
-            slot.write(memory, to | bits | large);
-            at += slot.size();
-            to += slot.size();
+            let mut slot = self.slot(memory, at, shift);
+            loop {
+                slot.write(memory, to | bits | large);
+                at += slot.size();
+                to += slot.size();
+                // The same table's next entry needs no walk. A larger page begins a table only.
+                slot.index += 1;
+                if slot.index == ENTRIES || !fits(at, to, shift) || slot.leads_to_table(memory) {
+                    break;
+                }
+            }
         }
     }
 
