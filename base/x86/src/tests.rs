@@ -59,6 +59,22 @@ fn small_pages_are_small_and_every_table_on_the_way_has_the_directory_s_bits() {
 }
 
 #[test]
+fn a_run_of_large_pages_keeps_the_table_in_its_middle() {
+    let (mut memory, mut tables) = tables(false);
+    tables.map_small(&mut memory, 0x40_0000..0x40_1000, 0x9000, DATA);
+    let count = memory.count();
+    // The same range again, now by pages of 2 MiB but where the table is.
+    tables.map(&mut memory, 0..0x4000_0000, 0, DATA);
+    assert_eq!(memory.count(), count, "no table is lost, none is made");
+    for (at, size) in
+        [(0x20_0000, 1 << 21), (0x40_0000, PAGE), (0x5f_f000, PAGE), (0x60_0000, 1 << 21)]
+    {
+        let found = tables.translate(&memory, at).unwrap();
+        assert_eq!((found.physical, found.size), (at, size), "{at:#x}");
+    }
+}
+
+#[test]
 fn a_hole_splits_the_pages_around_it_and_nothing_else_changes() {
     for size in [1 << 21, 1 << 30] {
         let (mut memory, mut tables) = tables(true);
