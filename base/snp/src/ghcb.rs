@@ -4,7 +4,8 @@
 //! shared memory; then check the copy. [`Field::offset`] and [`Field::valid_bit`] serve code that
 //! reads single fields.
 
-use core::mem::size_of;
+use core::mem::{offset_of, size_of};
+use core::ops::Range;
 
 use open_enum::open_enum;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -138,6 +139,16 @@ assert_offsets!(Ghcb:
 );
 
 impl Ghcb {
+    /// The bytes of the page that have a request's fields, with the bitmap.
+    pub const FIELDS: Range<usize> = offset_of!(Self, quadwords)..offset_of!(Self, x87_state_gpa);
+
+    /// The bytes of the page that say how a request is to be read.
+    pub const FORM: Range<usize> = offset_of!(Self, protocol_version)..size_of::<Self>();
+
+    /// The bytes of the shared buffer.
+    pub const BUFFER: Range<usize> =
+        SHARED_BUFFER_OFFSET..SHARED_BUFFER_OFFSET + SHARED_BUFFER_SIZE;
+
     /// The value of a field, if it is marked as valid.
     pub fn get(&self, field: Field) -> Option<u64> {
         self.is_valid(field).then(|| self.quadwords[field.0])

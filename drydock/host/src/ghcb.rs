@@ -1,6 +1,7 @@
 //! Requests by a GHCB page (GHCB specification 56421, "Supported NAE events").
 
 use alloc::boxed::Box;
+use core::ops::Range;
 
 use snp::exit::{DoorbellRequest, ExitCode};
 use snp::ghcb::{Field, Ghcb, InputError, PROTOCOL_VERSION, Status, USAGE_STANDARD};
@@ -41,6 +42,7 @@ const MOST_FIELDS: usize = 7;
 pub(crate) struct Exchange {
     /// Where the page is.
     pub(crate) gpa: u64,
+    /// The page as far as it was copied: its fields, and the buffer once it was asked for.
     request: Box<Ghcb>,
     answer: [Option<(Field, u64)>; MOST_FIELDS],
 }
@@ -70,17 +72,28 @@ impl Exchange {
         }
     }
 
-    /// The shared buffer.
-    pub(crate) const fn buffer(&self) -> &[u8] {
-        &self.request.shared_buffer
+    /// Copies the shared buffer, which few requests use. A request calls it once at the most.
+    pub(crate) fn buffer(&mut self, outside: &impl Outside) -> Result<&[u8], Refusal> {
+        if !copy(outside, self.gpa, &mut self.request, Ghcb::BUFFER) {
+            return Err(InputError::INVALID_SCRATCH_AREA.into());
+        }
+        Ok(&self.request.shared_buffer)
     }
+}
+
+/// Copies a part of the page at `gpa`.
+fn copy(outside: &impl Outside, gpa: u64, page: &mut Ghcb, part: Range<usize>) -> bool {
+    let from = gpa + part.start as u64;
+    page.as_mut_bytes().get_mut(part).is_some_and(|to| outside.read_shared(from, to))
 }
 
 impl<O: Outside> HostVp<'_, O> {
     /// Answers the request in the page at `gpa`.
     pub(crate) fn page_request(&mut self, gpa: u64) {
         let Some(mut request) = self.ghcb.take() else { return };
-        if !self.host.outside.read_shared(gpa, request.as_mut_bytes()) {
+        let outside = &self.host.outside;
+        let mut parts = [Ghcb::FIELDS, Ghcb::FORM].into_iter();
+        if !parts.all(|part| copy(outside, gpa, &mut request, part)) {
             self.ghcb = Some(request);
             return self.unanswerable(gpa, 0);
         }

@@ -14,12 +14,12 @@ const FAILED: Outcome = Outcome::hypervisor_error(1);
 
 impl<O: Outside> HostVp<'_, O> {
     /// Carries out the list in the shared buffer, and moves its header on.
-    pub(crate) fn page_state_change(&self, on: &Exchange) -> Answer {
+    pub(crate) fn page_state_change(&self, on: &mut Exchange) -> Answer {
         let buffer = on.gpa + SHARED_BUFFER_OFFSET as u64;
         if on.need(Field::SW_SCRATCH)? != buffer {
             return Err(InputError::INVALID_SCRATCH_AREA.into());
         }
-        let Ok((mut header, entries)) = Header::read_from_prefix(on.buffer()) else {
+        let Ok((mut header, entries)) = Header::read_from_prefix(on.buffer(&self.host.outside)?) else {
             return Ok(Outcome::INVALID_HEADER.0);
         };
         if let Err(invalid) = header.check() {

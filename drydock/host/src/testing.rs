@@ -139,7 +139,7 @@ impl Fake {
         self.shared.lock().unwrap().contains_key(&(gpa / PAGE))
     }
 
-    /// Makes a page private after the next read.
+    /// Makes a page private after its last byte was read.
     pub fn lose_after_read(&self, gpa: u64) {
         self.lost.store(gpa / PAGE, Ordering::Relaxed);
     }
@@ -198,7 +198,10 @@ impl Outside for Fake {
         });
         if done {
             self.reads.lock().unwrap().push((gpa, to.len()));
-            self.shared.lock().unwrap().remove(&self.lost.load(Ordering::Relaxed));
+            let lost = self.lost.load(Ordering::Relaxed);
+            if gpa + to.len() as u64 == (lost + 1) * PAGE {
+                self.shared.lock().unwrap().remove(&lost);
+            }
         }
         done
     }

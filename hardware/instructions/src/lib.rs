@@ -150,10 +150,11 @@ impl FxArea {
         self.0.first_chunk().unwrap_or(&[0; 512])
     }
 
-    /// Replaces the bytes of FXSAVE. Bits of MXCSR that the CPU does not have are cleared.
-    pub fn set_bytes(&mut self, bytes: &[u8; 512]) {
-        if let Some(place) = self.0.first_chunk_mut() {
-            *place = *bytes;
+    /// Has `edit` change the bytes of FXSAVE. Bits of MXCSR that the CPU does not have are cleared
+    /// then.
+    pub fn edit(&mut self, edit: impl FnOnce(&mut [u8; 512])) {
+        if let Some(bytes) = self.0.first_chunk_mut() {
+            edit(bytes);
         }
         self.0[26] = 0;
         self.0[27] = 0;
@@ -182,9 +183,14 @@ impl FxArea {
 /// FXSAVE of the guest's FPU, which is live in the CPU while we run.
 pub fn fxsave() -> FxArea {
     let mut area = FxArea([0; 576]);
-    // SAFETY: 512 writable bytes, aligned to 16; OSFXSR is set.
-    unsafe { asm!("fxsave64 [{}]", in(reg) &mut area, options(nostack)) };
+    fxsave_to(&mut area);
     area
+}
+
+/// FXSAVE of the guest's FPU, to `area`.
+pub fn fxsave_to(area: &mut FxArea) {
+    // SAFETY: 512 writable bytes, aligned to 16; OSFXSR is set.
+    unsafe { asm!("fxsave64 [{}]", in(reg) area, options(nostack)) };
 }
 
 /// FXRSTOR of the guest's FPU.

@@ -3,7 +3,7 @@
 //! Its first part has the layout of the control block's own save area (AMD64 APM vol. 2, tables B-2
 //! and B-4); general-purpose registers and the FPU follow.
 
-use instructions::{FxArea, fxrstor, fxsave};
+use instructions::{FxArea, fxrstor, fxsave_to};
 use platform_api::Event;
 use snp::vmsa::Vmsa;
 use x86::{EventRegisters, ModeRegisters, Register, Registers, Segment, SegmentRegister, efer};
@@ -18,6 +18,8 @@ use crate::vmcb::{control, save, virtual_interrupt};
 
 /// Bytes that the two layouts share: up to the last-branch registers.
 const SHARED: usize = 0x298;
+/// The tag word of a stack without registers in use.
+const ALL_EMPTY: u16 = 0xffff;
 /// Bits of MXCSR; FXRSTOR refuses others.
 const MXCSR_BITS: u32 = 0xffff;
 
@@ -41,11 +43,23 @@ const ORDER: [Register; 14] = [
 
 impl Vcpu {
     /// Replaces the whole state by that in `area`, which the caller has checked as VMRUN does. What
-    /// the control block says of events stays.
-    pub fn load(&mut self, area: &Vmsa) {
-        let words = area.as_bytes().as_chunks::<8>().0.iter().take(SHARED / 8);
-        for (offset, word) in (save::SEGMENTS..).step_by(8).zip(words) {
-            self.vmcb.write_u64(offset, u64::from_le_bytes(*word));
+    /// the control block says of events stays. `fpu` is room for the FPU's state.
+    ///
+    /// Translations stay as long as the registers that they depend on do: the save area is the one
+    /// that was stored last, or the caller calls [`Vcpu::forget_translations`].
+    pub fn load(&mut self, area: &Vmsa, fpu: &mut FxArea) {
+        let paging = [
+            (save::EFER, area.efer | efer::SVME),
+            (save::CR0, area.cr0),
+            (save::CR3, area.cr3),
+            (save::CR4, area.cr4),
+            (save::GUEST_PAT, area.g_pat),
+        ];
+        if paging.into_iter().any(|(offset, value)| self.vmcb.read_u64(offset) != value) {
+            self.forget_translations();
+        }
+        if let Some(shared) = area.as_bytes().first_chunk::<SHARED>() {
+            self.vmcb.write_bytes(save::SEGMENTS, shared);
         }
         // The level's place is reserved in the control block's save area.
         self.vmcb.write_u8(save::CPL - 1, 0);
@@ -53,8 +67,8 @@ impl Vcpu {
         for (register, value) in ORDER.into_iter().zip(general(area)) {
             self.set_gpr(register, value);
         }
-        fxrstor(&to_fxsave(area));
-        self.forget_translations();
+        to_fxsave(area, fpu);
+        fxrstor(fpu);
     }
 
     /// Drops events on their way, masks and shadows: another save area is to be loaded.
@@ -94,18 +108,19 @@ impl Vcpu {
         self.waiting != Waiting::Nothing
     }
 
-    /// Stores the state to `area`; what the CPU does not switch stays as it is.
-    pub fn store(&self, area: &mut Vmsa) {
+    /// Stores the state to `area`; what the CPU does not switch stays as it is. `fpu` is room for
+    /// the FPU's state.
+    pub fn store(&self, area: &mut Vmsa, fpu: &mut FxArea) {
         let vmpl = area.vmpl;
-        let words = area.as_mut_bytes().as_chunks_mut::<8>().0.iter_mut().take(SHARED / 8);
-        for (offset, word) in (save::SEGMENTS..).step_by(8).zip(words) {
-            *word = self.vmcb.read_u64(offset).to_le_bytes();
+        if let Some(shared) = area.as_mut_bytes().first_chunk_mut::<SHARED>() {
+            self.vmcb.read_bytes(save::SEGMENTS, shared);
         }
         area.vmpl = vmpl;
         for (place, register) in general_mut(area).into_iter().zip(ORDER) {
             *place = self.gpr(register);
         }
-        from_fxsave(&fxsave(), area);
+        fxsave_to(fpu);
+        from_fxsave(fpu, area);
     }
 
     /// Has the nested page tables at `root` confine the guest from the next entry on.
@@ -195,36 +210,31 @@ struct Fxsave {
     reserved_2: [u8; 96],
 }
 
-fn to_fxsave(area: &Vmsa) -> FxArea {
-    let mut registers = [[0; 16]; 8];
-    for (to, from) in registers.iter_mut().zip(area.x87_registers.as_chunks::<10>().0) {
-        if let Some(to) = to.first_chunk_mut() {
-            *to = *from;
+fn to_fxsave(area: &Vmsa, fxsave: &mut FxArea) {
+    fxsave.edit(|bytes| {
+        let Ok(image) = Fxsave::mut_from_bytes(bytes) else { return };
+        for (to, from) in image.registers.iter_mut().zip(area.x87_registers.as_chunks::<10>().0) {
+            if let Some(to) = to.first_chunk_mut() {
+                *to = *from;
+            }
         }
-    }
-    let used = |index: u32| (area.x87_ftw >> (2 * index) & 0b11) != 0b11;
-    let tags = (0..8).filter(|index| used(*index)).fold(0, |tags, index| tags | 1 << index);
-    let image = Fxsave {
-        control: area.x87_fcw,
-        status: area.x87_fsw,
-        tags,
-        reserved_1: 0,
-        opcode: area.x87_fop & 0x7ff,
-        instruction: area.x87_rip,
-        data: area.x87_dp,
-        mxcsr: area.mxcsr & MXCSR_BITS,
-        mxcsr_mask: 0,
-        registers,
-        xmm: area.xmm,
-        reserved_2: [0; 96],
-    };
-    let mut fxsave = FxArea::initial();
-    fxsave.set_bytes(&zerocopy::transmute!(image));
-    fxsave
+        let used = |index: u32| (area.x87_ftw >> (2 * index) & 0b11) != 0b11;
+        image.tags = match area.x87_ftw {
+            ALL_EMPTY => 0,
+            _ => (0..8).filter(|index| used(*index)).fold(0, |tags, index| tags | 1 << index),
+        };
+        image.control = area.x87_fcw;
+        image.status = area.x87_fsw;
+        image.opcode = area.x87_fop & 0x7ff;
+        image.instruction = area.x87_rip;
+        image.data = area.x87_dp;
+        image.mxcsr = area.mxcsr & MXCSR_BITS;
+        image.xmm = area.xmm;
+    });
 }
 
 fn from_fxsave(fxsave: &FxArea, area: &mut Vmsa) {
-    let Ok(image) = Fxsave::read_from_bytes(fxsave.bytes()) else { return };
+    let Ok(image) = Fxsave::ref_from_bytes(fxsave.bytes()) else { return };
     area.x87_fcw = image.control;
     area.x87_fsw = image.status;
     area.x87_fop = image.opcode;
@@ -232,6 +242,17 @@ fn from_fxsave(fxsave: &FxArea, area: &mut Vmsa) {
     area.x87_dp = image.data;
     area.mxcsr = image.mxcsr;
     area.xmm = image.xmm;
+    area.x87_ftw = if image.tags == 0 { ALL_EMPTY } else { tags(image) };
+    let registers = area.x87_registers.as_chunks_mut::<10>().0;
+    for (to, from) in registers.iter_mut().zip(&image.registers) {
+        if let Some(from) = from.first_chunk() {
+            *to = *from;
+        }
+    }
+}
+
+/// The tag word of an image in which registers are in use.
+fn tags(image: &Fxsave) -> u16 {
     let top = u32::from(image.status >> 11 & 7);
     let mut tags = 0;
     for index in 0..8 {
@@ -241,13 +262,7 @@ fn from_fxsave(fxsave: &FxArea, area: &mut Vmsa) {
         let tag = if image.tags >> index & 1 == 0 { 0b11 } else { tag(&register) };
         tags |= tag << (2 * index);
     }
-    area.x87_ftw = tags;
-    let registers = area.x87_registers.as_chunks_mut::<10>().0;
-    for (to, from) in registers.iter_mut().zip(&image.registers) {
-        if let Some(from) = from.first_chunk() {
-            *to = *from;
-        }
-    }
+    tags
 }
 
 /// The tag of a register that is not empty: valid, zero or special (AMD64 APM vol. 1, section
@@ -277,16 +292,23 @@ mod tests {
         area.x87_registers[..10].copy_from_slice(&[0, 0, 0, 0, 0, 0, 0, 0xc0, 0xff, 0x3f]);
         area.xmm = core::array::from_fn(|index| index as u8);
         (area.x87_rip, area.x87_dp, area.x87_fop) = (0x1234, 0x5678, 0x1d9);
-        let mut back = Vmsa::new_zeroed();
-        from_fxsave(&to_fxsave(&area), &mut back);
-        assert_eq!(back, area);
+        let mut fxsave = FxArea::initial();
+        for tags in [area.x87_ftw, ALL_EMPTY] {
+            area.x87_ftw = tags;
+            to_fxsave(&area, &mut fxsave);
+            let mut back = Vmsa::new_zeroed();
+            from_fxsave(&fxsave, &mut back);
+            assert_eq!(back, area);
+        }
     }
 
     #[test]
     fn reserved_bits_of_mxcsr_do_not_reach_the_cpu() {
         let mut area = Vmsa::new_zeroed();
         area.mxcsr = u32::MAX;
-        let image = Fxsave::read_from_bytes(to_fxsave(&area).bytes()).unwrap();
+        let mut fxsave = FxArea::initial();
+        to_fxsave(&area, &mut fxsave);
+        let image = Fxsave::read_from_bytes(fxsave.bytes()).unwrap();
         assert_eq!(image.mxcsr, MXCSR_BITS);
     }
 }

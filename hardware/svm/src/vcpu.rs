@@ -15,8 +15,6 @@ use crate::interrupts::{UNUSED_VECTOR, Waiting};
 use crate::nmi::NmiMask;
 use crate::vmcb::{Vmcb, control, event, save, virtual_interrupt};
 
-/// The one address-space identifier that we use: a CPU carries one VP.
-const ASID: u32 = 1;
 pub(crate) const TLB_FLUSH_ALL: u8 = 1;
 
 /// A virtual processor.
@@ -52,6 +50,8 @@ pub struct Pages {
     pub msr_map: u64,
     /// The root of the nested page tables, which VPs share.
     pub nested_root: u64,
+    /// The address-space identifier: one for each control block that a CPU runs, from 1 on.
+    pub asid: u32,
 }
 
 impl Vcpu {
@@ -68,7 +68,7 @@ impl Vcpu {
         vmcb.write_u32(control::INTERCEPT_2, intercepts::word(intercepts::INTERCEPT_2));
         vmcb.write_u64(control::IOPM_BASE, pages.port_map);
         vmcb.write_u64(control::MSRPM_BASE, pages.msr_map);
-        vmcb.write_u32(control::ASID, ASID);
+        vmcb.write_u32(control::ASID, pages.asid);
         vmcb.write_u32(control::VIRTUAL_INTERRUPT, virtual_interrupt::MASKING);
         vmcb.write_u32(control::VIRTUAL_VECTOR, UNUSED_VECTOR.into());
         vmcb.write_u64(control::NESTED_CONTROL, 1);

@@ -134,7 +134,7 @@ pub mod exit {
 
 /// A page that holds a control block, used through its fields by offset.
 ///
-/// The CPU reads and writes the page during VMRUN, so every access of ours is volatile.
+/// The CPU reads and writes the page during VMRUN, so accesses to fields are volatile.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Vmcb {
     page: u64,
@@ -182,6 +182,23 @@ impl Vmcb {
         read_u16 write_u16 u16;
         read_u32 write_u32 u32;
         read_u64 write_u64 u64;
+    }
+
+    /// Reads the bytes from `offset` on. The CPU is not in VMRUN, so they stay as they are.
+    pub(crate) fn read_bytes(&self, offset: usize, to: &mut [u8]) {
+        assert!(offset + to.len() <= save::END);
+        let from = (self.page + offset as u64) as *const u8;
+        // SAFETY: `new`'s caller gave us the page, and no reference into it exists; the bytes lie
+        // within.
+        unsafe { core::ptr::copy_nonoverlapping(from, to.as_mut_ptr(), to.len()) };
+    }
+
+    /// Writes the bytes from `offset` on.
+    pub(crate) fn write_bytes(&mut self, offset: usize, from: &[u8]) {
+        assert!(offset + from.len() <= save::END);
+        let to = (self.page + offset as u64) as *mut u8;
+        // SAFETY: as for the read.
+        unsafe { core::ptr::copy_nonoverlapping(from.as_ptr(), to, from.len()) };
     }
 
     /// A segment register.

@@ -10,6 +10,10 @@ use x86::{SystemRegisters, vector};
 
 use crate::level::Level;
 
+/// PCPU_ID: the CPU whose translations a save area has. A VP stays on its CPU, so it is always the
+/// same one; software that changes a save area's tables clears it (AMD64 APM vol. 2, table B-4).
+const CPU: u64 = 1;
+
 impl Level {
     /// VMRUN's load of a save area whose state has been checked.
     ///
@@ -20,6 +24,7 @@ impl Level {
             // Another save area: the control block is a new one, too.
             self.serial = area.serial;
             self.vcpu.forget_events();
+            self.vcpu.forget_translations();
         }
         self.features.sev = vmsa.sev_features;
         let top = vmsa.sev_features.vtom().then_some(vmsa.virtual_tom);
@@ -27,7 +32,10 @@ impl Level {
         if vmsa.sev_features.restricted_injection() {
             self.check_restricted()?;
         }
-        self.vcpu.load(vmsa);
+        self.vcpu.load(vmsa, &mut self.fpu);
+        if vmsa.pcpu_id == 0 {
+            self.vcpu.forget_translations();
+        }
         if vmsa.sev_features.debug_swap() {
             let Vmsa { dr0, dr1, dr2, dr3, .. } = *vmsa;
             instructions::set_breakpoints([dr0, dr1, dr2, dr3]);
@@ -91,7 +99,8 @@ impl Level {
     /// The store of the save area at an automatic exit.
     pub(crate) fn end(&mut self, vmsa: &mut Vmsa, exit: &AutomaticExit) {
         let cut_short = EventInj::from_bits(self.interrupted);
-        self.vcpu.store(vmsa);
+        self.vcpu.store(vmsa, &mut self.fpu);
+        vmsa.pcpu_id = CPU;
         if vmsa.sev_features.debug_swap() {
             [vmsa.dr0, vmsa.dr1, vmsa.dr2, vmsa.dr3] = instructions::breakpoints();
         }

@@ -2,6 +2,7 @@
 
 use drydock_cpu::{Addressing, Features};
 use drydock_host::Vcpu as HostSide;
+use instructions::FxArea;
 use platform_api::Event;
 use snp::features::SevFeatures;
 use snp::vmsa::VintrCtrl;
@@ -25,6 +26,8 @@ pub(crate) struct Level {
     pub(crate) interrupted: u64,
     /// Where the instruction that exited ends, for a reflected #VC.
     pub(crate) next_rip: u64,
+    /// Room for the FPU's state on its way.
+    pub(crate) fpu: FxArea,
 }
 
 impl Level {
@@ -57,6 +60,7 @@ impl Level {
             virtual_interrupt: VintrCtrl::new(),
             interrupted: 0,
             next_rip: 0,
+            fpu: FxArea::initial(),
         }
     }
 }

@@ -86,6 +86,7 @@ impl Drydock {
             port_map: self.port_map,
             msr_map: self.msr_map,
             nested_root: 0,
+            asid: vmpl as u32 + 1,
         }
     }
 }

@@ -166,6 +166,7 @@ impl StartUp for NestedSvm {
             port_map: self.port_map,
             msr_map: self.msr_map,
             nested_root: self.nested_root,
+            asid: 1,
         };
         // SAFETY: the pages are those of this CPU's VP.
         Some(SvmVp(unsafe { Vcpu::new(pages, self.home.found().features) }))
