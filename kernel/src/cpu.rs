@@ -193,7 +193,7 @@ pub fn index() -> u32 {
 }
 
 /// Notes an NMI.
-pub(crate) fn note_nmi() {
+pub fn note_nmi() {
     current().nmis.fetch_add(1, Ordering::Relaxed);
 }
 

@@ -28,6 +28,8 @@ pub enum Access {
     Data,
     /// Read and write without caches: registers of a device.
     Device,
+    /// Read and write memory that the host reads and writes, too.
+    Shared,
 }
 
 impl Access {
@@ -36,7 +38,7 @@ impl Access {
         match self {
             Self::Code => KEPT,
             Self::Constant => KEPT | entry::NO_EXECUTE,
-            Self::Data => KEPT | entry::NO_EXECUTE | entry::WRITABLE,
+            Self::Data | Self::Shared => KEPT | entry::NO_EXECUTE | entry::WRITABLE,
             Self::Device => Self::Data.bits() | entry::CACHE_DISABLE | entry::WRITE_THROUGH,
         }
     }
@@ -44,35 +46,55 @@ impl Access {
 
 /// The hierarchy of the paravisor, under construction or in use.
 #[derive(Debug)]
-pub struct PageTables(page_table::PageTables);
+pub struct PageTables {
+    tables: page_table::PageTables,
+    /// The address bit of private memory, or zero.
+    private: u64,
+}
 
 impl PageTables {
     /// An empty hierarchy.
     pub fn new(region: &mut Region, has_gigabyte_pages: bool) -> Self {
+        Self::with_private_bit(region, has_gigabyte_pages, 0)
+    }
+
+    /// An empty hierarchy on a platform that tells private from shared memory by the address bit
+    /// `private`. The CPU finds the tables themselves in private memory, with and without the bit
+    /// (AMD64 APM vol. 2, section 15.34.5).
+    pub fn with_private_bit(region: &mut Region, has_gigabyte_pages: bool, private: u64) -> Self {
         let format = Format { directory: DIRECTORY, has_gigabyte_pages };
-        Self(page_table::PageTables::new(region, format))
+        Self { tables: page_table::PageTables::new(region, format), private }
+    }
+
+    const fn physical(&self, address: u64, access: Access) -> u64 {
+        match access {
+            Access::Code | Access::Constant | Access::Data => address | self.private,
+            Access::Device | Access::Shared => address,
+        }
     }
 
     /// The physical address of the root.
     pub const fn root(&self) -> u64 {
-        self.0.root()
+        self.tables.root()
     }
 
     /// Maps the physical pages of `range` at `base` above their address, by the largest pages that
     /// fit.
     pub fn map(&mut self, region: &mut Region, range: GpaRange, base: u64, access: Access) {
         let linear = base + range.start()..base + range.end();
-        self.0.map(region, linear, range.start(), access.bits());
+        let physical = self.physical(range.start(), access);
+        self.tables.map(region, linear, physical, access.bits());
     }
 
     /// Maps the pages of `range` by small pages, so that a hole costs no further table.
     pub fn map_small(&mut self, region: &mut Region, range: GpaRange, access: Access) {
-        self.0.map_small(region, range.start()..range.end(), range.start(), access.bits());
+        let physical = self.physical(range.start(), access);
+        self.tables.map_small(region, range.start()..range.end(), physical, access.bits());
     }
 
     /// Takes the page at `address` out of the map.
     pub fn make_hole(&mut self, region: &mut Region, address: u64) {
-        self.0.unmap(region, address..address + PAGE_SIZE);
+        self.tables.unmap(region, address..address + PAGE_SIZE);
         drop_translation(address);
     }
 
@@ -130,7 +152,7 @@ mod tests {
             (2, true, false, true),
             (3, true, false, false),
         ] {
-            let found = tables.0.translate(&region, number * PAGE_SIZE).unwrap();
+            let found = tables.tables.translate(&region, number * PAGE_SIZE).unwrap();
             assert_eq!(found.physical, number * PAGE_SIZE);
             assert_eq!(found.bits & entry::WRITABLE != 0, writes, "page {number}");
             assert_eq!(found.bits & entry::NO_EXECUTE == 0, runs, "page {number}");
@@ -138,8 +160,27 @@ mod tests {
             assert_eq!(found.bits & entry::USER, 0, "nothing is user's");
         }
         tables.make_hole(&mut region, 2 * PAGE_SIZE);
-        assert_eq!(tables.0.translate(&region, 2 * PAGE_SIZE), None);
-        assert!(tables.0.translate(&region, 3 * PAGE_SIZE).is_some());
+        assert_eq!(tables.tables.translate(&region, 2 * PAGE_SIZE), None);
+        assert!(tables.tables.translate(&region, 3 * PAGE_SIZE).is_some());
+    }
+
+    #[test]
+    fn private_memory_has_its_bit_and_shared_memory_has_none() {
+        const PRIVATE: u64 = 1 << 39;
+        let mut region = region();
+        let mut tables = PageTables::with_private_bit(&mut region, true, PRIVATE);
+        let page = |number: u64| GpaRange::from_length(number * PAGE_SIZE, PAGE_SIZE).unwrap();
+        let all = [Access::Code, Access::Constant, Access::Data, Access::Device, Access::Shared];
+        for (number, access) in (0..).zip(all) {
+            tables.map_small(&mut region, page(number), access);
+            let found = tables.tables.translate(&region, number * PAGE_SIZE).unwrap();
+            let bit = if number < 3 { PRIVATE } else { 0 };
+            assert_eq!(found.physical, number * PAGE_SIZE | bit, "{access:?}");
+        }
+        let ram = GpaRange::new(0, 4 << 20).unwrap();
+        tables.map(&mut region, ram, GUEST_BASE, Access::Data);
+        let found = tables.tables.translate(&region, GUEST_BASE + 0x20_1234).unwrap();
+        assert_eq!((found.physical, found.size), (PRIVATE | 0x20_1234, 2 << 20));
     }
 
     #[test]
@@ -148,10 +189,10 @@ mod tests {
         let mut tables = PageTables::new(&mut region, true);
         let ram = GpaRange::new(0, 1 << 30).unwrap();
         tables.map(&mut region, ram, GUEST_BASE, Access::Data);
-        let found = tables.0.translate(&region, GUEST_BASE + 0x1234).unwrap();
+        let found = tables.tables.translate(&region, GUEST_BASE + 0x1234).unwrap();
         assert_eq!((found.physical, found.size), (0x1234, 1 << 30));
-        assert_eq!(tables.0.translate(&region, 0x1234), None, "a stray pointer reaches nothing");
-        assert_eq!(tables.0.translate(&region, 0), None);
+        assert_eq!(tables.tables.translate(&region, 0x1234), None, "a stray pointer reaches nothing");
+        assert_eq!(tables.tables.translate(&region, 0), None);
     }
 
     #[test]

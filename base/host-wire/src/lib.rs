@@ -14,6 +14,7 @@ pub mod drydock;
 pub mod exec;
 pub mod file;
 pub mod linux_start;
+pub mod paravisor_image;
 pub mod report;
 pub mod status;
 pub mod termination;

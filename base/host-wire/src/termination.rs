@@ -3,7 +3,7 @@
 //! A guest gives a set and a reason within it (GHCB protocol 56421, section 2.3.1, termination
 //! request).
 
-use crate::linux_start;
+use crate::{linux_start, paravisor_image};
 
 /// The protocol's own reasons.
 const PROTOCOL_SET: u8 = 0;
@@ -35,6 +35,10 @@ pub fn words(set: u8, reason: u8) -> Option<&'static str> {
             let mut all = linux_start::Reason::ALL.into_iter();
             all.find(|known| *known as u8 == reason).map(linux_start::Reason::words)
         }
+        paravisor_image::REASON_SET => {
+            let mut all = paravisor_image::Reason::ALL.into_iter();
+            all.find(|known| *known as u8 == reason).map(paravisor_image::Reason::words)
+        }
         _ => None,
     }
 }
@@ -48,7 +52,8 @@ mod tests {
         assert!(words(0, 2).is_some_and(|text| text.contains("SEV-SNP")));
         assert!(words(1, 2).is_some_and(|text| text.contains("validate")));
         assert!(words(8, 7).is_some_and(|text| text.contains("kernel")));
-        for (set, reason) in [(0, 3), (1, 200), (8, 0), (8, 9), (2, 0), (15, 255)] {
+        assert!(words(9, 6).is_some_and(|text| text.contains("exchanged")));
+        for (set, reason) in [(0, 3), (1, 200), (8, 0), (8, 9), (9, 0), (2, 0), (15, 255)] {
             assert_eq!(words(set, reason), None, "set {set}, reason {reason}");
         }
     }

@@ -46,6 +46,10 @@ pub mod cr0 {
     pub const ET: u64 = 1 << 4;
     /// Supervisor code obeys read-only pages.
     pub const WP: u64 = 1 << 16;
+    /// Monitor coprocessor: WAIT obeys TS.
+    pub const MP: u64 = 1 << 1;
+    /// Numeric error: the FPU reports errors by #MF.
+    pub const NE: u64 = 1 << 5;
     /// Alignment check is possible.
     pub const AM: u64 = 1 << 18;
     /// Writes bypass the caches.

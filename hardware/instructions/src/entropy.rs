@@ -15,7 +15,13 @@ const TRIES: u32 = 1000;
 
 /// Fills `to`; false without a working source.
 pub fn fill(to: &mut [u8]) -> bool {
-    let Some(source) = source() else { return false };
+    fill_by(cpuid, to)
+}
+
+/// Fills `to`, where CPUID can not be executed and `cpuid` answers in its place; false without a
+/// working source.
+pub fn fill_by(cpuid: impl Fn(u32, u32) -> [u32; 4], to: &mut [u8]) -> bool {
+    let Some(source) = source(cpuid) else { return false };
     let Some(mut last) = word(source) else { return false };
     for part in to.chunks_mut(8) {
         let Some(next) = word(source) else { return false };
@@ -32,7 +38,7 @@ pub fn fill(to: &mut [u8]) -> bool {
 }
 
 /// The instruction to use.
-fn source() -> Option<fn() -> Option<u64>> {
+fn source(cpuid: impl Fn(u32, u32) -> [u32; 4]) -> Option<fn() -> Option<u64>> {
     let has_seed = cpuid(0, 0)[0] >= 7 && cpuid(7, 0)[1] & RDSEED != 0;
     if has_seed {
         return Some(rdseed);

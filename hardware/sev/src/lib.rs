@@ -3,8 +3,13 @@
 //! One function each; what a caller does with the results is its own. All need CPL 0.
 #![no_std]
 
+mod call;
+mod save_area;
+
 use core::arch::asm;
 
+pub use call::{Call, Failed, GhcbPage, leave_window, sleep_unless};
+pub use save_area::SaveArea;
 use snp::features::{SevStatus, msr};
 use snp::instruction::{Outcome, PageSize, Permissions};
 use snp::msr_protocol::{Answer, Request, Termination, UnknownMessage};

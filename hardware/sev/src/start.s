@@ -4,7 +4,7 @@
 .set CODE_64, 0x10
 .set DATA, 0x18
 
-.section .boot, "ax"
+.section .boot.sev, "ax"
 .code32
 .globl start
 start:
@@ -104,4 +104,5 @@ root: .skip 4096
 directories_root: .skip 4096
 directories: .skip 4 * 4096
 stack: .skip 32768
+.globl stack_end
 stack_end:

@@ -6,7 +6,7 @@ use x86::Combined;
 use crate::vmcb::event;
 
 /// The outcome of the exception `second`, which has cut the delivery of `first` short.
-pub(crate) fn combine(first: &Event, second: &Event) -> Combined {
+pub fn combine(first: &Event, second: &Event) -> Combined {
     let vector = |event: &Event| match event {
         Event::Exception { vector, .. } => Some(*vector),
         Event::Interrupt(_) | Event::Nmi => None,
@@ -15,7 +15,7 @@ pub(crate) fn combine(first: &Event, second: &Event) -> Combined {
 }
 
 /// The format of EVENTINJ (section 15.20).
-pub(crate) fn encode(event: &Event) -> u64 {
+pub fn encode(event: &Event) -> u64 {
     let (kind, vector, error_code) = match event {
         Event::Interrupt(vector) => (event::INTERRUPT, *vector, None),
         Event::Nmi => (event::NMI, 2, None),
@@ -29,7 +29,7 @@ pub(crate) fn encode(event: &Event) -> u64 {
 ///
 /// A software interrupt, INT3 or INTO is none: its instruction runs again. QEMU's software CPU
 /// reports interrupts and NMIs as exceptions: an exception has a vector below 32 other than 2.
-pub(crate) fn decode(info: u64) -> Option<Event> {
+pub fn decode(info: u64) -> Option<Event> {
     if info & event::VALID == 0 {
         return None;
     }
@@ -49,7 +49,7 @@ pub(crate) fn decode(info: u64) -> Option<Event> {
 }
 
 /// A double fault.
-pub(crate) const DOUBLE_FAULT: Event = Event::Exception { vector: 8, error_code: Some(0) };
+pub const DOUBLE_FAULT: Event = Event::Exception { vector: 8, error_code: Some(0) };
 
 #[cfg(test)]
 mod tests {

@@ -8,11 +8,11 @@ const LAST: u64 = 0x8f;
 const RANGE: usize = (LAST - FIRST + 1) as usize;
 
 /// Counters: the range, nested page faults, others.
-pub(crate) const EXIT_KINDS: usize = RANGE + 2;
+pub const EXIT_KINDS: usize = RANGE + 2;
 
 /// The counter of an exit code.
 #[inline]
-pub(crate) const fn kind(code: u64) -> usize {
+pub const fn kind(code: u64) -> usize {
     match code {
         FIRST..=LAST => (code - FIRST) as usize,
         exit::NESTED_PAGE_FAULT => RANGE,

@@ -9,7 +9,7 @@
 
 mod enable;
 mod entry;
-mod events;
+pub mod events;
 mod exits;
 mod features;
 mod intercepts;
@@ -26,7 +26,7 @@ mod vmcb;
 
 pub use enable::enable;
 pub use entry::vmsave;
-pub use exits::NAMES as EXIT_NAMES;
+pub use exits::{EXIT_KINDS, NAMES as EXIT_NAMES, kind as exit_kind};
 pub use features::{Features, Unusable, spare_cpus};
 pub use interrupts::UNUSED_VECTOR;
 pub use nested_paging::NestedTables;

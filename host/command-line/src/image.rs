@@ -25,8 +25,12 @@ pub struct BuildOptions {
     /// The kernel, a bzImage with support for SEV-SNP guests (Linux 5.19 and later)
     #[arg(long, value_name = "FILE", required_unless_present = "elf")]
     pub linux: Option<PathBuf>,
+    /// The paravisor's image for SEV-SNP (`paravisor-snp`). It starts the kernel as a guest that
+    /// need not know of SEV-SNP
+    #[arg(long, value_name = "FILE", requires = "linux")]
+    pub paravisor: Option<PathBuf>,
     /// In place of Linux: an ELF file, entered in 32-bit mode without paging
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["linux", "initrd", "append", "stub"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["linux", "initrd", "append"])]
     pub elf: Option<PathBuf>,
     /// SEV_FEATURES of the first VP (AMD64 APM vol. 2, table B-4), beside SNPActive
     #[arg(long, value_name = "NUMBER", default_value = "0x1", value_parser = values::number)]

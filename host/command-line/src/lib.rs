@@ -20,7 +20,7 @@ use clap_complete::Shell;
 pub use drydock::{DrydockOptions, drydock_help};
 pub use image::{BuildOptions, ImageAction, MeasureOptions};
 pub use module::Module;
-pub use run::{AccelChoice, RunOptions, given, run_help};
+pub use run::{AccelChoice, PlatformChoice, RunOptions, given, run_help};
 
 /// Runs an unmodified guest below the Paravane paravisor, in QEMU.
 #[derive(Debug, Parser)]

@@ -48,6 +48,9 @@ pub struct RunOptions {
     /// (PKCS#8) and its certificate [default: a test CA whose key is public]
     #[arg(long, value_name = "FILE", requires = "state")]
     pub tpm_ca: Option<PathBuf>,
+    /// What holds the guest below the paravisor. `snp` runs in Drydock, which emulates SEV-SNP
+    #[arg(long, value_enum, default_value = "nested-svm")]
+    pub platform: PlatformChoice,
     /// The accelerator of the VM; `auto` takes KVM if it offers nested AMD-V, and says what it took
     #[arg(long, value_enum, default_value = "auto")]
     pub accel: AccelChoice,
@@ -72,6 +75,13 @@ pub struct RunOptions {
     /// The paravisor's unstripped ELF file [default: `paravisor` beside this program]
     #[arg(long, value_name = "FILE", env = "PARAVANE_IMAGE")]
     pub image: Option<PathBuf>,
+    /// The paravisor's unstripped ELF file for SEV-SNP [default: `paravisor-snp` beside this
+    /// program]
+    #[arg(long, value_name = "FILE", env = "PARAVANE_IMAGE_SNP")]
+    pub image_snp: Option<PathBuf>,
+    /// With `--platform snp`: Drydock's unstripped ELF file [default: `drydock` beside this program]
+    #[arg(long, value_name = "FILE", env = "PARAVANE_DRYDOCK")]
+    pub drydock_image: Option<PathBuf>,
     /// The program that carries --exec in the guest [default: `agent` beside this program]
     #[arg(long, value_name = "FILE", env = "PARAVANE_AGENT")]
     pub agent: Option<PathBuf>,
@@ -84,6 +94,15 @@ pub struct RunOptions {
     /// Arguments for QEMU
     #[arg(last = true, value_name = "QEMU-ARGS", allow_hyphen_values = true)]
     pub qemu: Vec<OsString>,
+}
+
+/// The values of `--platform`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PlatformChoice {
+    /// AMD-V in the VM, nested or emulated by QEMU.
+    NestedSvm,
+    /// A confidential VM with SEV-SNP: the paravisor at VMPL0, the guest at VMPL1.
+    Snp,
 }
 
 /// The values of `--accel`.

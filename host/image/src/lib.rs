@@ -4,10 +4,12 @@
 mod builder;
 mod linux;
 mod measure;
+mod paravisor;
 #[cfg(test)]
 mod tests;
 mod vmsa;
 
 pub use builder::Builder;
 pub use linux::{Linux, build as build_linux, build_program};
+pub use paravisor::{Paravisor, build as build_paravisor};
 pub use measure::{Row, measure};

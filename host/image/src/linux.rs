@@ -62,7 +62,7 @@ pub fn build_program(program: &[u8], policy: u64, features: u64) -> Result<Vec<u
     finish(builder, entry, features)
 }
 
-fn load_program(builder: &mut Builder, program: &[u8]) -> Result<u64> {
+pub(crate) fn load_program(builder: &mut Builder, program: &[u8]) -> Result<u64> {
     builder.cpuid(layout::CPUID);
     builder.secrets(layout::SECRETS);
     builder.parameter(layout::MEMORY_MAP, IgvmDirectiveHeader::MemoryMap);
@@ -72,7 +72,7 @@ fn load_program(builder: &mut Builder, program: &[u8]) -> Result<u64> {
     builder.load_elf(program)
 }
 
-fn finish(mut builder: Builder, entry: u64, features: u64) -> Result<Vec<u8>> {
+pub(crate) fn finish(mut builder: Builder, entry: u64, features: u64) -> Result<Vec<u8>> {
     let mut vmsa = protected_mode(entry);
     set_features(&mut vmsa, SevFeatures::from_bits(features));
     builder.vp(layout::VMSA, 0, &vmsa)?;

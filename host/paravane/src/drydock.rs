@@ -38,7 +38,7 @@ const STEP: u64 = 1 << 30;
 const MOST: u64 = LOW - OWN;
 /// The guest policy of --linux (SNP firmware ABI 56860, section 4.3): SMT is allowed, and bit 17 is
 /// always set.
-const POLICY: u64 = 0x3_0000;
+pub const POLICY: u64 = 0x3_0000;
 /// SEV_FEATURES of the first VP: SNPActive (AMD64 APM vol. 2, table B-4).
 const SNP_ACTIVE: u64 = 1;
 
@@ -57,11 +57,20 @@ fn inputs(options: &DrydockOptions) -> Vec<PathBuf> {
 
 fn try_run(options: &DrydockOptions, facts: &mut Facts) -> Result<Record, Stop> {
     let source = Source::of(options).map_err(stop(Failure::BadState))?;
+    launch(options, facts, || source.open(options))
+}
+
+/// Launches the IGVM file that `open` opens, again at each reset, until the VM ends.
+pub fn launch(
+    options: &DrydockOptions,
+    facts: &mut Facts,
+    open: impl FnOnce() -> Result<File, Stop>,
+) -> Result<Record, Stop> {
     let program = qemu::find_or_stop()?;
     let image = beside_us(options.image.as_deref(), "drydock");
     check_readable(&image).context("Drydock (--image)").map_err(stop(Failure::Ours))?;
     check_memory(options.memory).map_err(stop(Failure::UnusableVm))?;
-    let files = Files { igvm: source.open(options)?, config: config(options)? };
+    let files = Files { igvm: open()?, config: config(options)? };
     let length = files.check_length(options.memory).map_err(stop(Failure::BadGuest))?;
     let (accel, why) = accel::choose(options.accel);
     if options.accel == AccelChoice::Auto {
@@ -181,13 +190,13 @@ impl Parts {
     }
 }
 
-fn read(path: &Path) -> Result<Vec<u8>> {
+pub fn read(path: &Path) -> Result<Vec<u8>> {
     check_readable(path)?;
     fs::read(path).with_context(|| named(path))
 }
 
 /// A file without a name, which is gone when no process has it open any more.
-fn keep(bytes: &[u8]) -> Result<File> {
+pub fn keep(bytes: &[u8]) -> Result<File> {
     let mut file = tempfile::tempfile().context("a temporary file")?;
     file.write_all(bytes).context("a temporary file")?;
     Ok(file)

@@ -6,13 +6,15 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
-use command_line::{Module, RunOptions};
+use command_line::exit::Failure;
+use command_line::{Module, PlatformChoice, RunOptions};
 use cpio::Archive;
 use host_wire::{Config, exec, file};
 use tempfile::TempDir;
 
 use crate::kernel_line;
 use crate::plain::check_readable;
+use crate::vm::Stop;
 
 /// The guest's command line if the user gives none.
 const DEFAULT_COMMAND_LINE: &str = "console=ttyS0 quiet";
@@ -49,6 +51,16 @@ pub enum Error {
     Ours(anyhow::Error),
 }
 
+impl Error {
+    /// The end of the run for this reason.
+    pub fn stop(self) -> Stop {
+        match self {
+            Self::Guest(why) => Stop { failure: Failure::BadGuest, why },
+            Self::Ours(why) => Stop { failure: Failure::Ours, why },
+        }
+    }
+}
+
 impl Files {
     /// Checks the user's files and makes the others.
     pub fn prepare(options: &RunOptions) -> Result<Self, Error> {
@@ -73,7 +85,10 @@ impl Files {
 }
 
 fn make(options: &RunOptions) -> Result<Files> {
-    let image = beside_us(options.image.as_deref(), "paravisor");
+    let image = match options.platform {
+        PlatformChoice::NestedSvm => beside_us(options.image.as_deref(), "paravisor"),
+        PlatformChoice::Snp => beside_us(options.image_snp.as_deref(), "paravisor-snp"),
+    };
     if !options.direct {
         check_readable(&image).context("the paravisor (--image)")?;
     }

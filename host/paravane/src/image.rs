@@ -6,7 +6,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use command_line::{BuildOptions, ImageAction, MeasureOptions};
-use igvm_image::{Linux, build_linux, build_program, measure};
+use host_wire::Config;
+use igvm_image::{Linux, Paravisor, build_linux, build_paravisor, build_program, measure};
 
 use crate::files::beside_us;
 
@@ -25,7 +26,10 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 fn build(options: &BuildOptions) -> Result<()> {
     let file = match (&options.elf, &options.linux) {
         (Some(elf), _) => build_program(&read(elf)?, options.policy, options.features)?,
-        (None, Some(linux)) => build_with_linux(options, linux)?,
+        (None, Some(linux)) => match &options.paravisor {
+            Some(image) => build_with_paravisor(options, image, linux)?,
+            None => build_with_linux(options, linux)?,
+        },
         (None, None) => bail!("neither --linux nor --elf says what to start"),
     };
     fs::write(&options.output, file).with_context(|| options.output.display().to_string())
@@ -42,6 +46,18 @@ fn build_with_linux(options: &BuildOptions, linux: &Path) -> Result<Vec<u8>> {
         command_line: options.append.as_bytes(),
         policy: options.policy,
         features: options.features,
+    })
+}
+
+fn build_with_paravisor(options: &BuildOptions, image: &Path, linux: &Path) -> Result<Vec<u8>> {
+    let config = Config { tpm: false, ..Config::default() }.to_string();
+    let name = linux.file_name().unwrap_or_default().as_encoded_bytes();
+    let initrd = options.initrd.as_deref().map(read).transpose()?.unwrap_or_default();
+    let (image, kernel) = (read(image)?, read(linux)?);
+    build_paravisor(&Paravisor {
+        image: &image,
+        files: [config.as_bytes(), &kernel, name, &initrd, options.append.as_bytes()],
+        policy: options.policy,
     })
 }
 

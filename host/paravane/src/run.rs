@@ -11,12 +11,15 @@ use crate::state::State;
 use crate::summary::{self, Facts};
 use crate::terminal::Saved;
 use crate::vm::{Below, Launch, Record, Stop, Terms, Vm, Watch, stop};
-use crate::{qemu, ram};
+use crate::{qemu, ram, snp};
 use command_line::exit::Failure;
-use command_line::{AccelChoice, RunOptions};
+use command_line::{AccelChoice, PlatformChoice, RunOptions};
 
 /// Runs a VM and returns the exit code.
 pub fn run(options: &RunOptions) -> u8 {
+    if options.platform == PlatformChoice::Snp {
+        return snp::run(options);
+    }
     let facts = Facts::new(accel::choose(options.accel).0);
     let inputs = summary::inputs(options);
     summary::around(options.json.as_deref(), &inputs, facts, |facts| try_run(options, facts))
@@ -24,10 +27,7 @@ pub fn run(options: &RunOptions) -> u8 {
 
 fn try_run(options: &RunOptions, facts: &mut Facts) -> Result<Record, Stop> {
     let program = qemu::find_or_stop()?;
-    let files = Files::prepare(options).map_err(|error| match error {
-        Error::Guest(why) => Stop { failure: Failure::BadGuest, why },
-        Error::Ours(why) => Stop { failure: Failure::Ours, why },
-    })?;
+    let files = Files::prepare(options).map_err(Error::stop)?;
     let (accel, why) = accel::choose(options.accel);
     if !options.direct {
         let cpus = qemu::cpus(options, accel);

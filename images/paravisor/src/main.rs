@@ -4,8 +4,6 @@
 
 extern crate alloc;
 
-mod wiring;
-
 use guest_memory::GpaRange;
 use home::{Discovered, StartError, discover, end, first_stack_top, note_firmware, write_report};
 use host_wire::Status;

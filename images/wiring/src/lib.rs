@@ -1,4 +1,8 @@
-//! The machine on any platform.
+//! The machine on any platform, as the images start it.
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
 
 use alloc::boxed::Box;
 
@@ -10,17 +14,18 @@ use platform_api::{Ending, ExitStatus, Platform, Service, StartUp, Time};
 use spin::Once;
 
 /// The parts of an image that can not be generic.
-pub(crate) struct Image<P: Platform> {
+#[derive(Debug)]
+pub struct Image<P: Platform> {
     /// The machine, once it is put together.
-    pub(crate) machine: &'static Once<Machine<P>>,
+    pub machine: &'static Once<Machine<P>>,
     /// Calls [`run_other_cpu`].
-    pub(crate) cpu_main: extern "C" fn() -> !,
+    pub cpu_main: extern "C" fn() -> !,
     /// Calls [`serve`].
-    pub(crate) service_main: extern "C" fn() -> !,
+    pub service_main: extern "C" fn() -> !,
 }
 
 /// Puts the machine together on the first CPU, and runs its VP.
-pub(crate) fn run_first_cpu<P: StartUp>(platform: &'static P, image: &Image<P>) -> ! {
+pub fn run_first_cpu<P: StartUp>(platform: &'static P, image: &Image<P>) -> ! {
     let config = match read_config(platform.host()) {
         Ok(config) => config,
         Err(error) => {
@@ -43,7 +48,7 @@ pub(crate) fn run_first_cpu<P: StartUp>(platform: &'static P, image: &Image<P>) 
 }
 
 /// Runs the VP of another CPU, once the machine stands.
-pub(crate) fn run_other_cpu<P: StartUp>(machine: &'static Once<Machine<P>>) -> ! {
+pub fn run_other_cpu<P: StartUp>(machine: &'static Once<Machine<P>>) -> ! {
     let platform = loop {
         if let Some(machine) = machine.get() {
             break machine.platform();
@@ -54,7 +59,7 @@ pub(crate) fn run_other_cpu<P: StartUp>(machine: &'static Once<Machine<P>>) -> !
 }
 
 /// Serves the machine's long work for ever, in the service.
-pub(crate) fn serve<P: StartUp>(machine: &'static Once<Machine<P>>) -> ! {
+pub fn serve<P: StartUp>(machine: &'static Once<Machine<P>>) -> ! {
     loop {
         if let Some(machine) = machine.get() {
             machine.serve();

@@ -1,0 +1,322 @@
+//! The registers of a less privileged level, in its save area.
+
+use core::mem::offset_of;
+
+use snp::exit::ExitCode;
+use snp::features::SevFeatures;
+use snp::vmsa::{EventInj, Segment as AreaSegment, VintrCtrl, Vmsa};
+use x86::{
+    Attributes, EventRegisters, ModeRegisters, Register, Registers, Segment, SegmentRegister,
+    SystemRegisters, VpState, dr6, dr7, efer, msr,
+};
+
+/// A save area, which lies in a page of ours. The level does not run while its registers are used:
+/// the calls that run it come from the same CPU.
+#[derive(Debug)]
+pub struct SaveArea {
+    page: u64,
+}
+
+/// Reads or writes a field.
+macro_rules! field {
+    ($area:expr, $name:ident) => {
+        // SAFETY: `new`'s caller gave the page; the field lies within, aligned.
+        unsafe { (&raw const (*$area.area()).$name).read_volatile() }
+    };
+    ($area:expr, $name:ident = $value:expr) => {
+        // SAFETY: as for the read.
+        unsafe { (&raw mut (*$area.area()).$name).write_volatile($value) }
+    };
+}
+
+/// Fields that a platform reads and replaces as they are.
+macro_rules! plain {
+    ($($(#[$doc:meta])* $name:ident, $set:ident: $type:ty;)*) => {$(
+        $(#[$doc])*
+        pub fn $name(&self) -> $type {
+            field!(self, $name)
+        }
+
+        /// Replaces it.
+        pub fn $set(&mut self, value: $type) {
+            field!(self, $name = value);
+        }
+    )*};
+}
+
+impl SaveArea {
+    /// Uses the page at linear address `page`.
+    ///
+    /// # Safety
+    /// The page must be a save area of this VP, mapped as private memory, and used for this only,
+    /// for ever.
+    pub const unsafe fn new(page: u64) -> Self {
+        Self { page }
+    }
+
+    /// The page's linear address.
+    pub const fn address(&self) -> u64 {
+        self.page
+    }
+
+    const fn area(&self) -> *mut Vmsa {
+        self.page as *mut Vmsa
+    }
+
+    plain! {
+        /// SEV_FEATURES.
+        sev_features, set_sev_features: SevFeatures;
+        /// The virtual top of memory.
+        virtual_tom, set_virtual_tom: u64;
+        /// The level, which RMPADJUST and AP creation must agree with.
+        vmpl, set_vmpl: u8;
+        /// The virtual interrupt.
+        vintr_ctrl, set_vintr_ctrl: VintrCtrl;
+        /// The event for the next entry.
+        event_inj, set_event_inj: EventInj;
+        /// The code of the last exit.
+        guest_exit_code, set_guest_exit_code: ExitCode;
+        /// EXITINFO1 of the last exit.
+        guest_exit_info_1, set_guest_exit_info_1: u64;
+        /// EXITINFO2 of the last exit.
+        guest_exit_info_2, set_guest_exit_info_2: u64;
+        /// EXITINTINFO of the last exit.
+        guest_exit_int_info, set_guest_exit_int_info: EventInj;
+        /// Where the instruction that exited ends.
+        guest_nrip, set_guest_nrip: u64;
+        /// Zero has the CPU drop the level's translations.
+        pcpu_id, set_pcpu_id: u64;
+        /// SPEC_CTRL.
+        spec_ctrl, set_spec_ctrl: u64;
+    }
+
+    /// Replaces the registers as INIT does, then sets `state`. `power_on` also resets what INIT
+    /// leaves alone: the FPU and XCR0.
+    pub fn reset(&mut self, state: &VpState, power_on: bool) {
+        let kept = (self.vmpl(), field!(self, tsc_aux), field!(self, xcr0));
+        for offset in (0..offset_of!(Vmsa, guest_tsc_scale)).step_by(8) {
+            // SAFETY: `new`'s caller gave the page.
+            unsafe { ((self.page + offset as u64) as *mut u64).write_volatile(0) };
+        }
+        self.set_vmpl(kept.0);
+        for (number, value) in (0..).zip(state.gpr) {
+            self.set_gpr(Register::from_number(number), value);
+        }
+        field!(self, rip = state.rip);
+        field!(self, rflags = state.rflags);
+        field!(self, cr0 = state.control.cr0);
+        field!(self, cr3 = state.control.cr3);
+        field!(self, cr4 = state.control.cr4);
+        field!(self, efer = state.control.efer | efer::SVME);
+        field!(self, dr6 = dr6::RESET);
+        field!(self, dr7 = dr7::RESET);
+        field!(self, g_pat = msr::PAT_RESET);
+        for (register, segment) in SegmentRegister::ALL.into_iter().zip(state.segments) {
+            self.set_segment(register, segment);
+        }
+        if power_on {
+            self.reset_fpu();
+        } else {
+            field!(self, tsc_aux = kept.1);
+            field!(self, xcr0 = kept.2);
+        }
+        self.set_pcpu_id(0);
+    }
+
+    fn reset_fpu(&mut self) {
+        field!(self, xcr0 = 1);
+        field!(self, x87_fcw = 0x37f);
+        field!(self, x87_fsw = 0);
+        field!(self, x87_ftw = 0xffff);
+        field!(self, x87_fop = 0);
+        field!(self, x87_rip = 0);
+        field!(self, x87_dp = 0);
+        field!(self, mxcsr = 0x1f80);
+        field!(self, x87_registers = [0; 80]);
+        field!(self, xmm = [0; 256]);
+    }
+
+    fn segment_place(&self, register: SegmentRegister) -> *mut AreaSegment {
+        let area = self.area();
+        // SAFETY: `new`'s caller gave the page; no reference is made.
+        unsafe {
+            match register {
+                SegmentRegister::Es => &raw mut (*area).es,
+                SegmentRegister::Cs => &raw mut (*area).cs,
+                SegmentRegister::Ss => &raw mut (*area).ss,
+                SegmentRegister::Ds => &raw mut (*area).ds,
+                SegmentRegister::Fs => &raw mut (*area).fs,
+                SegmentRegister::Gs => &raw mut (*area).gs,
+                SegmentRegister::Ldtr => &raw mut (*area).ldtr,
+                SegmentRegister::Tr => &raw mut (*area).tr,
+                SegmentRegister::Gdtr => &raw mut (*area).gdtr,
+                SegmentRegister::Idtr => &raw mut (*area).idtr,
+            }
+        }
+    }
+
+    fn gpr_place(&self, register: Register) -> *mut u64 {
+        let area = self.area();
+        // SAFETY: as for segments.
+        unsafe {
+            match register {
+                Register::Rax => &raw mut (*area).rax,
+                Register::Rcx => &raw mut (*area).rcx,
+                Register::Rdx => &raw mut (*area).rdx,
+                Register::Rbx => &raw mut (*area).rbx,
+                Register::Rsp => &raw mut (*area).rsp,
+                Register::Rbp => &raw mut (*area).rbp,
+                Register::Rsi => &raw mut (*area).rsi,
+                Register::Rdi => &raw mut (*area).rdi,
+                Register::R8 => &raw mut (*area).r8,
+                Register::R9 => &raw mut (*area).r9,
+                Register::R10 => &raw mut (*area).r10,
+                Register::R11 => &raw mut (*area).r11,
+                Register::R12 => &raw mut (*area).r12,
+                Register::R13 => &raw mut (*area).r13,
+                Register::R14 => &raw mut (*area).r14,
+                Register::R15 => &raw mut (*area).r15,
+            }
+        }
+    }
+
+    fn xmm_place(&self, number: u8) -> *mut u128 {
+        let offset = offset_of!(Vmsa, xmm) + 16 * usize::from(number & 15);
+        (self.page + offset as u64) as *mut u128
+    }
+}
+
+impl Registers for SaveArea {
+    fn gpr(&self, register: Register) -> u64 {
+        // SAFETY: the place is a field of the area.
+        unsafe { self.gpr_place(register).read_volatile() }
+    }
+
+    fn set_gpr(&mut self, register: Register, value: u64) {
+        // SAFETY: as for the read.
+        unsafe { self.gpr_place(register).write_volatile(value) };
+    }
+
+    fn rip(&self) -> u64 {
+        field!(self, rip)
+    }
+
+    fn set_rip(&mut self, value: u64) {
+        field!(self, rip = value);
+        self.set_vintr_ctrl(self.vintr_ctrl().with_shadow(false));
+    }
+
+    fn rflags(&self) -> u64 {
+        field!(self, rflags)
+    }
+
+    fn set_rflags(&mut self, value: u64) {
+        field!(self, rflags = value);
+    }
+
+    fn segment(&self, register: SegmentRegister) -> Segment {
+        // SAFETY: the place is a field of the area.
+        let AreaSegment { selector, attributes, limit, base } =
+            unsafe { self.segment_place(register).read_volatile() };
+        Segment { selector, attributes: Attributes::from_bits(attributes), limit, base }
+    }
+
+    fn cr0(&self) -> u64 {
+        field!(self, cr0)
+    }
+
+    fn cr3(&self) -> u64 {
+        field!(self, cr3)
+    }
+
+    fn cr4(&self) -> u64 {
+        field!(self, cr4)
+    }
+
+    fn efer(&self) -> u64 {
+        field!(self, efer) & !efer::SVME
+    }
+
+    fn cpl(&self) -> u8 {
+        field!(self, cpl)
+    }
+
+    fn xmm(&self, number: u8) -> u128 {
+        // SAFETY: 16 bytes of the area, aligned as the field and its index are.
+        unsafe { self.xmm_place(number).read_volatile() }
+    }
+
+    fn set_xmm(&mut self, number: u8, value: u128) {
+        // SAFETY: as for the read.
+        unsafe { self.xmm_place(number).write_volatile(value) };
+    }
+}
+
+impl SystemRegisters for SaveArea {
+    fn set_efer(&mut self, efer: u64) {
+        field!(self, efer = efer | efer::SVME);
+        self.set_pcpu_id(0);
+    }
+
+    fn debug_registers(&self) -> (u64, u64) {
+        (field!(self, dr6), field!(self, dr7))
+    }
+
+    fn set_dr6(&mut self, dr6: u64) {
+        field!(self, dr6 = dr6);
+    }
+
+    fn set_cr2(&mut self, cr2: u64) {
+        field!(self, cr2 = cr2);
+    }
+
+    fn cr8(&self) -> u8 {
+        self.vintr_ctrl().tpr() & 15
+    }
+
+    fn set_cr8(&mut self, class: u8) {
+        self.set_vintr_ctrl(self.vintr_ctrl().with_tpr(class & 15));
+    }
+
+    fn pat(&self) -> u64 {
+        field!(self, g_pat)
+    }
+
+    fn set_pat(&mut self, pat: u64) {
+        field!(self, g_pat = pat);
+        self.set_pcpu_id(0);
+    }
+
+    fn xcr0(&self) -> u64 {
+        field!(self, xcr0)
+    }
+
+    fn set_xcr0(&mut self, xcr0: u64) {
+        field!(self, xcr0 = xcr0);
+    }
+}
+
+impl EventRegisters for SaveArea {
+    fn set_segment(&mut self, register: SegmentRegister, segment: Segment) {
+        let Segment { selector, attributes, limit, base } = segment;
+        let value = AreaSegment { selector, attributes: attributes.into_bits(), limit, base };
+        // SAFETY: the place is a field of the area.
+        unsafe { self.segment_place(register).write_volatile(value) };
+    }
+
+    fn set_cpl(&mut self, cpl: u8) {
+        field!(self, cpl = cpl);
+    }
+}
+
+impl ModeRegisters for SaveArea {
+    fn set_cr0(&mut self, cr0: u64) {
+        field!(self, cr0 = cr0);
+        self.set_pcpu_id(0);
+    }
+
+    fn set_cr4(&mut self, cr4: u64) {
+        field!(self, cr4 = cr4);
+        self.set_pcpu_id(0);
+    }
+}

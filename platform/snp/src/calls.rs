@@ -1,0 +1,181 @@
+//! The way to the host's devices by calls: the host reaches shared pages alone.
+
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+
+use guest_memory::PAGE_SIZE;
+use host_wire::paravisor_image::Reason;
+use pc::{Access, DeviceRegisters, Direction, Lent, MAX_VPS};
+use platform_api::Width;
+use sev_guest::{Call, GhcbPage};
+use snp::doorbell::{PENDING_EVENTS, PendingEvents};
+use snp::exit::{DoorbellRequest, ExitCode, IoInfo};
+use snp::ghcb::Field;
+use snp::msr_protocol::{Answer, Request};
+
+/// Pages that a CPU shares with the host: its GHCB, its doorbell page, one for transfers.
+pub(crate) const PAGES: u64 = 3;
+
+/// The first shared page of each CPU, or zero. They are mapped at their guest-physical addresses.
+static SHARED: [AtomicU64; MAX_VPS] = [const { AtomicU64::new(0) }; MAX_VPS];
+
+/// The pages that a CPU shares with the host.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CpuPages(u64);
+
+impl CpuPages {
+    /// Those of the running CPU, if it has any yet.
+    pub(crate) fn own() -> Option<Self> {
+        let index = kernel::cpu::index() as usize;
+        let start = SHARED.get(index)?.load(Ordering::Relaxed);
+        (start != 0).then_some(Self(start))
+    }
+
+    /// Makes the pages from `start` on those of the running CPU, which makes calls by them from
+    /// now on.
+    ///
+    /// # Errors
+    /// [`Reason`], if the host refuses the GHCB or the doorbell page.
+    ///
+    /// # Safety
+    /// The pages must be shared with the host, mapped so at their addresses, and used for this
+    /// only, for ever.
+    pub(crate) unsafe fn install(start: u64) -> Result<(), Reason> {
+        let gfn = start / PAGE_SIZE;
+        // SAFETY: a registration changes no memory.
+        let answer = unsafe { sev_guest::request(Request::RegisterGhcb { gfn }) };
+        if answer != Ok(Answer::RegisterGhcb { gfn }) {
+            return Err(Reason::Share);
+        }
+        sev_guest::set_ghcb(start);
+        if let Some(place) = SHARED.get(kernel::cpu::index() as usize) {
+            place.store(start, Ordering::Relaxed);
+        }
+        let pages = Self(start);
+        let call = Call {
+            code: ExitCode::HV_DOORBELL_PAGE,
+            info_1: DoorbellRequest::SET.0,
+            info_2: pages.doorbell(),
+        };
+        let is_set = pages.call(call, &[]) == Ok(pages.doorbell());
+        if is_set { Ok(()) } else { Err(Reason::Levels) }
+    }
+
+    pub(crate) const fn ghcb(self) -> GhcbPage {
+        // SAFETY: `install`'s caller gave the page.
+        unsafe { GhcbPage::new(self.0, self.0) }
+    }
+
+    /// The address of the doorbell page.
+    pub(crate) const fn doorbell(self) -> u64 {
+        self.0 + PAGE_SIZE
+    }
+
+    const fn transfer(self) -> u64 {
+        self.0 + 2 * PAGE_SIZE
+    }
+
+    /// Makes a call.
+    pub(crate) fn call(
+        self,
+        call: Call,
+        fields: &[(Field, u64)],
+    ) -> Result<u64, sev_guest::Failed> {
+        // SAFETY: the callers' requests concern devices, and pages that are shared.
+        unsafe { self.ghcb().call(call, fields) }
+    }
+
+    /// What the host has put into the doorbell page since the last call.
+    pub(crate) fn take_events(self) -> PendingEvents {
+        // SAFETY: the word lies in a mapped page, which both sides change by atomic accesses.
+        let word = unsafe { AtomicU16::from_ptr((self.doorbell() as usize + PENDING_EVENTS) as _) };
+        if word.load(Ordering::Relaxed) == 0 {
+            return PendingEvents::new();
+        }
+        PendingEvents::from_bits(word.swap(0, Ordering::AcqRel))
+    }
+
+    fn port(self, info: IoInfo, width: Width, value: u32) -> u32 {
+        let info = match width {
+            Width::Byte => info.with_is_8_bit(true),
+            Width::Word => info.with_is_16_bit(true),
+            Width::Dword => info.with_is_32_bit(true),
+        };
+        let call = Call { code: ExitCode::IOIO, info_1: info.into_bits(), info_2: 0 };
+        match self.call(call, &[(Field::RAX, value.into())]) {
+            Ok(_) => self.ghcb().get(Field::RAX) as u32 & width.mask(),
+            Err(_) => width.mask(),
+        }
+    }
+
+    fn memory(self, code: ExitCode, address: u64, width: Width) -> bool {
+        let call = Call { code, info_1: address, info_2: u64::from(width.bytes()) };
+        self.call(call, &[(Field::SW_SCRATCH, self.ghcb().buffer_address())]).is_ok()
+    }
+}
+
+/// The way by calls. Before a CPU has its pages, reads answer all ones and writes do nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct Calls;
+
+impl Access for Calls {
+    const MOST_LENT: usize = PAGE_SIZE as usize;
+
+    fn port_read(&self, port: u16, width: Width) -> u32 {
+        let info = IoInfo::new().with_port(port).with_is_in(true);
+        CpuPages::own().map_or(width.mask(), |pages| pages.port(info, width, 0))
+    }
+
+    fn port_write(&self, port: u16, width: Width, value: u32) {
+        if let Some(pages) = CpuPages::own() {
+            pages.port(IoInfo::new().with_port(port), width, value);
+        }
+    }
+
+    fn register_read(&self, registers: &DeviceRegisters, offset: u64, width: Width) -> u32 {
+        let found = registers.address(offset, width).zip(CpuPages::own());
+        let Some((address, pages)) = found else { return width.mask() };
+        if !pages.memory(ExitCode::MMIO_READ, address, width) {
+            return width.mask();
+        }
+        let mut value = [0; 4];
+        pages.ghcb().get_buffer(&mut value);
+        u32::from_le_bytes(value) & width.mask()
+    }
+
+    fn register_write(&self, registers: &DeviceRegisters, offset: u64, width: Width, value: u32) {
+        if let Some((address, pages)) = registers.address(offset, width).zip(CpuPages::own()) {
+            pages.ghcb().put_buffer(&value.to_le_bytes());
+            pages.memory(ExitCode::MMIO_WRITE, address, width);
+        }
+    }
+
+    fn tsc(&self) -> u64 {
+        instructions::rdtsc()
+    }
+
+    fn lend<R>(
+        &self,
+        bytes: &mut [u8],
+        direction: Direction,
+        transfer: impl FnOnce(&Lent) -> R,
+    ) -> R {
+        let page = CpuPages::own().map_or(0, CpuPages::transfer);
+        let length = if page == 0 { 0 } else { bytes.len().min(Self::MOST_LENT) };
+        let place = page as *mut u8;
+        if direction == Direction::Both {
+            for (offset, byte) in bytes.iter().take(length).enumerate() {
+                // SAFETY: within the shared page, which this CPU uses for one transfer at a time.
+                unsafe { place.add(offset).write_volatile(*byte) };
+            }
+        }
+        // SAFETY: as above; without a page the length is zero.
+        let lent = unsafe { Lent::new(NonNull::new(place).unwrap_or(NonNull::dangling()), length, page) };
+        let result = transfer(&lent);
+        for (offset, byte) in bytes.iter_mut().take(length).enumerate() {
+            // SAFETY: as above.
+            *byte = unsafe { place.add(offset).read_volatile() };
+        }
+        result
+    }
+}

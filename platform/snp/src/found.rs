@@ -1,0 +1,205 @@
+//! What the launch and the host have given this VM.
+
+use guest_memory::{GpaRange, MapError, PAGE_SIZE, RamMap};
+use host_wire::linux_start::{self as layout, File};
+use host_wire::paravisor_image::{self as image, Reason};
+use snp::cpuid_page::CpuidPage;
+use snp::features::SevStatus;
+
+/// The hole that PCs have below 1 MiB.
+pub(crate) const LEGACY_HOLE: GpaRange = GpaRange::new(0xa_0000, 0x10_0000).unwrap();
+/// Option ROMs and firmware of a PC: memory for the guest, though not in the memory map.
+pub(crate) const FIRMWARE_AREA: GpaRange = GpaRange::new(0xc_0000, 0x10_0000).unwrap();
+/// The entry code maps so much.
+const MAPPED: u64 = 4 << 30;
+
+/// An entry of the memory map: first page, pages, type, flags, reserved (IGVM specification,
+/// IGVM_VHS_MEMORY_MAP_ENTRY).
+const ENTRY: usize = 24;
+const TYPE_MEMORY: u16 = 0;
+
+/// What the VM has.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Found {
+    /// The place of the C-bit.
+    pub(crate) c_bit: u8,
+    /// Bits of an address of the guest's, which lies below the C-bit.
+    pub(crate) physical_bits: u8,
+    pub(crate) has_gigabyte_pages: bool,
+    pub(crate) vps: u32,
+    /// The guest's RAM: all but the hole, our own range, and the files.
+    pub(crate) ram: RamMap,
+    /// Our own range.
+    pub(crate) own: GpaRange,
+    /// The files.
+    pub(crate) files: [File; image::COUNT],
+}
+
+/// Reads a page of the launch's, or a part of one.
+///
+/// # Safety
+/// The page must be one of the layout, mapped at its address.
+unsafe fn read<const N: usize>(address: u64) -> [u8; N] {
+    // SAFETY: the caller vouches; no reference stays.
+    unsafe { (address as *const [u8; N]).read_volatile() }
+}
+
+/// The CPUID page, which the firmware has checked.
+pub(crate) fn cpuid_page() -> &'static CpuidPage {
+    // SAFETY: the page was launched at this address, which our tables and those of the entry code
+    // map; nothing writes it.
+    unsafe { &*(layout::CPUID as *const CpuidPage) }
+}
+
+/// A function of the CPUID page, all zero where it has none. The subfunction counts where the page
+/// has several.
+pub(crate) fn cpuid(leaf: u32, subleaf: u32) -> [u32; 4] {
+    let functions = cpuid_page().used().unwrap_or_default();
+    let of_leaf = || functions.iter().filter(|function| function.eax_in == leaf);
+    let exact = of_leaf().find(|function| function.ecx_in == subleaf);
+    let only = || of_leaf().next().filter(|_| of_leaf().count() == 1);
+    exact.or_else(only).map_or([0; 4], |found| [found.eax, found.ebx, found.ecx, found.edx])
+}
+
+/// Asks the CPU, the firmware's pages and the loader's. `image_end` is where our image ends;
+/// `own_size` tells how many bytes behind it are ours in a VM with so many VPs.
+///
+/// # Errors
+/// [`Reason`].
+pub(crate) fn find(image_end: u64, own_size: impl Fn(u32) -> u64) -> Result<Found, Reason> {
+    let status: SevStatus = sev_guest::status();
+    if !status.is_snp() || !status.features().restricted_injection() {
+        return Err(Reason::NoSnp);
+    }
+    if cpuid_page().used().is_none() {
+        return Err(Reason::Cpuid);
+    }
+    let [_, encryption, ..] = cpuid(0x8000_001f, 0);
+    let c_bit = (encryption & 0x3f) as u8;
+    let physical_bits = (cpuid(0x8000_0008, 0)[0] as u8).min(c_bit);
+    if !(32..52).contains(&c_bit) || physical_bits < 32 {
+        return Err(Reason::Cpuid);
+    }
+    // SAFETY: a page of the layout.
+    let vps = u32::from_le_bytes(unsafe { read(layout::VP_COUNT) });
+    if vps == 0 || vps as usize > pc::MAX_VPS {
+        return Err(Reason::VpCount);
+    }
+    // SAFETY: a page of the layout.
+    let files = image::from_bytes(&unsafe { read(layout::INFO) });
+    let own = GpaRange::new(layout::INFO, image_end + own_size(vps)).unwrap_or_default();
+    if own.end() > image::OWN_END {
+        return Err(Reason::VpCount);
+    }
+    // SAFETY: a page of the layout.
+    let map: [u8; PAGE_SIZE as usize] = unsafe { read(layout::MEMORY_MAP) };
+    let ram = guest_ram(&map, own, &files)?;
+    Ok(Found {
+        c_bit,
+        physical_bits,
+        has_gigabyte_pages: cpuid(0x8000_0001, 0)[3] & 1 << 26 != 0,
+        vps,
+        ram,
+        own,
+        files,
+    })
+}
+
+/// The guest's part of the memory map. Our own range and the files must be RAM in it.
+fn guest_ram(
+    map: &[u8; PAGE_SIZE as usize],
+    own: GpaRange,
+    files: &[File; image::COUNT],
+) -> Result<RamMap, Reason> {
+    let wrong = |_: MapError| Reason::MemoryMap;
+    let mut ram = read_map(map)?;
+    let file = |file: &File| GpaRange::new(file.start, file.end()).ok_or(Reason::MemoryMap);
+    for taken in [Ok(own)].into_iter().chain(files.iter().map(file)) {
+        let taken = taken?;
+        if taken.is_empty() {
+            continue;
+        }
+        if !ram.contains(taken.start(), taken.length()) {
+            return Err(Reason::MemoryMap);
+        }
+        ram.remove(taken).map_err(wrong)?;
+    }
+    ram.remove(LEGACY_HOLE).map_err(wrong)?;
+    Ok(ram)
+}
+
+fn read_map(map: &[u8; PAGE_SIZE as usize]) -> Result<RamMap, Reason> {
+    let wrong = Reason::MemoryMap;
+    let mut ram = RamMap::new();
+    for entry in map.as_chunks::<ENTRY>().0 {
+        let word = |at: usize| {
+            let bytes = entry.get(at..at + 8).and_then(|bytes| bytes.try_into().ok());
+            u64::from_le_bytes(bytes.unwrap_or_default())
+        };
+        let (start, pages, kind) = (word(0), word(8), word(16) as u16);
+        if pages == 0 {
+            break;
+        }
+        if kind != TYPE_MEMORY {
+            continue;
+        }
+        let start = start.checked_mul(PAGE_SIZE).ok_or(wrong)?;
+        let length = pages.checked_mul(PAGE_SIZE).ok_or(wrong)?;
+        let range = GpaRange::from_length(start, length).ok_or(wrong)?;
+        if range.end() > MAPPED {
+            return Err(wrong);
+        }
+        ram.add(range).map_err(|_| wrong)?;
+    }
+    Ok(ram)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    /// A page with these ranges of RAM, and one that is reserved.
+    fn map(ranges: &[(u64, u64)]) -> [u8; PAGE_SIZE as usize] {
+        let mut page = [0; PAGE_SIZE as usize];
+        let entries = ranges.iter().map(|range| (*range, 0_u64)).chain([((0xfe00_0000, 0x1000), 3)]);
+        for (place, ((start, length), kind)) in page.as_chunks_mut::<ENTRY>().0.iter_mut().zip(entries) {
+            place[..8].copy_from_slice(&(start / PAGE_SIZE).to_le_bytes());
+            place[8..16].copy_from_slice(&(length / PAGE_SIZE).to_le_bytes());
+            place[16..].copy_from_slice(&kind.to_le_bytes());
+        }
+        page
+    }
+
+    fn own() -> GpaRange {
+        GpaRange::new(8 * MIB, 16 * MIB).unwrap()
+    }
+
+    #[test]
+    fn the_guest_gets_what_is_not_ours_and_no_file() {
+        let mut files = [File::default(); image::COUNT];
+        files[1] = File { start: 32 * MIB, length: 5 };
+        let ram = guest_ram(&map(&[(0, 64 * MIB)]), own(), &files).unwrap();
+        let expected = [(0, 0xa_0000), (MIB, 8 * MIB), (16 * MIB, 32 * MIB), (32 * MIB + 4096, 64 * MIB)];
+        let found = ram.ranges().iter().map(|range| (range.start(), range.end()));
+        assert!(found.eq(expected), "{ram:?}");
+    }
+
+    #[test]
+    fn a_memory_map_without_what_was_launched_is_refused() {
+        let none = [File::default(); image::COUNT];
+        let mut outside = none;
+        outside[0] = File { start: 63 * MIB, length: 2 * MIB };
+        for (what, ranges, files) in [
+            ("no RAM", &[][..], none),
+            ("too little", &[(0, 12 * MIB)][..], none),
+            ("a file behind the end", &[(0, 64 * MIB)][..], outside),
+            ("RAM twice", &[(0, 64 * MIB), (MIB, MIB)][..], none),
+            ("beyond the map", &[(0, 64 * MIB), (4096 * MIB, MIB)][..], none),
+            ("a range that wraps", &[(0, 64 * MIB), (u64::MAX & !0xfff, 0x2000)][..], none),
+        ] {
+            assert!(guest_ram(&map(ranges), own(), &files).is_err(), "{what}");
+        }
+    }
+}

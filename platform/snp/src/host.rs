@@ -1,0 +1,164 @@
+//! The host, which is hostile, seen from a CPU of the VM.
+
+use core::fmt::Arguments;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use device_model::HostTsc;
+use guest_memory::{Gpa, GuestMemory, MappedMemory, RamRange};
+use host_wire::Status;
+use host_wire::paravisor_image::{self as image, Reason};
+use pc::Frequencies;
+use platform_api::{
+    Console, Cpus, Ending, Entropy, ExitStatus, Files, HostFile, Received, StateDisk,
+    StateDiskError, Time, Transfer,
+};
+
+use crate::calls::CpuPages;
+use crate::{PC, end_with, found};
+
+/// Outside of the VM.
+#[derive(Debug)]
+pub struct SnpHost {
+    tsc_frequency: AtomicU64,
+    /// The files, which were launched with the image: the measurement covers them.
+    files: MappedMemory,
+    places: [host_wire::linux_start::File; image::COUNT],
+}
+
+impl SnpHost {
+    pub(crate) const fn new(
+        files: MappedMemory,
+        places: [host_wire::linux_start::File; image::COUNT],
+    ) -> Self {
+        Self { tsc_frequency: AtomicU64::new(1_000_000_000), files, places }
+    }
+
+    pub(crate) fn set_frequencies(&self, found: Frequencies) {
+        self.tsc_frequency.store(found.tsc.max(1), Ordering::Release);
+        PC.set_timer_ratio(found.apic, found.tsc);
+    }
+}
+
+impl Time for SnpHost {
+    #[inline]
+    fn tsc(&self) -> HostTsc {
+        HostTsc(instructions::rdtsc())
+    }
+
+    fn tsc_frequency(&self) -> u64 {
+        self.tsc_frequency.load(Ordering::Relaxed)
+    }
+
+    fn set_timer(&self, deadline: Option<HostTsc>) {
+        PC.set_deadline(deadline.map(|at| at.0));
+    }
+
+    fn wall_clock(&self) -> u64 {
+        PC.wall_clock()
+    }
+}
+
+impl Cpus for SnpHost {
+    fn cpuid(&self, leaf: u32, subleaf: u32) -> [u32; 4] {
+        found::cpuid(leaf, subleaf)
+    }
+
+    fn kick(&self, index: u32) {
+        PC.kick(index);
+    }
+
+    fn idle(&self) {
+        let Some(pages) = CpuPages::own() else { return };
+        // SAFETY: the page is mapped, and the hook for #HV is set.
+        unsafe { sev_guest::sleep_unless(pages.doorbell()) };
+        crate::take_events(pages);
+    }
+
+    fn take_nmi(&self) -> bool {
+        kernel::cpu::take_nmis() != 0
+    }
+}
+
+impl Console for SnpHost {
+    fn device_event(&self) -> bool {
+        PC.take_serial_event()
+    }
+
+    fn serial_read(&self, channel: usize) -> Option<Received> {
+        PC.receive(channel)
+    }
+
+    fn serial_ready(&self, channel: usize) -> bool {
+        PC.is_ready(channel)
+    }
+
+    fn serial_write(&self, channel: usize, byte: u8) {
+        PC.send(channel, byte);
+    }
+
+    fn power_button(&self) -> bool {
+        PC.take_power_press()
+    }
+
+    fn report(&self, _: Arguments<'_>) {
+        // The host has no observer that a line could be for.
+    }
+}
+
+impl Files for SnpHost {
+    fn file(&self, name: &str) -> Option<HostFile> {
+        let selector = image::NAMES.iter().position(|known| *known == name)?;
+        let length = u32::try_from(self.places.get(selector)?.length).ok()?;
+        (length != 0).then_some(HostFile { selector: selector as u16, length })
+    }
+
+    fn uuid(&self) -> Option<[u8; 16]> {
+        None
+    }
+
+    fn read_file(&self, file: HostFile, offset: u32, to: &mut [u8]) -> Result<(), Transfer> {
+        let place = self.places.get(usize::from(file.selector)).ok_or(Transfer::Refused)?;
+        let end = u64::from(offset).saturating_add(to.len() as u64);
+        if end > place.length {
+            return Err(Transfer::PastEnd);
+        }
+        self.files.read(Gpa(place.start + u64::from(offset)), to).map_err(|_| Transfer::Refused)
+    }
+
+    fn load_file(&self, _: HostFile, _: u32, _: RamRange) -> Option<Result<(), Transfer>> {
+        None
+    }
+}
+
+impl StateDisk for SnpHost {
+    fn state_disk_sectors(&self) -> Option<u64> {
+        None
+    }
+
+    fn read_state_disk(&self, _: u64, _: &mut [u8]) -> Result<(), StateDiskError> {
+        Err(StateDiskError::Absent)
+    }
+
+    fn write_state_disk(&self, _: u64, _: &[u8]) -> Result<(), StateDiskError> {
+        Err(StateDiskError::Absent)
+    }
+
+    fn flush_state_disk(&self) -> Result<(), StateDiskError> {
+        Err(StateDiskError::Absent)
+    }
+}
+
+impl Entropy for SnpHost {
+    fn entropy(&self, to: &mut [u8]) -> bool {
+        instructions::entropy::fill_by(found::cpuid, to)
+    }
+}
+
+impl Ending for SnpHost {
+    fn exit(&self, status: ExitStatus) -> ! {
+        if status.0 == Status::PowerOff as u8 {
+            PC.end(status.0);
+        }
+        end_with(Reason::Ended)
+    }
+}

@@ -1,0 +1,197 @@
+//! The platform for SEV-SNP: the paravisor at VMPL0, its guest at VMPL1.
+//!
+//! The host is reached by calls alone ([`Calls`]), and sees the pages that a CPU shares with it: a
+//! GHCB, a doorbell page, one for transfers. Each exit of the guest is reflected: the host runs our
+//! level, which finds the cause in the guest's save area ([`SnpVp`]). Which level runs next is the
+//! host's part of a contract (`docs/host-contract.md`); a host that breaks it can stop the guest,
+//! and learn nothing of it.
+#![no_std]
+#![cfg_attr(not(test), deny(clippy::wildcard_enum_match_arm))]
+
+extern crate alloc;
+
+mod accept;
+mod calls;
+mod cpus;
+mod found;
+mod host;
+mod start;
+mod vp;
+
+use alloc::vec::Vec;
+use core::fmt::Arguments;
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use guest_memory::{GpaRange, MappedMemory, RamMap};
+use host_wire::paravisor_image::{REASON_SET, Reason};
+use kernel::interrupts::Frame;
+use kernel::service::KernelService;
+use log::Level;
+use pc::{Frequencies, Pc, Sample};
+use platform_api::{Arrival, Capabilities, NotConfidential, Platform, StartUp};
+use snp::msr_protocol::Termination;
+
+use calls::CpuPages;
+use cpus::CpuSetup;
+use found::Found;
+
+pub use calls::Calls;
+pub use host::SnpHost;
+pub use vp::SnpVp;
+
+/// The host's devices.
+// SAFETY: calls name the APICs' pages by their addresses; nothing of ours is mapped there.
+pub static PC: Pc<Calls> = unsafe { Pc::new(Calls) };
+
+/// The platform.
+#[derive(Debug)]
+pub struct Snp {
+    host: SnpHost,
+    memory: MappedMemory,
+    found: Found,
+    arrival: Arrival,
+    first_sample: Sample,
+    coarse: Frequencies,
+    cpus: Vec<CpuSetup>,
+    tables_root: u64,
+    service_stack: u64,
+    has_service: AtomicBool,
+    settled: AtomicBool,
+}
+
+/// Ends the VM with a reason that the user can be told.
+pub fn end_with(reason: Reason) -> ! {
+    sev_guest::terminate(Termination { set: REASON_SET, reason: reason as u8 })
+}
+
+/// Writes a part of a crash record to the host's console, as soon as there is a way to it.
+pub fn write_report(text: &str) {
+    for byte in text.bytes() {
+        PC.send(0, byte);
+    }
+}
+
+/// #HV: an event stands in the doorbell page, which is looked at before this CPU leaves.
+fn on_doorbell(_: u64, frame: &mut Frame) {
+    frame.rip = sev_guest::leave_window(frame.rip);
+}
+
+/// Takes what the host has put into the doorbell page. True if there was anything.
+fn take_events(pages: CpuPages) -> bool {
+    let mut any = false;
+    loop {
+        let events = pages.take_events();
+        if events.into_bits() == 0 {
+            return any;
+        }
+        any = true;
+        if events.nmi() {
+            kernel::cpu::note_nmi();
+        }
+        match events.vector() {
+            0 => {}
+            vector => PC.interrupt(vector),
+        }
+    }
+}
+
+impl Platform for Snp {
+    type Host = SnpHost;
+    type Vp = SnpVp;
+    type Memory = MappedMemory;
+    type Service = KernelService;
+    type Confidential = NotConfidential;
+
+    fn host(&self) -> &SnpHost {
+        &self.host
+    }
+
+    fn service(&self) -> &KernelService {
+        &KernelService
+    }
+
+    fn confidential(&self) -> Option<&NotConfidential> {
+        None
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        // The host owns the intercept of an interrupt window. The TSC is the host's, or that of the
+        // hardware. QEMU's software CPU, on which Drydock runs, forgets an interrupt shadow.
+        Capabilities {
+            interrupt_window: false,
+            tsc_offset: false,
+            task_priority: true,
+            interrupt_shadow: false,
+        }
+    }
+
+    fn cpus(&self) -> u32 {
+        self.found.vps
+    }
+
+    fn memory(&self) -> &MappedMemory {
+        &self.memory
+    }
+
+    fn ram(&self) -> &RamMap {
+        &self.found.ram
+    }
+
+    fn own_range(&self) -> GpaRange {
+        self.found.own
+    }
+
+    fn physical_bits(&self) -> u8 {
+        self.found.physical_bits
+    }
+
+    fn arrival(&self) -> Arrival {
+        self.arrival
+    }
+}
+
+impl StartUp for Snp {
+    fn log_line(level: Level, line: Arguments<'_>) {
+        PC.report_line(format_args!("log {level} {line}"));
+    }
+
+    fn start_other_cpus(&'static self, main: extern "C" fn() -> !) -> Result<(), u32> {
+        self.start_cpus(main)
+    }
+
+    fn settle(&self) {
+        if !self.settled.swap(true, Ordering::AcqRel) {
+            self.host.set_frequencies(PC.refine_clocks(&self.first_sample, self.coarse));
+            PC.set_timer(0);
+        }
+    }
+
+    fn start_service(&self, body: extern "C" fn() -> !) {
+        if !self.has_service.swap(true, Ordering::AcqRel) {
+            // SAFETY: the first and only call; the stack was taken for this.
+            unsafe { kernel::service::start(self.service_stack, body) };
+        }
+    }
+
+    fn vp_index(&self) -> Option<u32> {
+        Some(kernel::cpu::index())
+    }
+
+    fn vp(&self) -> Option<SnpVp> {
+        let index = self.vp_index()?;
+        let cpu = self.cpus.get(index as usize)?;
+        if cpu.has_vp.swap(true, Ordering::AcqRel) {
+            return None;
+        }
+        if index == 0 {
+            PC.route_devices();
+        }
+        // SAFETY: the page was taken for this, and this is the first call.
+        let vp = unsafe { SnpVp::new(cpu.guest_area, index, self.found.physical_bits) };
+        Some(vp.unwrap_or_else(|reason| end_with(reason)))
+    }
+
+    fn rest(&self) -> ! {
+        instructions::stop()
+    }
+}

@@ -1,0 +1,201 @@
+//! The start at VMPL0, from the registers that the launch measured to the machine.
+
+use alloc::boxed::Box;
+use core::sync::atomic::AtomicBool;
+
+use device_model::HostTsc;
+use guest_memory::{GpaRange, MappedMemory, PAGE_SIZE, RamMap};
+use host_wire::paravisor_image::Reason;
+use kernel::Region;
+use kernel::paging::{Access, GUEST_BASE, PageTables};
+use platform_api::Arrival;
+use snp::instruction::PageSize;
+use snp::msr_protocol::{Answer, Request};
+use snp::page_state::Operation;
+use x86::{efer, msr, vector};
+
+use crate::calls;
+use crate::cpus::{self, PAGES_PER_CPU};
+use crate::found::{self, FIRMWARE_AREA, Found};
+use crate::host::SnpHost;
+use crate::{PC, Snp, accept, on_doorbell};
+
+/// Bytes of heap in any VM, and for each VP.
+const HEAP: u64 = 640 << 10;
+const HEAP_PER_CPU: u64 = 16 << 10;
+/// Pages for our own page tables.
+const TABLES: u64 = 64;
+const SERVICE_STACK_PAGES: u64 = 16;
+/// The guest's level.
+const GUEST_LEVEL: u8 = 1;
+
+impl Snp {
+    /// Starts on CPU 0. `stack_top` is where the running stack ends.
+    ///
+    /// # Errors
+    /// [`Reason`].
+    ///
+    /// # Safety
+    /// Called once, by the image at its place, with the tables of the entry code.
+    pub unsafe fn start(stack_top: u64) -> Result<&'static Self, Reason> {
+        let tsc = instructions::rdtsc();
+        let layout = kernel::relocate::layout();
+        let found = found::find(layout.end, |vps| PAGE_SIZE * pages(vps))?;
+        // SAFETY: as this function's; what was launched ends with the image.
+        let mut region = unsafe { take_own_memory(layout.end, found.own.end())? };
+        let shared = region.take(calls::PAGES * u64::from(found.vps));
+        let mut tables = map_everything(&mut region, &found, shared);
+        allow_no_execute();
+        kernel::interrupts::set_hook(vector::HV, on_doorbell);
+        kernel::interrupts::fill_table();
+        // SAFETY: the tables map the image, this stack, and all of RAM at their addresses.
+        unsafe { tables.activate() };
+        let heap = heap_pages(found.vps);
+        let bytes = (heap * PAGE_SIZE) as usize;
+        // SAFETY: pages taken from the region are mapped, and ours for ever.
+        unsafe { kernel::give_to_heap(region.take(heap) as *mut u8, bytes) };
+        // SAFETY: fresh pages of the region, mapped as shared memory.
+        unsafe { share_pages(shared, found.vps)? };
+        let cpus = cpus::prepare(&mut region, &mut tables, found.vps, shared, stack_top);
+        if let Some(first) = cpus.first() {
+            // SAFETY: this is CPU 0, with the final tables active.
+            unsafe { first.enter()? };
+        }
+        // SAFETY: the guest's memory, which nothing uses yet.
+        unsafe { give_guest_memory(&found)? };
+        PC.start_devices();
+        PC.enable_apic(Some(0));
+        let before = instructions::rdtsc();
+        let (first_sample, coarse) = PC.measure_clocks();
+        let waited = instructions::rdtsc().wrapping_sub(before);
+        let host = SnpHost::new(launched_files(&found), found.files);
+        host.set_frequencies(coarse);
+        // SAFETY: all of it is accepted, and mapped at `GUEST_BASE` for ever; we keep no reference
+        // into it.
+        let memory = unsafe { MappedMemory::new(found.ram, GUEST_BASE) };
+        // SAFETY: as above.
+        let memory = unsafe { memory.with_window(FIRMWARE_AREA) };
+        let service_stack = kernel::cpu::take_stack(&mut region, &mut tables, SERVICE_STACK_PAGES);
+        Ok(Box::leak(Box::new(Self {
+            host,
+            memory,
+            found,
+            arrival: Arrival { tsc: HostTsc(tsc), waited },
+            first_sample,
+            coarse,
+            cpus,
+            tables_root: tables.root(),
+            service_stack,
+            has_service: AtomicBool::new(false),
+            settled: AtomicBool::new(false),
+        })))
+    }
+}
+
+/// Has the CPU know the no-execute bit, which our tables use.
+fn allow_no_execute() {
+    // SAFETY: every CPU with SEV-SNP has the bit, and the tables of the entry code do not use it.
+    unsafe { instructions::wrmsr(msr::EFER, instructions::rdmsr(msr::EFER) | efer::NXE) };
+}
+
+/// Pages of ours behind the image in a VM with so many VPs.
+fn pages(vps: u32) -> u64 {
+    let cpus = u64::from(vps);
+    TABLES + heap_pages(vps) + SERVICE_STACK_PAGES + 1 + PAGES_PER_CPU * cpus
+}
+
+fn heap_pages(vps: u32) -> u64 {
+    (HEAP + HEAP_PER_CPU * u64::from(vps)) / PAGE_SIZE
+}
+
+/// Bytes that all CPUs share with the host.
+fn shared_bytes(vps: u32) -> u64 {
+    calls::PAGES * PAGE_SIZE * u64::from(vps)
+}
+
+/// Accepts and zeroes the part of our own range that was not launched.
+///
+/// # Safety
+/// The pages from `start` to `end` must be unused, and mapped at their addresses.
+unsafe fn take_own_memory(start: u64, end: u64) -> Result<Region, Reason> {
+    let free = GpaRange::new(start, end).ok_or(Reason::MemoryMap)?;
+    // SAFETY: the caller vouches.
+    unsafe { accept::accept(free, 0)? };
+    // SAFETY: as above. What an accepted page holds is not defined.
+    unsafe { core::ptr::write_bytes(free.start() as *mut u8, 0, free.length() as usize) };
+    // SAFETY: as above.
+    Ok(unsafe { Region::new(free) })
+}
+
+/// Our page tables: the image by its sections, the rest of our range, the files, the guest's RAM,
+/// and the pages that are shared with the host.
+fn map_everything(region: &mut Region, found: &Found, shared: u64) -> PageTables {
+    let private = 1 << found.c_bit;
+    let mut tables = PageTables::with_private_bit(region, found.has_gigabyte_pages, private);
+    let layout = kernel::relocate::layout();
+    let parts = [
+        (found.own.start(), layout.start, Access::Constant),
+        (layout.start, layout.text_end, Access::Code),
+        (layout.text_end, layout.rodata_end, Access::Constant),
+        (layout.rodata_end, found.own.end(), Access::Data),
+        (shared, shared + shared_bytes(found.vps), Access::Shared),
+    ];
+    for (start, end, access) in parts {
+        tables.map_small(region, GpaRange::new(start, end).unwrap_or_default(), access);
+    }
+    for range in found.ram.ranges().iter().chain([&FIRMWARE_AREA]) {
+        tables.map(region, *range, GUEST_BASE, Access::Data);
+    }
+    for file in &found.files {
+        let range = GpaRange::new(file.start, file.end()).unwrap_or_default();
+        tables.map(region, range, GUEST_BASE, Access::Data);
+    }
+    tables
+}
+
+/// Shares the pages of all CPUs with the host.
+///
+/// # Safety
+/// The pages must be ours, accepted, mapped as shared memory, and unused.
+unsafe fn share_pages(start: u64, vps: u32) -> Result<(), Reason> {
+    for page in (start..start + shared_bytes(vps)).step_by(PAGE_SIZE as usize) {
+        let (gfn, operation) = (page / PAGE_SIZE, Operation::SHARED);
+        // SAFETY: the caller vouches.
+        let answer = unsafe {
+            let _ = sev_guest::pvalidate(page, PageSize::SIZE_4K, false);
+            sev_guest::request(Request::PageState { gfn, operation })
+        };
+        if answer != Ok(Answer::PageState { error: 0 }) {
+            return Err(Reason::Share);
+        }
+        // SAFETY: as above. The host had the page.
+        unsafe { core::ptr::write_bytes(page as *mut u8, 0, PAGE_SIZE as usize) };
+    }
+    Ok(())
+}
+
+/// Accepts the guest's memory, and gives it to the guest's level.
+///
+/// # Safety
+/// Nothing uses the memory, which is mapped at [`GUEST_BASE`].
+unsafe fn give_guest_memory(found: &Found) -> Result<(), Reason> {
+    for range in found.ram.ranges().iter().chain([&FIRMWARE_AREA]) {
+        // SAFETY: the caller vouches.
+        unsafe {
+            accept::accept(*range, GUEST_BASE)?;
+            accept::permit(*range, GUEST_BASE, GUEST_LEVEL)?;
+        }
+    }
+    Ok(())
+}
+
+/// The memory of the files.
+fn launched_files(found: &Found) -> MappedMemory {
+    let mut ram = RamMap::new();
+    for file in &found.files {
+        // What overlaps was refused when the guest's RAM was computed.
+        let _ = ram.add(GpaRange::new(file.start, file.end()).unwrap_or_default());
+    }
+    // SAFETY: the pages were launched, are mapped there for ever, and are read alone.
+    unsafe { MappedMemory::new(ram, GUEST_BASE) }
+}

@@ -1,0 +1,341 @@
+//! A virtual processor as the machine sees it: a less privileged level of this CPU's VP.
+
+use device_model::TscOffset;
+use host_wire::paravisor_image::Reason;
+use platform_api::{Event, Exit, GuestVp, MemoryFault, PortAccess, Width};
+use sev_guest::SaveArea;
+use snp::exit::{ExitCode, IoInfo, NestedPageFault};
+use snp::features::SevFeatures;
+use snp::vmsa::EventInj;
+use svm::{EXIT_KINDS, EXIT_NAMES, events, exit, exit_kind};
+use x86::{Combined, Registers, VpState, rflags, vector};
+
+use crate::calls::CpuPages;
+use crate::{cpus, end_with, take_events};
+
+/// The level of the guest.
+const GUEST_LEVEL: u8 = 1;
+/// GUEST_EXITCODE while no exit has been stored since it was taken.
+const NO_EXIT: ExitCode = ExitCode::INVALID;
+/// So many entries of ours in a row without an exit of the guest's and without an event mean that
+/// the CPU refuses to run the guest's save area.
+const MOST_EMPTY_ENTRIES: u32 = 10_000;
+
+/// A virtual processor.
+#[derive(Debug)]
+pub struct SnpVp {
+    area: SaveArea,
+    /// The vector on offer, while the guest has not taken it.
+    offered: Option<u8>,
+    /// The offered vector that the guest has taken.
+    taken: Option<u8>,
+    /// An interrupt or NMI whose delivery an exception cut short: it comes after the exception.
+    displaced: Option<Event>,
+    shut_down: bool,
+    /// Events of the host came with an exit, which the machine gets first.
+    has_events: bool,
+    /// The length of the exiting instruction, where the CPU tells it.
+    length: Option<u8>,
+    empty_entries: u32,
+    counts: [u64; EXIT_KINDS],
+}
+
+impl SnpVp {
+    /// Makes the guest's level of VP `index`, whose save area is to lie in `page`.
+    ///
+    /// # Errors
+    /// [`Reason::Levels`].
+    ///
+    /// # Safety
+    /// The page must be ours, private, zeroed and used for this only, for ever.
+    pub(crate) unsafe fn new(page: u64, index: u32, physical_bits: u8) -> Result<Self, Reason> {
+        // SAFETY: the caller gives the page.
+        let mut area = unsafe { SaveArea::new(page) };
+        let features = SevFeatures::new()
+            .with_snp_active(true)
+            .with_vtom(true)
+            .with_reflect_vc(true)
+            .with_alternate_injection(true);
+        area.set_sev_features(features);
+        area.set_vmpl(GUEST_LEVEL);
+        // The guest has no shared memory: its addresses end where private memory does.
+        area.set_virtual_tom(1 << physical_bits);
+        area.reset(&VpState::init(0), true);
+        area.set_guest_exit_code(NO_EXIT);
+        // SAFETY: the guest's level has rights to its own memory alone.
+        unsafe { cpus::create(&area, index, GUEST_LEVEL)? };
+        Ok(Self {
+            area,
+            offered: None,
+            taken: None,
+            displaced: None,
+            shut_down: false,
+            has_events: false,
+            length: None,
+            empty_entries: 0,
+            counts: [0; EXIT_KINDS],
+        })
+    }
+
+    /// Runs the guest until this level is entered again. The guest's save area is marked as busy
+    /// before anything is read from it: no host can run it meanwhile.
+    fn enter(&mut self, pages: CpuPages) {
+        if let Some(event) = self.displaced
+            && !self.has_injection()
+            && (event == Event::Nmi || self.can_take_interrupt())
+        {
+            self.displaced = None;
+            self.inject_now(&event);
+        }
+        self.area.set_vintr_ctrl(self.area.vintr_ctrl().with_busy(false));
+        // SAFETY: the doorbell page is mapped, the hook for #HV is set, and the guest's level has
+        // rights to its own memory alone.
+        let ran = unsafe { pages.ghcb().run_level(GUEST_LEVEL, pages.doorbell()) };
+        self.area.set_vintr_ctrl(self.area.vintr_ctrl().with_busy(true));
+        if ran.is_err() {
+            end_with(Reason::Levels)
+        }
+    }
+
+    /// The exit that the guest's save area tells, once.
+    fn take_exit(&mut self) -> Option<Exit> {
+        let code = self.area.guest_exit_code();
+        if code == NO_EXIT {
+            return None;
+        }
+        self.area.set_guest_exit_code(NO_EXIT);
+        if self.offered.is_some() && !self.area.vintr_ctrl().irq() {
+            self.taken = self.offered.take();
+        }
+        if let Some(event) = events::decode(self.area.guest_exit_int_info().into_bits()) {
+            self.inject_now(&event);
+        }
+        let length = self.area.guest_nrip().wrapping_sub(self.area.rip());
+        self.length = match code {
+            // The instruction has completed when the host gets the exit.
+            ExitCode::HLT => Some(0),
+            _ => (1..=15).contains(&length).then_some(length as u8),
+        };
+        if let Some(count) = self.counts.get_mut(exit_kind(code.0)) {
+            *count += 1;
+        }
+        Some(self.decode(code))
+    }
+
+    fn decode(&self, code: ExitCode) -> Exit {
+        let info_1 = self.area.guest_exit_info_1();
+        match code.0 {
+            exit::CPUID => Exit::Cpuid,
+            exit::MSR if info_1 == 0 => Exit::ReadMsr,
+            exit::MSR => Exit::WriteMsr,
+            exit::HLT => Exit::Halt,
+            // The host interrupted the guest, and ran this level for an event of ours.
+            exit::INTERRUPT | exit::NMI | exit::SMI | exit::INIT | exit::VIRTUAL_INTERRUPT => {
+                Exit::HostInterrupt
+            }
+            exit::PORT => self.port_access(IoInfo::from_bits(info_1)),
+            exit::NESTED_PAGE_FAULT => {
+                let fault = NestedPageFault::from_bits(info_1);
+                Exit::Memory(MemoryFault {
+                    gpa: self.area.guest_exit_info_2(),
+                    is_write: fault.write(),
+                    is_fetch: fault.fetch(),
+                    is_walk: fault.table_walk(),
+                    in_delivery: self.area.guest_exit_int_info().valid(),
+                })
+            }
+            exit::EXCEPTION..=exit::EXCEPTION_LAST => {
+                let vector = (code.0 - exit::EXCEPTION) as u8;
+                let error_code = vector::has_error_code(vector).then_some(info_1 as u32);
+                Exit::Exception { vector, error_code }
+            }
+            exit::RDPMC => Exit::Refused,
+            exit::WRITE_CR8 => Exit::TaskPriority { is_done: false },
+            exit::VMMCALL => Exit::Hypercall,
+            exit::XSETBV => Exit::Xsetbv,
+            exit::INVD | exit::WBINVD => Exit::CacheFlush,
+            exit::ICEBP => Exit::Int1,
+            exit::INVLPGA
+            | exit::VMRUN..=exit::SKINIT
+            | exit::MONITOR
+            | exit::MWAIT
+            | exit::MWAIT_ARMED
+            | exit::RDPRU => Exit::Undefined,
+            // A page that the host took away, at the guest's own wish or by itself, is gone for
+            // the guest: it can not go on.
+            _ if code == ExitCode::SHUTDOWN || code == ExitCode::PAGE_NOT_VALIDATED => {
+                Exit::Shutdown
+            }
+            other => Exit::Failed(other),
+        }
+    }
+
+    fn port_access(&self, info: IoInfo) -> Exit {
+        let width = match (info.is_8_bit(), info.is_16_bit()) {
+            (true, _) => Width::Byte,
+            (false, true) => Width::Word,
+            (false, false) => Width::Dword,
+        };
+        Exit::Port(PortAccess {
+            port: info.port(),
+            width,
+            is_input: info.is_in(),
+            is_string: info.is_string(),
+            next_rip: self.area.guest_exit_info_2(),
+        })
+    }
+
+    fn has_injection(&self) -> bool {
+        self.area.event_inj().valid()
+    }
+
+    fn inject_now(&mut self, event: &Event) {
+        self.area.set_event_inj(EventInj::from_bits(events::encode(event)));
+    }
+}
+
+impl GuestVp for SnpVp {
+    type Registers = SaveArea;
+
+    fn run(&mut self) -> Exit {
+        if core::mem::take(&mut self.shut_down) {
+            return Exit::Shutdown;
+        }
+        if core::mem::take(&mut self.has_events) {
+            return Exit::HostInterrupt;
+        }
+        let Some(pages) = CpuPages::own() else { end_with(Reason::Share) };
+        loop {
+            self.enter(pages);
+            let has_events = take_events(pages);
+            if let Some(exit) = self.take_exit() {
+                (self.has_events, self.empty_entries) = (has_events, 0);
+                return exit;
+            }
+            if has_events {
+                self.empty_entries = 0;
+                return Exit::HostInterrupt;
+            }
+            self.empty_entries += 1;
+            if self.empty_entries > MOST_EMPTY_ENTRIES {
+                self.empty_entries = 0;
+                return Exit::InvalidState;
+            }
+        }
+    }
+
+    fn reset(&mut self, state: &VpState, power_on: bool) {
+        self.area.reset(state, power_on);
+        self.area.set_event_inj(EventInj::new());
+        self.area.set_vintr_ctrl(snp::vmsa::VintrCtrl::new().with_nmi_enable(true).with_busy(true));
+        self.area.set_guest_exit_code(NO_EXIT);
+        self.area.set_spec_ctrl(0);
+        (self.offered, self.taken, self.displaced) = (None, None, None);
+        self.shut_down = false;
+    }
+
+    fn registers(&self) -> &SaveArea {
+        &self.area
+    }
+
+    fn registers_mut(&mut self) -> &mut SaveArea {
+        &mut self.area
+    }
+
+    fn speculation_control(&self) -> u64 {
+        self.area.spec_ctrl()
+    }
+
+    fn set_speculation_control(&mut self, control: u64) {
+        self.area.set_spec_ctrl(control);
+    }
+
+    fn forget_branches(&mut self) {
+        const IBPB: u64 = 1 << 0;
+        // SAFETY: the caller knows that the CPU has the command, which changes no value.
+        unsafe { instructions::wrmsr(x86::msr::PRED_CMD, IBPB) };
+    }
+
+    fn tsc_offset(&self) -> TscOffset {
+        TscOffset::default()
+    }
+
+    fn set_tsc_offset(&mut self, _: TscOffset) {
+        // The platform has no such capability.
+    }
+
+    fn instruction_length(&self) -> Option<u8> {
+        self.length
+    }
+
+    fn interrupt_shadow(&self) -> bool {
+        self.area.vintr_ctrl().shadow()
+    }
+
+    fn can_take_interrupt(&self) -> bool {
+        self.area.rflags() & rflags::IF != 0 && !self.interrupt_shadow() && !self.has_injection()
+    }
+
+    fn can_take_nmi(&self) -> bool {
+        !self.nmi_is_masked() && !self.interrupt_shadow() && !self.has_event()
+    }
+
+    fn nmi_is_masked(&self) -> bool {
+        self.area.vintr_ctrl().nmi_mask()
+    }
+
+    fn has_event(&self) -> bool {
+        self.displaced.is_some() || self.has_injection()
+    }
+
+    fn inject(&mut self, event: Event) {
+        let event = match events::decode(self.area.event_inj().into_bits()) {
+            None => event,
+            Some(first) => match events::combine(&first, &event) {
+                Combined::Second => {
+                    if matches!(first, Event::Interrupt(_) | Event::Nmi) {
+                        self.displaced = Some(first);
+                    }
+                    event
+                }
+                Combined::DoubleFault => events::DOUBLE_FAULT,
+                Combined::Shutdown => {
+                    self.shut_down = true;
+                    return;
+                }
+            },
+        };
+        self.inject_now(&event);
+    }
+
+    fn offer_interrupt(&mut self, vector: Option<u8>) {
+        if self.offered == vector {
+            return;
+        }
+        self.offered = vector;
+        let control = self.area.vintr_ctrl();
+        let number = vector.unwrap_or(0);
+        let control = control.with_irq(vector.is_some()).with_vector(number);
+        self.area.set_vintr_ctrl(control.with_priority(number >> 4));
+    }
+
+    fn watch_task_priority(&mut self, _: bool) {
+        // The CPU holds the offered interrupt back by itself.
+    }
+
+    fn taken_interrupt(&mut self) -> Option<u8> {
+        self.taken.take()
+    }
+
+    fn request_interrupt_window(&mut self) {
+        // The platform has no such capability.
+    }
+
+    fn exit_names() -> &'static [&'static str] {
+        &EXIT_NAMES
+    }
+
+    fn exit_counts(&self) -> &[u64] {
+        &self.counts
+    }
+}
