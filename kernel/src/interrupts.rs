@@ -107,7 +107,7 @@ pub struct Frame {
     /// RIP, which a [`Hook`] may change.
     pub rip: u64,
     cs: u64,
-    rflags: u64,
+    pub(crate) rflags: u64,
     /// RSP.
     pub rsp: u64,
     ss: u64,

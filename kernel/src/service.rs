@@ -8,9 +8,10 @@
 #[cfg(target_os = "none")]
 use core::arch::asm;
 use core::arch::naked_asm;
-use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use crate::cpu;
+use crate::interrupts::Frame;
 
 /// The service's state, as [`STATE`] holds it.
 mod state {
@@ -31,6 +32,9 @@ static RUNNER: AtomicU32 = AtomicU32::new(NOBODY);
 static ASIDE: AtomicU64 = AtomicU64::new(0);
 /// Stack pointer of the code that entered the service.
 static CALLER: AtomicU64 = AtomicU64::new(0);
+
+/// An exception has asked for the service to be put aside while that had interrupts disabled.
+static OWED: AtomicBool = AtomicBool::new(false);
 
 /// The service, as the machine uses it.
 #[derive(Clone, Copy, Debug)]
@@ -96,12 +100,20 @@ unsafe extern "C" fn switch(save: *mut u64, to: u64) {
 /// Runs the service on this CPU until it leaves or the CPU has taken an interrupt. False if there
 /// is no service, if it has ended, or if another CPU is in it. Interrupts are off before and after.
 pub fn resume() -> bool {
+    resume_unless(|| false)
+}
+
+/// As [`resume`], on a platform whose interrupts are exceptions that come at any instruction and
+/// call [`put_aside_soon`]. If one `waits` already, the service does not run.
+pub fn resume_unless(waits: impl FnOnce() -> bool) -> bool {
     let entered =
         RUNNER.compare_exchange(NOBODY, cpu::index(), Ordering::Acquire, Ordering::Relaxed);
     if entered.is_err() {
         return false;
     }
-    if STATE.load(Ordering::Acquire) == state::ALIVE {
+    // An exception from here on is noted: this CPU counts as in the service.
+    OWED.store(false, Ordering::Relaxed);
+    if STATE.load(Ordering::Acquire) == state::ALIVE && !waits() {
         // SAFETY: we hold the service, so `ASIDE` is its last stack pointer.
         unsafe { switch(CALLER.as_ptr(), ASIDE.load(Ordering::Relaxed)) };
     }
@@ -130,11 +142,77 @@ pub(crate) fn interrupted() {
     }
 }
 
-/// Goes back to the code that entered the service, with interrupts disabled.
+/// Goes back to the code that entered the service, with interrupts disabled. If the service was
+/// resumed while an exception waited, it goes back at once.
 fn put_aside() {
-    // SAFETY: we run on the service's stack, so `resume` has saved the caller's stack pointer, and
-    // it waits there.
-    unsafe { switch(ASIDE.as_ptr(), CALLER.load(Ordering::Relaxed)) };
+    loop {
+        // SAFETY: we run on the service's stack, so `resume` has saved the caller's stack pointer,
+        // and it waits there.
+        unsafe { switch(ASIDE.as_ptr(), CALLER.load(Ordering::Relaxed)) };
+        if !OWED.swap(false, Ordering::Relaxed) {
+            return;
+        }
+    }
+}
+
+/// Called for an exception that stands for an interrupt, with the place of the interrupted code: if
+/// that is the service, it is put aside as soon as its interrupts are enabled.
+///
+/// The exception runs on a stack of its own, which must not be left: so the service continues in
+/// [`yield_now`], on its own stack.
+pub fn put_aside_soon(frame: &mut Frame) {
+    if !is_current() {
+        return;
+    }
+    if frame.rflags & INTERRUPT_FLAG == 0 {
+        return OWED.store(true, Ordering::Relaxed);
+    }
+    frame.rsp -= 8;
+    // SAFETY: with interrupts enabled the code is the service's, on its own stack, which has room
+    // and no red zone.
+    unsafe { (frame.rsp as *mut u64).write(frame.rip) };
+    frame.rip = yield_now as *const () as u64;
+}
+
+/// Puts the service aside between two of its instructions: every register and flag is as before.
+#[unsafe(naked)]
+extern "C" fn yield_now() {
+    naked_asm!(
+        "pushfq",
+        "cld",
+        "push rbp",
+        "mov rbp, rsp",
+        "push rax",
+        "push rcx",
+        "push rdx",
+        "push rsi",
+        "push rdi",
+        "push r8",
+        "push r9",
+        "push r10",
+        "push r11",
+        "sub rsp, 8",
+        "and rsp, -16",
+        "call {leave}",
+        "lea rsp, [rbp - 9 * 8]",
+        "pop r11",
+        "pop r10",
+        "pop r9",
+        "pop r8",
+        "pop rdi",
+        "pop rsi",
+        "pop rdx",
+        "pop rcx",
+        "pop rax",
+        "pop rbp",
+        "popfq",
+        "ret",
+        leave = sym leave_for_c,
+    )
+}
+
+extern "C" fn leave_for_c() {
+    leave();
 }
 
 /// The service has failed: the code that entered it goes on, and the service never runs again.
@@ -151,6 +229,9 @@ pub fn masked<T>(critical: impl FnOnce() -> T) -> T {
     let before = interrupts_off();
     let result = critical();
     if before & INTERRUPT_FLAG != 0 {
+        if OWED.load(Ordering::Relaxed) && is_current() && OWED.swap(false, Ordering::Relaxed) {
+            put_aside();
+        }
         interrupts_on();
     }
     result

@@ -5,6 +5,7 @@ use core::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 
 use guest_memory::PAGE_SIZE;
 use host_wire::paravisor_image::Reason;
+use kernel::service::masked;
 use pc::{Access, DeviceRegisters, Direction, Lent, MAX_VPS};
 use platform_api::Width;
 use sev_guest::{Call, GhcbPage};
@@ -85,10 +86,19 @@ impl CpuPages {
         unsafe { self.ghcb().call(call, fields) }
     }
 
+    fn events(&self) -> &AtomicU16 {
+        // SAFETY: the word lies in a mapped page, which both sides change by atomic accesses.
+        unsafe { AtomicU16::from_ptr((self.doorbell() as usize + PENDING_EVENTS) as _) }
+    }
+
+    /// Whether the host has put anything into the doorbell page that was not taken.
+    pub(crate) fn has_events(self) -> bool {
+        self.events().load(Ordering::Relaxed) != 0
+    }
+
     /// What the host has put into the doorbell page since the last call.
     pub(crate) fn take_events(self) -> PendingEvents {
-        // SAFETY: the word lies in a mapped page, which both sides change by atomic accesses.
-        let word = unsafe { AtomicU16::from_ptr((self.doorbell() as usize + PENDING_EVENTS) as _) };
+        let word = self.events();
         if word.load(Ordering::Relaxed) == 0 {
             return PendingEvents::new();
         }
@@ -115,6 +125,9 @@ impl CpuPages {
 }
 
 /// The way by calls. Before a CPU has its pages, reads answer all ones and writes do nothing.
+///
+/// The service is not put aside while it makes a call: other code of this CPU uses the same pages,
+/// and the service may go on on another CPU.
 #[derive(Clone, Copy, Debug)]
 pub struct Calls;
 
@@ -123,31 +136,36 @@ impl Access for Calls {
 
     fn port_read(&self, port: u16, width: Width) -> u32 {
         let info = IoInfo::new().with_port(port).with_is_in(true);
-        CpuPages::own().map_or(width.mask(), |pages| pages.port(info, width, 0))
+        masked(|| CpuPages::own().map_or(width.mask(), |pages| pages.port(info, width, 0)))
     }
 
     fn port_write(&self, port: u16, width: Width, value: u32) {
-        if let Some(pages) = CpuPages::own() {
-            pages.port(IoInfo::new().with_port(port), width, value);
-        }
+        masked(|| {
+            let info = IoInfo::new().with_port(port);
+            CpuPages::own().map(|pages| pages.port(info, width, value))
+        });
     }
 
     fn register_read(&self, registers: &DeviceRegisters, offset: u64, width: Width) -> u32 {
-        let found = registers.address(offset, width).zip(CpuPages::own());
-        let Some((address, pages)) = found else { return width.mask() };
-        if !pages.memory(ExitCode::MMIO_READ, address, width) {
-            return width.mask();
-        }
-        let mut value = [0; 4];
-        pages.ghcb().get_buffer(&mut value);
-        u32::from_le_bytes(value) & width.mask()
+        let Some(address) = registers.address(offset, width) else { return width.mask() };
+        masked(|| {
+            let pages = CpuPages::own();
+            let read = |pages: &CpuPages| pages.memory(ExitCode::MMIO_READ, address, width);
+            let Some(pages) = pages.filter(read) else { return width.mask() };
+            let mut value = [0; 4];
+            pages.ghcb().get_buffer(&mut value);
+            u32::from_le_bytes(value) & width.mask()
+        })
     }
 
     fn register_write(&self, registers: &DeviceRegisters, offset: u64, width: Width, value: u32) {
-        if let Some((address, pages)) = registers.address(offset, width).zip(CpuPages::own()) {
-            pages.ghcb().put_buffer(&value.to_le_bytes());
-            pages.memory(ExitCode::MMIO_WRITE, address, width);
-        }
+        let Some(address) = registers.address(offset, width) else { return };
+        masked(|| {
+            if let Some(pages) = CpuPages::own() {
+                pages.ghcb().put_buffer(&value.to_le_bytes());
+                pages.memory(ExitCode::MMIO_WRITE, address, width);
+            }
+        });
     }
 
     fn tsc(&self) -> u64 {

@@ -25,10 +25,10 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use guest_memory::{GpaRange, MappedMemory, RamMap};
 use host_wire::paravisor_image::{REASON_SET, Reason};
 use kernel::interrupts::Frame;
-use kernel::service::KernelService;
+use kernel::service;
 use log::Level;
 use pc::{Frequencies, Pc, Sample};
-use platform_api::{Arrival, Capabilities, NotConfidential, Platform, StartUp};
+use platform_api::{Arrival, Capabilities, NotConfidential, Platform, Service, StartUp};
 use snp::msr_protocol::Termination;
 
 use calls::CpuPages;
@@ -74,6 +74,22 @@ pub fn write_report(text: &str) {
 /// #HV: an event stands in the doorbell page, which is looked at before this CPU leaves.
 fn on_doorbell(_: u64, frame: &mut Frame) {
     frame.rip = sev_guest::leave_window(frame.rip);
+    service::put_aside_soon(frame);
+}
+
+/// The context for long work, which events of the host put aside.
+#[derive(Clone, Copy, Debug)]
+pub struct SnpService;
+
+impl Service for SnpService {
+    fn run(&self) -> bool {
+        // An event that waits in the doorbell page already is signalled by no further #HV.
+        service::resume_unless(|| CpuPages::own().is_some_and(CpuPages::has_events))
+    }
+
+    fn leave(&self) {
+        service::leave();
+    }
 }
 
 /// Takes what the host has put into the doorbell page. True if there was anything.
@@ -99,15 +115,15 @@ impl Platform for Snp {
     type Host = SnpHost;
     type Vp = SnpVp;
     type Memory = MappedMemory;
-    type Service = KernelService;
+    type Service = SnpService;
     type Confidential = NotConfidential;
 
     fn host(&self) -> &SnpHost {
         &self.host
     }
 
-    fn service(&self) -> &KernelService {
-        &KernelService
+    fn service(&self) -> &SnpService {
+        &SnpService
     }
 
     fn confidential(&self) -> Option<&NotConfidential> {
