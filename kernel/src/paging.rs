@@ -191,7 +191,11 @@ mod tests {
         tables.map(&mut region, ram, GUEST_BASE, Access::Data);
         let found = tables.tables.translate(&region, GUEST_BASE + 0x1234).unwrap();
         assert_eq!((found.physical, found.size), (0x1234, 1 << 30));
-        assert_eq!(tables.tables.translate(&region, 0x1234), None, "a stray pointer reaches nothing");
+        assert_eq!(
+            tables.tables.translate(&region, 0x1234),
+            None,
+            "a stray pointer reaches nothing"
+        );
         assert_eq!(tables.tables.translate(&region, 0), None);
     }
 

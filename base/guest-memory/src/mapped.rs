@@ -289,7 +289,9 @@ unsafe fn copy_words(to: *mut u8, from: *const u8, count: usize) {
 unsafe fn copy_words(to: *mut u8, from: *const u8, count: usize) {
     for offset in 0..8 * count {
         // SAFETY: mapped, as the caller promises; bytes are always aligned.
-        unsafe { store_byte(to.wrapping_add(offset), load_byte(from.wrapping_add(offset).cast_mut())) };
+        unsafe {
+            store_byte(to.wrapping_add(offset), load_byte(from.wrapping_add(offset).cast_mut()))
+        };
     }
 }
 

@@ -11,6 +11,9 @@ use crate::exit::{Disposition, RawExit, VcInfo};
 use crate::memory::{LevelMemory, Space};
 use crate::mode::Mode;
 
+/// INVALID as QEMU's software CPU stores it.
+const INVALID_32: u64 = u32::MAX as u64;
+
 /// What a level of a VP runs with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Features {
@@ -44,7 +47,11 @@ pub struct Cpu<'a, 'b, C, M> {
 impl<'b, C: ModeRegisters, M: GuestMemory> Cpu<'_, 'b, C, M> {
     /// Decides what `exit` is, and does what the CPU does by itself.
     pub fn exit(&mut self, exit: RawExit) -> Disposition {
-        let code = ExitCode(exit.code);
+        let code = ExitCode(match exit.code {
+            // QEMU's software CPU stores the code in 32 bits.
+            INVALID_32 => ExitCode::INVALID.0,
+            code => code,
+        });
         match code {
             ExitCode::VMMCALL => self.call(),
             ExitCode::MSR => self.msr(exit.info_1 != 0),

@@ -33,7 +33,7 @@ impl<O: Outside> HostVp<'_, O> {
             // Why the CPU was interrupted is found out by looking.
             ExitCode::INTR | ExitCode::NMI | ExitCode::SMI | ExitCode::INIT => self.check_timers(),
             ExitCode::VINTR | ExitCode::PAUSE => {}
-            ExitCode::NPF => self.nested_page_fault(code, info_1, info_2),
+            ExitCode::NPF => self.nested_page_fault(code, info_1, info_2, is_reflecting),
             ExitCode::HLT | ExitCode::IDLE_HLT | ExitCode::SHUTDOWN if is_reflecting => {
                 self.level = 0;
             }
@@ -71,8 +71,9 @@ impl<O: Outside> HostVp<'_, O> {
     /// A nested page fault: the page is in another state than the guest's tables say, or its entry
     /// is larger than what an instruction works on. As KVM and QEMU do, the host gives the guest
     /// what its access asks for; the guest then finds a page that is not validated, or shared. A
-    /// level that lacks a right, and one that has no memory there, are the first level's to judge.
-    fn nested_page_fault(&mut self, code: ExitCode, info_1: u64, info_2: u64) {
+    /// level that lacks a right, and one that has no memory there, are the first level's to judge,
+    /// and so is a page in the other state for a reflecting level.
+    fn nested_page_fault(&mut self, code: ExitCode, info_1: u64, info_2: u64, is_reflecting: bool) {
         let fault = NestedPageFault::from_bits(info_1);
         let gpa = info_2 & !(1 << self.host.settings.c_bit);
         let outside = &self.host.outside;
@@ -80,7 +81,7 @@ impl<O: Outside> HostVp<'_, O> {
             if fault.size_mismatch() {
                 return outside.split_page(page).ok();
             }
-            if fault.vmpl() {
+            if fault.vmpl() || is_reflecting {
                 return None;
             }
             let to = if fault.encrypted() { PageState::Private } else { PageState::Shared };

@@ -19,7 +19,8 @@ impl<O: Outside> HostVp<'_, O> {
         if on.need(Field::SW_SCRATCH)? != buffer {
             return Err(InputError::INVALID_SCRATCH_AREA.into());
         }
-        let Ok((mut header, entries)) = Header::read_from_prefix(on.buffer(&self.host.outside)?) else {
+        let Ok((mut header, entries)) = Header::read_from_prefix(on.buffer(&self.host.outside)?)
+        else {
             return Ok(Outcome::INVALID_HEADER.0);
         };
         if let Err(invalid) = header.check() {

@@ -14,7 +14,7 @@ use snp::vmsa::Vmsa;
 use zerocopy::{FromBytes, IntoBytes};
 
 /// Bytes of a page.
-const PAGE: usize = 4096;
+pub(crate) const PAGE: usize = 4096;
 /// The compatibility mask of SEV-SNP in our files.
 const SNP: u32 = 1;
 

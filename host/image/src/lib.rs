@@ -11,5 +11,5 @@ mod vmsa;
 
 pub use builder::Builder;
 pub use linux::{Linux, build as build_linux, build_program};
-pub use paravisor::{Paravisor, build as build_paravisor};
 pub use measure::{Row, measure};
+pub use paravisor::{Paravisor, build as build_paravisor};

@@ -58,6 +58,7 @@ fn build_with_paravisor(options: &BuildOptions, image: &Path, linux: &Path) -> R
         image: &image,
         files: [config.as_bytes(), &kernel, name, &initrd, options.append.as_bytes()],
         policy: options.policy,
+        memory: None,
     })
 }
 

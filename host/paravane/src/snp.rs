@@ -27,7 +27,7 @@ fn try_run(options: &RunOptions, facts: &mut Facts) -> Result<Record, Stop> {
         say!("no SEV-SNP host is used: the VM runs in Drydock, which emulates SEV-SNP");
     }
     let files = Files::prepare(options).map_err(Error::stop)?;
-    let igvm = || build(&files).map_err(stop(Failure::BadGuest));
+    let igvm = || build(&files, options.memory).map_err(stop(Failure::BadGuest));
     drydock::launch(&drydock_options(options), facts, igvm)
 }
 
@@ -47,7 +47,7 @@ fn refuse_what_is_missing(options: &RunOptions) -> Result<()> {
 }
 
 /// Builds the IGVM file, whose measurement covers the paravisor with all that it starts.
-fn build(files: &Files) -> Result<File> {
+fn build(files: &Files, memory: u64) -> Result<File> {
     let initrd = files.initrd.as_deref().map(read).transpose().context("the guest's initrd")?;
     let line = files.command_line_file.as_deref().map(read).transpose()?;
     let parts = [
@@ -59,7 +59,7 @@ fn build(files: &Files) -> Result<File> {
     ];
     let image = read(&files.image)?;
     let parts = parts.each_ref().map(Vec::as_slice);
-    let paravisor = Paravisor { image: &image, files: parts, policy: POLICY };
+    let paravisor = Paravisor { image: &image, files: parts, policy: POLICY, memory: Some(memory) };
     keep(&build_paravisor(&paravisor).context("the IGVM file can not be built")?)
 }
 

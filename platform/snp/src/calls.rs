@@ -188,7 +188,8 @@ impl Access for Calls {
             }
         }
         // SAFETY: as above; without a page the length is zero.
-        let lent = unsafe { Lent::new(NonNull::new(place).unwrap_or(NonNull::dangling()), length, page) };
+        let lent =
+            unsafe { Lent::new(NonNull::new(place).unwrap_or(NonNull::dangling()), length, page) };
         let result = transfer(&lent);
         for (offset, byte) in bytes.iter_mut().take(length).enumerate() {
             // SAFETY: as above.

@@ -163,8 +163,11 @@ mod tests {
     /// A page with these ranges of RAM, and one that is reserved.
     fn map(ranges: &[(u64, u64)]) -> [u8; PAGE_SIZE as usize] {
         let mut page = [0; PAGE_SIZE as usize];
-        let entries = ranges.iter().map(|range| (*range, 0_u64)).chain([((0xfe00_0000, 0x1000), 3)]);
-        for (place, ((start, length), kind)) in page.as_chunks_mut::<ENTRY>().0.iter_mut().zip(entries) {
+        let entries =
+            ranges.iter().map(|range| (*range, 0_u64)).chain([((0xfe00_0000, 0x1000), 3)]);
+        for (place, ((start, length), kind)) in
+            page.as_chunks_mut::<ENTRY>().0.iter_mut().zip(entries)
+        {
             place[..8].copy_from_slice(&(start / PAGE_SIZE).to_le_bytes());
             place[8..16].copy_from_slice(&(length / PAGE_SIZE).to_le_bytes());
             place[16..].copy_from_slice(&kind.to_le_bytes());
@@ -181,7 +184,8 @@ mod tests {
         let mut files = [File::default(); image::COUNT];
         files[1] = File { start: 32 * MIB, length: 5 };
         let ram = guest_ram(&map(&[(0, 64 * MIB)]), own(), &files).unwrap();
-        let expected = [(0, 0xa_0000), (MIB, 8 * MIB), (16 * MIB, 32 * MIB), (32 * MIB + 4096, 64 * MIB)];
+        let expected =
+            [(0, 0xa_0000), (MIB, 8 * MIB), (16 * MIB, 32 * MIB), (32 * MIB + 4096, 64 * MIB)];
         let found = ram.ranges().iter().map(|range| (range.start(), range.end()));
         assert!(found.eq(expected), "{ram:?}");
     }

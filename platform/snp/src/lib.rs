@@ -203,7 +203,8 @@ impl StartUp for Snp {
             PC.route_devices();
         }
         // SAFETY: the page was taken for this, and this is the first call.
-        let vp = unsafe { SnpVp::new(cpu.guest_area, index, self.found.physical_bits) };
+        let vp =
+            unsafe { SnpVp::new(cpu.guest_area, index, self.found.physical_bits, self.found.ram) };
         Some(vp.unwrap_or_else(|reason| end_with(reason)))
     }
 

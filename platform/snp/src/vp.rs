@@ -1,6 +1,7 @@
 //! A virtual processor as the machine sees it: a less privileged level of this CPU's VP.
 
 use device_model::TscOffset;
+use guest_memory::RamMap;
 use host_wire::paravisor_image::Reason;
 use platform_api::{Event, Exit, GuestVp, MemoryFault, PortAccess, Width};
 use sev_guest::SaveArea;
@@ -15,8 +16,8 @@ use crate::{cpus, end_with, take_events};
 
 /// The level of the guest.
 const GUEST_LEVEL: u8 = 1;
-/// GUEST_EXITCODE while no exit has been stored since it was taken.
-const NO_EXIT: ExitCode = ExitCode::INVALID;
+/// GUEST_EXITCODE while no exit has been stored since it was taken: a code that no CPU stores.
+const NO_EXIT: ExitCode = ExitCode(0xffff_ffff_ffff_0000);
 /// So many entries of ours in a row without an exit of the guest's and without an event mean that
 /// the CPU refuses to run the guest's save area.
 const MOST_EMPTY_ENTRIES: u32 = 10_000;
@@ -25,6 +26,8 @@ const MOST_EMPTY_ENTRIES: u32 = 10_000;
 #[derive(Debug)]
 pub struct SnpVp {
     area: SaveArea,
+    /// The guest's RAM.
+    ram: RamMap,
     /// The vector on offer, while the guest has not taken it.
     offered: Option<u8>,
     /// The offered vector that the guest has taken.
@@ -48,14 +51,20 @@ impl SnpVp {
     ///
     /// # Safety
     /// The page must be ours, private, zeroed and used for this only, for ever.
-    pub(crate) unsafe fn new(page: u64, index: u32, physical_bits: u8) -> Result<Self, Reason> {
+    pub(crate) unsafe fn new(
+        page: u64,
+        index: u32,
+        physical_bits: u8,
+        ram: RamMap,
+    ) -> Result<Self, Reason> {
         // SAFETY: the caller gives the page.
         let mut area = unsafe { SaveArea::new(page) };
         let features = SevFeatures::new()
             .with_snp_active(true)
             .with_vtom(true)
             .with_reflect_vc(true)
-            .with_alternate_injection(true);
+            .with_alternate_injection(true)
+            .with_debug_swap(true);
         area.set_sev_features(features);
         area.set_vmpl(GUEST_LEVEL);
         // The guest has no shared memory: its addresses end where private memory does.
@@ -66,6 +75,7 @@ impl SnpVp {
         unsafe { cpus::create(&area, index, GUEST_LEVEL)? };
         Ok(Self {
             area,
+            ram,
             offered: None,
             taken: None,
             displaced: None,
@@ -134,7 +144,7 @@ impl SnpVp {
                 Exit::HostInterrupt
             }
             exit::PORT => self.port_access(IoInfo::from_bits(info_1)),
-            exit::NESTED_PAGE_FAULT => {
+            _ if code == ExitCode::NPF || self.is_unaccepted_hole(code) => {
                 let fault = NestedPageFault::from_bits(info_1);
                 Exit::Memory(MemoryFault {
                     gpa: self.area.guest_exit_info_2(),
@@ -161,13 +171,19 @@ impl SnpVp {
             | exit::MWAIT
             | exit::MWAIT_ARMED
             | exit::RDPRU => Exit::Undefined,
-            // A page that the host took away, at the guest's own wish or by itself, is gone for
-            // the guest: it can not go on.
+            exit::INVALID => Exit::InvalidState,
+            // A page of its RAM that the host took away, at the guest's own wish or by itself, is
+            // gone for the guest: it can not go on.
             _ if code == ExitCode::SHUTDOWN || code == ExitCode::PAGE_NOT_VALIDATED => {
                 Exit::Shutdown
             }
             other => Exit::Failed(other),
         }
+    }
+
+    /// Whether the exit is an access to a page that nobody has accepted, outside of the guest's RAM.
+    fn is_unaccepted_hole(&self, code: ExitCode) -> bool {
+        code == ExitCode::PAGE_NOT_VALIDATED && !self.ram.contains(self.area.guest_exit_info_2(), 1)
     }
 
     fn port_access(&self, info: IoInfo) -> Exit {

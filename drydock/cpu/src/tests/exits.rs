@@ -41,6 +41,13 @@ fn automatic_exits_go_to_the_host() {
 }
 
 #[test]
+fn an_invalid_state_has_one_code_whichever_cpu_finds_it() {
+    let mut world = World::new();
+    let found = world.exit(ExitCode(u32::MAX.into()), 5, 6);
+    assert_eq!(found, automatic(ExitCode::INVALID));
+}
+
+#[test]
 fn exits_that_show_registers_are_vc() {
     for code in [
         ExitCode::IOIO,

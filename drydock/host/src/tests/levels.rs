@@ -68,12 +68,14 @@ fn the_msr_runs_a_level_too() {
 #[test]
 fn exits_of_a_reflecting_level_enter_the_first() {
     let no_right = NestedPageFault::new().with_rmp(true).with_vmpl(true).into_bits();
+    let private = NestedPageFault::new().with_rmp(true).with_encrypted(true).into_bits();
     for (what, code, info_1, info_2) in [
         ("a reflected #VC", ExitCode::VC, 0, 0),
         ("HLT", ExitCode::HLT, 0, 0),
         ("a triple fault", ExitCode::SHUTDOWN, 0, 0),
         ("a missing right", ExitCode::NPF, no_right, PRIVATE),
         ("no memory", ExitCode::NPF, 0, 1 << 38),
+        ("a shared page that it wants as a private one", ExitCode::NPF, private, SCRATCH),
         ("BUSY", ExitCode::BUSY, 0, 0),
         ("invalid state", ExitCode::INVALID, 0, 0),
     ] {
@@ -83,6 +85,7 @@ fn exits_of_a_reflecting_level_enter_the_first() {
         machine.exit(code, info_1, info_2);
         assert_eq!(machine.turn(), FIRST, "{what}");
         assert_eq!(machine.ended(), None, "{what}");
+        assert_eq!(*machine.outside().changes.lock().unwrap(), [], "{what}");
     }
 }
 

@@ -107,10 +107,12 @@ pub fn option(key: &str) -> Option<&'static str> {
     })
 }
 
-/// The paravisor's range: reserved, right behind low RAM; none on a machine without it.
+/// The paravisor's range: the largest reserved one in low RAM; none on a machine without it.
 pub fn paravisor() -> Option<Range> {
-    let below = |range: &&Range| range.end <= 0xc000_0000 && range.start >= 1 << 20;
-    map().iter().filter(below).rfind(|range| range.kind == RESERVED).copied()
+    let is_own = |range: &&Range| {
+        range.end <= 0xc000_0000 && range.start >= 1 << 20 && range.kind == RESERVED
+    };
+    map().iter().filter(is_own).max_by_key(|range| range.end - range.start).copied()
 }
 
 /// Ends the machine, as the ACPI tables of the paravisor and of QEMU say alike.
