@@ -6,6 +6,7 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod certificates;
 pub mod cpuid_page;
 pub mod digest;
 pub mod doorbell;

@@ -1,3 +1,4 @@
+mod certificates;
 mod digest;
 mod exit;
 mod ghcb;

@@ -1,7 +1,9 @@
 //! Messages between guest and firmware (GHCB specification 56421, "SNP Guest Request", "SNP Extended
 //! Guest Request").
 
+use snp::certificates::CertificateEntry;
 use snp::ghcb::{Field, InputError};
+use zerocopy::IntoBytes;
 
 use crate::ghcb::{Answer, Exchange, Refusal};
 use crate::outside::Outside;
@@ -14,8 +16,6 @@ mod hypervisor_error {
 }
 
 const PAGE: u64 = 4096;
-/// An entry of zeroes ends the table of certificates.
-const END_OF_TABLE: [u8; 24] = [0; 24];
 
 impl<O: Outside> HostVp<'_, O> {
     /// SNP_GUEST_REQUEST.
@@ -34,7 +34,7 @@ impl<O: Outside> HostVp<'_, O> {
     pub(crate) fn extended_guest_request(&self, on: &mut Exchange) -> Answer {
         let (data, pages) = (on.need(Field::RAX)?, on.need(Field::RBX)?);
         let certificates = match self.host.certificates.as_slice() {
-            [] => &END_OF_TABLE[..],
+            [] => CertificateEntry::END.as_bytes(),
             some => some,
         };
         let needed = (certificates.len() as u64).div_ceil(PAGE);

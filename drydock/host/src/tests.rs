@@ -4,6 +4,7 @@ mod double_fetch;
 mod exits;
 mod fixture;
 mod ghcb;
+mod guest_request;
 mod interrupts;
 mod levels;
 mod msr_protocol;

@@ -50,12 +50,21 @@ impl Machine {
         Self::with_second().0
     }
 
+    /// The same, on a chip with these certificates.
+    pub(super) fn with_certificates(certificates: Vec<u8>) -> Self {
+        Self::make(certificates).0
+    }
+
     /// Both VPs; the second one has no save area yet.
     pub(super) fn with_second() -> (Self, Self) {
+        Self::make(Vec::new())
+    }
+
+    fn make(certificates: Vec<u8>) -> (Self, Self) {
         let settings = Settings { vps: 2, c_bit: C_BIT, physical_bits: 40 };
         let outside = Fake::default();
         [GHCB, GHCB + 0x1000, SCRATCH].into_iter().for_each(|gpa| outside.share(gpa));
-        let host = &*Box::leak(Box::new(Host::new(outside, settings, Vec::new())));
+        let host = &*Box::leak(Box::new(Host::new(outside, settings, certificates)));
         let machine = |index| {
             let vp = HostVp::new(host, index).unwrap();
             let ghcb = GHCB + u64::from(index) * 0x1000;
