@@ -23,6 +23,9 @@ const ENCRYPTION: u32 = 1 << 1
     | 1 << 14
     | 1 << 18
     | 1 << 24;
+/// The CPU's signature: family 19h, model 1, stepping 1, which is Milan-B1. The CPU that emulates is
+/// older than SEV-SNP, and verifiers of reports know the layout of a TCB version by the family.
+const SIGNATURE: u32 = 0x00a0_0f11;
 /// How many bits physical addresses lose to encryption.
 const REDUCTION: u32 = 1;
 const LEVELS: u32 = 4;
@@ -68,6 +71,7 @@ impl<O: Outside> Host<O> {
         let [a, b, c, d] = self.cpuid.look_up(leaf, subleaf, vp, false, 1);
         match leaf {
             0 => [MAX_BASIC, b, c, d],
+            1 | 0x8000_0001 => [SIGNATURE, b, c, d],
             0xd => [0; 4],
             // KVM's signature: guests look for x2APIC without interrupt remapping there, and for
             // the TSC's frequency in its clock.

@@ -163,6 +163,9 @@ fn cpuid_names_the_features_that_are_emulated() {
     assert_eq!(highest, 0x4000_0001);
     assert_eq!([ebx, ecx, edx].map(u32::to_le_bytes).concat(), b"KVMKVMKVM\0\0\0");
     assert_eq!(host.cpuid(1, 0, 0)[2] & 1 << 27, 0, "OSXSAVE is off");
+    for leaf in [1, 0x8000_0001] {
+        assert_eq!(host.cpuid(leaf, 0, 1)[0], 0x00a0_0f11, "a CPU that has SEV-SNP");
+    }
     let leaves: Vec<_> = host.cpuid_page().map(|entry| entry.eax_in).collect();
     assert!([0x4000_0000, 0x4000_0001, 0x8000_001f].iter().all(|leaf| leaves.contains(leaf)));
 }
