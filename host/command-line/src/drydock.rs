@@ -53,6 +53,10 @@ pub struct DrydockOptions {
     /// Write a summary of the run, with the launch digest, to FILE, or to standard output for `-`
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+    /// Write the certificates that verify the guest's attestation reports to DIR: ark.pem, ask.pem,
+    /// vcek.pem. Without a guest that is all
+    #[arg(long, value_name = "DIR")]
+    pub certificates: Option<PathBuf>,
     /// Drydock's unstripped ELF file [default: `drydock` beside this program]
     #[arg(long, value_name = "FILE", env = "PARAVANE_DRYDOCK")]
     pub image: Option<PathBuf>,
@@ -87,6 +91,8 @@ pub fn drydock_help() -> String {
       every exit of the guest, and how it was answered
   paravane drydock guest.igvm --json - --timeout 60
       the launch digest that the emulated firmware has computed
+  paravane drydock --certificates certs
+      the certificates that `snpguest verify` and the sev crate take
 
 Exit codes:
 {}

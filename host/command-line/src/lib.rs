@@ -228,6 +228,7 @@ mod tests {
         assert_eq!(options.accel, AccelChoice::Tcg);
         assert_eq!(options.level(), host_wire::LogLevel::Warn);
         assert!(!options.end_on_reset && options.qemu.is_empty() && options.json.is_none());
+        assert!(options.certificates.is_none());
         let options = parse(&["--kernel", "k", "-e", "-x", "--trace", "--", "-smp", "2"]);
         assert_eq!((&options.file, options.linux), (&None, Some(PathBuf::from("k"))));
         assert_eq!(options.exec.as_deref(), Some("-x".as_ref()));

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, anyhow, ensure};
-use command_line::exit::Failure;
+use command_line::exit::{self, Failure};
 use command_line::{AccelChoice, DrydockOptions};
 use host_wire::{DrydockConfig, file};
 use igvm_image::{Linux, build_linux};
@@ -16,6 +16,7 @@ use rustix::io::{FdFlags, fcntl_setfd};
 
 use crate::accel::{self, Accel};
 use crate::channel::Ends;
+use crate::chip::Certified;
 use crate::files::{beside_us, command_line, initrd_with_command};
 use crate::plain::{check_readable, named};
 use crate::qemu::{self, Machine};
@@ -42,11 +43,30 @@ pub const POLICY: u64 = 0x3_0000;
 /// SEV_FEATURES of the first VP: SNPActive (AMD64 APM vol. 2, table B-4).
 const SNP_ACTIVE: u64 = 1;
 
-/// Runs a VM and returns the exit code.
+/// Runs a VM and returns the exit code. Without a VM to run, `--certificates` is all that is done.
 pub fn run(options: &DrydockOptions) -> u8 {
+    if let Some(folder) = &options.certificates
+        && is_without_vm(options)
+    {
+        let done = Certified::of_user().and_then(|chip| chip.write_certificates(folder));
+        return done.map_or_else(
+            |error| {
+                say!("--certificates: {error:#}");
+                exit::OURS
+            },
+            |()| 0,
+        );
+    }
     let facts = Facts { launches: Some(0), ..Facts::new(accel::choose(options.accel).0) };
     let inputs = inputs(options);
     summary::around(options.json.as_deref(), &inputs, facts, |facts| try_run(options, facts))
+}
+
+/// Whether the user wants the certificates alone.
+fn is_without_vm(options: &DrydockOptions) -> bool {
+    let DrydockOptions { file, linux, initrd, append, exec, json, .. } = options;
+    let (files, texts) = ([file, linux, initrd, json], [append, exec]);
+    files.iter().all(|file| file.is_none()) && texts.iter().all(|text| text.is_none())
 }
 
 /// The VM's files that the user named.
@@ -70,7 +90,9 @@ pub fn launch(
     let image = beside_us(options.image.as_deref(), "drydock");
     check_readable(&image).context("Drydock (--image)").map_err(stop(Failure::Ours))?;
     check_memory(options.memory).map_err(stop(Failure::UnusableVm))?;
-    let files = Files { igvm: open()?, config: config(options)? };
+    let igvm = open()?;
+    let chip = chip(options).map_err(stop(Failure::Ours))?;
+    let files = Files::new(igvm, config(options)?, &chip).map_err(stop(Failure::Ours))?;
     let length = files.check_length(options.memory).map_err(stop(Failure::BadGuest))?;
     let (accel, why) = accel::choose(options.accel);
     if options.accel == AccelChoice::Auto {
@@ -97,6 +119,15 @@ pub fn launch(
     };
     drop(terminal);
     Ok(vm.finish(ended))
+}
+
+/// The chip that the VM runs on. Its certificates are written if the user wants them.
+fn chip(options: &DrydockOptions) -> Result<Certified> {
+    let chip = Certified::of_user_or_new()?;
+    if let Some(folder) = &options.certificates {
+        chip.write_certificates(folder).context("--certificates")?;
+    }
+    Ok(chip)
 }
 
 fn terms(options: &DrydockOptions, accel: Accel) -> Terms {
@@ -212,9 +243,16 @@ fn config(options: &DrydockOptions) -> Result<File, Stop> {
 struct Files {
     igvm: File,
     config: File,
+    chip: File,
+    certificates: File,
 }
 
 impl Files {
+    fn new(igvm: File, config: File, chip: &Certified) -> Result<Self> {
+        let certificates = keep(&chip.table()?)?;
+        Ok(Self { igvm, config, chip: keep(&chip.secrets())?, certificates })
+    }
+
     /// The length of the IGVM file, which the guest's RAM must exceed.
     fn check_length(&self, memory: u64) -> Result<u64> {
         let length = self.igvm.metadata().context("the IGVM file")?.len();
@@ -228,7 +266,13 @@ impl Files {
 
     /// Lets the next child process inherit the files, and hands them in.
     fn give(&self, command: &mut Command) -> Result<()> {
-        for (name, open) in [(file::DRYDOCK, &self.config), (file::IGVM, &self.igvm)] {
+        let Self { igvm, config, chip, certificates } = self;
+        for (name, open) in [
+            (file::DRYDOCK, config),
+            (file::IGVM, igvm),
+            (file::CHIP, chip),
+            (file::CERTIFICATES, certificates),
+        ] {
             fcntl_setfd(open, FdFlags::empty()).context("a file for QEMU")?;
             qemu::give_file(command, name, &own_name(open));
         }

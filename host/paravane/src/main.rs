@@ -3,6 +3,7 @@
 
 mod accel;
 mod channel;
+mod chip;
 mod drydock;
 mod files;
 mod guardian;

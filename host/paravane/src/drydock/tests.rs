@@ -59,7 +59,9 @@ fn files_stay_open_and_have_no_name() {
     let words = [path.to_str().unwrap(), "-m", "64", "--trace"];
     let options = options(&words);
     let igvm = Source::of(&options).unwrap().open(&options).unwrap();
-    let files = Files { igvm, config: config(&options).unwrap() };
+    let (config, chip, certificates) = (config(&options).unwrap(), keep(b"c"), keep(b"s"));
+    let (chip, certificates) = (chip.unwrap(), certificates.unwrap());
+    let files = Files { igvm, config, chip, certificates };
     fs::remove_file(&path).unwrap();
     let mut command = Command::new("qemu");
     files.give(&mut command).unwrap();
@@ -72,9 +74,20 @@ fn files_stay_open_and_have_no_name() {
     };
     assert_eq!(content(words[1], "drydock"), "memory=67108864\nlog=debug\n");
     assert_eq!(content(words[3], "igvm"), "the file");
+    assert_eq!(content(words[5], "chip"), "c");
+    assert_eq!(content(words[7], "certificates"), "s");
     assert_eq!(files.check_length(9).unwrap(), 8);
     let error = files.check_length(8).unwrap_err().to_string();
     assert!(error.contains("more RAM"), "{error}");
+}
+
+#[test]
+fn certificates_alone_need_no_guest() {
+    let alone = |words: &[&str]| is_without_vm(&options(words));
+    assert!(alone(&["--certificates", "c"]));
+    for word in ["--linux=k", "f.igvm", "--exec=true", "--append=", "--initrd=i", "--json=-"] {
+        assert!(!alone(&["--certificates", "c", word]), "{word}");
+    }
 }
 
 #[test]
