@@ -32,7 +32,8 @@ impl Builder {
         Self { policy, directives: Vec::new(), areas: 0 }
     }
 
-    fn page(&mut self, gpa: u64, data_type: IgvmPageDataType, data: Vec<u8>) {
+    /// Adds a page; one without data is filled with zeroes by the loader.
+    pub(crate) fn page(&mut self, gpa: u64, data_type: IgvmPageDataType, data: Vec<u8>) {
         self.directives.push(IgvmDirectiveHeader::PageData {
             gpa,
             compatibility_mask: SNP,
@@ -43,14 +44,14 @@ impl Builder {
     }
 
     /// Loads `bytes` as measured pages from `gpa` on; the last page is filled with zeroes.
+    ///
+    /// A page of zeroes has its data in the file, too. Without data it would be shorter, but loaders
+    /// do not agree how it is measured: by QEMU as PAGE_TYPE_ZERO, by the igvm crate as
+    /// PAGE_TYPE_NORMAL.
     pub fn load(&mut self, gpa: u64, bytes: &[u8]) {
         for (at, page) in (gpa..).step_by(PAGE).zip(bytes.chunks(PAGE)) {
-            // A page of zeroes is measured as one, and takes no room in the file.
-            let is_zero = page.iter().all(|byte| *byte == 0);
-            let mut page = if is_zero { Vec::new() } else { page.to_vec() };
-            if !is_zero {
-                page.resize(PAGE, 0);
-            }
+            let mut page = page.to_vec();
+            page.resize(PAGE, 0);
             self.page(at, IgvmPageDataType::NORMAL, page);
         }
     }
