@@ -153,7 +153,11 @@ fn launch(drydock: &'static Drydock, host: &Host<&'static Drydock>, vps: u32) {
 }
 
 fn read(files: &impl Files, file: HostFile) -> Vec<u8> {
-    let mut bytes = alloc::vec![0; (file.length as usize).min(MOST_READ)];
+    let length = file.length as usize;
+    if length > MOST_READ {
+        refuse(&"the host gives a file that is too long", Status::BadConfig)
+    }
+    let mut bytes = alloc::vec![0; length];
     match files.read_file(file, 0, &mut bytes) {
         Ok(()) => bytes,
         Err(_) => Vec::new(),
