@@ -65,6 +65,16 @@ pub fn paravane() -> Result<()> {
     build("the paravane command", &["-p", "paravane"], &[], &place::paravane())
 }
 
+/// The program that judges attestation by other people's crates. It is no part of the workspace.
+pub fn verifier() -> Result<()> {
+    let folder = place::root().join("tests/verifier");
+    let manifest = folder.join("Cargo.toml");
+    let arguments = ["--locked", "--manifest-path", manifest.to_str().context("a path")?];
+    let target = place::verifier_target();
+    let target = [("CARGO_TARGET_DIR", target.to_str().context("a path")?)];
+    build("the verifier of reports", &arguments, &target, &place::verifier())
+}
+
 /// Builds the `paravane` command for release, to measure it.
 pub fn paravane_release() -> Result<()> {
     succeed(cargo().args(["build", "--release", "-p", "paravane"]))

@@ -63,6 +63,21 @@ pub fn paravane_release() -> PathBuf {
     target().join("release/paravane")
 }
 
+/// The target folder of the verifier of reports, which has a workspace of its own.
+pub fn verifier_target() -> PathBuf {
+    target().join("verifier")
+}
+
+/// The verifier of reports.
+pub fn verifier() -> PathBuf {
+    verifier_target().join("debug/verifier")
+}
+
+/// The folder in which tests have programs keep their data.
+pub fn test_data() -> PathBuf {
+    target().join("test-data")
+}
+
 /// The folder for downloads, shared by all checkouts of this user.
 pub fn cache() -> PathBuf {
     let absolute = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());

@@ -1,7 +1,7 @@
 //! `cargo xtask test`: crates on the host, then whole VMs.
 
 use std::io::{BufRead, BufReader};
-use std::process::{ExitCode, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result};
 use vm_tests::{Environment, Totals};
@@ -66,10 +66,13 @@ pub fn environment(long: bool) -> Result<Environment> {
     let others = SUITES.iter().filter(|suite| **suite != own);
     let other_kernels =
         others.map(|suite| ((*suite).to_owned(), debian::kernel(suite).map_err(text))).collect();
+    make_chip()?;
     let environment = Environment {
         paravane: place::paravane(),
         image: place::image(),
         drydock: place::drydock(),
+        data: place::test_data(),
+        verifier: build::verifier().map(|()| place::verifier()).map_err(text),
         linux_start: place::linux_start(),
         agent: place::agent(),
         guests: place::test_guests(),
@@ -91,6 +94,14 @@ pub fn environment(long: bool) -> Result<Environment> {
     };
     println!("the guest's kernel: {}", debian::origin(&environment.kernel));
     Ok(environment)
+}
+
+/// Makes the chip of the tests with Drydock, as the first of them would be slowed down by it.
+fn make_chip() -> Result<()> {
+    let certificates = tempfile::tempdir()?;
+    let mut command = Command::new(place::paravane());
+    command.arg("drydock").arg("--certificates").arg(certificates.path());
+    build::succeed(command.env("XDG_DATA_HOME", place::test_data()))
 }
 
 /// Tests of all crates that run on the host.

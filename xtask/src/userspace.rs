@@ -41,17 +41,22 @@ pub const TPM: Flavour<'static> = Flavour {
     ],
 };
 
-/// Kernel modules that a guest with a TPM may need: TPM drivers, encrypted disks.
-const MODULES: [&str; 8] = [
+/// Kernel modules that a guest may need for a TPM, encrypted disks, or attestation reports.
+const MODULES: [&str; 10] = [
     "arch/x86/crypto/",
     "crypto/",
     "drivers/block/loop.ko",
     "drivers/char/hw_random/rng-core.ko",
     "drivers/char/tpm/",
     "drivers/md/dm-",
+    "drivers/virt/coco/",
+    "fs/configfs/",
     "lib/",
     "security/keys/",
 ];
+
+/// The name of the archive of [`MODULES`] in the cache. It changes with them, because caches live on.
+const MODULES_NAME: &str = "modules-2";
 
 /// Folders that are links since Debian merged them into `/usr`.
 const MERGED: [&str; 4] = ["bin", "sbin", "lib", "lib64"];
@@ -101,7 +106,7 @@ pub fn initrd(suite: &str, flavour: Flavour<'_>) -> Result<PathBuf> {
 /// The [`MODULES`] of a suite's kernel, as an archive to append to an initrd. It has no list of
 /// their dependencies: the guest's `depmod` makes one.
 pub fn modules(suite: &str) -> Result<PathBuf> {
-    debian::derived(suite, debian::KERNEL, "modules", |tree| {
+    debian::derived(suite, debian::KERNEL, MODULES_NAME, |tree| {
         let mut archive = Archive::new();
         for top in ["lib", "usr/lib"] {
             let versions = fs::read_dir(tree.join(top).join("modules"));

@@ -3,6 +3,7 @@
 //! Tests are deterministic except for time; every wait has a limit. `cargo xtask test` runs them.
 #![forbid(unsafe_code)]
 
+mod attestation;
 mod bad_input;
 mod bios;
 mod budgets;
@@ -41,6 +42,11 @@ pub struct Environment {
     pub image: PathBuf,
     /// Drydock.
     pub drydock: PathBuf,
+    /// The folder in which Drydock's chip is kept.
+    pub data: PathBuf,
+    /// The program that judges attestation by other people's crates, or the reason why it is
+    /// missing.
+    pub verifier: Result<PathBuf, String>,
     /// The stub that starts Linux in an IGVM file.
     pub linux_start: PathBuf,
     /// The guest's agent.
@@ -160,6 +166,7 @@ pub fn run(environment: &Environment, filter: Option<&str>, workers: usize) -> T
         tpm::tests(environment),
         tpm_state::tests(),
         drydock::tests(environment),
+        attestation::tests(environment),
         budgets::tests(),
     ];
     let wanted = |test: &Test| filter.is_none_or(|filter| test.name.contains(filter));

@@ -63,6 +63,7 @@ impl Vm {
         let mut command = Command::new(&environment.paravane);
         command.args(["drydock", "--accel", "tcg"]).env("PARAVANE_AGENT", &environment.agent);
         command.env("PARAVANE_DRYDOCK", &environment.drydock);
+        command.env("XDG_DATA_HOME", &environment.data);
         command.env("PARAVANE_LINUX_START", &environment.linux_start);
         Self { command, has_summary: true }
     }

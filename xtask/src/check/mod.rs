@@ -44,7 +44,7 @@ pub fn run() -> Result<ExitCode> {
         }
         failed += usize::from(!findings.is_empty());
     };
-    say("format", succeed(cargo().args(["fmt", "--all", "--check"])).map(|()| vec![]));
+    say("format", format().map(|()| vec![]));
     say("layers", Ok(layers::check(&metadata)));
     say("unsafe", unsafety::check(&metadata));
     say("lengths", lengths::check(&place::root()));
@@ -80,6 +80,12 @@ pub fn run() -> Result<ExitCode> {
     }
     println!("{failed} checks failed");
     Ok(ExitCode::FAILURE)
+}
+
+/// The workspace's format, and that of the package beside it.
+fn format() -> Result<()> {
+    succeed(cargo().args(["fmt", "--all", "--check"]))?;
+    succeed(cargo().args(["fmt", "--check", "--manifest-path", "tests/verifier/Cargo.toml"]))
 }
 
 fn clippy_host(metadata: &metadata::Metadata) -> Result<()> {
