@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use cpio::Archive;
@@ -11,6 +11,7 @@ use tempfile::TempDir;
 
 use crate::console::{Console, PROMPT};
 use crate::kernels::available;
+use crate::life::wait_until;
 use crate::machine::Vm;
 use crate::{Environment, Outcome, Stop, Test, ensure, test};
 
@@ -231,11 +232,20 @@ fn texts(folder: &Path) -> Result<Vec<String>, Stop> {
         .collect::<Result<_, _>>()?)
 }
 
-/// Two runs that make a chip at once, a later one, and one that finds a damaged file.
+/// A run that is killed while it makes a chip, two that make one at once, a later one, and one that
+/// finds a damaged file.
 fn kept(environment: &Environment) -> Outcome {
     let folder = tempfile::tempdir()?;
     let path = |name: &str| folder.path().join(name);
     let data = path("data");
+    let vm = Vm::in_drydock(environment).without_summary().env("XDG_DATA_HOME", &data);
+    let mut killed = vm.args(["--certificates"]).arg(path("none")).into_command();
+    let mut killed = killed.stderr(Stdio::null()).spawn()?;
+    let begun = || data.join("paravane/drydock-chip.lock").exists();
+    wait_until(LIMIT, begun).ok_or("no lock")?;
+    killed.kill()?;
+    killed.wait()?;
+    ensure!(!path("none").exists() && !data.join("paravane/drydock-chip.pem").exists(), "too late");
     std::thread::scope(|scope| {
         let other = scope.spawn(|| certificates(environment, &data, &path("one")));
         certificates(environment, &data, &path("two"))?;
