@@ -88,6 +88,7 @@ fn drydock_options(options: &RunOptions) -> DrydockOptions {
         json: options.json.clone(),
         image: options.drydock_image.clone(),
         agent: options.agent.clone(),
+        certificates: None,
         stub: None,
         qemu: options.qemu.clone(),
     }
