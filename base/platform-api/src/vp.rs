@@ -26,7 +26,8 @@ pub enum Event {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capabilities {
     /// [`GuestVp::request_interrupt_window`] makes the guest exit as soon as it can take an
-    /// interrupt. Without it the machine looks again after a while, and kicks for every vector.
+    /// interrupt. Without it the machine offers the 8259 pair's interrupts like others, acknowledges
+    /// them when they were taken, and kicks for every vector.
     pub interrupt_window: bool,
     /// [`GuestVp::set_tsc_offset`] changes what the guest reads as its TSC. Without it the guest's
     /// TSC is the host's: it can not be written, and goes on over a reset.
@@ -86,6 +87,11 @@ pub trait GuestVp {
     /// A CPU that can not hold an offer injects at once or exits with [`Exit::InterruptWindow`],
     /// and the offer is to be made again.
     fn offer_interrupt(&mut self, vector: Option<u8>);
+    /// As [`GuestVp::offer_interrupt`], for an interrupt of the 8259 pair, which CR8 does not hold
+    /// back. Called where there is no [`Capabilities::interrupt_window`].
+    fn offer_external_interrupt(&mut self, vector: u8) {
+        self.offer_interrupt(Some(vector));
+    }
     /// Asks for [`Exit::TaskPriority`] at each write of CR8, or no longer. A CPU may exit so, too,
     /// while an interrupt is on offer or a window is asked for.
     fn watch_task_priority(&mut self, on: bool);

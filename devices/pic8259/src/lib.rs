@@ -92,6 +92,19 @@ impl Pic {
         self.master.request().is_some()
     }
 
+    /// The vector that an acknowledge cycle would return now. Nothing changes.
+    pub fn next_vector(&self) -> u8 {
+        let input = self.master.request();
+        if !input.is_some_and(|input| self.master.has_slave(input)) {
+            return self.master.vector(input);
+        }
+        if input == Some(CASCADE) && self.slave.icw3 == CASCADE {
+            return self.slave.vector(self.slave.request());
+        }
+        // No slave answers, and the bus floats.
+        0xFF
+    }
+
     /// Performs the CPU's interrupt acknowledge cycle and returns the vector. If the request has
     /// gone away, this is the vector of IRQ 7 or 15 (DS, "Interrupt sequence").
     pub fn acknowledge(&mut self) -> u8 {

@@ -134,10 +134,17 @@ impl Level {
         control.set_shadow(self.vcpu.interrupt_shadow());
         control.set_nmi_mask(self.vcpu.nmi_is_masked());
         vmsa.vintr_ctrl = control;
-        vmsa.event_inj = EventInj::new();
+        // Silicon injects as it enters. Here, an exit may have come first: the event is still the
+        // next entry's.
+        vmsa.event_inj = self.vcpu.injected().map_or(EventInj::new(), |event| encode(&event));
         // An event that was cut short stands in the save area alone.
         self.vcpu.forget_events();
     }
+}
+
+/// The form of a save area for an event.
+fn encode(event: &Event) -> EventInj {
+    EventInj::from_bits(svm::events::encode(event))
 }
 
 /// The event that a save area injects.

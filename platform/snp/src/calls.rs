@@ -1,7 +1,7 @@
 //! The way to the host's devices by calls: the host reaches shared pages alone.
 
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 
 use guest_memory::PAGE_SIZE;
 use host_wire::paravisor_image::Reason;
@@ -19,6 +19,23 @@ pub(crate) const PAGES: u64 = 3;
 
 /// The first shared page of each CPU, or zero. They are mapped at their guest-physical addresses.
 static SHARED: [AtomicU64; MAX_VPS] = [const { AtomicU64::new(0) }; MAX_VPS];
+
+/// Events were taken on each CPU that the machine has not been told of: it looks at its timers when
+/// it is, so it must neither sleep nor run the guest before.
+static TAKEN: [AtomicBool; MAX_VPS] = [const { AtomicBool::new(false) }; MAX_VPS];
+
+/// Notes that the running CPU has taken events.
+pub(crate) fn note_events() {
+    if let Some(taken) = TAKEN.get(kernel::cpu::index() as usize) {
+        taken.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Whether the running CPU has taken events since the last call.
+pub(crate) fn take_note() -> bool {
+    let taken = TAKEN.get(kernel::cpu::index() as usize);
+    taken.is_some_and(|taken| taken.load(Ordering::Relaxed) && taken.swap(false, Ordering::Relaxed))
+}
 
 /// The pages that a CPU shares with the host.
 #[derive(Clone, Copy, Debug)]

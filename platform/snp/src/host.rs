@@ -13,7 +13,7 @@ use platform_api::{
     StateDiskError, Time, Transfer,
 };
 
-use crate::calls::CpuPages;
+use crate::calls::{CpuPages, take_note};
 use crate::{PC, end_with, found};
 
 /// Outside of the VM.
@@ -69,9 +69,14 @@ impl Cpus for SnpHost {
 
     fn idle(&self) {
         let Some(pages) = CpuPages::own() else { return };
+        // What came with the guest's last exit may be what the machine would wait for.
+        if take_note() {
+            return;
+        }
         // SAFETY: the page is mapped, and the hook for #HV is set.
         unsafe { sev_guest::sleep_unless(pages.doorbell()) };
         crate::take_events(pages);
+        take_note();
     }
 
     fn take_nmi(&self) -> bool {

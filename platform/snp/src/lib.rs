@@ -92,15 +92,14 @@ impl Service for SnpService {
     }
 }
 
-/// Takes what the host has put into the doorbell page. True if there was anything.
-fn take_events(pages: CpuPages) -> bool {
-    let mut any = false;
+/// Takes what the host has put into the doorbell page, and notes if there was anything.
+fn take_events(pages: CpuPages) {
     loop {
         let events = pages.take_events();
         if events.into_bits() == 0 {
-            return any;
+            return;
         }
-        any = true;
+        calls::note_events();
         if events.nmi() {
             kernel::cpu::note_nmi();
         }

@@ -11,7 +11,7 @@ use snp::vmsa::EventInj;
 use svm::{EXIT_KINDS, EXIT_NAMES, events, exit, exit_kind};
 use x86::{Combined, Registers, VpState, rflags, vector};
 
-use crate::calls::CpuPages;
+use crate::calls::{CpuPages, take_note};
 use crate::{cpus, end_with, take_events};
 
 /// The level of the guest.
@@ -35,8 +35,6 @@ pub struct SnpVp {
     /// An interrupt or NMI whose delivery an exception cut short: it comes after the exception.
     displaced: Option<Event>,
     shut_down: bool,
-    /// Events of the host came with an exit, which the machine gets first.
-    has_events: bool,
     /// The length of the exiting instruction, where the CPU tells it.
     length: Option<u8>,
     empty_entries: u32,
@@ -80,7 +78,6 @@ impl SnpVp {
             taken: None,
             displaced: None,
             shut_down: false,
-            has_events: false,
             length: None,
             empty_entries: 0,
             counts: [0; EXIT_KINDS],
@@ -201,6 +198,17 @@ impl SnpVp {
         })
     }
 
+    fn offer(&mut self, vector: Option<u8>, ignores_priority: bool) {
+        if self.offered.is_none() && vector.is_none() {
+            return;
+        }
+        self.offered = vector;
+        let number = vector.unwrap_or(0);
+        let control = self.area.vintr_ctrl().with_irq(vector.is_some()).with_vector(number);
+        let control = control.with_priority(number >> 4).with_ignore_tpr(ignores_priority);
+        self.area.set_vintr_ctrl(control);
+    }
+
     fn has_injection(&self) -> bool {
         self.area.event_inj().valid()
     }
@@ -217,18 +225,19 @@ impl GuestVp for SnpVp {
         if core::mem::take(&mut self.shut_down) {
             return Exit::Shutdown;
         }
-        if core::mem::take(&mut self.has_events) {
+        if take_note() {
             return Exit::HostInterrupt;
         }
         let Some(pages) = CpuPages::own() else { end_with(Reason::Share) };
         loop {
             self.enter(pages);
-            let has_events = take_events(pages);
+            take_events(pages);
+            // Events that came with an exit are told of at the next call, or when the CPU idles.
             if let Some(exit) = self.take_exit() {
-                (self.has_events, self.empty_entries) = (has_events, 0);
+                self.empty_entries = 0;
                 return exit;
             }
-            if has_events {
+            if take_note() {
                 self.empty_entries = 0;
                 return Exit::HostInterrupt;
             }
@@ -325,14 +334,11 @@ impl GuestVp for SnpVp {
     }
 
     fn offer_interrupt(&mut self, vector: Option<u8>) {
-        if self.offered == vector {
-            return;
-        }
-        self.offered = vector;
-        let control = self.area.vintr_ctrl();
-        let number = vector.unwrap_or(0);
-        let control = control.with_irq(vector.is_some()).with_vector(number);
-        self.area.set_vintr_ctrl(control.with_priority(number >> 4));
+        self.offer(vector, false);
+    }
+
+    fn offer_external_interrupt(&mut self, vector: u8) {
+        self.offer(Some(vector), true);
     }
 
     fn watch_task_priority(&mut self, _: bool) {

@@ -150,6 +150,13 @@ impl Lines {
         self.pic_output.load(Ordering::SeqCst)
     }
 
+    /// The vector that an acknowledge cycle would return now, if the 8259 pair asks for an
+    /// interrupt.
+    pub fn next_pic_vector(&self) -> Option<u8> {
+        let controllers = self.controllers.lock();
+        controllers.pic.output().then(|| controllers.pic.next_vector())
+    }
+
     /// A CPU's acknowledge cycle: the vector, or none if another CPU has taken the interrupt
     /// meanwhile.
     pub fn acknowledge_pic(&self) -> Option<u8> {

@@ -2,7 +2,7 @@
 
 use alloc::vec;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use core::time::Duration;
 
 use chipset::mailbox::Mailbox;
@@ -58,6 +58,8 @@ pub struct Machine<P: Platform> {
     pub(crate) start_ticks: AtomicU64,
     /// When the guest started last, in nanoseconds.
     pub(crate) started: AtomicU64,
+    /// The 8259 pair's interrupt is on offer to a VP, on CPUs without an interrupt window.
+    pic_is_on_offer: AtomicBool,
     /// TSC ticks in which a VP in the guest pays for a kick.
     pub(crate) kick_cost: AtomicU64,
     /// The TPM, unless the guest is to have none.
@@ -92,6 +94,7 @@ impl<P: Platform> Machine<P> {
             starts: AtomicU64::new(0),
             start_ticks: AtomicU64::new(0),
             started: AtomicU64::new(0),
+            pic_is_on_offer: AtomicBool::new(false),
             kick_cost: AtomicU64::new(0),
             tpm: config.tpm.then(|| VirtualTpm::new(Area::below(tables_place(platform.ram())))),
         };
@@ -105,6 +108,17 @@ impl<P: Platform> Machine<P> {
         if let Some(partition) = &self.hyperv {
             *partition.lock() = Partition::new(self.hyperv_clock(), self.vendor);
         }
+    }
+
+    /// Reserves the 8259 pair's interrupt for the VP that is to be offered it. False if another VP
+    /// has it: two must not take the same interrupt.
+    pub(crate) fn claim_pic(&self) -> bool {
+        !self.pic_is_on_offer.swap(true, Ordering::AcqRel)
+    }
+
+    /// The VP has taken the interrupt, or it is no longer on offer.
+    pub(crate) fn release_pic(&self) {
+        self.pic_is_on_offer.store(false, Ordering::Release);
     }
 
     /// The host's TSC at the last start of the machine.

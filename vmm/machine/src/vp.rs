@@ -17,9 +17,6 @@ use crate::mailbox::{Away, Mail, Mailbox, Order};
 
 /// Iterations of a repeated string instruction that are emulated between two checks for interrupts.
 const STRING_ITERATIONS: u32 = 256;
-/// The time, on a CPU without interrupt windows, after which a VP checks again whether its guest
-/// can take an interrupt.
-const LOOK_AGAIN_NANOS: u64 = 50_000;
 /// The furthest deadline that the host's timer is set for, in seconds: its counter is short.
 const FURTHEST_DEADLINE: u64 = 4;
 
@@ -67,8 +64,8 @@ pub struct VirtualProcessor<P: Platform> {
     nmis_pending: u8,
     /// An interrupt waits for the guest to lower CR8, which is watched.
     held_back: bool,
-    /// An interrupt waits for a guest that can not take it yet, on a CPU that has no window.
-    looks_again: bool,
+    /// The interrupt on offer is the 8259 pair's, which is acknowledged when the guest takes it.
+    offers_pic: bool,
     /// Kicks in a row that brought vectors to a guest that has interrupts disabled.
     pub(crate) fruitless_kicks: u8,
     /// The state in which the VP leaves for the guest: undisturbed, if it has asked for a window,
@@ -115,7 +112,7 @@ impl<P: Platform> VirtualProcessor<P> {
             offer_due: true,
             nmis_pending: 0,
             held_back: false,
-            looks_again: false,
+            offers_pic: false,
             fruitless_kicks: 0,
             departure: Away::Guest,
             armed: None,
@@ -341,13 +338,20 @@ impl<P: Platform> VirtualProcessor<P> {
         }
         if self.departure == Away::UndisturbedGuest {
             if self.cpu.registers().rflags() & rflags::IF == 0 {
-                return self.request_window();
+                return self.cpu.request_interrupt_window();
             }
             self.open();
         }
-        if self.ext_int_waits() {
+        if core::mem::take(&mut self.offers_pic) {
+            self.machine.release_pic();
+        }
+        if self.ext_int_waits() && !self.machine.platform.capabilities().interrupt_window {
+            if self.offer_pic() {
+                return;
+            }
+        } else if self.ext_int_waits() {
             if !self.cpu.can_take_interrupt() {
-                return self.request_window();
+                return self.cpu.request_interrupt_window();
             }
             if let Some(vector) = self.machine.chipset.lines().acknowledge_pic() {
                 self.cpu.inject(Event::Interrupt(vector));
@@ -360,24 +364,20 @@ impl<P: Platform> VirtualProcessor<P> {
         self.cpu.offer_interrupt(vector);
     }
 
-    /// Makes the guest exit as soon as it can take an interrupt. Where the CPU can not do that, the
-    /// VP checks again after a while.
-    fn request_window(&mut self) {
-        if self.machine.platform.capabilities().interrupt_window {
-            return self.cpu.request_interrupt_window();
+    /// Offers the 8259 pair's vector, on a CPU that can not tell when the guest can take it. False
+    /// if the request has gone away, or is on offer to another VP.
+    #[cold]
+    fn offer_pic(&mut self) -> bool {
+        if !self.machine.claim_pic() {
+            return false;
         }
-        self.looks_again = true;
-        self.timer_changed = true;
-    }
-
-    /// The time at which the VP checks again whether the guest can take an interrupt.
-    fn next_look(&mut self) -> Option<HostTsc> {
-        if self.machine.platform.capabilities().interrupt_window || !self.looks_again {
-            return None;
+        let vector = self.machine.chipset.lines().next_pic_vector();
+        match vector {
+            Some(vector) => self.cpu.offer_external_interrupt(vector),
+            None => self.machine.release_pic(),
         }
-        self.looks_again = false;
-        let pause = self.machine.clock.ticks(LOOK_AGAIN_NANOS);
-        Some(self.machine.host().tsc().saturating_add(pause))
+        self.offers_pic = vector.is_some();
+        self.offers_pic
     }
 
     /// Offers the interrupt that the task priority allows now. While an interrupt is held back,
@@ -434,7 +434,13 @@ impl<P: Platform> VirtualProcessor<P> {
     #[inline]
     fn note_taken_interrupt(&mut self) {
         if let Some(vector) = self.cpu.taken_interrupt() {
-            self.apic.acknowledge(vector);
+            if core::mem::take(&mut self.offers_pic) {
+                // The vector was that of this request, or of one that has gone away since.
+                let _ = self.machine.chipset.lines().acknowledge_pic();
+                self.machine.release_pic();
+            } else {
+                self.apic.acknowledge(vector);
+            }
             self.offer_due = true;
         }
         let class = self.cpu.registers().cr8();
@@ -458,8 +464,7 @@ impl<P: Platform> VirtualProcessor<P> {
     fn set_timer(&mut self) {
         self.timer_changed = false;
         let slice = self.serving.then_some(self.next_slice);
-        let look = self.next_look();
-        let wanted = self.first_deadline().into_iter().chain(slice).chain(look).min();
+        let wanted = self.first_deadline().into_iter().chain(slice).min();
         if wanted != self.armed {
             self.armed = wanted;
             self.machine.host().set_timer(wanted);

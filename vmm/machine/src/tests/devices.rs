@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use platform_api::{Event, Exit, Platform, Received, Width};
 
-use super::fake::Fake;
+use super::fake::{CONFIDENTIAL, Fake};
 use super::{exit, machine, one, port, write_msr, x2apic_on};
 use crate::vp::{Activity, VirtualProcessor};
 
@@ -127,10 +127,16 @@ fn legacy_interrupts_go_to_the_vp_that_asks_for_them() {
             vp.turn();
             vp.turn();
         }
-        let got = |index: usize| vps[index].cpu.injected.iter().filter(|e| **e == IRQ_4).count();
+        let got = |index: usize| {
+            let cpu = &vps[index].cpu;
+            let offered = usize::from(cpu.offered == Some(0x24));
+            offered + cpu.injected.iter().filter(|event| **event == IRQ_4).count()
+        };
         let (first, second) = (first == 0x700, second == 0x700);
         assert_eq!(got(0) + got(1), 1, "one interrupt");
         assert!((got(0) == 1) <= first && (got(1) == 1) <= second);
-        assert_eq!(vps[1].activity == Activity::Running, got(1) == 1);
+        // Where the interrupt is only on offer to the other one, a sleeper may look in vain.
+        let may_look = CONFIDENTIAL && first && second;
+        assert!(may_look || (vps[1].activity == Activity::Running) == (got(1) == 1));
     }
 }
