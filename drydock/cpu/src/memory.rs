@@ -34,7 +34,8 @@ impl Space<'_> {
         let view = self.view();
         if !place.is_private {
             return if view.is_shared(page) {
-                Ok(place.gpa)
+                let at = self.map.shared_at(page).ok_or(Refusal::NoMemory)?;
+                Ok(at + (place.gpa & 0xfff))
             } else if self.map.get(page).is_some() {
                 Err(Refusal::IsPrivate)
             } else {

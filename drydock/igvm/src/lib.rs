@@ -14,6 +14,7 @@ mod directive;
 mod error;
 mod file;
 mod fixed_header;
+mod footprint;
 mod id_block;
 #[cfg(test)]
 mod tests;

@@ -1,4 +1,5 @@
 mod accepted;
 mod build;
+mod footprint;
 mod hostile;
 mod refused;

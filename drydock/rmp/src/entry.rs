@@ -56,7 +56,7 @@ pub struct Entry {
 }
 
 /// Guest pages that an entry can name: those of 2⁴⁰ bytes.
-pub(crate) const GUEST_PAGES: u32 = 1 << 28;
+pub const GUEST_PAGES: u32 = 1 << 28;
 
 impl Entry {
     /// The entry of a page that has just been assigned: VMPL0 has all rights, others have none.

@@ -18,7 +18,7 @@ pub mod testing;
 mod tests;
 mod view;
 
-pub use entry::{Entry, Rights};
+pub use entry::{Entry, GUEST_PAGES, Rights};
 pub use guest::{Adjustment, Changed, Fault, Outcome, Query};
 pub use host_map::{Backing, HostMap};
 pub use table::{HostError, Rmp};

@@ -28,9 +28,11 @@ use crate::vm::{Below, Launch, Record, Stop, Terms, Vm, Watch, stop};
 
 /// The software CPU. The paravisor's reasons apply. QEMU's software CPU has no XSAVEC, without which
 /// Linux as an SEV-SNP guest refuses XSAVE, so XSAVE and the features that need it are hidden, too.
-const TCG_CPU: &str = "EPYC,+svm,+npt,-cx16,-xsave,-avx,-avx2";
+const TCG_CPU: &str = "EPYC,phys-bits=48,+svm,+npt,-cx16,-xsave,-avx,-avx2";
 /// RAM that Drydock needs beside the guest's two copies.
 const OWN: u64 = 96 << 20;
+/// RAM for what an IGVM file can have above the guest's RAM, twice.
+const FAR: u64 = 96 << 20;
 /// The RAM that QEMU puts below its hole under 4 GiB, if there is enough for both sides of it.
 const LOW: u64 = 2 << 30;
 /// Drydock sets aside memory for its page tables for each whole GiB of RAM.
@@ -294,11 +296,11 @@ fn check_memory(memory: u64) -> Result<()> {
 /// RAM of the VM: the guest's memory that the host shares at its own addresses, and the guest's
 /// private memory in one piece. QEMU allocates what Drydock uses of it.
 const fn vm_memory(guest: u64) -> u64 {
-    let both = 2 * guest + OWN;
+    let both = 2 * guest + OWN + FAR;
     if both <= LOW {
         return both.next_multiple_of(STEP);
     }
-    LOW + (guest + OWN).next_multiple_of(STEP)
+    LOW + (guest + OWN + FAR).next_multiple_of(STEP)
 }
 
 fn qemu_command(

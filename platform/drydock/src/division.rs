@@ -7,12 +7,12 @@ use drydock_rmp::{Backing, GuestPage, PAGES_IN_LARGE, Size, SystemPage};
 use guest_memory::{PAGE_SIZE, RamMap};
 use home::LEGACY_HOLE;
 
-use crate::EXTRA_PAGES;
+use crate::{C_BIT, EXTRA_PAGES, FAR_PAGES};
 
 /// Bytes of a large page.
 const LARGE: u64 = PAGE_SIZE * PAGES_IN_LARGE as u64;
 /// The guest's RAM ends below the devices of a PC.
-const MOST: u64 = 3 << 30;
+pub(crate) const MOST: u64 = 3 << 30;
 /// A guest needs so much.
 const LEAST: u64 = 16 << 20;
 
@@ -21,6 +21,8 @@ const LEAST: u64 = 16 << 20;
 pub enum DivisionError {
     /// The guest's RAM, in bytes, has no such size.
     Size(u64),
+    /// Physical addresses of the machine that emulates have too few bits for the C-bit.
+    AddressBits(u8),
     /// There is too little: the guest's RAM at its own addresses, or as much for its private pages.
     TooLittle(u64),
 }
@@ -33,6 +35,12 @@ impl fmt::Display for DivisionError {
                 "the guest can not have {bytes} bytes of RAM: it takes {} to {} MiB, in steps of 2",
                 LEAST >> 20,
                 MOST >> 20
+            ),
+            Self::AddressBits(bits) => write!(
+                f,
+                "the CPU has {bits} bits of physical address: Drydock needs {} (phys-bits of QEMU's \
+                 CPU)",
+                C_BIT + 1
             ),
             Self::TooLittle(bytes) => write!(
                 f,
@@ -67,7 +75,7 @@ impl Division {
         if !ram.contains(0, LEGACY_HOLE.start()) || !ram.contains(low, guest_bytes - low) {
             return Err(few);
         }
-        let wanted = guest_bytes + u64::from(EXTRA_PAGES) * PAGE_SIZE;
+        let wanted = guest_bytes + u64::from(2 * FAR_PAGES + EXTRA_PAGES) * PAGE_SIZE;
         let pool = ram.ranges().iter().find_map(|range| {
             let start = range.start().max(guest_bytes).next_multiple_of(LARGE);
             (start.checked_add(wanted)? <= range.end()).then_some(start)
@@ -88,7 +96,22 @@ impl Division {
 
     /// System pages.
     pub(crate) const fn system_pages(&self) -> u32 {
-        self.guest_pages + EXTRA_PAGES
+        self.first_extra().0 + EXTRA_PAGES
+    }
+
+    /// The first system page beside those of the guest's memory.
+    pub(crate) const fn first_extra(&self) -> SystemPage {
+        SystemPage(self.map_entries())
+    }
+
+    /// Entries of the host's map.
+    pub(crate) const fn map_entries(&self) -> u32 {
+        self.guest_pages + FAR_PAGES
+    }
+
+    /// Where the memory lies that is shared in place of guest pages above the RAM.
+    pub(crate) const fn far(&self) -> u64 {
+        self.pool + self.system_pages() as u64 * PAGE_SIZE
     }
 
     /// The address of system page zero.
@@ -96,28 +119,22 @@ impl Division {
         self.pool
     }
 
-    /// The system page that the host puts behind a page of the guest's RAM.
-    pub(crate) const fn usual(page: GuestPage) -> SystemPage {
-        SystemPage(page.0)
-    }
-
     /// Gives all the guest's RAM to the guest, in large pages: it is private until the guest asks
     /// for something else, and not validated.
     pub(crate) fn assign_all(&self, space: &mut Space<'_>) {
         for page in 0..self.guest_pages {
             let guest = GuestPage(page);
-            space.map.set(guest, Some(Backing::Private(Self::usual(guest))));
+            let system = SystemPage(page);
+            space.map.set(guest, Some(Backing::Private(system)));
             if page.is_multiple_of(PAGES_IN_LARGE) {
-                let assigned = space.rmp.assign(Self::usual(guest), guest, Size::Large, false);
+                let assigned = space.rmp.assign(system, guest, Size::Large, false);
                 debug_assert!(assigned.is_ok());
             }
         }
     }
 
-    /// Whether a page of the guest's RAM can be shared: the host has no memory in the hole below
-    /// 1 MiB.
-    pub(crate) fn can_be_shared(&self, page: GuestPage) -> bool {
-        page.0 < self.guest_pages
-            && !(LEGACY_HOLE.start()..LEGACY_HOLE.end()).contains(&page.address())
+    /// Whether a page of the guest's memory can be shared: the host has none in the hole below 1 MiB.
+    pub(crate) fn can_be_shared(page: GuestPage) -> bool {
+        !(LEGACY_HOLE.start()..LEGACY_HOLE.end()).contains(&page.address())
     }
 }

@@ -2,14 +2,12 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use core::fmt;
+use core::ops::Range;
 
 use drydock_firmware::{CpuidResult, Finish, HostCpuid, Identity, Update};
 use drydock_host::{Area, Host};
-use drydock_igvm::{
-    Directive, Error, Igvm, Page, PageKind, PageSize, ParameterArea, ParameterKind, VpContext,
-};
-use drydock_rmp::{GuestPage, HostError, Size, SystemPage};
+use drydock_igvm::{Directive, Igvm, Page, PageKind, PageSize, VpContext};
+use drydock_rmp::{Backing, GUEST_PAGES, GuestPage, PAGES_IN_LARGE, Size, SystemPage};
 use guest_memory::{Gpa, GuestMemory, PAGE_SIZE};
 use host_wire::chip::Chip;
 use kernel::paging::GUEST_BASE;
@@ -17,107 +15,22 @@ use platform_api::{Files, HostFile};
 use snp::cpuid_page::{CpuidFunction, CpuidPage};
 use snp::digest::LowerPermissions;
 use snp::features::SevFeatures;
-use snp::status::Status;
 use snp::vmsa::{DEFAULT_VMSA_GPA, Vmsa};
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
-use crate::division::Division;
+use crate::division::MOST;
 use crate::firmware::Launching;
+use crate::launch_error::LaunchError;
 use crate::{Drydock, EXTRA_PAGES, State};
 
 /// The bytes of a page.
 type Bytes = [u8; PAGE_SIZE as usize];
-static ZERO: Bytes = [0; PAGE_SIZE as usize];
+pub(crate) static ZERO: Bytes = [0; PAGE_SIZE as usize];
 /// The first of the guest pages that save areas without an address in RAM have in the owners'
 /// table: the last ones that an entry can name.
-const FAR_AREAS: u32 = (1 << 28) - EXTRA_PAGES;
-
-/// Why a file can not be launched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LaunchError {
-    /// The file of so many bytes does not fit into the guest's RAM.
-    FileSize(u64),
-    /// The host does not give the file.
-    Unreadable,
-    /// The file is malformed, or not for this platform.
-    File(Error),
-    /// It loads something where the VM has no RAM.
-    OutsideRam(u64),
-    /// It wants RAM that the VM does not have.
-    RequiredMemory {
-        /// The first address.
-        gpa: u64,
-        /// Bytes.
-        size: u64,
-    },
-    /// It starts a VP that the VM does not have.
-    NoSuchVp(u16),
-    /// It starts no VP 0.
-    NoFirstVp,
-    /// It asks for features that are not there.
-    Features(u64),
-    /// A parameter has more bytes than its area.
-    ParameterSpace(ParameterKind),
-    /// The table of owners refuses: our own mistake.
-    Owners(HostError),
-    /// The firmware refuses.
-    Firmware(Status),
-    /// The firmware refuses the CPUID page at this address.
-    Cpuid(u64),
-}
-
-impl fmt::Display for LaunchError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::FileSize(bytes) => write!(
-                f,
-                "the IGVM file of {} MiB needs a guest with more RAM than that",
-                bytes.div_ceil(1 << 20)
-            ),
-            Self::Unreadable => f.write_str("the host does not give the IGVM file"),
-            Self::File(error) => write!(f, "{error}"),
-            Self::OutsideRam(gpa) => {
-                write!(f, "the IGVM file loads {gpa:#x}, where the VM has no RAM: give it more")
-            }
-            Self::RequiredMemory { gpa, size } => {
-                write!(
-                    f,
-                    "the IGVM file needs {size:#x} bytes of RAM at {gpa:#x}: give the VM more"
-                )
-            }
-            Self::NoSuchVp(vp) => {
-                write!(f, "the IGVM file starts VP {vp}, which the VM does not have")
-            }
-            Self::NoFirstVp => f.write_str("the IGVM file starts no VP 0"),
-            Self::Features(features) => write!(
-                f,
-                "the IGVM file wants SEV_FEATURES {features:#x}, of which some are not emulated"
-            ),
-            Self::ParameterSpace(kind) => {
-                write!(f, "the IGVM file has too little room for the parameter {kind:?}")
-            }
-            Self::Owners(error) => write!(f, "the launch failed: {error}"),
-            Self::Firmware(status) => {
-                write!(f, "the SNP firmware refuses to launch the IGVM file: {status:?}")
-            }
-            Self::Cpuid(gpa) => write!(f, "the SNP firmware refuses the CPUID page at {gpa:#x}"),
-        }
-    }
-}
-
-impl core::error::Error for LaunchError {}
-
-impl From<Status> for LaunchError {
-    fn from(status: Status) -> Self {
-        Self::Firmware(status)
-    }
-}
-
-impl From<HostError> for LaunchError {
-    fn from(error: HostError) -> Self {
-        Self::Owners(error)
-    }
-}
+const FAR_AREAS: u32 = GUEST_PAGES - EXTRA_PAGES;
+/// Where a PC has its APICs.
+const DEVICES: Range<u64> = 0xfec0_0000..0xff00_0000;
 
 /// What a loader tells the guest in its parameter areas.
 #[derive(Clone, Copy, Debug)]
@@ -142,11 +55,11 @@ pub struct Launched {
 }
 
 /// A launch on its way.
-struct Launch<'a, 'b> {
-    drydock: &'a Drydock,
-    state: &'a mut State,
-    file: Igvm<'b>,
-    parameters: Parameters<'a>,
+pub(crate) struct Launch<'a, 'b> {
+    pub(crate) drydock: &'a Drydock,
+    pub(crate) state: &'a mut State,
+    pub(crate) file: Igvm<'b>,
+    pub(crate) parameters: Parameters<'a>,
     firmware: Launching,
     host_cpuid: &'a dyn HostCpuid,
 }
@@ -209,6 +122,7 @@ impl Drydock {
             firmware,
             host_cpuid: &host_cpuid,
         };
+        launch.make_room()?;
         let cpuid_page = page_of(host.cpuid_page());
         for directive in file.directives() {
             launch.load(&directive, &cpuid_page)?;
@@ -260,15 +174,60 @@ fn page_of(functions: impl Iterator<Item = CpuidFunction>) -> Box<CpuidPage> {
 }
 
 impl Launch<'_, '_> {
+    /// Gives the guest memory above its RAM, where the file needs some: a firmware at 4 GiB, or a
+    /// kernel at 512 GiB. It is private, and not validated.
+    fn make_room(&mut self) -> Result<(), LaunchError> {
+        for range in self.file.footprint() {
+            if range.start < MOST {
+                continue;
+            }
+            if range.start < DEVICES.end && DEVICES.start < range.end {
+                return Err(LaunchError::Device(range.start.max(DEVICES.start)));
+            }
+            let too_far = LaunchError::TooFar(range.start);
+            let pages =
+                u32::try_from((range.end - range.start) / PAGE_SIZE).map_err(|_| too_far)?;
+            let first = GuestPage::of(range.start).ok_or(too_far)?;
+            if first.0.checked_add(pages).is_none_or(|end| end > FAR_AREAS)
+                || !self.state.space.map.add(first, pages)
+            {
+                return Err(too_far);
+            }
+            self.assign(first, pages)?;
+        }
+        Ok(())
+    }
+
+    /// Assigns the usual system pages to pages that the map has just got.
+    fn assign(&mut self, first: GuestPage, pages: u32) -> Result<(), LaunchError> {
+        let end = first.0 + pages;
+        let mut next = first.0;
+        while next < end {
+            let is_large = Size::Large.fits(next) && end - next >= PAGES_IN_LARGE;
+            let size = if is_large { Size::Large } else { Size::Small };
+            let space = &mut self.state.space;
+            for page in next..next + size.pages() {
+                let page = GuestPage(page);
+                space.map.set(page, space.map.usual(page).map(Backing::Private));
+            }
+            if let Some(system) = space.map.usual(GuestPage(next)) {
+                space.rmp.assign(system, GuestPage(next), size, false)?;
+            }
+            next += size.pages();
+        }
+        Ok(())
+    }
+
     fn load(&mut self, directive: &Directive<'_>, cpuid: &CpuidPage) -> Result<(), LaunchError> {
         match directive {
             Directive::Page(page) => self.page(page, cpuid),
             Directive::ParameterInsert { gpa, area } => self.insert(*gpa, *area),
             Directive::RequiredMemory { gpa, size } => {
                 let missing = LaunchError::RequiredMemory { gpa: *gpa, size: *size };
-                let end = gpa.checked_add(*size).ok_or(missing)?;
-                let has = end <= self.drydock.division.guest_bytes();
-                if has { Ok(()) } else { Err(missing) }
+                let map = &self.state.space.map;
+                let has = |gpa| GuestPage::of(gpa).and_then(|page| map.usual(page)).is_some();
+                let mut pages = (0..size / PAGE_SIZE).map(|number| gpa + number * PAGE_SIZE);
+                if pages.all(has) { Ok(()) } else { Err(missing) }
             }
             // Parameters are written as their area is inserted; VPs come last.
             Directive::ParameterArea(_)
@@ -316,20 +275,17 @@ impl Launch<'_, '_> {
     }
 
     /// Has the firmware add a page.
-    fn update(&mut self, gpa: u64, update: Update<'_>) -> Result<(), LaunchError> {
+    pub(crate) fn update(&mut self, gpa: u64, update: Update<'_>) -> Result<(), LaunchError> {
         let Launching { platform, guest } = &mut self.firmware;
         let none = LowerPermissions::default();
         Ok(guest.launch_update(platform, update, gpa, none)?)
     }
 
     /// Puts a page into the VM.
-    fn place(&mut self, gpa: u64, bytes: &Bytes) -> Result<(), LaunchError> {
+    pub(crate) fn place(&mut self, gpa: u64, bytes: &Bytes) -> Result<(), LaunchError> {
         let outside = LaunchError::OutsideRam(gpa);
         let guest = GuestPage::of(gpa).ok_or(outside)?;
-        if guest.0 >= self.drydock.division.guest_pages() {
-            return Err(outside);
-        }
-        let system = Division::usual(guest);
+        let system = self.state.space.map.usual(guest).ok_or(outside)?;
         self.split(system)?;
         self.write(system, bytes);
         Ok(self.state.space.rmp.launch(system, false)?)
@@ -366,55 +322,6 @@ impl Launch<'_, '_> {
         let _ = self.drydock.home.memory().write(Gpa(at), bytes);
     }
 
-    /// Loads a parameter area, with the parameters in it.
-    fn insert(&mut self, gpa: u64, number: u32) -> Result<(), LaunchError> {
-        let file = self.file;
-        let found = file.directives().find_map(|directive| {
-            let Directive::ParameterArea(area) = directive else { return None };
-            (area.index == number).then_some(area)
-        });
-        let Some(ParameterArea { size, data, .. }) = found else { return Ok(()) };
-        let mut contents = data.unwrap_or_default().chunks(PAGE_SIZE as usize);
-        for page in 0..size / PAGE_SIZE {
-            let mut bytes = ZERO;
-            for (to, from) in bytes.iter_mut().zip(contents.next().unwrap_or_default()) {
-                *to = *from;
-            }
-            self.update(gpa + page * PAGE_SIZE, Update::Unmeasured)?;
-            self.place(gpa + page * PAGE_SIZE, &bytes)?;
-        }
-        for directive in file.directives() {
-            if let Directive::Parameter { kind, area, offset } = directive
-                && area == number
-            {
-                self.parameter(kind, gpa, offset.into(), size)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Writes a parameter to the area at `gpa`, which has `size` bytes.
-    fn parameter(
-        &mut self,
-        kind: ParameterKind,
-        gpa: u64,
-        offset: u64,
-        size: u64,
-    ) -> Result<(), LaunchError> {
-        let mut place = Place { launch: self, at: gpa + offset, left: size.saturating_sub(offset) };
-        let fits = match kind {
-            ParameterKind::VpCount => place.put(&place.launch.parameters.vps.to_le_bytes()),
-            // No bit of the environment applies: memory is private from the start.
-            ParameterKind::EnvironmentInfo => place.put(&0_u32.to_le_bytes()),
-            ParameterKind::MemoryMap => place.put_memory_map(),
-            ParameterKind::Madt => place.put(place.launch.parameters.madt),
-            ParameterKind::CommandLine => {
-                place.put(place.launch.parameters.command_line) && place.put(&[0])
-            }
-        };
-        if fits { Ok(()) } else { Err(LaunchError::ParameterSpace(kind)) }
-    }
-
     /// Loads a save area.
     fn save_area(&mut self, context: &VpContext<'_>, number: u32) -> Result<Area, LaunchError> {
         let VpContext { gpa, vp_index, vmsa } = *context;
@@ -427,11 +334,12 @@ impl Launch<'_, '_> {
         {
             return Err(LaunchError::Features(features.into_bits()));
         }
-        let in_ram = GuestPage::of(gpa).filter(|page| page.0 < self.drydock.division.guest_pages());
+        let map = &self.state.space.map;
+        let in_ram = GuestPage::of(gpa).and_then(|page| Some((page, map.usual(page)?)));
         let (guest, system, measured) = match in_ram {
-            Some(guest) => (guest, Division::usual(guest), gpa),
+            Some((guest, system)) => (guest, system, gpa),
             None if number < EXTRA_PAGES => {
-                let system = SystemPage(self.drydock.division.guest_pages() + number);
+                let system = SystemPage(self.drydock.division.first_extra().0 + number);
                 let guest = GuestPage(FAR_AREAS + number);
                 self.state.space.rmp.assign(system, guest, Size::Small, true)?;
                 (guest, system, DEFAULT_VMSA_GPA)
@@ -443,53 +351,5 @@ impl Launch<'_, '_> {
         self.write(system, vmsa);
         self.state.space.rmp.launch(system, true)?;
         Ok(Area { guest, page: system, features, serial: 0 })
-    }
-}
-
-/// A place in a parameter area.
-struct Place<'a, 'b, 'c> {
-    launch: &'a Launch<'b, 'c>,
-    at: u64,
-    left: u64,
-}
-
-/// Entry types of the memory map (IGVM specification, IGVM_VHS_MEMORY_MAP_ENTRY).
-mod memory_type {
-    pub(super) const MEMORY: u16 = 0;
-    pub(super) const RESERVED: u16 = 1;
-}
-
-impl Place<'_, '_, '_> {
-    /// Writes bytes; false without room for them.
-    fn put(&mut self, bytes: &[u8]) -> bool {
-        let length = bytes.len() as u64;
-        if length > self.left {
-            return false;
-        }
-        // The area's pages are in the guest's RAM, as they were just loaded, and consecutive in the
-        // pool, as the guest's RAM is.
-        let at = self.launch.state.space.pool + self.at;
-        let _ = self.launch.drydock.home.memory().write(Gpa(at), bytes);
-        self.at += length;
-        self.left -= length;
-        true
-    }
-
-    /// Writes the memory map, with the empty entry that ends it.
-    fn put_memory_map(&mut self) -> bool {
-        let pages = u64::from(self.launch.drydock.division.guest_pages());
-        let hole = home::LEGACY_HOLE;
-        let (hole_start, hole_end) = (hole.start() / PAGE_SIZE, hole.end() / PAGE_SIZE);
-        let entries = [
-            (0, hole_start, memory_type::MEMORY),
-            (hole_start, hole_end, memory_type::RESERVED),
-            (hole_end, pages, memory_type::MEMORY),
-            (0, 0, 0),
-        ];
-        entries.into_iter().all(|(start, end, kind)| {
-            self.put(&u64::to_le_bytes(start))
-                && self.put(&u64::to_le_bytes(end - start))
-                && self.put(&u64::from(kind).to_le_bytes())
-        })
     }
 }

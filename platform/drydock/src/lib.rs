@@ -14,8 +14,10 @@ mod division;
 mod firmware;
 mod injection;
 mod launch;
+mod launch_error;
 mod level;
 mod pages;
+mod parameters;
 mod shootdown;
 mod tables;
 mod vp;
@@ -35,11 +37,16 @@ use shootdown::Shootdown;
 use tables::Tables;
 
 pub use division::{Division, DivisionError};
-pub use launch::{LaunchError, Launched, Parameters};
+pub use launch::{Launched, Parameters};
+pub use launch_error::LaunchError;
 pub use vp::CpuVp;
 
-/// The place of the C-bit: the highest address bit that QEMU's software CPU has.
-pub const C_BIT: u8 = 39;
+/// The place of the C-bit: the highest address bit that nested page tables of four levels translate,
+/// where the first CPUs with SEV-SNP have it, too.
+pub const C_BIT: u8 = 47;
+/// Guest pages above the RAM that a file can have memory at, with what the start of a range at a
+/// large page takes.
+pub(crate) const FAR_PAGES: u32 = (32 + 16) << 8;
 /// System pages beside those behind the guest's RAM: for save areas without an address there.
 pub(crate) const EXTRA_PAGES: u32 = 64;
 
@@ -48,6 +55,10 @@ const OWNERS_PER_GIB: u64 = (1 << 18) * (8 + 4) / PAGE_SIZE;
 /// Nested page tables for each GiB of RAM, half of which is the guest's: every page by itself,
 /// private and shared, for each level.
 const TABLES_PER_GIB: u64 = 4 * 2 * (256 + 2);
+/// The same for pages above the RAM, and for the tables that lead to them.
+const TABLES_FAR: u64 = 4 * 2 * (FAR_PAGES as u64 / 512 + 8 * 4);
+/// The owners' table and the host's map for them, with what they share pages with.
+const OWNERS_FAR: u64 = (FAR_PAGES + EXTRA_PAGES) as u64 * (8 + 4) / PAGE_SIZE + 4;
 
 /// What Drydock needs.
 pub const NEEDS: Needs = Needs {
@@ -55,7 +66,7 @@ pub const NEEDS: Needs = Needs {
     stack_pages: 16,
     heap: 1 << 20,
     heap_per_cpu: 32 << 10,
-    pages: 4 * 8 + svm::PORT_MAP_PAGES + svm::MSR_MAP_PAGES + 16,
+    pages: 4 * 8 + svm::PORT_MAP_PAGES + svm::MSR_MAP_PAGES + 16 + TABLES_FAR + OWNERS_FAR,
     // A control block for each level but the first.
     pages_per_cpu: 3,
     pages_per_gib: OWNERS_PER_GIB + TABLES_PER_GIB,
@@ -102,10 +113,13 @@ impl Drydock {
     ) -> Result<&'static Self, DivisionError> {
         // SAFETY: as this function's.
         let Built { home, mut region, .. } = unsafe { Home::build(found, loaded, false) };
+        if found.physical_bits <= C_BIT {
+            return Err(DivisionError::AddressBits(found.physical_bits));
+        }
         let division = Division::new(&found.ram, guest_bytes)?;
         let region_ref = &mut region;
         let entries = take_slice(region_ref, division.system_pages());
-        let map = take_slice(region_ref, division.guest_pages());
+        let map = take_slice(region_ref, division.map_entries());
         let (port_map, msr_map) =
             (region.take(svm::PORT_MAP_PAGES), region.take(svm::MSR_MAP_PAGES));
         // SAFETY: fresh pages of the region.
@@ -113,8 +127,8 @@ impl Drydock {
         let control_blocks = region.take(3 * u64::from(found.vps()));
         let (counts, firmware) = (Counts::default(), Mutex::new(None));
         let shootdown = Shootdown::new(found.vps());
-        let mut space =
-            Space { rmp: Rmp::new(entries), map: HostMap::new(map), pool: division.pool() };
+        let map = HostMap::with_far(map, division.guest_pages(), division.far());
+        let mut space = Space { rmp: Rmp::new(entries), map, pool: division.pool() };
         division.assign_all(&mut space);
         let tables = Tables::new(region, division.pool(), found.features.gigabyte_pages);
         let state = Mutex::new(State { space, tables });

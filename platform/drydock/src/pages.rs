@@ -17,11 +17,13 @@ impl Outside for &'static Drydock {
     }
 
     fn read_shared(&self, gpa: u64, to: &mut [u8]) -> bool {
-        self.is_shared(gpa, to.len()) && self.home.memory().read(Gpa(gpa), to).is_ok()
+        let at = self.shared(gpa, to.len());
+        at.is_some_and(|at| self.home.memory().read(at, to).is_ok())
     }
 
     fn write_shared(&self, gpa: u64, from: &[u8]) -> bool {
-        self.is_shared(gpa, from.len()) && self.home.memory().write(Gpa(gpa), from).is_ok()
+        let at = self.shared(gpa, from.len());
+        at.is_some_and(|at| self.home.memory().write(at, from).is_ok())
     }
 
     fn change_page(&self, page: GuestPage, size: Size, to: PageState) -> Result<(), HostError> {
@@ -56,7 +58,7 @@ impl Outside for &'static Drydock {
 
     fn guest_request(&self, request: u64, response: u64) -> Option<Status> {
         let length = PAGE_SIZE as usize;
-        if !self.is_shared(request, length) || !self.is_shared(response, length) {
+        if self.shared(request, length).is_none() || self.shared(response, length).is_none() {
             return None;
         }
         let mut firmware = self.firmware.lock();
@@ -72,14 +74,21 @@ impl Outside for &'static Drydock {
 }
 
 impl Drydock {
-    /// Whether all of the bytes are memory that the guest shares.
-    fn is_shared(&self, gpa: u64, length: usize) -> bool {
-        let Some(last) = gpa.checked_add((length as u64).saturating_sub(1)) else { return false };
+    /// Where the bytes lie, if all of them are memory that the guest shares.
+    fn shared(&self, gpa: u64, length: usize) -> Option<Gpa> {
+        let last = gpa.checked_add((length as u64).saturating_sub(1))?;
         let state = self.state.lock();
-        let mut pages = gpa / PAGE_SIZE..=last / PAGE_SIZE;
-        pages.all(|page| {
-            GuestPage::of(page * PAGE_SIZE).is_some_and(|page| state.space.view().is_shared(page))
-        })
+        let view = state.space.view();
+        let first = GuestPage::of(gpa)?;
+        let start = view.map.shared_at(first)?;
+        let mut pages = first.0..=GuestPage::of(last)?.0;
+        // Pages of the guest that follow each other do so here, too, but for the end of a range.
+        let is_in_place = |number: u32| {
+            let at = start + (u64::from(number - first.0) << 12);
+            let page = GuestPage(number);
+            view.is_shared(page) && view.map.shared_at(page) == Some(at)
+        };
+        pages.all(is_in_place).then_some(Gpa(start + gpa % PAGE_SIZE))
     }
 
     fn is_all_shared(&self, state: &State, page: GuestPage) -> bool {
@@ -100,17 +109,18 @@ impl Drydock {
             Some(Backing::Private(_)) => return Ok(()),
             Some(Backing::Shared) => {}
         }
-        state.space.rmp.assign(Division::usual(page), page, size, false)?;
-        for number in page.0..page.0 + size.pages() {
-            let one = GuestPage(number);
-            state.space.map.set(one, Some(Backing::Private(Division::usual(one))));
+        let first = state.space.map.usual(page).ok_or(HostError::Input)?;
+        state.space.rmp.assign(first, page, size, false)?;
+        for number in 0..size.pages() {
+            let system = SystemPage(first.0 + number);
+            state.space.map.set(GuestPage(page.0 + number), Some(Backing::Private(system)));
         }
         Ok(())
     }
 
     /// Takes the page from the guest, and shares memory in its place.
     fn make_shared(&self, state: &mut State, page: GuestPage) -> Result<(), HostError> {
-        if !self.division.can_be_shared(page) {
+        if !Division::can_be_shared(page) {
             return Err(HostError::Input);
         }
         let Some(Backing::Private(system)) = state.space.map.get(page) else { return Ok(()) };

@@ -1,7 +1,9 @@
 //! The nested page tables of the levels, as they follow from the owners' table and the host's map.
 
+use core::ops::Range;
+
 use drydock_cpu::{Addressing, Mode};
-use drydock_rmp::{GuestPage, LEVELS, View};
+use drydock_rmp::{GUEST_PAGES, GuestPage, LEVELS, View};
 use guest_memory::{GpaRange, PAGE_SIZE};
 use kernel::Region;
 use svm::NestedTables;
@@ -12,6 +14,10 @@ use crate::C_BIT;
 const PRIVATE: u64 = 1 << C_BIT;
 /// The root's entry that the C-bit leads to: an entry covers 512 GiB.
 const PRIVATE_SLOT: usize = (PRIVATE >> 39) as usize;
+
+/// The root's entries that the pages of a guest can need.
+const SLOTS: usize = 2;
+const _: () = assert!(GUEST_PAGES as u64 * PAGE_SIZE <= (SLOTS as u64) << 39);
 
 /// The tables of one level.
 #[derive(Debug)]
@@ -46,14 +52,15 @@ impl Tables {
         addressing: Addressing,
         mode: Mode,
     ) -> u64 {
-        let pages = view.map.len();
         let Some(place) = self.levels.get_mut(usize::from(vmpl)) else { return 0 };
         if place.is_none() {
             let mut by_bit = NestedTables::empty(&mut self.memory, self.has_gigabyte_pages);
             let mut all_private = NestedTables::empty(&mut self.memory, self.has_gigabyte_pages);
-            all_private.share(&mut self.memory, 0, &mut by_bit, PRIVATE_SLOT);
+            for slot in 0..SLOTS {
+                all_private.share(&mut self.memory, slot, &mut by_bit, PRIVATE_SLOT + slot);
+            }
             *place = Some(LevelTables { by_bit, all_private, by_top: None });
-            self.update_level(view, GuestPage(0), pages, vmpl);
+            self.update_level(view, GuestPage(0), u32::MAX, vmpl);
         }
         let Some(Some(level)) = self.levels.get_mut(usize::from(vmpl)) else { return 0 };
         match (mode, addressing.virtual_tom) {
@@ -71,7 +78,7 @@ impl Tables {
                 };
                 let root = tables.root();
                 level.by_top = Some((top, tables));
-                self.update_level(view, GuestPage(0), pages, vmpl);
+                self.update_level(view, GuestPage(0), u32::MAX, vmpl);
                 root
             }
         }
@@ -85,39 +92,55 @@ impl Tables {
     }
 
     fn update_level(&mut self, view: View<'_, '_>, start: GuestPage, pages: u32, vmpl: u8) {
+        let end = start.0.saturating_add(pages);
+        for range in view.map.ranges() {
+            let part = GuestPage(start.0.max(range.start))..GuestPage(end.min(range.end));
+            self.update_private(view, part.clone(), vmpl);
+            self.update_shared(view, part, vmpl);
+        }
+    }
+
+    /// Computes where a level finds private memory.
+    fn update_private(&mut self, view: View<'_, '_>, pages: Range<GuestPage>, vmpl: u8) {
         let Some(Some(level)) = self.levels.get_mut(usize::from(vmpl)) else { return };
         let memory = &mut self.memory;
-        let end = GuestPage(start.0.saturating_add(pages).min(view.map.len()));
-        for run in view.runs(start, end, vmpl) {
+        for run in view.runs(pages.start, pages.end, vmpl) {
             let from = run.guest.address();
             let length = u64::from(run.pages) * PAGE_SIZE;
-            let mut put = |tables: &mut NestedTables, at: u64, length: u64, offset: u64| {
+            let mut put = |tables: &mut NestedTables, at: u64, length: u64| {
                 let range = GpaRange::from_length(at, length).unwrap_or_default();
                 match run.reach {
                     Some((page, rights)) => {
-                        let target = self.pool + u64::from(page.0) * PAGE_SIZE + offset;
+                        let target = self.pool + u64::from(page.0) * PAGE_SIZE;
                         let execute = rights.user_execute() && rights.supervisor_execute();
                         tables.map_with(memory, range, target, rights.write(), execute);
                     }
                     None => tables.unmap(memory, range),
                 }
             };
-            put(&mut level.by_bit, from | PRIVATE, length, 0);
+            put(&mut level.by_bit, from | PRIVATE, length);
             if let Some((top, tables)) = &mut level.by_top {
                 let below = top.saturating_sub(from).min(length);
-                put(tables, from, below, 0);
+                put(tables, from, below);
             }
         }
-        let mut at = start.0;
-        while at < end.0 {
+    }
+
+    /// Computes where a level finds shared memory. All pages lie in one range of the map.
+    fn update_shared(&mut self, view: View<'_, '_>, pages: Range<GuestPage>, vmpl: u8) {
+        let Some(Some(level)) = self.levels.get_mut(usize::from(vmpl)) else { return };
+        let memory = &mut self.memory;
+        let (mut at, end) = (pages.start.0, pages.end.0);
+        while at < end {
             let is_shared = view.is_shared(GuestPage(at));
             let same = |page: &u32| view.is_shared(GuestPage(*page)) == is_shared;
-            let until = at + (at..end.0).take_while(same).count() as u32;
+            let until = at + (at..end).take_while(same).count() as u32;
             let (from, to) = (GuestPage(at).address(), GuestPage(until).address());
-            let mut put = |tables: &mut NestedTables, from: u64| {
-                let range = GpaRange::new(from, to).unwrap_or_default();
+            let target = view.map.shared_at(GuestPage(at)).unwrap_or(from);
+            let mut put = |tables: &mut NestedTables, start: u64| {
+                let range = GpaRange::new(start, to).unwrap_or_default();
                 if is_shared {
-                    tables.map_with(memory, range, from, true, false);
+                    tables.map_with(memory, range, target + (start - from), true, false);
                 } else {
                     tables.unmap(memory, range);
                 }

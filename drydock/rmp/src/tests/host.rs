@@ -251,3 +251,50 @@ fn each_refusal_has_a_sentence_of_its_own() {
         assert!(!sentence.is_empty() && !sentences[..index].contains(sentence));
     }
 }
+
+#[test]
+fn pages_far_above_have_entries_and_shared_memory_of_their_own() {
+    const FAR: u64 = 0x1234_5000;
+    let (low, high) = (GuestPage(0xf_fe00), GuestPage(0x800_0003));
+    let mut entries = [9; 2000];
+    let mut map = HostMap::with_far(&mut entries, 100, FAR);
+    assert_eq!(map.get(low), None, "nothing is there yet");
+    assert!(!map.set(low, Some(Backing::Shared)));
+    assert!(map.add(low, 512) && map.add(high, 4));
+    assert_eq!(map.len(), 100, "the pages from zero on stay what they were");
+    let ranges = [0..100, 0xf_fe00..0x10_0000, 0x800_0003..0x800_0007];
+    assert!(map.ranges().eq(ranges));
+    // A large page of the guest starts at a large system page.
+    let usual = [(0, 0), (99, 99), (low.0, 512), (low.0 + 511, 1023), (high.0, 1027)];
+    for (page, system) in usual {
+        assert_eq!(map.usual(GuestPage(page)), Some(SystemPage(system)), "{page:#x}");
+    }
+    assert_eq!(map.shared_at(GuestPage(99)), Some(99 << 12), "near memory lies where it lies");
+    assert_eq!(map.shared_at(low), Some(FAR + (412 << 12)));
+    assert_eq!(map.shared_at(GuestPage(high.0 + 3)), Some(FAR + (930 << 12)));
+    for page in [100, low.0 - 1, low.0 + 512, high.0 - 1, high.0 + 4] {
+        let page = GuestPage(page);
+        assert_eq!((map.usual(page), map.shared_at(page), map.get(page)), (None, None, None));
+    }
+    assert!(map.set(high, Some(Backing::Private(SystemPage(1027)))));
+    assert_eq!(map.get(high), Some(Backing::Private(SystemPage(1027))));
+    assert_eq!(map.get(GuestPage(high.0 + 1)), None);
+}
+
+#[test]
+fn the_map_takes_no_more_ranges_than_it_has_room_for() {
+    let mut entries = [0; 2000];
+    let mut map = HostMap::with_far(&mut entries, 512, 0);
+    for (what, first, pages) in [
+        ("more pages than entries", 0x1000, 1489),
+        ("pages that have entries", 511, 2),
+        ("pages around them", 0, 1000),
+        ("pages beyond the last number", u32::MAX, 2),
+    ] {
+        assert!(!map.add(GuestPage(first), pages), "{what}");
+    }
+    for number in 0..8 {
+        assert!(map.add(GuestPage(0x1000 + 2 * number), 1));
+    }
+    assert!(!map.add(GuestPage(0x2000), 1), "a ninth range");
+}

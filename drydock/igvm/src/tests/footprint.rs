@@ -1,0 +1,48 @@
+//! Where a file needs memory.
+
+use alloc::vec;
+
+use igvm::IgvmDirectiveHeader;
+
+use super::build::{self, SNP};
+use crate::Igvm;
+
+fn required(gpa: u64, number_of_bytes: u32) -> IgvmDirectiveHeader {
+    IgvmDirectiveHeader::RequiredMemory {
+        gpa,
+        compatibility_mask: SNP,
+        number_of_bytes,
+        vtl2_protectable: false,
+    }
+}
+
+#[test]
+fn ranges_are_merged_where_they_touch_and_stay_apart_elsewhere() {
+    let bytes = build::file(vec![
+        required(0x80_0000_0000, 0x100_0000),
+        build::area(3, 0x3000),
+        build::page(0xffff_f000, Some(1)),
+        build::page(0xffff_e000, None),
+        build::page(0xffff_c000, None),
+        build::insert(0x20_0000, 3),
+        build::page(0x20_3000, Some(2)),
+        required(0x20_1000, 0x1000),
+        // Inside what is required above.
+        build::page(0x80_0000_1000, Some(3)),
+        build::context(0xffff_ffff_f000, 0),
+        build::context(0x7000, 1),
+    ]);
+    let expected = [
+        0x20_0000..0x20_4000,
+        0xffff_c000..0xffff_d000,
+        0xffff_e000..0x1_0000_0000,
+        0x80_0000_0000..0x80_0100_0000,
+    ];
+    assert_eq!(Igvm::parse(&bytes).unwrap().footprint(), expected);
+}
+
+#[test]
+fn a_file_without_pages_needs_no_memory() {
+    let bytes = build::file(vec![build::area(0, 0x1000), required(0x5000, 0)]);
+    assert!(Igvm::parse(&bytes).unwrap().footprint().is_empty());
+}
