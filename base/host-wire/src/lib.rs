@@ -13,6 +13,7 @@ pub mod config;
 pub mod drydock;
 pub mod exec;
 pub mod file;
+pub mod guest_files;
 pub mod linux_start;
 pub mod paravisor_image;
 pub mod report;

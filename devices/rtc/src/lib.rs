@@ -117,6 +117,15 @@ impl Rtc {
         }
     }
 
+    /// Puts a byte into memory, as the maker of a board does before the power comes on. The indices of
+    /// registers stay what they are.
+    pub fn set_memory(&mut self, index: u8, value: u8) {
+        let index = index & 0x7F;
+        if index > D && index != CENTURY {
+            self.write_register(index, value);
+        }
+    }
+
     /// The level of IRQ 8, active high.
     pub fn interrupt(&self) -> bool {
         self.flags.intersects(self.b & Control::INTERRUPTS)

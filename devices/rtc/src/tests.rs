@@ -338,3 +338,17 @@ fn impossible_states_are_refused() {
     let future = Saved { version: 2, ..rtc.save() };
     assert_eq!(rtc.restore(&future), Err(RestoreError::Version { found: 2, supported: 1 }));
 }
+
+#[test]
+fn a_board_puts_bytes_into_memory_and_not_into_registers() {
+    let (mut rtc, untouched) = (Rtc::new(LEAP, secs(5)), Rtc::new(LEAP, secs(5)));
+    rtc.set_memory(0x34, 0x5a);
+    assert_eq!(rtc.peek(0x34), 0x5a);
+    rtc.reset(secs(5));
+    assert_eq!(rtc.peek(0x34), 0x5a, "a battery keeps it");
+    rtc.set_memory(0x34, 0);
+    for register in (0..=0x0D).chain([0x32, 0x80, 0xB2]) {
+        rtc.set_memory(register, 0x55);
+        assert_eq!(rtc, untouched, "{register:#x}");
+    }
+}

@@ -5,9 +5,14 @@ use snp::cpuid_page::{CpuidFunction, MAX_ENTRIES};
 use crate::machine::Host;
 use crate::outside::Outside;
 
-/// The highest basic leaf: the CPU that emulates has no XSAVEC, without which a Linux that runs
-/// confidentially takes no leaf Dh.
+/// The highest basic leaf. Leaf Dh is there, but above it: the CPU that emulates has no XSAVEC, and a
+/// Linux that runs confidentially refuses such a leaf Dh if it counts. It does not use XSAVE then.
+/// COCONUT-SVSM needs XSAVE, and does not ask for the highest leaf.
 const MAX_BASIC: u32 = 0xb;
+/// The leaf of XSAVE.
+const XSAVE: u32 = 0xd;
+/// XCR0 after power-on.
+const XCR0_RESET: u64 = 1;
 /// The highest extended leaf.
 const MAX_EXTENDED: u32 = 0x8000_001f;
 /// Leaf 8000_001Fh EAX: SEV, SEV-ES, SEV-SNP, levels, RMPQUERY, Secure TSC, restricted and alternate injection,
@@ -36,43 +41,54 @@ const KVM: u32 = HYPERVISOR + 1;
 /// stable (Linux, Documentation/virt/kvm/x86/cpuid.rst).
 const KVM_FEATURES: u32 = 1 << 1 | 1 << 3 | 1 << 24;
 
-/// The leaves in the page, with their subleaves.
-const PAGE: [(u32, u32); 24] = [
-    (0, 0),
-    (1, 0),
-    (2, 0),
-    (4, 0),
-    (5, 0),
-    (6, 0),
-    (7, 0),
-    (0xb, 0),
-    (0xb, 1),
-    (HYPERVISOR, 0),
-    (KVM, 0),
-    (0x8000_0000, 0),
-    (0x8000_0001, 0),
-    (0x8000_0002, 0),
-    (0x8000_0003, 0),
-    (0x8000_0004, 0),
-    (0x8000_0005, 0),
-    (0x8000_0006, 0),
-    (0x8000_0007, 0),
-    (0x8000_0008, 0),
-    (0x8000_000a, 0),
-    (0x8000_0019, 0),
-    (0x8000_001e, 0),
-    (0x8000_001f, 0),
+/// The leaves in the page, with their subleaves, and XCR0 for those that depend on it.
+const PAGE: [(u32, u32, u64); 29] = [
+    (0, 0, 0),
+    (1, 0, 0),
+    (2, 0, 0),
+    (4, 0, 0),
+    (5, 0, 0),
+    (6, 0, 0),
+    (7, 0, 0),
+    (0xb, 0, 0),
+    (0xb, 1, 0),
+    // QEMU gives the first two for XCR0 after power-on, where Linux looks for them; COCONUT-SVSM looks
+    // for entries without XCR0.
+    (XSAVE, 0, XCR0_RESET),
+    (XSAVE, 1, XCR0_RESET),
+    (XSAVE, 0, 0),
+    (XSAVE, 1, 0),
+    (XSAVE, 2, 0),
+    (HYPERVISOR, 0, 0),
+    (KVM, 0, 0),
+    (0x8000_0000, 0, 0),
+    (0x8000_0001, 0, 0),
+    (0x8000_0002, 0, 0),
+    (0x8000_0003, 0, 0),
+    (0x8000_0004, 0, 0),
+    (0x8000_0005, 0, 0),
+    (0x8000_0006, 0, 0),
+    (0x8000_0007, 0, 0),
+    (0x8000_0008, 0, 0),
+    (0x8000_000a, 0, 0),
+    (0x8000_0019, 0, 0),
+    (0x8000_001e, 0, 0),
+    (0x8000_001f, 0, 0),
 ];
 const _: () = assert!(PAGE.len() <= MAX_ENTRIES);
 
 impl<O: Outside> Host<O> {
-    /// CPUID of VP `vp`.
+    /// CPUID of VP `vp` after power-on.
     pub fn cpuid(&self, leaf: u32, subleaf: u32, vp: u32) -> [u32; 4] {
-        let [a, b, c, d] = self.cpuid.look_up(leaf, subleaf, vp, false, 1);
+        self.cpuid_with(leaf, subleaf, vp, XCR0_RESET)
+    }
+
+    /// CPUID of VP `vp` with this value in XCR0.
+    pub(crate) fn cpuid_with(&self, leaf: u32, subleaf: u32, vp: u32, xcr0: u64) -> [u32; 4] {
+        let [a, b, c, d] = self.cpuid.look_up(leaf, subleaf, vp, false, xcr0);
         match leaf {
             0 => [MAX_BASIC, b, c, d],
             1 | 0x8000_0001 => [SIGNATURE, b, c, d],
-            0xd => [0; 4],
             // KVM's signature: guests look for x2APIC without interrupt remapping there, and for
             // the TSC's frequency in its clock.
             HYPERVISOR => {
@@ -91,11 +107,12 @@ impl<O: Outside> Host<O> {
 
     /// The entries of the page that the firmware checks, for VP 0.
     pub fn cpuid_page(&self) -> impl Iterator<Item = CpuidFunction> + '_ {
-        PAGE.into_iter().map(|(leaf, subleaf)| {
+        PAGE.into_iter().map(|(leaf, subleaf, xcr0_in)| {
             let [eax, ebx, ecx, edx] = self.cpuid(leaf, subleaf, 0);
             CpuidFunction {
                 eax_in: leaf,
                 ecx_in: subleaf,
+                xcr0_in,
                 eax,
                 ebx,
                 ecx,

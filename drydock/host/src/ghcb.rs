@@ -268,7 +268,9 @@ impl<O: Outside> HostVp<'_, O> {
 
     fn cpuid_request(&self, on: &mut Exchange) -> Answer {
         let (leaf, subleaf) = (on.need(Field::RAX)? as u32, on.need(Field::RCX)? as u32);
-        let [eax, ebx, ecx, edx] = self.host.cpuid(leaf, subleaf, self.index);
+        // A guest without XSAVE gives no XCR0.
+        let xcr0 = on.request.get(Field::XCR0).unwrap_or(1);
+        let [eax, ebx, ecx, edx] = self.host.cpuid_with(leaf, subleaf, self.index, xcr0);
         for (field, value) in
             [(Field::RAX, eax), (Field::RBX, ebx), (Field::RCX, ecx), (Field::RDX, edx)]
         {

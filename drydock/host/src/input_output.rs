@@ -9,6 +9,7 @@ use snp::ghcb::{Field, InputError, SHARED_BUFFER_SIZE};
 use crate::ghcb::{Answer, Exchange, Refusal};
 use crate::machine::End;
 use crate::outside::Outside;
+use crate::test_ports::Written;
 use crate::vp::HostVp;
 
 /// The longest access to device memory in bytes.
@@ -67,10 +68,20 @@ impl<O: Outside> HostVp<'_, O> {
     }
 
     fn read_port(&self, port: u16, width: Width) -> u32 {
-        self.chipset().read_port(port, width, &self.access())
+        let own = self.read_configuration(port, width);
+        let own = own.or_else(|| self.host.test_ports.read(port, width));
+        own.unwrap_or_else(|| self.chipset().read_port(port, width, &self.access()))
     }
 
     fn write_port(&self, port: u16, width: Width, value: u32) {
+        if self.write_configuration(port, width, value) {
+            return;
+        }
+        match self.host.test_ports.write(port, value) {
+            Some(Written::End(number)) => return self.host.end(End::Exit(number)),
+            Some(Written::Done) => return,
+            None => {}
+        }
         match self.chipset().write_port(port, width, value, &self.access()) {
             None => {}
             Some(Request::PowerOff) => self.host.end(End::PowerOff),

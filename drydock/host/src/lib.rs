@@ -9,6 +9,7 @@
 
 extern crate alloc;
 
+mod configuration;
 mod cpuid;
 mod creation;
 mod exits;
@@ -22,12 +23,14 @@ mod msr_protocol;
 mod outside;
 mod page_state;
 mod registers;
+mod test_ports;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 #[cfg(test)]
 mod tests;
 mod vp;
 
+pub use configuration::{Content, GuestFile};
 pub use machine::{Area, End, Host, Settings};
 pub use outside::{Outside, PageState, Vcpu};
 pub use vp::{Activity, HostVp, Step};

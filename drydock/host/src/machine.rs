@@ -8,13 +8,16 @@ use chipset::{Chipset, Kick, MINIMUM_TIMER_PERIOD, Mailboxes};
 use cpu_policy::{CpuidTable, Topology};
 use device_model::{Clock, Instant};
 use drydock_rmp::{GuestPage, LEVELS, SystemPage};
+use fw_cfg::FwCfg;
 use local_apic::LocalApic;
 use platform_api::{Cpus, Time};
 use snp::features::SevFeatures;
 use snp::msr_protocol::Termination;
 use spin::Mutex;
 
+use crate::configuration::{Configuration, GuestFile, fill_clock_memory};
 use crate::outside::Outside;
+use crate::test_ports::TestPorts;
 
 /// A save area that the host runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +42,8 @@ pub enum End {
     Reset,
     /// The guest asked for the end, with a reason.
     Terminated(Termination),
+    /// The guest asked for the end by the port for that, with a number.
+    Exit(u32),
     /// A VP has shut down by a triple fault.
     Shutdown {
         /// The VP.
@@ -75,6 +80,8 @@ pub struct Settings {
     pub c_bit: u8,
     /// Bits of a physical address.
     pub physical_bits: u8,
+    /// Bytes of the guest's RAM.
+    pub memory: u64,
 }
 
 /// What others may change of a VP: the save areas that it runs.
@@ -92,6 +99,10 @@ pub struct Host<O> {
     pub(crate) certificates: Vec<u8>,
     /// Each level's devices: a PC of its own.
     pub(crate) chipsets: [Chipset; LEVELS],
+    /// What firmware is told, and the device of each level that tells it.
+    pub(crate) configuration: Configuration,
+    pub(crate) fw_cfgs: [Mutex<FwCfg>; LEVELS],
+    pub(crate) test_ports: TestPorts,
     pub(crate) clock: Clock,
     pub(crate) cpuid: CpuidTable,
     pub(crate) vps: Vec<SharedVp>,
@@ -124,7 +135,10 @@ impl<O: Outside> Host<O> {
         let wall_clock = outside.host().wall_clock();
         let chipsets = core::array::from_fn(|_| {
             let identities = (0..vps).map(|index| local_apic(index, physical_bits).identity());
-            Chipset::new(wall_clock, Instant::from_nanos(0), Mailboxes::new(identities))
+            let mailboxes = Mailboxes::new(identities);
+            let chipset = Chipset::new(wall_clock, Instant::from_nanos(0), mailboxes);
+            fill_clock_memory(&chipset, settings);
+            chipset
         });
         let vps = (0..vps).map(|_| SharedVp::default()).collect();
         let topology = Topology { vps: settings.vps, hypervisor: true };
@@ -134,6 +148,9 @@ impl<O: Outside> Host<O> {
             settings,
             certificates,
             chipsets,
+            configuration: Configuration::new(settings, Vec::new()),
+            fw_cfgs: Default::default(),
+            test_ports: TestPorts::default(),
             clock,
             cpuid,
             vps,
@@ -141,6 +158,13 @@ impl<O: Outside> Host<O> {
             dormant: AtomicU32::new(0),
             end: Mutex::new(None),
         }
+    }
+
+    /// Gives the guest's firmware more files.
+    #[must_use]
+    pub fn with_files(mut self, files: Vec<GuestFile>) -> Self {
+        self.configuration = Configuration::new(self.settings, files);
+        self
     }
 
     /// Has VP `vp` start with a save area of level 0 that the launch has made.

@@ -1,7 +1,7 @@
 //! What the emulated host stands on.
 
 use drydock_rmp::{GuestPage, HostError, Size, SystemPage};
-use platform_api::{Console, Cpus, Event, Time};
+use platform_api::{Console, Cpus, Event, Files, Time};
 use snp::status::Status;
 
 /// A page's state, as the host sets it.
@@ -16,7 +16,7 @@ pub enum PageState {
 /// The machine that emulates, as the host's part of it sees it.
 pub trait Outside: Sync {
     /// The emulating machine's own host.
-    type Host: Time + Cpus + Console;
+    type Host: Time + Cpus + Console + Files;
 
     /// The emulating machine's own host.
     fn host(&self) -> &Self::Host;

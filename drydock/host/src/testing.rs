@@ -10,7 +10,8 @@ use std::vec::Vec;
 
 use device_model::HostTsc;
 use drydock_rmp::{GuestPage, HostError, Size, SystemPage};
-use platform_api::{Console, Cpus, Event, Received, Time};
+use guest_memory::RamRange;
+use platform_api::{Console, Cpus, Event, Files, HostFile, Received, Time, Transfer};
 use snp::status::Status;
 
 use crate::{Outside, PageState, Vcpu};
@@ -91,6 +92,27 @@ impl Console for FakeHost {
         false
     }
     fn report(&self, _: core::fmt::Arguments<'_>) {}
+}
+
+/// Each byte of a host's file is the lower half of its offset.
+impl Files for FakeHost {
+    fn file(&self, _: &str) -> Option<HostFile> {
+        None
+    }
+    fn uuid(&self) -> Option<[u8; 16]> {
+        None
+    }
+    fn read_file(&self, file: HostFile, offset: u32, to: &mut [u8]) -> Result<(), Transfer> {
+        let end = u64::from(offset) + to.len() as u64;
+        if end > file.length.into() {
+            return Err(Transfer::PastEnd);
+        }
+        (offset..).zip(to).for_each(|(offset, byte)| *byte = offset as u8);
+        Ok(())
+    }
+    fn load_file(&self, _: HostFile, _: u32, _: RamRange) -> Option<Result<(), Transfer>> {
+        None
+    }
 }
 
 /// A change of a page that the host has asked for.

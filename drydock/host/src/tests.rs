@@ -1,3 +1,4 @@
+mod configuration;
 mod creation;
 mod device_memory;
 mod double_fetch;

@@ -87,8 +87,6 @@ faults! {
     SecondSnpPlatform = "SEV-SNP is declared twice", "rebuild the file with it once";
     /// The version of the SEV-SNP platform is unknown.
     PlatformVersion(version: u16) = "version {} of SEV-SNP", "rebuild the file with version 1";
-    /// The file has no policy for SEV-SNP.
-    NoPolicy = "no guest policy for SEV-SNP", "rebuild the file with one";
     /// The file has a second policy for SEV-SNP.
     SecondPolicy = "a second guest policy for SEV-SNP", "rebuild the file with one";
     /// An address or a size is not aligned.

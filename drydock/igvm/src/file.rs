@@ -13,6 +13,10 @@ use crate::error::{Error, Fault};
 use crate::fixed_header::{self, Sections};
 use crate::variable_header::{RawHeader, RawHeaders};
 
+/// The policy of a file without one: SMT is allowed, and bit 17 is always set (SNP firmware ABI 56860,
+/// section 4.3). QEMU has the same default.
+pub const DEFAULT_POLICY: Policy = Policy::from_bits(0x3_0000);
+
 /// A file that was checked, seen by SEV-SNP.
 #[derive(Clone, Copy, Debug)]
 pub struct Igvm<'a> {
@@ -174,7 +178,7 @@ impl Preamble {
     fn finish(self, sections: Sections<'_>) -> Result<Igvm<'_>, Error> {
         let offset = sections.headers_start;
         let masks = self.masks(offset)?;
-        let policy = self.policy.ok_or(Error { offset, fault: Fault::NoPolicy })?;
+        let policy = self.policy.unwrap_or(DEFAULT_POLICY);
         let shared_gpa_boundary = self.snp.map_or(0, |platform| platform.shared_gpa_boundary);
         Ok(Igvm { sections, masks, policy, shared_gpa_boundary })
     }

@@ -25,5 +25,5 @@ pub use directive::{
     VpContext,
 };
 pub use error::{Error, Fault};
-pub use file::{Directives, Igvm};
+pub use file::{DEFAULT_POLICY, Directives, Igvm};
 pub use id_block::Identity;

@@ -13,7 +13,8 @@ use zerocopy::{FromZeros, IntoBytes};
 
 use crate::input::Input;
 
-const SETTINGS: Settings = Settings { vps: VPS as u32, c_bit: 39, physical_bits: 40 };
+const SETTINGS: Settings =
+    Settings { vps: VPS as u32, c_bit: 39, physical_bits: 40, memory: 64 << 20 };
 const VPS: usize = 2;
 /// The most steps of one input: it bounds the time.
 const STEPS: usize = 24;

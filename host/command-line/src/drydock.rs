@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use host_wire::LogLevel;
 
+use crate::firmware_file::{self, FirmwareFile};
 use crate::{AccelChoice, exit, values};
 
 /// Options of `drydock`.
@@ -35,6 +36,10 @@ pub struct DrydockOptions {
     /// VPs of the guest, 1 to 64
     #[arg(short, long, value_name = "N", default_value = "1", value_parser = values::cpus)]
     pub cpus: u32,
+    /// Hand a file to the guest's firmware by QEMU's firmware configuration device (fw_cfg), under
+    /// this name; up to 8 times
+    #[arg(long, value_name = "name=NAME,file=FILE", value_parser = firmware_file::parse)]
+    pub fw_cfg: Vec<FirmwareFile>,
     /// The accelerator of the VM that emulates; only `tcg` has been tested
     #[arg(long, value_enum, default_value = "tcg")]
     pub accel: AccelChoice,

@@ -5,6 +5,7 @@
 
 mod drydock;
 pub mod exit;
+mod firmware_file;
 mod image;
 mod module;
 mod run;
@@ -18,6 +19,7 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 pub use drydock::{DrydockOptions, drydock_help};
+pub use firmware_file::{FirmwareContent, FirmwareFile};
 pub use image::{BuildOptions, ImageAction, MeasureOptions};
 pub use module::Module;
 pub use run::{AccelChoice, PlatformChoice, RunOptions, given, run_help};

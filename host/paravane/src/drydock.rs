@@ -9,8 +9,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use command_line::exit::{self, Failure};
-use command_line::{AccelChoice, DrydockOptions};
-use host_wire::{DrydockConfig, file};
+use command_line::{AccelChoice, DrydockOptions, FirmwareContent, FirmwareFile};
+use host_wire::{DrydockConfig, file, guest_files};
 use igvm_image::{Linux, build_linux};
 use rustix::io::{FdFlags, fcntl_setfd};
 
@@ -26,9 +26,10 @@ use crate::summary::{self, Facts};
 use crate::terminal::Saved;
 use crate::vm::{Below, Launch, Record, Stop, Terms, Vm, Watch, stop};
 
-/// The software CPU. The paravisor's reasons apply. QEMU's software CPU has no XSAVEC, without which
-/// Linux as an SEV-SNP guest refuses XSAVE, so XSAVE and the features that need it are hidden, too.
-const TCG_CPU: &str = "EPYC,phys-bits=48,+svm,+npt,-cx16,-xsave,-avx,-avx2";
+/// The software CPU. The paravisor's reasons apply. Nested page tables of four levels translate 48
+/// bits. The save area that a level has holds no upper halves of YMM registers yet, so there is no
+/// AVX.
+const TCG_CPU: &str = "EPYC,phys-bits=48,+svm,+npt,-cx16,-avx,-avx2,-fma,-f16c";
 /// RAM that Drydock needs beside the guest's two copies.
 const OWN: u64 = 96 << 20;
 /// RAM for what an IGVM file can have above the guest's RAM, twice.
@@ -92,9 +93,11 @@ pub fn launch(
     let image = beside_us(options.image.as_deref(), "drydock");
     check_readable(&image).context("Drydock (--image)").map_err(stop(Failure::Ours))?;
     check_memory(options.memory).map_err(stop(Failure::UnusableVm))?;
+    let guest_files = GuestFiles::of(&options.fw_cfg).map_err(stop(Failure::BadGuest))?;
     let igvm = open()?;
     let chip = chip(options).map_err(stop(Failure::Ours))?;
-    let files = Files::new(igvm, config(options)?, &chip).map_err(stop(Failure::Ours))?;
+    let files = Files::new(igvm, config(options)?, &chip, guest_files);
+    let files = files.map_err(stop(Failure::Ours))?;
     let length = files.check_length(options.memory).map_err(stop(Failure::BadGuest))?;
     let (accel, why) = accel::choose(options.accel);
     if options.accel == AccelChoice::Auto {
@@ -247,12 +250,45 @@ struct Files {
     config: File,
     chip: File,
     certificates: File,
+    guest_files: GuestFiles,
+}
+
+/// The files for the guest's firmware.
+#[derive(Debug)]
+struct GuestFiles {
+    /// Their names, if there are any.
+    names: Option<File>,
+    contents: Vec<File>,
+}
+
+impl GuestFiles {
+    fn of(files: &[FirmwareFile]) -> Result<Self> {
+        let most = guest_files::CONTENTS.len();
+        ensure!(files.len() <= most, "--fw-cfg: the guest can have {most} files, not more");
+        let contents = files.iter().map(|file| match &file.content {
+            FirmwareContent::File(path) => {
+                check_readable(path).context("--fw-cfg")?;
+                File::open(path).with_context(|| named(path))
+            }
+            FirmwareContent::Text(text) => keep(text.as_bytes()),
+        });
+        let contents = contents.collect::<Result<_>>()?;
+        let names: String = files.iter().map(|file| format!("{}\n", file.name)).collect();
+        let names = (!files.is_empty()).then(|| keep(names.as_bytes())).transpose()?;
+        Ok(Self { names, contents })
+    }
 }
 
 impl Files {
-    fn new(igvm: File, config: File, chip: &Certified) -> Result<Self> {
+    fn new(
+        igvm: File,
+        config: File,
+        chip: &Certified,
+        guest_files: GuestFiles,
+    ) -> Result<Self> {
         let certificates = keep(&chip.table()?)?;
-        Ok(Self { igvm, config, chip: keep(&chip.secrets())?, certificates })
+        let chip = keep(&chip.secrets())?;
+        Ok(Self { igvm, config, chip, certificates, guest_files })
     }
 
     /// The length of the IGVM file, which the guest's RAM must exceed.
@@ -268,13 +304,17 @@ impl Files {
 
     /// Lets the next child process inherit the files, and hands them in.
     fn give(&self, command: &mut Command) -> Result<()> {
-        let Self { igvm, config, chip, certificates } = self;
-        for (name, open) in [
+        let Self { igvm, config, chip, certificates, guest_files } = self;
+        let own = [
             (file::DRYDOCK, config),
             (file::IGVM, igvm),
             (file::CHIP, chip),
             (file::CERTIFICATES, certificates),
-        ] {
+        ];
+        let GuestFiles { names, contents } = guest_files;
+        let guests = names.iter().map(|names| (guest_files::NAMES, names));
+        let guests = guests.chain(guest_files::CONTENTS.into_iter().zip(contents));
+        for (name, open) in own.into_iter().chain(guests) {
             fcntl_setfd(open, FdFlags::empty()).context("a file for QEMU")?;
             qemu::give_file(command, name, &own_name(open));
         }

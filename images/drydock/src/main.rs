@@ -4,6 +4,7 @@
 
 extern crate alloc;
 
+mod guest_files;
 mod outcome;
 
 use alloc::boxed::Box;
@@ -105,11 +106,13 @@ fn run_first(drydock: &'static Drydock) -> ! {
     }
     drydock.home().settle();
     let vps = drydock.home().found().vps();
+    let physical_bits = drydock.home().found().physical_bits;
     let settings =
-        Settings { vps, c_bit: C_BIT, physical_bits: drydock.home().found().physical_bits };
+        Settings { vps, c_bit: C_BIT, physical_bits, memory: drydock.division().guest_bytes() };
     let files = drydock.home().host();
     let certificates = files.file(file::CERTIFICATES).map(|file| read(files, file));
     let host = Host::new(drydock, settings, certificates.unwrap_or_default());
+    let host = host.with_files(guest_files::all(files, drydock.division().guest_bytes(), vps));
     launch(drydock, &host, vps);
     let time = drydock.home().host();
     let ticks = time.tsc().0.saturating_sub(home::arrived());

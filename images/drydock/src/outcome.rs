@@ -28,6 +28,11 @@ pub(crate) fn end_with(drydock: &Drydock, end: End) -> ! {
             log::error!("the guest ended the VM: {words} (set {set}, reason {reason})");
             Status::GuestFailed
         }
+        End::Exit(0) => Status::PowerOff,
+        End::Exit(number) => {
+            log::error!("the guest ended the VM by port F4h, with {number:#x}");
+            Status::GuestFailed
+        }
         End::Shutdown { vp } => {
             log::error!("VP {vp} shut down by a triple fault");
             Status::GuestFailed

@@ -8,7 +8,7 @@ use snp::exit::ExitCode;
 use snp::vmsa::{EventInj, EventType, VintrCtrl, Vmsa};
 use x86::{SystemRegisters, vector};
 
-use crate::level::Level;
+use crate::level::{Level, XCR0_X87};
 
 /// PCPU_ID: the CPU whose translations a save area has. A VP stays on its CPU, so it is always the
 /// same one; software that changes a save area's tables clears it (AMD64 APM vol. 2, table B-4).
@@ -36,6 +36,7 @@ impl Level {
         if vmsa.pcpu_id == 0 {
             self.vcpu.forget_translations();
         }
+        self.load_xcr0(vmsa.xcr0);
         if vmsa.sev_features.debug_swap() {
             let Vmsa { dr0, dr1, dr2, dr3, .. } = *vmsa;
             instructions::set_breakpoints([dr0, dr1, dr2, dr3]);
@@ -45,6 +46,16 @@ impl Level {
         }
         (self.interrupted, self.next_rip) = (0, 0);
         Ok(())
+    }
+
+    /// Loads XCR0. A value that XSETBV would refuse is none that a CPU has stored: what is wrong with
+    /// it is dropped.
+    fn load_xcr0(&mut self, xcr0: u64) {
+        let xcr0 = xcr0 & self.components | XCR0_X87;
+        // A write of the register costs more than a read, and it seldom changes.
+        if self.vcpu.xcr0() != xcr0 {
+            self.vcpu.set_xcr0(xcr0);
+        }
     }
 
     /// Under restricted injection the control block can bring #HV and nothing else.
@@ -101,6 +112,7 @@ impl Level {
         let cut_short = EventInj::from_bits(self.interrupted);
         self.vcpu.store(vmsa, &mut self.fpu);
         vmsa.pcpu_id = CPU;
+        vmsa.xcr0 = self.vcpu.xcr0();
         if vmsa.sev_features.debug_swap() {
             [vmsa.dr0, vmsa.dr1, vmsa.dr2, vmsa.dr3] = instructions::breakpoints();
         }

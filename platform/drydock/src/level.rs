@@ -11,6 +11,11 @@ use x86::{Registers, SystemRegisters, rflags};
 
 use crate::C_BIT;
 
+/// The CPUID leaf that describes XSAVE.
+const XSAVE_LEAF: u32 = 0xd;
+/// XCR0: the x87 registers, which are always on.
+pub(crate) const XCR0_X87: u64 = 1;
+
 /// A level, with the control block that a host has for it.
 #[derive(Debug)]
 pub(crate) struct Level {
@@ -28,6 +33,8 @@ pub(crate) struct Level {
     pub(crate) next_rip: u64,
     /// Room for the FPU's state on its way.
     pub(crate) fpu: FxArea,
+    /// What XCR0 can have (CPUID Fn0000_000D EAX).
+    pub(crate) components: u64,
 }
 
 impl Level {
@@ -45,6 +52,8 @@ impl Level {
         // SAFETY: as this function's.
         let mut vcpu = unsafe { Vcpu::new(pages, features) };
         vcpu.intercept_undefined_and_modes();
+        let components =
+            if features.xsave { instructions::cpuid(XSAVE_LEAF, 0)[0].into() } else { XCR0_X87 };
         let features = Features {
             sev: SevFeatures::new(),
             vmpl,
@@ -61,6 +70,7 @@ impl Level {
             interrupted: 0,
             next_rip: 0,
             fpu: FxArea::initial(),
+            components,
         }
     }
 }

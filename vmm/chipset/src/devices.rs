@@ -79,6 +79,11 @@ impl Chipset {
         }
     }
 
+    /// Puts a byte into the real-time clock's memory, before the guest starts.
+    pub fn set_clock_memory(&self, index: u8, value: u8) {
+        self.rtc.lock().set_memory(index, value);
+    }
+
     /// The interrupt lines.
     #[inline]
     pub const fn lines(&self) -> &Lines {

@@ -9,12 +9,14 @@ extern crate alloc;
 mod acpi;
 mod bios;
 mod dsdt;
+mod loader_files;
 mod map;
 mod sdt;
 mod smbios;
 mod tpm;
 
 pub use loader::{MapEntry, RangeKind};
+pub use loader_files::{COMMANDS_FILE, LoaderFiles, RSDP_FILE, TABLES_FILE, loader_files};
 pub use map::memory_map;
 pub use tpm::{Tpm, presence};
 

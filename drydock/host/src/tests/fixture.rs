@@ -6,6 +6,7 @@ use std::boxed::Box;
 use std::vec::Vec;
 
 use drydock_rmp::{GuestPage, LEVELS, SystemPage};
+use platform_api::HostFile;
 use snp::exit::ExitCode;
 use snp::features::SevFeatures;
 use snp::ghcb::{Field, Ghcb, InputError, PROTOCOL_VERSION, Status};
@@ -13,7 +14,7 @@ use snp::msr_protocol::Request;
 use zerocopy::{FromZeros, IntoBytes};
 
 use crate::testing::{Fake, FakeVcpu};
-use crate::{Area, End, Host, HostVp, Settings, Step};
+use crate::{Area, Content, End, GuestFile, Host, HostVp, Settings, Step};
 
 pub(super) const C_BIT: u8 = 39;
 /// The first VP's GHCB; the second's is the next page.
@@ -22,6 +23,17 @@ pub(super) const GHCB: u64 = 0x5000;
 pub(super) const SCRATCH: u64 = 0x8000;
 /// A private page.
 pub(super) const PRIVATE: u64 = 0x9000;
+
+/// Bytes of RAM.
+pub(super) const MEMORY: u64 = 40 << 20;
+
+/// The files that the user has named.
+fn files() -> Vec<GuestFile> {
+    let host = Content::Host(HostFile { selector: 7, length: 1000 });
+    let own = Content::Bytes(b"user's".to_vec());
+    let file = |name: &str, content| GuestFile { name: name.into(), content };
+    Vec::from([file("opt/z", host), file("opt/a", own)])
+}
 
 /// A VP on its CPU.
 pub(super) struct Machine {
@@ -61,10 +73,11 @@ impl Machine {
     }
 
     fn make(certificates: Vec<u8>) -> (Self, Self) {
-        let settings = Settings { vps: 2, c_bit: C_BIT, physical_bits: 40 };
+        let settings = Settings { vps: 2, c_bit: C_BIT, physical_bits: 40, memory: MEMORY };
         let outside = Fake::default();
         [GHCB, GHCB + 0x1000, SCRATCH].into_iter().for_each(|gpa| outside.share(gpa));
-        let host = &*Box::leak(Box::new(Host::new(outside, settings, certificates)));
+        let host = Host::new(outside, settings, certificates).with_files(files());
+        let host = &*Box::leak(Box::new(host));
         let machine = |index| {
             let vp = HostVp::new(host, index).unwrap();
             let ghcb = GHCB + u64::from(index) * 0x1000;

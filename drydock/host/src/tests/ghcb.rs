@@ -146,8 +146,33 @@ fn cpuid_is_the_hosts_table() {
         let reply = machine.request(ExitCode::CPUID, &fields);
         reply.done(0, &[(RAX, eax), (RCX, ecx), (RDX, edx), (RBX, ebx)]);
     }
-    assert_eq!(machine.host.cpuid(0, 0, 0)[0], 0xb, "no leaf Dh without XSAVEC");
-    assert_eq!(machine.host.cpuid(0xd, 0, 0), [0; 4]);
+}
+
+/// COCONUT-SVSM does not start without XSAVE, and Linux takes none without XSAVEC.
+#[test]
+fn xsave_is_described_above_the_highest_leaf() {
+    let mut machine = Machine::new();
+    assert_eq!(machine.host.cpuid(0, 0, 0)[0], 0xb);
+    assert_ne!(machine.host.cpuid(1, 0, 0)[2] & 1 << 26, 0, "XSAVE");
+    // x87 and SSE lie in 576 bytes; AVX adds 256.
+    for (xcr0, size) in [(None, 576), (Some(1), 576), (Some(3), 576), (Some(7), 832)] {
+        let mut fields = std::vec::Vec::from([(RAX, 0xd), (RCX, 0)]);
+        fields.extend(xcr0.map(|value| (Field::XCR0, value)));
+        let reply = machine.request(ExitCode::CPUID, &fields);
+        assert_eq!((reply.get(RAX), reply.get(RBX)), (Some(7), Some(size)), "{xcr0:?}");
+    }
+    let entries: std::vec::Vec<_> = machine.host.cpuid_page().collect();
+    let found = |subleaf, xcr0| {
+        let is = |entry: &&snp::cpuid_page::CpuidFunction| {
+            (entry.eax_in, entry.ecx_in, entry.xcr0_in, entry.xss_in) == (0xd, subleaf, xcr0, 0)
+        };
+        entries.iter().find(is).map(|entry| [entry.eax, entry.ebx])
+    };
+    for xcr0 in [0, 1] {
+        assert_eq!(found(0, xcr0), Some([7, 576]));
+        assert_ne!(found(1, xcr0).unwrap()[0] & 1, 0, "XSAVEOPT");
+    }
+    assert!(found(2, 0).is_some(), "where AVX lies");
 }
 
 #[test]

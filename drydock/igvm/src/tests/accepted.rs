@@ -63,6 +63,15 @@ fn a_file_of_version_2_gives_its_directives_in_order() {
     check_all(&build::serialize(build::V2, platforms, vec![build::policy(SNP)], directives));
 }
 
+/// COCONUT-SVSM's test image is such a file.
+#[test]
+fn a_file_without_policy_has_the_one_that_qemu_takes() {
+    let platforms = vec![build::platform(SNP, IgvmPlatformType::SEV_SNP)];
+    let bytes = build::serialize(IgvmRevision::V1, platforms, vec![], vec![build::page(0, None)]);
+    let file = Igvm::parse(&bytes).unwrap();
+    assert_eq!(file.policy(), Policy::from_bits(0x3_0000));
+}
+
 #[test]
 fn directives_of_other_platforms_are_skipped() {
     let mut other = build::page(0x20_0000, Some(0xb1));

@@ -102,7 +102,6 @@ fn a_changed_header_byte_is_found_by_the_checksum() {
 #[test]
 fn a_list_of_headers_with_a_fault() {
     assert_eq!(fault(&[]), Fault::NoSnpPlatform);
-    assert_eq!(fault(&[snp_platform()]), Fault::NoPolicy);
     assert_eq!(directive_fault(&[(0x2ff, vec![])]), Fault::Unsupported(0x2ff));
     assert_eq!(directive_fault(&[(0x306, vec![])]), Fault::Unsupported(0x306));
     assert_eq!(directive_fault(&[(0x30d, vec![0; 15])]), Fault::HeaderLength(15));
@@ -290,7 +289,6 @@ fn every_fault_has_a_sentence_of_its_own() {
         Fault::NoSnpPlatform,
         Fault::SecondSnpPlatform,
         Fault::PlatformVersion(9),
-        Fault::NoPolicy,
         Fault::SecondPolicy,
         Fault::Misaligned(9),
         Fault::AddressTooHigh(9),

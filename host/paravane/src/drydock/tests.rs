@@ -38,11 +38,20 @@ fn a_file_that_can_not_be_used_is_reported_as_the_guests_or_ours() {
     fs::write(path("kernel"), "k").unwrap();
     let refusal = |words: &[&str]| {
         let options = options(words);
-        let stop = Source::of(&options).unwrap().open(&options).map(drop).unwrap_err();
+        let opened = Source::of(&options).unwrap().open(&options).map(drop);
+        let guest_files = || GuestFiles::of(&options.fw_cfg).map(drop);
+        let stop = opened.and_then(|()| guest_files().map_err(stop(Failure::BadGuest)));
+        let stop = stop.unwrap_err();
         (stop.failure, format!("{:#}", stop.why))
     };
     let (failure, text) = refusal(&[&path("none")]);
     assert!(failure == Failure::BadGuest && text.starts_with("the IGVM file: "), "{text}");
+    let firmware = format!("name=opt/a,file={}", path("none"));
+    let (failure, text) = refusal(&[&path("kernel"), "--fw-cfg", &firmware]);
+    assert!(failure == Failure::BadGuest && text.starts_with("--fw-cfg: "), "{text}");
+    let nine = ["--fw-cfg", "name=opt/a,string=x"].repeat(9);
+    let (failure, text) = refusal(&[&[&path("kernel")[..]], &nine[..]].concat());
+    assert!(failure == Failure::BadGuest && text.contains("8 files"), "{text}");
     let (failure, text) = refusal(&["--linux", &path("none")]);
     assert!(failure == Failure::BadGuest && text.starts_with("the guest's kernel: "), "{text}");
     let (failure, text) = refusal(&["--linux", &path("kernel"), "--initrd", &path("none")]);
@@ -56,12 +65,15 @@ fn files_stay_open_and_have_no_name() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("f.igvm");
     fs::write(&path, "the file").unwrap();
+    let firmware = format!("name=opt/a,file={}", path.display());
     let words = [path.to_str().unwrap(), "-m", "64", "--trace"];
+    let words = [&words[..], &["--fw-cfg", &firmware, "--fw-cfg", "name=opt/b,string=x"]].concat();
     let options = options(&words);
     let igvm = Source::of(&options).unwrap().open(&options).unwrap();
     let (config, chip, certificates) = (config(&options).unwrap(), keep(b"c"), keep(b"s"));
     let (chip, certificates) = (chip.unwrap(), certificates.unwrap());
-    let files = Files { igvm, config, chip, certificates };
+    let guest_files = GuestFiles::of(&options.fw_cfg).unwrap();
+    let files = Files { igvm, config, chip, certificates, guest_files };
     fs::remove_file(&path).unwrap();
     let mut command = Command::new("qemu");
     files.give(&mut command).unwrap();
@@ -76,6 +88,9 @@ fn files_stay_open_and_have_no_name() {
     assert_eq!(content(words[3], "igvm"), "the file");
     assert_eq!(content(words[5], "chip"), "c");
     assert_eq!(content(words[7], "certificates"), "s");
+    assert_eq!(content(words[9], "guest-files"), "opt/a\nopt/b\n");
+    assert_eq!(content(words[11], "guest-file-0"), "the file");
+    assert_eq!(content(words[13], "guest-file-1"), "x");
     assert_eq!(files.check_length(9).unwrap(), 8);
     let error = files.check_length(8).unwrap_err().to_string();
     assert!(error.contains("more RAM"), "{error}");
@@ -93,15 +108,15 @@ fn certificates_alone_need_no_guest() {
 #[test]
 fn the_vm_has_room_for_the_guest_twice() {
     const MIB: u64 = 1 << 20;
-    for (guest, vm) in [(16, 1), (464, 1), (466, 2), (976, 2), (978, 4), (1952, 4)] {
+    for (guest, vm) in [(16, 1), (416, 1), (418, 2), (928, 2), (930, 4), (1856, 4), (1952, 5)] {
         assert_eq!(vm_memory(guest * MIB), vm << 30, "{guest} MiB");
     }
     for guest in (16..=MOST / MIB).step_by(2).map(|size| size * MIB) {
         let vm = vm_memory(guest);
         assert!(vm.is_multiple_of(STEP) && vm / 2 >= guest, "tables for {guest} bytes");
         // The host's copy lies below the hole, the private one behind it or above 4 GiB.
-        let behind = LOW.min(vm) - guest >= guest + OWN;
-        assert!(guest + OWN <= LOW && (behind || vm - LOW >= guest), "{guest} bytes");
+        let behind = LOW.min(vm) - guest >= guest + OWN + FAR;
+        assert!(guest + OWN <= LOW && (behind || vm - LOW >= guest + FAR), "{guest} bytes");
     }
     assert!(check_memory(MOST).is_ok());
     assert!(check_memory(MOST + 1).unwrap_err().to_string().contains("1952 MiB"));
