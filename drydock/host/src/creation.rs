@@ -40,7 +40,13 @@ impl<O: Outside> HostVp<'_, O> {
             ApCreationRequest::DESTROY => None,
             _ => return Err(invalid),
         };
-        if !self.host.give(vp, level, area) {
+        let done = match area {
+            Some(area) if request.request() == ApCreationRequest::CREATE_ON_INIT => {
+                self.host.keep_for_init(vp, level, area)
+            }
+            Some(_) | None => self.host.give(vp, level, area),
+        };
+        if !done {
             return Err(invalid);
         }
         let mailboxes = self.host.chipset(0).mailboxes();

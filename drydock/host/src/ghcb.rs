@@ -5,6 +5,7 @@ use core::ops::Range;
 
 use snp::exit::{DoorbellRequest, ExitCode};
 use snp::ghcb::{Field, Ghcb, InputError, PROTOCOL_VERSION, Status, USAGE_STANDARD};
+use snp::msr_protocol::Termination;
 use snp::vmsa::{EventInj, EventType};
 use x86::vector;
 use zerocopy::IntoBytes;
@@ -178,7 +179,10 @@ impl<O: Outside> HostVp<'_, O> {
             ExitCode::NMI_COMPLETE => Ok(0),
             ExitCode::HYPERVISOR_FEATURES => Ok(FEATURES.into_bits()),
             ExitCode::TERMINATION_REQUEST => {
-                self.host.end(End::Terminated(snp::msr_protocol::Termination::GENERAL));
+                // The set in bits 3:0, the reason in bits 11:4.
+                let info = on.info_1()?;
+                let (set, reason) = (info as u8 & 0xf, (info >> 4) as u8);
+                self.host.end(End::Terminated(Termination { set, reason }));
                 Ok(0)
             }
             _ if code == ExitCode::dr_write(7) => Ok(0),

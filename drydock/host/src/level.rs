@@ -46,7 +46,8 @@ impl Level {
             let delivery = self.apic.set_lint(LintPin::Lint0, chipset.lines().pic_output());
             self.take_local(delivery);
         }
-        // A VP starts by a save area, so INIT does nothing, and a SIPI ends the hold.
+        // A VP starts by a save area. INIT gives it one that waits for that, and a SIPI ends the
+        // hold.
         if mail.has(Order::Startup) && self.activity == Activity::ResetHold {
             self.activity = Activity::Running;
         }

@@ -1,7 +1,7 @@
 //! What all VPs of the emulated machine share.
 
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use chipset::mailbox::Mailbox;
 use chipset::{Chipset, Kick, MINIMUM_TIMER_PERIOD, Mailboxes};
@@ -88,6 +88,26 @@ pub struct Settings {
 #[derive(Debug, Default)]
 pub(crate) struct SharedVp {
     pub(crate) areas: Mutex<[Option<Area>; LEVELS]>,
+    /// The save areas that await an INIT.
+    awaiting: Mutex<[Option<Area>; LEVELS]>,
+    /// Their levels, one bit each.
+    awaiting_levels: AtomicU8,
+}
+
+impl SharedVp {
+    /// Notes the save area that awaits an INIT at a level, or that none does. False if there is no
+    /// such level.
+    fn await_init(&self, level: u8, area: Option<Area>) -> bool {
+        let mut awaiting = self.awaiting.lock();
+        let Some(place) = awaiting.get_mut(usize::from(level)) else { return false };
+        *place = area;
+        let bit = 1 << level;
+        match area {
+            Some(_) => self.awaiting_levels.fetch_or(bit, Ordering::Release),
+            None => self.awaiting_levels.fetch_and(!bit, Ordering::Release),
+        };
+        true
+    }
 }
 
 /// The host.
@@ -176,11 +196,35 @@ impl<O: Outside> Host<O> {
     /// level.
     pub(crate) fn give(&self, vp: u32, level: u8, area: Option<Area>) -> bool {
         let Some(shared) = self.vps.get(vp as usize) else { return false };
+        if !shared.await_init(level, None) {
+            return false;
+        }
         let serial = self.serials.fetch_add(1, Ordering::Relaxed);
         let mut areas = shared.areas.lock();
         let Some(place) = areas.get_mut(usize::from(level)) else { return false };
         *place = area.map(|area| Area { serial, ..area });
         true
+    }
+
+    /// Keeps a save area for a level of VP `vp` until an INIT comes. False if there is no such VP or
+    /// level.
+    pub(crate) fn keep_for_init(&self, vp: u32, level: u8, area: Area) -> bool {
+        self.vps.get(vp as usize).is_some_and(|shared| shared.await_init(level, Some(area)))
+    }
+
+    /// Whether a level of VP `vp` has a save area that awaits an INIT.
+    pub(crate) fn awaits_init(&self, vp: u32, level: u8) -> bool {
+        let levels = self.vps.get(vp as usize).map(|vp| vp.awaiting_levels.load(Ordering::Acquire));
+        levels.is_some_and(|levels| levels >> level & 1 != 0)
+    }
+
+    /// INIT at a level of VP `vp`: it gets the save area that has waited for that.
+    pub(crate) fn init(&self, vp: u32, level: u8) {
+        let Some(shared) = self.vps.get(vp as usize) else { return };
+        let area = shared.awaiting.lock().get(usize::from(level)).copied().flatten();
+        if area.is_some() {
+            self.give(vp, level, area);
+        }
     }
 
     /// The devices of a level, of which there is none beyond the last.

@@ -2,7 +2,7 @@
 
 use alloc::boxed::Box;
 
-use chipset::mailbox::{Away, Mailbox};
+use chipset::mailbox::{Away, Mailbox, Order};
 use chipset::{Access, Chipset, NO_DEADLINE};
 use device_model::{GuestTsc, HostTsc, Instant};
 use drydock_rmp::LEVELS;
@@ -121,8 +121,8 @@ impl<'a, O: Outside> HostVp<'a, O> {
         if let Some(end) = self.host.ended() {
             return Step::End(end);
         }
+        self.read_mail();
         let areas = self.host.areas(self.index);
-        self.read_mail(&areas);
         self.note_areas(&areas);
         if self.is_waiting {
             self.idle(&areas, true);
@@ -177,8 +177,12 @@ impl<'a, O: Outside> HostVp<'a, O> {
         let index = self.index;
         let in_use = areas.map(|area| area.is_some());
         // A VP without a save area is told of one by the mail of level 0.
+        let listens = move |level: &u8| {
+            let has_area = in_use.get(usize::from(*level)) == Some(&true);
+            *level == 0 || has_area || host.awaits_init(index, *level)
+        };
         (0..LEVELS as u8)
-            .filter(move |level| *level == 0 || in_use.get(usize::from(*level)) == Some(&true))
+            .filter(listens)
             .filter_map(move |level| host.chipset(level).mailboxes().get(index))
     }
 
@@ -198,15 +202,19 @@ impl<'a, O: Outside> HostVp<'a, O> {
         }
     }
 
-    fn read_mail(&mut self, areas: &[Option<Area>; LEVELS]) {
-        for (number, (level, area)) in (0u8..).zip(self.levels.iter_mut().zip(areas)) {
-            if number != 0 && area.is_none() {
-                continue;
-            }
-            let chipset = self.host.chipset(number);
-            let Some(mailbox) = chipset.mailboxes().get(self.index) else { continue };
-            if mailbox.is_pending() {
-                self.timer_changed |= level.read(&mailbox.drain(), chipset);
+    fn read_mail(&mut self) {
+        let (host, index) = (self.host, self.index);
+        for (number, level) in (0u8..).zip(self.levels.iter_mut()) {
+            let chipset = host.chipset(number);
+            let Some(mailbox) = chipset.mailboxes().get(index) else { continue };
+            // A level without a save area keeps its mail, unless an INIT can give it one.
+            let has_area = level.serial != 0 || number == 0;
+            if mailbox.is_pending() && (has_area || host.awaits_init(index, number)) {
+                let mail = mailbox.drain();
+                self.timer_changed |= level.read(&mail, chipset);
+                if mail.has(Order::Init) {
+                    host.init(index, number);
+                }
             }
         }
     }

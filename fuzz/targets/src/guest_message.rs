@@ -21,7 +21,7 @@ use crate::input::Input;
 const MESSAGES: usize = 8;
 
 /// The key that signs reports is made once: that takes long.
-static PLATFORM: LazyLock<Platform> = LazyLock::new(|| {
+pub(crate) static PLATFORM: LazyLock<Platform> = LazyLock::new(|| {
     let state = PlatformState {
         chip_id: [1; 64],
         current_tcb: TcbVersion::milan(2, 0, 8, 100),
@@ -57,6 +57,13 @@ pub fn guest_message(bytes: &[u8]) {
 
 /// A guest that runs.
 fn guest() -> Guest {
+    let mut guest = launching();
+    guest.launch_finish(&Finish { identity: None, host_data: [12; 32] }).expect("a launch");
+    guest
+}
+
+/// A guest that is being launched.
+pub(crate) fn launching() -> Guest {
     let start = Start {
         policy: Policy::from_bits(0x3_0000),
         gosvw: [0; 16],
@@ -64,9 +71,7 @@ fn guest() -> Guest {
         tsc: Some(TscInfo { scale: 1 << 32, offset: 8, factor: 9 }),
     };
     let entropy = LaunchEntropy { vmpck: KEYS, report_id: [10; 32], root_key: [11; 32] };
-    let mut guest = Guest::launch_start(&PLATFORM, start, entropy).expect("a policy that fits");
-    guest.launch_finish(&Finish { identity: None, host_data: [12; 32] }).expect("a launch");
-    guest
+    Guest::launch_start(&PLATFORM, start, entropy).expect("a policy that fits")
 }
 
 /// A running guest with the number of messages in both directions for each key.

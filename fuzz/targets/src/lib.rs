@@ -13,6 +13,7 @@ mod ghcb;
 mod guest_message;
 mod igvm;
 mod input;
+mod launch;
 mod rmp;
 mod save_area;
 mod store;
@@ -27,6 +28,7 @@ pub use files::{config, kernel, memory_map, report};
 pub use ghcb::ghcb;
 pub use guest_message::guest_message;
 pub use igvm::{igvm_file, igvm_headers};
+pub use launch::launch;
 pub use rmp::rmp;
 pub use save_area::vmsa;
 
@@ -43,6 +45,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("igvm_headers", igvm_headers),
     ("ghcb", ghcb),
     ("guest_message", guest_message),
+    ("launch", launch),
     ("vmsa", vmsa),
     ("rmp", rmp),
     ("decode", decode),

@@ -89,6 +89,69 @@ fn a_vp_without_save_area_waits_for_the_next() {
     assert_eq!(second.turn(), Step::Run { level: 0, area: area(4) });
 }
 
+/// The first VP sends INIT to the second by its APIC's command register.
+fn send_init(machine: &mut Machine) {
+    const INIT: u64 = 5 << 8 | 1 << 14;
+    let fields = [(Field::SW_EXITINFO1, 1 << 32 | INIT)];
+    machine.request(ExitCode::HV_IPI, &fields).done(0, &[]);
+}
+
+const ON_INIT: ApCreation = CREATE.with_request(ApCreationRequest::CREATE_ON_INIT);
+
+/// The APICs take commands of 64 bits.
+fn use_x2apic(machine: &mut Machine) {
+    for value in [0xfee0_0900_u64, 0xfee0_0d00] {
+        let fields =
+            [(Field::SW_EXITINFO1, 1), (Field::RCX, 0x1b), (Field::RAX, value), (Field::RDX, 0)];
+        machine.request(ExitCode::MSR, &fields).done(0, &[]);
+    }
+}
+
+#[test]
+fn a_save_area_for_init_waits_for_that() {
+    let (mut first, mut second) = Machine::with_second();
+    use_x2apic(&mut first);
+    create(&mut first, ON_INIT, 0x3000, 1).done(0, &[]);
+    assert_eq!(second.turn(), Step::Again);
+    assert_eq!(second.turn(), Step::Again);
+    assert!(second.vp.is_waiting);
+    send_init(&mut first);
+    assert_eq!(second.turn(), Step::Run { level: 0, area: area(3) });
+    // It is given once.
+    create(&mut first, destroy(), 0, 0).done(0, &[]);
+    second.exit(ExitCode::INTR, 0, 0);
+    send_init(&mut first);
+    assert_eq!(second.turn(), Step::Again);
+    assert!(second.vp.is_waiting);
+}
+
+#[test]
+fn a_vp_that_runs_goes_on_until_init() {
+    let (mut first, mut second) = Machine::with_second();
+    use_x2apic(&mut first);
+    create(&mut first, CREATE, 0x3000, 1).done(0, &[]);
+    second.turn();
+    create(&mut first, ON_INIT, 0x4000, 1).done(0, &[]);
+    second.exit(ExitCode::HLT, 0, 0);
+    assert_eq!(second.turn(), Step::Again, "it sleeps on");
+    send_init(&mut first);
+    assert_eq!(second.turn(), Step::Run { level: 0, area: area(4) });
+}
+
+#[test]
+fn another_request_takes_the_place_of_one_for_init() {
+    for (request, save_area) in [(destroy(), 0), (CREATE, 0x4000)] {
+        let (mut first, mut second) = Machine::with_second();
+        use_x2apic(&mut first);
+        create(&mut first, ON_INIT, 0x3000, 1).done(0, &[]);
+        create(&mut first, request, save_area, 1).done(0, &[]);
+        send_init(&mut first);
+        let runs =
+            matches!(second.turn(), Step::Run { area, .. } if area.page == self::area(3).page);
+        assert!(!runs);
+    }
+}
+
 #[test]
 fn a_vp_gives_up_its_own_save_area() {
     let mut machine = Machine::new();

@@ -265,6 +265,9 @@ fn the_guest_can_end_the_vm() {
     machine.request(ExitCode::TERMINATION_REQUEST, &[]);
     assert_eq!(machine.ended(), Some(End::Terminated(Termination::GENERAL)));
     let mut machine = Machine::new();
+    machine.request(ExitCode::TERMINATION_REQUEST, &[(INFO_1, 0xffff_f241)]);
+    assert_eq!(machine.ended(), Some(End::Terminated(Termination { set: 1, reason: 0x24 })));
+    let mut machine = Machine::new();
     machine.request(ExitCode::UNSUPPORTED_EVENT, &[(INFO_1, 0x6f), (INFO_2, 3)]);
     let end = End::Unanswerable { vp: 0, code: ExitCode::VMGEXIT.0, info_1: 0x6f, info_2: 3 };
     assert_eq!(machine.ended(), Some(end));
