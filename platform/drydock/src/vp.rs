@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 
 use drydock_cpu::{
-    AutomaticExit, Cpu, Disposition, Features, Mode, PROTECTED, RawExit, Unfit, VcInfo,
+    Addressing, AutomaticExit, Cpu, Disposition, Features, Mode, PROTECTED, RawExit, Unfit, VcInfo,
     check_save_area,
 };
 use drydock_host::{Area, End, Host, HostVp, Step};
@@ -151,9 +151,11 @@ fn protect(vmsa: &mut Vmsa, source: &impl Entropy) {
 impl Level {
     fn limits(&self, drydock: &Drydock) -> Limits {
         let found = drydock.home.found();
+        let Addressing { c_bit, virtual_tom } = self.features.addressing;
         Limits {
             iterations: 1,
-            physical_address_bits: found.physical_bits,
+            // A guest with a virtual top of memory has no C-bit.
+            physical_address_bits: virtual_tom.map_or(found.physical_bits, |_| c_bit),
             gigabyte_pages: found.features.gigabyte_pages,
         }
     }

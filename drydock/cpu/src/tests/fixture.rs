@@ -233,6 +233,15 @@ impl World {
         self.set_entry(TABLES[3], linear >> 12, entry);
     }
 
+    /// Takes the C-bit out of all tables.
+    pub(super) fn clear_c_bits(&mut self) {
+        self.vp.cr3 &= !C;
+        for at in (0..4 * 512).map(|index| Gpa(POOL + TABLES[0] + 8 * index)) {
+            let entry = self.memory.read_u64(at).unwrap();
+            self.memory.write_u64(at, entry & !C).unwrap();
+        }
+    }
+
     /// Has the host put `backing` behind a page.
     pub(super) fn map(&mut self, gpa: u64, backing: Backing) {
         assert!(self.space.map.set(GuestPage((gpa >> 12) as u32), Some(backing)));

@@ -1,7 +1,9 @@
 //! Nested page faults of the emulating CPU.
 
 use drydock_rmp::{GuestPage, Rights};
+use emulator::Exception;
 use snp::exit::{ExitCode, NestedPageFault};
+use x86::Register;
 
 use super::fixture::{
     C, CODE, DATA, HOLE, LARGE, RIP, SHARED, UNASSIGNED, VALIDATED, World, code_segment,
@@ -137,4 +139,49 @@ fn an_address_without_memory_is_a_device_to_the_guest() {
             VcInfo { code: ExitCode::NPF, info_1: told.into_bits(), info_2: address, cr2: None };
         assert_eq!(disposition, Disposition::Vc(info), "{what}");
     }
+}
+
+/// MOV between EAX and the memory at RBX, with a virtual top of memory above all pages.
+fn access_below_the_top(
+    setup: Setup,
+    code: &[u8],
+    rbx: u64,
+    fault: NestedPageFault,
+) -> Disposition {
+    let mut world = World::new();
+    world.clear_c_bits();
+    TOP_ABOVE(&mut world);
+    setup(&mut world);
+    world.code(code);
+    world.set(Register::Rbx, rbx);
+    world.exit(ExitCode::NPF, fault.into_bits(), VALIDATED | C)
+}
+
+#[test]
+fn the_c_bit_is_reserved_below_a_virtual_top_of_memory() {
+    const LOAD: &[u8] = &[0x8b, 0x03];
+    const STORE: &[u8] = &[0x89, 0x03];
+    let leaf: Setup = |world| world.set_leaf(VALIDATED, VALIDATED | C | 7);
+    let code: Setup = |world| world.set_leaf(CODE, CODE | C | 7);
+    let table: Setup = |world| world.set_entry(0x3000, 0, 0x4000 | C | 7);
+    let at = VALIDATED + 0x120;
+    // Present, write, user, reserved, fetch: bits 0 to 4.
+    for (what, setup, bytes, fault, linear, error_code) in [
+        ("a read", leaf, LOAD, READ, at, 0b0_1001),
+        ("a write", leaf, STORE, WRITE, at, 0b0_1011),
+        ("a fetch", code, LOAD, FETCH, RIP, 0b1_1001),
+        ("a walk for a fetch", table, LOAD, WALK, RIP, 0b1_1001),
+    ] {
+        let mut disposition = access_below_the_top(setup, bytes, at, fault);
+        if let Disposition::Exception(exception) = &mut disposition {
+            // Without EFER.NXE a fetch is told from a read by nothing.
+            exception.error_code = exception.error_code.map(|code| code | error_code & 0x10);
+        }
+        let expected = Exception::page_fault(linear, error_code);
+        assert_eq!(disposition, Disposition::Exception(expected), "{what}");
+    }
+    // The tables set no such bit: another access of the CPU's own has.
+    let disposition = access_below_the_top(|_| {}, LOAD, at, READ);
+    let host = Disposition::automatic(ExitCode::NPF, READ.into_bits(), VALIDATED | C);
+    assert_eq!(disposition, host);
 }
