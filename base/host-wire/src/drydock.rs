@@ -7,6 +7,19 @@ use core::fmt;
 
 use crate::config::{ConfigError, LogLevel, MAX_LENGTH};
 
+/// The fewest bytes of RAM of a guest.
+pub const LEAST_MEMORY: u64 = 16 << 20;
+/// The most bytes of RAM of a guest: it lies below 2 GiB with 96 MiB for Drydock itself, where QEMU's PC
+/// has RAM in one piece.
+pub const MOST_MEMORY: u64 = (2048 - 96) << 20;
+/// A guest's RAM is a multiple of so many bytes.
+pub const MEMORY_STEP: u64 = 2 << 20;
+
+/// Whether a guest can have so many bytes of RAM.
+pub const fn is_memory(bytes: u64) -> bool {
+    bytes >= LEAST_MEMORY && bytes <= MOST_MEMORY && bytes.is_multiple_of(MEMORY_STEP)
+}
+
 /// The settings.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DrydockConfig {
@@ -68,6 +81,14 @@ mod tests {
     use std::format;
 
     use super::*;
+
+    #[test]
+    fn a_guest_has_ram_in_whole_steps_between_two_limits() {
+        for (mebibytes, is) in [(16, true), (1952, true), (14, false), (17, false), (1954, false)] {
+            assert_eq!(is_memory(mebibytes << 20), is, "{mebibytes} MiB");
+        }
+        assert!(!is_memory((16 << 20) + 1) && !is_memory(u64::MAX));
+    }
 
     #[test]
     fn keys_may_be_missing_and_stand_in_any_order() {

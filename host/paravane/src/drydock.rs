@@ -10,6 +10,7 @@ use std::process::Command;
 use anyhow::{Context, Result, anyhow, ensure};
 use command_line::exit::{self, Failure};
 use command_line::{AccelChoice, DrydockOptions, FirmwareContent, FirmwareFile};
+use host_wire::drydock::{LEAST_MEMORY, MEMORY_STEP, MOST_MEMORY, is_memory};
 use host_wire::{DrydockConfig, file, guest_files};
 use igvm_image::{Linux, build_linux};
 use rustix::io::{FdFlags, fcntl_setfd};
@@ -38,8 +39,7 @@ const FAR: u64 = 96 << 20;
 const LOW: u64 = 2 << 30;
 /// Drydock sets aside memory for its page tables for each whole GiB of RAM.
 const STEP: u64 = 1 << 30;
-/// The most RAM of a guest: it lies below the hole, together with Drydock itself.
-const MOST: u64 = LOW - OWN;
+const _: () = assert!(MOST_MEMORY <= LOW - OWN);
 /// The guest policy of --linux (SNP firmware ABI 56860, section 4.3): SMT is allowed, and bit 17 is
 /// always set.
 pub const POLICY: u64 = 0x3_0000;
@@ -322,13 +322,14 @@ impl Files {
     }
 }
 
-/// Refuses a guest whose RAM does not fit below QEMU's hole. Drydock refuses the other sizes.
+/// Refuses a size that Drydock would refuse.
 fn check_memory(memory: u64) -> Result<()> {
     ensure!(
-        memory <= MOST,
-        "--memory: a guest in Drydock has at most {} MiB of RAM, not {}",
-        MOST >> 20,
-        memory >> 20
+        is_memory(memory),
+        "--memory: a guest in Drydock has {} to {} MiB of RAM, in steps of {}",
+        LEAST_MEMORY >> 20,
+        MOST_MEMORY >> 20,
+        MEMORY_STEP >> 20
     );
     Ok(())
 }

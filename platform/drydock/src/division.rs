@@ -6,15 +6,16 @@ use drydock_cpu::Space;
 use drydock_rmp::{Backing, GuestPage, PAGES_IN_LARGE, Size, SystemPage};
 use guest_memory::{PAGE_SIZE, RamMap};
 use home::LEGACY_HOLE;
+use host_wire::drydock::{LEAST_MEMORY, MEMORY_STEP, MOST_MEMORY, is_memory};
 
 use crate::{C_BIT, EXTRA_PAGES, FAR_PAGES};
 
 /// Bytes of a large page.
 const LARGE: u64 = PAGE_SIZE * PAGES_IN_LARGE as u64;
-/// The guest's RAM ends below the devices of a PC.
-pub(crate) const MOST: u64 = 3 << 30;
-/// A guest needs so much.
-const LEAST: u64 = 16 << 20;
+const _: () = assert!(MEMORY_STEP.is_multiple_of(LARGE));
+/// A guest's RAM ends below this address, and devices of a PC begin above it.
+pub(crate) const RAM_LIMIT: u64 = 3 << 30;
+const _: () = assert!(MOST_MEMORY <= RAM_LIMIT);
 
 /// Why the RAM can not be divided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,9 +33,10 @@ impl fmt::Display for DivisionError {
         match self {
             Self::Size(bytes) => write!(
                 f,
-                "the guest can not have {bytes} bytes of RAM: it takes {} to {} MiB, in steps of 2",
-                LEAST >> 20,
-                MOST >> 20
+                "the guest can not have {bytes} bytes of RAM: it takes {} to {} MiB, in steps of {}",
+                LEAST_MEMORY >> 20,
+                MOST_MEMORY >> 20,
+                MEMORY_STEP >> 20
             ),
             Self::AddressBits(bits) => write!(
                 f,
@@ -67,7 +69,7 @@ impl Division {
     /// # Errors
     /// [`DivisionError`].
     pub fn new(ram: &RamMap, guest_bytes: u64) -> Result<Self, DivisionError> {
-        if !guest_bytes.is_multiple_of(LARGE) || !(LEAST..=MOST).contains(&guest_bytes) {
+        if !is_memory(guest_bytes) {
             return Err(DivisionError::Size(guest_bytes));
         }
         let few = DivisionError::TooLittle(guest_bytes);

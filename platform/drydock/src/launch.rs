@@ -18,7 +18,7 @@ use snp::features::SevFeatures;
 use snp::vmsa::{DEFAULT_VMSA_GPA, Vmsa};
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
-use crate::division::MOST;
+use crate::division::RAM_LIMIT;
 use crate::firmware::Launching;
 use crate::launch_error::LaunchError;
 use crate::{Drydock, EXTRA_PAGES, State};
@@ -178,7 +178,7 @@ impl Launch<'_, '_> {
     /// kernel at 512 GiB. It is private, and not validated.
     fn make_room(&mut self) -> Result<(), LaunchError> {
         for range in self.file.footprint() {
-            if range.start < MOST {
+            if range.start < RAM_LIMIT {
                 continue;
             }
             if range.start < DEVICES.end && DEVICES.start < range.end {

@@ -341,13 +341,9 @@ fn wrong_sizes(environment: &Environment) -> Outcome {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("small");
     fs::write(&path, "IGVM")?;
-    for memory in ["1k", "1M", "3M", "15M", "17M", "513M"] {
+    for memory in ["1k", "1M", "3M", "15M", "17M", "513M", "1954M", "2G", "17179869183G"] {
         let vm = Vm::in_drydock(environment).args(["--timeout", "60", "--memory", memory]);
-        refused(vm.arg(&path).run()?, UNUSABLE_VM, "16 to 3072 MiB, in steps of 2")?;
-    }
-    for memory in ["1954M", "2G", "17179869183G"] {
-        let vm = Vm::in_drydock(environment).args(["--timeout", "60", "--memory", memory]);
-        refused(vm.arg(&path).run()?, UNUSABLE_VM, "1952 MiB")?;
+        refused(vm.arg(&path).run()?, UNUSABLE_VM, "16 to 1952 MiB of RAM, in steps of 2")?;
     }
     for (memory, word) in [("16M", "more RAM"), ("64M", "no RAM: give it more")] {
         refused(run(exec(environment, "true").args(["-m", memory]))?, BAD_GUEST, word)?;

@@ -1,8 +1,9 @@
-//! The ACPI tables as QEMU hands them to firmware, which places them itself.
+//! The ACPI tables as a virtual machine monitor hands them to firmware, which places them itself.
 //!
 //! The tables lie in one file, and the RSDP in another. Each pointer holds an offset in the file of
 //! tables. A third file has the commands by which firmware allocates memory for both, adds the
-//! addresses to the pointers, and computes the checksums (QEMU, `hw/acpi/bios-linker-loader.c`).
+//! addresses to the pointers, and computes the checksums (SeaBIOS, `src/fw/romfile_loader.c`, has the
+//! commands).
 
 use alloc::vec::Vec;
 

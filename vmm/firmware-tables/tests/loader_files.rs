@@ -1,4 +1,4 @@
-//! The tables as firmware places them by QEMU's commands.
+//! The tables as firmware places them by the commands of the third file.
 
 use firmware_tables::{
     MachineDescription, Pci, PowerPorts, Range, SerialPort, build, loader_files,

@@ -111,13 +111,16 @@ fn the_vm_has_room_for_the_guest_twice() {
     for (guest, vm) in [(16, 1), (416, 1), (418, 2), (928, 2), (930, 4), (1856, 4), (1952, 5)] {
         assert_eq!(vm_memory(guest * MIB), vm << 30, "{guest} MiB");
     }
-    for guest in (16..=MOST / MIB).step_by(2).map(|size| size * MIB) {
+    for guest in (16..=MOST_MEMORY / MIB).step_by(2).map(|size| size * MIB) {
         let vm = vm_memory(guest);
         assert!(vm.is_multiple_of(STEP) && vm / 2 >= guest, "tables for {guest} bytes");
         // The host's copy lies below the hole, the private one behind it or above 4 GiB.
         let behind = LOW.min(vm) - guest >= guest + OWN + FAR;
         assert!(guest + OWN <= LOW && (behind || vm - LOW >= guest + FAR), "{guest} bytes");
     }
-    assert!(check_memory(MOST).is_ok());
-    assert!(check_memory(MOST + 1).unwrap_err().to_string().contains("1952 MiB"));
+    assert!(check_memory(MOST_MEMORY).is_ok());
+    for memory in [0, 15 * MIB, 17 * MIB, MOST_MEMORY + 2 * MIB, u64::MAX] {
+        let error = check_memory(memory).unwrap_err().to_string();
+        assert!(error.ends_with("16 to 1952 MiB of RAM, in steps of 2"), "{error}");
+    }
 }
