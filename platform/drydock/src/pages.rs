@@ -123,7 +123,11 @@ impl Drydock {
         if !Division::can_be_shared(page) {
             return Err(HostError::Input);
         }
-        let Some(Backing::Private(system)) = state.space.map.get(page) else { return Ok(()) };
+        let system = match state.space.map.get(page) {
+            None => return Err(HostError::Input),
+            Some(Backing::Shared) => return Ok(()),
+            Some(Backing::Private(system)) => system,
+        };
         self.split(state, page)?;
         state.space.rmp.reclaim(system, Size::Small)?;
         state.space.map.set(page, Some(Backing::Shared));

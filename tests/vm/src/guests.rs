@@ -42,8 +42,12 @@ const RUNS: [(&str, u32, bool); 21] = [
 
 /// Guests at VMPL0 of an SEV-SNP VM, with the SEV features of their first VP: SNPActive, with
 /// restricted injection where the guest wants a doorbell page.
-const SNP_RUNS: [(&str, &str); 3] =
-    [("snp-memory", "0x1"), ("snp-levels", "0x1"), ("snp-doorbell", "0x9")];
+const SNP_RUNS: [(&str, &str); 4] = [
+    ("snp-memory", "0x1"),
+    ("snp-levels", "0x1"),
+    ("snp-doorbell", "0x9"),
+    ("snp-platform", "0x1"),
+];
 
 /// The tests of this part; `cases` gets the guests' own cases.
 pub fn tests(cases: &Arc<Mutex<Totals>>, long: bool) -> Vec<Test> {
