@@ -1,9 +1,13 @@
 //! Our own test guests: each prints a line `test NAME ok` or `test NAME FAILED: REASON` per case,
 //! then `done P passed F failed`, and powers off.
 
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+
+use igvm::{IgvmDirectiveHeader, IgvmFile, IgvmRevision};
 
 use crate::machine::{Run, Vm};
 use crate::{Environment, Outcome, Stop, Test, Totals, ensure, test};
@@ -88,18 +92,56 @@ pub fn tests(cases: &Arc<Mutex<Totals>>, long: bool) -> Vec<Test> {
             count(&start_in_drydock(environment, name, features)?, &cases)
         })
     });
-    guests.chain([video, state]).chain(snp).collect()
+    let far_cases = Arc::clone(cases);
+    let far = test("guest::snp-far_in_drydock", move |environment| {
+        let folder = tempfile::tempdir()?;
+        let file = build_for_drydock(environment, folder.path(), "snp-far", "0x1")?;
+        require_far_memory(&file)?;
+        count(&run_in_drydock(environment, &file)?, &far_cases)
+    });
+    guests.chain([video, state]).chain(snp).chain([far]).collect()
 }
 
 fn start_in_drydock(environment: &Environment, name: &str, features: &str) -> Result<Run, Stop> {
     let folder = tempfile::tempdir()?;
-    let file = folder.path().join(name);
+    let file = build_for_drydock(environment, folder.path(), name, features)?;
+    run_in_drydock(environment, &file)
+}
+
+fn run_in_drydock(environment: &Environment, file: &Path) -> Result<Run, Stop> {
+    let vm = Vm::in_drydock(environment).args(["--timeout", LIMIT, "-m", "128M"]).arg(file);
+    Ok(vm.run_within(Duration::from_secs(150))?)
+}
+
+/// Builds the IGVM file of a guest.
+fn build_for_drydock(
+    environment: &Environment,
+    folder: &Path,
+    name: &str,
+    features: &str,
+) -> Result<PathBuf, Stop> {
+    let file = folder.join(name);
     let mut build = Command::new(&environment.paravane);
     build.args(["image", "build", "--features", features, "--elf"]);
     let output = build.arg(environment.guests.join(name)).arg(&file).output()?;
     ensure!(output.status.success(), "{output:?}");
-    let vm = Vm::in_drydock(environment).args(["--timeout", LIMIT, "-m", "128M"]).arg(file);
-    Ok(vm.run_within(Duration::from_secs(150))?)
+    Ok(file)
+}
+
+/// Adds a requirement of 4 MiB at 512 GiB to a file.
+fn require_far_memory(path: &Path) -> anyhow::Result<()> {
+    let file = IgvmFile::new_from_binary(&fs::read(path)?, None)?;
+    let mut directives = file.directives().to_vec();
+    directives.push(IgvmDirectiveHeader::RequiredMemory {
+        gpa: 1 << 39,
+        compatibility_mask: 1,
+        number_of_bytes: 4 << 20,
+        vtl2_protectable: false,
+    });
+    let (platforms, first) = (file.platforms().to_vec(), file.initializations().to_vec());
+    let mut bytes = vec![];
+    IgvmFile::new(IgvmRevision::V1, platforms, first, directives)?.serialize(&mut bytes)?;
+    Ok(fs::write(path, bytes)?)
 }
 
 fn start(

@@ -45,6 +45,27 @@ pub(crate) unsafe fn map_shared() {
     flush();
 }
 
+/// Maps the GiB of guest-physical memory at `gpa` twice: private memory at [`FAR`], and shared memory
+/// at [`FAR_SHARED`].
+///
+/// # Safety
+/// Once; nothing but the cases uses the memory.
+pub unsafe fn map_far(gpa: u64) {
+    for (linear, bit) in [(FAR, c_bit()), (FAR_SHARED, 0)] {
+        let index = (linear >> 30) as usize;
+        // SAFETY: the table is the entry code's, which maps nothing there.
+        unsafe {
+            (&raw mut directories_root[index]).write_volatile(gpa | bit | LARGE | PRESENT_WRITABLE);
+        }
+    }
+    flush();
+}
+
+/// Where [`map_far`] maps private memory.
+pub const FAR: u64 = 8 << 30;
+/// Where it maps shared memory.
+pub const FAR_SHARED: u64 = 9 << 30;
+
 /// The root of the page tables.
 pub fn root() -> u64 {
     (&raw const page_table_root) as u64
