@@ -175,7 +175,7 @@ mod tests {
             tables.map_small(&mut region, page(number), access);
             let found = tables.tables.translate(&region, number * PAGE_SIZE).unwrap();
             let bit = if number < 3 { PRIVATE } else { 0 };
-            assert_eq!(found.physical, number * PAGE_SIZE | bit, "{access:?}");
+            assert_eq!(found.physical, (number * PAGE_SIZE) | bit, "{access:?}");
         }
         let ram = GpaRange::new(0, 4 << 20).unwrap();
         tables.map(&mut region, ram, GUEST_BASE, Access::Data);

@@ -28,10 +28,17 @@ pub fn image() -> Result<()> {
     bare_metal("the paravisor", "paravisor", &place::image())
 }
 
-/// Drydock, the stub that starts Linux in it, the `paravane` command and the guest's agent.
+/// The paravisor for SEV-SNP.
+pub fn image_snp() -> Result<()> {
+    bare_metal("the paravisor for SEV-SNP", "paravisor-snp", &place::image_snp())
+}
+
+/// Drydock, the stub that starts Linux in it, the paravisor for SEV-SNP, the `paravane` command and
+/// the guest's agent.
 pub fn all_for_drydock() -> Result<()> {
     drydock()?;
     linux_start()?;
+    image_snp()?;
     agent()?;
     paravane()
 }

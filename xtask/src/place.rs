@@ -28,6 +28,11 @@ pub fn image() -> PathBuf {
     target().join(BARE_METAL).join("image/paravisor")
 }
 
+/// The paravisor for SEV-SNP, unstripped.
+pub fn image_snp() -> PathBuf {
+    target().join(BARE_METAL).join("image/paravisor-snp")
+}
+
 /// Drydock, unstripped.
 pub fn drydock() -> PathBuf {
     target().join(BARE_METAL).join("image/drydock")

@@ -7,7 +7,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Result, anyhow};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Args, FromArgMatches};
-use command_line::RunOptions;
+use command_line::{PlatformChoice, RunOptions};
 
 use crate::{build, debian, guest, place, setup};
 
@@ -26,6 +26,7 @@ const SWITCHES: [(&str, &str); 2] = [
 #[derive(Debug, PartialEq, Eq)]
 pub struct Wishes {
     drydock: Option<OsString>,
+    is_confidential: bool,
     kernel: bool,
     initrd: bool,
     exec: bool,
@@ -45,6 +46,7 @@ impl FromArgMatches for Wishes {
         let packages = matches.get_many(PACKAGES).into_iter().flatten().cloned().collect();
         Ok(Self {
             drydock: matches.get_one(DRYDOCK).cloned(),
+            is_confidential: matches.get_one("platform") == Some(&PlatformChoice::Snp),
             kernel: has("kernel"),
             initrd: has("initrd"),
             exec: has("exec"),
@@ -111,6 +113,11 @@ pub fn run(wishes: &Wishes) -> Result<ExitCode> {
             command.arg(guest).args(&wishes.given);
             return Err(anyhow!("{}: {}", place::paravane().display(), command.exec()));
         }
+    } else if wishes.is_confidential {
+        build::all_for_drydock()?;
+        command.env("PARAVANE_DRYDOCK", place::drydock());
+        command.env("PARAVANE_IMAGE_SNP", place::image_snp());
+        command.arg("run");
     } else {
         build::all()?;
         command.env("PARAVANE_IMAGE", place::image());

@@ -70,6 +70,7 @@ pub fn environment(long: bool) -> Result<Environment> {
     let environment = Environment {
         paravane: place::paravane(),
         image: place::image(),
+        image_snp: place::image_snp(),
         drydock: place::drydock(),
         data: place::test_data(),
         verifier: build::verifier().map(|()| place::verifier()).map_err(text),

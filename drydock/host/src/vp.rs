@@ -304,10 +304,12 @@ impl<'a, O: Outside> HostVp<'a, O> {
         }
     }
 
-    /// The devices that get what is typed: those of the least privileged level, which is the
-    /// guest's.
+    /// The devices that get what is typed: those of the least privileged level whose system has the
+    /// host's devices. A reflecting level's system has those of level 0.
     fn console_chipset(&self, areas: &[Option<Area>; LEVELS]) -> &'a Chipset {
-        let last = areas.iter().rposition(Option::is_some).unwrap_or(0);
+        let has_devices = |area: &Area| !area.features.reflect_vc();
+        let last = areas.iter().rposition(|area| area.as_ref().is_some_and(has_devices));
+        let last = last.unwrap_or(0);
         self.host.chipset(last as u8)
     }
 }

@@ -92,7 +92,7 @@ impl<A: Access> Pc<A> {
     }
 
     /// Switches the VM off.
-    pub(crate) fn power_off(&self) {
+    pub fn power_off(&self) {
         self.write_power(register::CONTROL, SLEEP_ENABLE);
     }
 }

@@ -280,12 +280,7 @@ impl GuestFiles {
 }
 
 impl Files {
-    fn new(
-        igvm: File,
-        config: File,
-        chip: &Certified,
-        guest_files: GuestFiles,
-    ) -> Result<Self> {
+    fn new(igvm: File, config: File, chip: &Certified, guest_files: GuestFiles) -> Result<Self> {
         let certificates = keep(&chip.table()?)?;
         let chip = keep(&chip.secrets())?;
         Ok(Self { igvm, config, chip, certificates, guest_files })

@@ -89,6 +89,7 @@ fn drydock_options(options: &RunOptions) -> DrydockOptions {
         image: options.drydock_image.clone(),
         agent: options.agent.clone(),
         certificates: None,
+        fw_cfg: Vec::new(),
         stub: None,
         qemu: options.qemu.clone(),
     }

@@ -139,7 +139,9 @@ impl Level {
     /// Writes back what has become of the save area's events.
     fn give_events_back(&mut self, vmsa: &mut Vmsa) {
         let mut control: VintrCtrl = self.virtual_interrupt;
-        if control.irq() && self.vcpu.taken().is_some() {
+        // An injected interrupt that was taken is over, too.
+        let taken = self.vcpu.taken();
+        if control.irq() && taken.is_some() {
             control.set_irq(false);
         }
         control.set_tpr(self.vcpu.cr8());

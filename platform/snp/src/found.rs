@@ -201,7 +201,7 @@ mod tests {
             ("a file behind the end", &[(0, 64 * MIB)][..], outside),
             ("RAM twice", &[(0, 64 * MIB), (MIB, MIB)][..], none),
             ("beyond the map", &[(0, 64 * MIB), (4096 * MIB, MIB)][..], none),
-            ("a range that wraps", &[(0, 64 * MIB), (u64::MAX & !0xfff, 0x2000)][..], none),
+            ("a range that wraps", &[(0, 64 * MIB), (!0xfff, 0x2000)][..], none),
         ] {
             assert!(guest_ram(&map(ranges), own(), &files).is_err(), "{what}");
         }

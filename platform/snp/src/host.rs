@@ -162,7 +162,7 @@ impl Entropy for SnpHost {
 impl Ending for SnpHost {
     fn exit(&self, status: ExitStatus) -> ! {
         if status.0 == Status::PowerOff as u8 {
-            PC.end(status.0);
+            PC.power_off();
         }
         end_with(Reason::Ended)
     }

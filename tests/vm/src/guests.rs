@@ -162,7 +162,7 @@ fn start(
 }
 
 /// Counts the cases that the guest reports; fails with the lines of the failed ones.
-fn count(run: &Run, cases: &Mutex<Totals>) -> Outcome {
+pub fn count(run: &Run, cases: &Mutex<Totals>) -> Outcome {
     let text = String::from_utf8_lossy(&run.output);
     let (mut passed, mut failures) = (0, vec![]);
     for line in text.lines().filter_map(|line| line.trim_end().strip_prefix("test ")) {

@@ -21,6 +21,7 @@ mod modules;
 mod monitor;
 mod pace;
 mod serial;
+mod snp;
 mod soak;
 mod state;
 mod tpm;
@@ -40,6 +41,8 @@ pub struct Environment {
     pub paravane: PathBuf,
     /// The paravisor.
     pub image: PathBuf,
+    /// The paravisor for SEV-SNP.
+    pub image_snp: PathBuf,
     /// Drydock.
     pub drydock: PathBuf,
     /// The folder in which Drydock's chip is kept.
@@ -167,6 +170,7 @@ pub fn run(environment: &Environment, filter: Option<&str>, workers: usize) -> T
         tpm_state::tests(),
         drydock::tests(environment),
         attestation::tests(environment),
+        snp::tests(environment, &cases),
         budgets::tests(),
     ];
     let wanted = |test: &Test| filter.is_none_or(|filter| test.name.contains(filter));

@@ -58,6 +58,15 @@ impl Vm {
         Self { command, has_summary: true }
     }
 
+    /// With the paravisor at VMPL0 of a confidential VM, in Drydock.
+    pub fn on_snp(environment: &Environment) -> Self {
+        let mut vm = Self::new(environment).args(["--platform", "snp"]);
+        vm.command.env("PARAVANE_IMAGE_SNP", &environment.image_snp);
+        vm.command.env("PARAVANE_DRYDOCK", &environment.drydock);
+        vm.command.env("XDG_DATA_HOME", &environment.data);
+        vm
+    }
+
     /// A `paravane drydock` on QEMU's software CPU.
     pub fn in_drydock(environment: &Environment) -> Self {
         let mut command = Command::new(&environment.paravane);

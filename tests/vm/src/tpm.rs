@@ -88,6 +88,7 @@ pub fn initrd(
 
 /// Runs a script in the user space.
 fn run(
+    vm: Vm,
     environment: &Environment,
     suite: &str,
     kernel: &Result<PathBuf, String>,
@@ -96,13 +97,23 @@ fn run(
 ) -> Result<Run, Stop> {
     let kernel = kernel.as_ref().map_err(|why| Stop::Skipped(why.clone()))?;
     let (initrd, _folder) = initrd(environment, suite, Archive::new())?;
-    let vm = Vm::new(environment).args(["-m", MEMORY, "-c", cpus, "--timeout", "90", "--kernel"]);
+    let vm = vm.args(["-m", MEMORY, "-c", cpus, "--timeout", "90", "--kernel"]);
     let vm = vm.arg(kernel).args(["--initrd"]).arg(initrd);
     Ok(vm.arg("--exec").arg(format!("{SET_UP}{script}")).run()?)
 }
 
-/// The guest finds the TPM, and seals a secret to PCR 16.
 fn uses(
+    environment: &Environment,
+    suite: &str,
+    kernel: &Result<PathBuf, String>,
+    cpus: &str,
+) -> Outcome {
+    uses_by(Vm::new(environment), environment, suite, kernel, cpus)
+}
+
+/// The guest of `vm` finds the TPM, and seals a secret to PCR 16.
+pub fn uses_by(
+    vm: Vm,
     environment: &Environment,
     suite: &str,
     kernel: &Result<PathBuf, String>,
@@ -120,7 +131,7 @@ fn uses(
         tpm2_pcrextend 16:sha256=$(printf %064d 1)
         tpm2_unseal -c k -p pcr:sha256:16 2>/dev/null || echo kept
         dmesg | grep -i 'tpm.*\\(error\\|fail\\|bug\\)' || echo quiet";
-    let run = run(environment, suite, kernel, cpus, script)?;
+    let run = run(vm, environment, suite, kernel, cpus, script)?;
     let wanted = "version 2\nrandom 32\nsecret\nkept\nquiet\n";
     ensure!(String::from_utf8_lossy(&run.output) == wanted, "{run:?}");
     ensure!(run.code == Some(0), "{run:?}");
@@ -143,7 +154,7 @@ fn disk(environment: &Environment, suite: &str, kernel: &Result<PathBuf, String>
         /lib/systemd/systemd-cryptsetup detach volume
         tpm2_pcrextend 8:sha256=$(printf %064d 1)
         open || echo closed";
-    let run = run(environment, suite, kernel, "2", script)?;
+    let run = run(Vm::new(environment), environment, suite, kernel, "2", script)?;
     ensure!(run.output == b"volume\nclosed\n" && run.code == Some(0), "{run:?}");
     Ok(())
 }
@@ -157,7 +168,7 @@ fn log(environment: &Environment, suite: &str, kernel: &Result<PathBuf, String>)
         tpm2_pcrread sha256:0,1,2,3,4,5,6,7,8,9 | grep ': *0x' | tr -d ' ' | tr A-F a-f >read
         cmp replayed read; wc -l <read
         cat log";
-    let run = run(environment, suite, kernel, "2", script)?;
+    let run = run(Vm::new(environment), environment, suite, kernel, "2", script)?;
     let kernel = kernel.as_ref().map_err(|why| Stop::Skipped(why.clone()))?;
     let text = String::from_utf8_lossy(&run.output);
     let mut lines = text.lines();
@@ -187,7 +198,7 @@ fn openssl(environment: &Environment, suite: &str, kernel: &Result<PathBuf, Stri
         echo other > text
         openssl pkeyutl -verify -pubin -inkey public -rawin -in text -digest sha256 \\
             -sigfile signature || true";
-    let run = run(environment, suite, kernel, "2", script)?;
+    let run = run(Vm::new(environment), environment, suite, kernel, "2", script)?;
     let wanted = "Signature Verified Successfully\nSignature Verification Failure\n";
     ensure!(String::from_utf8_lossy(&run.output) == wanted && run.code == Some(0), "{run:?}");
     Ok(())

@@ -57,7 +57,9 @@ fn own_file<'a>(files: &'a [String], root: &Path) -> Option<&'a str> {
 fn crate_names(root: &Path) -> Result<Vec<String>> {
     let mut names = vec!["kernel".to_owned()];
     for entry in fs::read_dir(root.join("hardware"))? {
-        names.push(entry?.file_name().to_string_lossy().replace('-', "_"));
+        let manifest = fs::read_to_string(entry?.path().join("Cargo.toml"))?;
+        let name = manifest.lines().find_map(|line| line.strip_prefix("name = "));
+        names.extend(name.map(|name| name.trim_matches('"').replace('-', "_")));
     }
     Ok(names)
 }

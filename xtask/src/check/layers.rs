@@ -22,7 +22,8 @@ const ROOMS: [(&str, &[&str]); 16] = [
     // AMD-V itself, and the PC that a stock QEMU provides: each serves more than one platform.
     ("hardware", &["base", "kernel", "hardware"]),
     ("platform", &["base", "vmm", "kernel", "hardware", "drydock"]),
-    ("images", &["base", "devices", "vmm", "kernel", "hardware", "drydock", "platform"]),
+    // Images of several platforms share how the machine is started.
+    ("images", &["base", "devices", "vmm", "kernel", "hardware", "drydock", "platform", "images"]),
     // `paravane vtpm` serves the TPM engine to this machine's tools, and a new state is made here,
     // with a TPM in a store; host programs use no other part of the image.
     ("host", &["base", "host", "tpm", "storage"]),

@@ -63,6 +63,7 @@ pub fn run() -> Result<ExitCode> {
     let others = [
         ("drydock", build::drydock as fn() -> Result<()>, place::drydock()),
         ("linux-start", build::linux_start, place::linux_start()),
+        ("paravisor-snp", build::image_snp, place::image_snp()),
     ];
     for (name, build, path) in others {
         match build().and_then(|()| image::Image::read(&path)) {

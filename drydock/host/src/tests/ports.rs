@@ -3,10 +3,11 @@
 extern crate std;
 
 use snp::exit::{ExitCode, IoInfo};
+use snp::features::SevFeatures;
 use snp::ghcb::{Field, InputError, SHARED_BUFFER_OFFSET, SHARED_BUFFER_SIZE};
 
-use super::fixture::{GHCB, Machine, PRIVATE, Reply, SCRATCH};
-use crate::{End, Step};
+use super::fixture::{GHCB, Machine, PRIVATE, Reply, SCRATCH, area};
+use crate::{Area, End, Step};
 
 /// The first serial port's data register, and its scratch register.
 const DATA: u16 = 0x3f8;
@@ -105,6 +106,21 @@ fn a_device_loses_nothing_to_a_scratch_area_that_is_not_shared() {
     let read = out(DATA).with_is_in(true);
     string(&mut machine, read, 1, PRIVATE).malformed(InputError::INVALID_SCRATCH_AREA);
     port(&mut machine, read, 0).done(0, &[(Field::RAX, b'a'.into())]);
+}
+
+/// The devices of a reflecting level's system are those of level 0.
+#[test]
+fn what_is_typed_reaches_the_level_that_has_the_devices() {
+    let read = out(DATA).with_is_in(true);
+    for (reflects, expected) in [(true, b'a'), (false, 0)] {
+        let mut machine = Machine::new();
+        let features = SevFeatures::new().with_snp_active(true).with_reflect_vc(reflects);
+        assert!(machine.host.give(0, 1, Some(Area { features, ..area(3) })));
+        machine.turn();
+        machine.outside().host.typed.lock().unwrap().extend(*b"a");
+        machine.exit(ExitCode::INTR, 0, 0);
+        port(&mut machine, read, 0).done(0, &[(Field::RAX, expected.into())]);
+    }
 }
 
 #[test]

@@ -107,6 +107,11 @@ pub fn option(key: &str) -> Option<&'static str> {
     })
 }
 
+/// Whether the guest runs in a confidential VM, which it can not find out by itself.
+pub fn is_confidential() -> bool {
+    option("platform") == Some("snp")
+}
+
 /// The paravisor's range: the largest reserved one in low RAM; none on a machine without it.
 pub fn paravisor() -> Option<Range> {
     let is_own = |range: &&Range| {

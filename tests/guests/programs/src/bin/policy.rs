@@ -351,7 +351,9 @@ fn kvm_clock() -> Result<(), Failure> {
     let before = now();
     cpu::wrmsr(TSC, cpu::rdtsc() + (1 << 40));
     let after = now();
-    ensure_eq!(cpu::read32(CLOCK), version + 2, "version");
+    // In a confidential VM the TSC can not be changed, so the clock needs no new version.
+    let change = if machine::is_confidential() { 0 } else { 2 };
+    ensure_eq!(cpu::read32(CLOCK), version + change, "version");
     cpu::wrmsr(TSC, cpu::rdtsc() - (1 << 40));
     ensure!(before <= after, "from {before} to {after}");
     agrees(now)?;
@@ -363,7 +365,7 @@ fn kvm_clock() -> Result<(), Failure> {
     for place in [CLOCK, own | 1, 0x000f_ffff_ffff_f001, u64::MAX] {
         ensure_eq!(write_msr(KVM_SYSTEM_TIME, place), Ok(()), "system time at {place:#x}");
     }
-    ensure_eq!(cpu::read32(CLOCK), version + 4, "version");
+    ensure_eq!(cpu::read32(CLOCK), version + 2 * change, "version");
     ensure_eq!(write_msr(KVM_SYSTEM_TIME, 0), Ok(()), "off");
     Ok(())
 }

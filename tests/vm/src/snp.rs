@@ -1,0 +1,118 @@
+//! `paravane run --platform snp`: guests that know nothing of SEV-SNP at VMPL1, in Drydock.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use crate::console::{Console, PROMPT};
+use crate::guests::count;
+use crate::kernels::available;
+use crate::machine::Vm;
+use crate::{Environment, Outcome, Test, Totals, ensure, test, tpm};
+
+const USAGE: i32 = 2;
+/// The `--timeout` of a boot.
+const LIMIT: &str = "150";
+/// How long such a run may take before it counts as hanging.
+const HANG: Duration = Duration::from_secs(180);
+/// Our own test guests, with their VPs. `leftovers` wants memory where a PC has video memory, which
+/// the host does not have.
+const GUESTS: [(&str, &str); 9] = [
+    ("wall", "1"),
+    ("wall", "4"),
+    ("interrupts", "1"),
+    ("interrupts", "4"),
+    ("modes", "1"),
+    ("policy", "1"),
+    ("policy", "4"),
+    ("tpm", "2"),
+    ("bios", "1"),
+];
+
+/// The tests of this part; `cases` gets the guests' own cases.
+pub fn tests(environment: &Environment, cases: &Arc<Mutex<Totals>>) -> Vec<Test> {
+    let mut tests = vec![];
+    let own = ("own_suite".to_owned(), Ok(environment.kernel.clone()));
+    for (suite, kernel) in [own].into_iter().chain(environment.other_kernels.iter().cloned()) {
+        for cpus in ["1", "4"] {
+            let kernel = kernel.clone();
+            let name = format!("snp::{suite}_runs_a_command_with_{cpus}_vps");
+            tests.push(test(name, move |all| command(all, available(&kernel)?, cpus)));
+        }
+        let name = format!("snp::{suite}_reboots_and_powers_off");
+        tests.push(test(name, move |all| reboot(all, available(&kernel)?)));
+    }
+    for (name, cpus) in GUESTS {
+        let cases = Arc::clone(cases);
+        tests.push(test(format!("snp::guest_{name}_with_{cpus}_vps"), move |environment| {
+            let vm = Vm::on_snp(environment).args(["--timeout", LIMIT, "-m", "128M"]);
+            let vm = vm.args(["-a", "platform=snp", "-c", cpus, "--kernel"]);
+            let run = vm.arg(environment.guests.join(name)).run_within(HANG)?;
+            count(&run, &cases)
+        }));
+    }
+    for (suite, kernel) in tpm::kernels(environment).into_iter().take(1) {
+        tests.push(test(format!("snp::{suite}_uses_the_tpm"), move |environment| {
+            tpm::uses_by(Vm::on_snp(environment), environment, &suite, &kernel, "2")
+        }));
+    }
+    tests.push(test("snp::memtest_starts_its_tests_in_32_mib", memtest));
+    tests.push(test("snp::options_without_an_answer_are_refused", options));
+    tests
+}
+
+fn linux(environment: &Environment, kernel: &Path, cpus: &str) -> Vm {
+    let vm = Vm::on_snp(environment).args(["-c", cpus, "--kernel"]);
+    vm.arg(kernel).args(["--initrd"]).arg(&environment.initrd)
+}
+
+/// The guest finds its VPs, and nothing of SEV-SNP.
+fn command(environment: &Environment, kernel: &Path, cpus: &str) -> Outcome {
+    let script = "nproc; dmesg | grep -qiE 'sev|memory encryption' && echo confidential; echo end";
+    let vm = linux(environment, kernel, cpus).args(["--timeout", LIMIT, "--exec", script]);
+    let run = vm.run_within(HANG)?;
+    let wanted = format!("{cpus}\nend\n");
+    ensure!(run.output == wanted.as_bytes() && run.code == Some(0), "{run:?}");
+    ensure!(run.summary["launches"] == 1, "{}", run.summary);
+    Ok(())
+}
+
+/// A reset is in place, so the VM is launched once.
+fn reboot(environment: &Environment, kernel: &Path) -> Outcome {
+    let (mut console, _folder) = Console::start_vm(linux(environment, kernel, "4"))?;
+    for _ in 0..2 {
+        console.wait_for(PROMPT)?;
+        console.say("reboot -f\n")?;
+    }
+    console.wait_for(PROMPT)?;
+    console.say("nproc; poweroff -f\n")?;
+    console.wait_for("4\r\n")?;
+    let summary = console.end()?;
+    ensure!(summary["end"] == "powered-off" && summary["launches"] == 1, "{summary}");
+    Ok(())
+}
+
+fn memtest(environment: &Environment) -> Outcome {
+    let image = available(&environment.memtest)?;
+    let vm = Vm::on_snp(environment).args(["-m", "32M", "-a", "console=ttyS0", "--kernel"]);
+    let (mut console, _folder) = Console::start_vm_for(vm.arg(image), HANG)?;
+    Ok(console.wait_longer_for("#1", HANG)?)
+}
+
+/// What the platform has no answer to yet ends with one line.
+fn options(environment: &Environment) -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let state = folder.path().join("state");
+    for (words, reason) in [
+        (vec!["--state".as_ref(), state.as_os_str()], "the host would know the key"),
+        (vec!["--direct".as_ref()], "paravane drydock"),
+        (vec!["--module".as_ref(), environment.kernel.as_os_str()], "not measured yet"),
+    ] {
+        let run = linux(environment, &environment.kernel, "1").args(words).run()?;
+        ensure!(run.code == Some(USAGE), "{run:?}");
+        let lines: Vec<_> = run.errors.lines().collect();
+        ensure!(lines.len() == 1 && lines[0].contains(reason), "{run:?}");
+        ensure!(!state.exists(), "a refused option has made a file");
+    }
+    Ok(())
+}
