@@ -29,6 +29,7 @@ impl<O: Outside> HostVp<'_, O> {
         // The level is a guest of the first one's, which gets what the host need not resolve.
         let is_reflecting = self.level != 0 && area.features.reflect_vc();
         match code {
+            ExitCode::VMGEXIT if is_reflecting => self.level = 0,
             ExitCode::VMGEXIT => self.vmgexit(vcpu),
             // Why the CPU was interrupted is found out by looking.
             ExitCode::INTR | ExitCode::NMI | ExitCode::SMI | ExitCode::INIT => self.check_timers(),

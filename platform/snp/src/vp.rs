@@ -18,6 +18,8 @@ use crate::{cpus, end_with, take_events};
 const GUEST_LEVEL: u8 = 1;
 /// GUEST_EXITCODE while no exit has been stored since it was taken: a code that no CPU stores.
 const NO_EXIT: ExitCode = ExitCode(0xffff_ffff_ffff_0000);
+/// Bytes of VMGEXIT, which the CPU has completed when it exits.
+const VMGEXIT_LENGTH: u64 = 4;
 /// So many entries of ours in a row without an exit of the guest's and without an event mean that
 /// the CPU refuses to run the guest's save area.
 const MOST_EMPTY_ENTRIES: u32 = 10_000;
@@ -123,6 +125,10 @@ impl SnpVp {
             ExitCode::HLT => Some(0),
             _ => (1..=15).contains(&length).then_some(length as u8),
         };
+        if code == ExitCode::VMGEXIT {
+            // The guest has no such instruction: it gets #UD, a fault, at the place of it.
+            self.area.set_rip(self.area.rip().wrapping_sub(VMGEXIT_LENGTH));
+        }
         if let Some(count) = self.counts.get_mut(exit_kind(code.0)) {
             *count += 1;
         }
@@ -168,6 +174,7 @@ impl SnpVp {
             | exit::MWAIT
             | exit::MWAIT_ARMED
             | exit::RDPRU => Exit::Undefined,
+            _ if code == ExitCode::VMGEXIT => Exit::Undefined,
             exit::INVALID => Exit::InvalidState,
             // A page of its RAM that the host took away, at the guest's own wish or by itself, is
             // gone for the guest: it can not go on.

@@ -1,6 +1,9 @@
 //! `paravane run --platform snp`: guests that know nothing of SEV-SNP at VMPL1, in Drydock.
 
+use std::ffi::OsStr;
+use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -56,6 +59,7 @@ pub fn tests(environment: &Environment, cases: &Arc<Mutex<Totals>>) -> Vec<Test>
             tpm::uses_by(Vm::on_snp(environment), environment, &suite, &kernel, "2")
         }));
     }
+    tests.push(test("snp::the_digest_of_the_paravisor_s_file_is_predicted", digest));
     tests.push(test("snp::memtest_starts_its_tests_in_32_mib", memtest));
     tests.push(test("snp::options_without_an_answer_are_refused", options));
     tests
@@ -89,6 +93,38 @@ fn reboot(environment: &Environment, kernel: &Path) -> Outcome {
     console.wait_for("4\r\n")?;
     let summary = console.end()?;
     ensure!(summary["end"] == "powered-off" && summary["launches"] == 1, "{summary}");
+    Ok(())
+}
+
+/// The emulated firmware measures a file with the paravisor as `image measure` predicts, and the file
+/// is the same when it is built again.
+fn digest(environment: &Environment) -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let image = |words: &[&OsStr]| {
+        let mut command = Command::new(&environment.paravane);
+        let output = command.arg("image").args(words).output()?;
+        anyhow::ensure!(output.status.success(), "{output:?}");
+        Ok(String::from_utf8(output.stdout)?)
+    };
+    let files = ["one.igvm", "two.igvm"].map(|name| folder.path().join(name));
+    for file in &files {
+        image(&[
+            "build".as_ref(),
+            "--paravisor".as_ref(),
+            environment.image_snp.as_os_str(),
+            "--linux".as_ref(),
+            environment.kernel.as_os_str(),
+            "--append".as_ref(),
+            "console=ttyS0 panic=-1".as_ref(),
+            file.as_os_str(),
+        ])?;
+    }
+    let [one, two] = files;
+    ensure!(fs::read(&one)? == fs::read(&two)?, "two builds differ");
+    let predicted = image(&["measure".as_ref(), one.as_os_str()])?;
+    let vm = Vm::in_drydock(environment).args(["--timeout", "5"]).arg(one);
+    let run = vm.run_within(HANG)?;
+    ensure!(run.summary["launch-digest"] == predicted.trim(), "{predicted}{}", run.summary);
     Ok(())
 }
 

@@ -72,6 +72,7 @@ fn exits_of_a_reflecting_level_enter_the_first() {
     for (what, code, info_1, info_2) in [
         ("a reflected #VC", ExitCode::VC, 0, 0),
         ("HLT", ExitCode::HLT, 0, 0),
+        ("a call of the host", ExitCode::VMGEXIT, 0, 0),
         ("a triple fault", ExitCode::SHUTDOWN, 0, 0),
         ("a missing right", ExitCode::NPF, no_right, PRIVATE),
         ("no memory", ExitCode::NPF, 0, 1 << 38),

@@ -6,6 +6,7 @@
 #![no_std]
 #![no_main]
 
+mod confidential;
 mod devices;
 mod memory;
 mod registers;
@@ -22,6 +23,7 @@ fn wall(report: &mut Report) {
         return restart::next(report);
     }
     svm::cases(report);
+    confidential::cases(report);
     registers::cases(report);
     devices::cases(report);
     if let Some(own) = machine::paravisor() {
