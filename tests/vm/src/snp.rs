@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::console::{Console, PROMPT};
 use crate::guests::count;
-use crate::kernels::available;
+use crate::kernels::{available, kexec, offline};
 use crate::machine::Vm;
 use crate::{Environment, Outcome, Test, Totals, ensure, test, tpm};
 
@@ -45,6 +45,12 @@ pub fn tests(environment: &Environment, cases: &Arc<Mutex<Totals>>) -> Vec<Test>
         let name = format!("snp::{suite}_reboots_and_powers_off");
         tests.push(test(name, move |all| reboot(all, available(&kernel)?)));
     }
+    tests.push(test("snp::own_suite_takes_cpus_off_and_on", |environment| {
+        offline(Vm::on_snp(environment), environment, &environment.kernel)
+    }));
+    tests.push(test("snp::own_suite_starts_itself_by_kexec", |environment| {
+        kexec(Vm::on_snp, environment, &environment.kernel, false)
+    }));
     for (name, cpus) in GUESTS {
         let cases = Arc::clone(cases);
         tests.push(test(format!("snp::guest_{name}_with_{cpus}_vps"), move |environment| {

@@ -23,11 +23,14 @@ pub fn run(guest: &Guest, runs: usize) -> Result<Value> {
 /// Direct boots and boots in Drydock, alternating.
 fn boot(guest: &Guest, runs: usize) -> Result<Value> {
     let (mut direct, mut inside, mut last) = (vec![], vec![], Value::Null);
+    let (mut nested, mut confidential) = (vec![], vec![]);
     let seconds = |run: &Value| run["agent-seconds"].as_f64().context("no agent-seconds");
     for _ in 0..runs {
         direct.push(seconds(&guest.boot(&["--direct"])?)?);
         last = linux(guest)?;
         inside.push(seconds(&last)?);
+        nested.push(seconds(&guest.boot(&[])?)?);
+        confidential.push(seconds(&guest.boot(&["--platform", "snp"])?)?);
     }
     let (first, second) = (median(&direct), median(&inside));
     let ratio = second / first;
@@ -35,7 +38,17 @@ fn boot(guest: &Guest, runs: usize) -> Result<Value> {
     for (name, count) in numbers(&last, "counters") {
         println!("  {name:28} {count:>10}");
     }
-    Ok(json!({ "direct": direct, "drydock": inside, "ratio": ratio, "run": last }))
+    let snp = median(&confidential);
+    let (beside_nested, beside_enlightened) = (snp / median(&nested), snp / second);
+    println!(
+        "below the paravisor at VMPL0 {snp:.2} s: {beside_nested:.2} times nested-svm, \
+         {beside_enlightened:.2} times the enlightened guest"
+    );
+    Ok(json!({
+        "direct": direct, "drydock": inside, "ratio": ratio, "run": last,
+        "nested-svm": nested, "snp": confidential,
+        "snp-to-nested-svm": beside_nested, "snp-to-enlightened": beside_enlightened,
+    }))
 }
 
 fn linux(guest: &Guest) -> Result<Value> {

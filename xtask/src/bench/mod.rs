@@ -191,6 +191,7 @@ fn command() -> Command {
     let mut command = Command::new(place::paravane());
     command.args(["run", "--accel", "tcg", "--timeout", "300"]).stdin(Stdio::null());
     command.env("PARAVANE_IMAGE", place::image()).env("PARAVANE_AGENT", place::agent());
+    command.env("PARAVANE_IMAGE_SNP", place::image_snp()).env("PARAVANE_DRYDOCK", place::drydock());
     command
 }
 
