@@ -96,7 +96,9 @@ impl Reason {
             Self::VpCount => "the host gives a number of VPs that the paravisor can not start",
             Self::Accept => "the host has exchanged a page, or gives none",
             Self::Share => "the host does not share pages with the paravisor",
-            Self::Levels => "the host offers no doorbell page, or runs no less privileged level",
+            Self::Levels => {
+                "the host offers no further privilege level, no AP creation, or no restricted injection"
+            }
             Self::Ended => "the paravisor ended the VM; its last line says why",
         }
     }

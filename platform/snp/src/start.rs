@@ -41,6 +41,7 @@ impl Snp {
         let tsc = instructions::rdtsc();
         let layout = kernel::relocate::layout();
         let found = found::find(layout.end, |vps| PAGE_SIZE * pages(vps))?;
+        check_host()?;
         // SAFETY: as this function's; what was launched ends with the image.
         let mut region = unsafe { take_own_memory(layout.end, found.own.end())? };
         let shared = region.take(calls::PAGES * u64::from(found.vps));
@@ -89,6 +90,19 @@ impl Snp {
             has_service: AtomicBool::new(false),
             settled: AtomicBool::new(false),
         })))
+    }
+}
+
+/// Asks the host whether it can keep its part: several levels, AP creation, restricted injection.
+fn check_host() -> Result<(), Reason> {
+    // SAFETY: the request changes no memory.
+    match unsafe { sev_guest::request(Request::HypervisorFeatures) } {
+        Ok(Answer::HypervisorFeatures(has))
+            if has.multi_vmpl() && has.ap_creation() && has.restricted_injection() =>
+        {
+            Ok(())
+        }
+        _ => Err(Reason::Levels),
     }
 }
 

@@ -30,6 +30,8 @@ pub struct SnpVp {
     area: SaveArea,
     /// The guest's RAM.
     ram: RamMap,
+    /// Where the guest's private memory ends, at its start. The guest can move that.
+    top: u64,
     /// The vector on offer, while the guest has not taken it.
     offered: Option<u8>,
     /// The offered vector that the guest has taken.
@@ -68,7 +70,8 @@ impl SnpVp {
         area.set_sev_features(features);
         area.set_vmpl(GUEST_LEVEL);
         // The guest has no shared memory: its addresses end where private memory does.
-        area.set_virtual_tom(1 << physical_bits);
+        let top = 1 << physical_bits;
+        area.set_virtual_tom(top);
         area.reset(&VpState::init(0), true);
         area.set_guest_exit_code(NO_EXIT);
         // SAFETY: the guest's level has rights to its own memory alone.
@@ -76,6 +79,7 @@ impl SnpVp {
         Ok(Self {
             area,
             ram,
+            top,
             offered: None,
             taken: None,
             displaced: None,
@@ -258,6 +262,7 @@ impl GuestVp for SnpVp {
 
     fn reset(&mut self, state: &VpState, power_on: bool) {
         self.area.reset(state, power_on);
+        self.area.set_virtual_tom(self.top);
         self.area.set_event_inj(EventInj::new());
         self.area.set_vintr_ctrl(snp::vmsa::VintrCtrl::new().with_nmi_enable(true).with_busy(true));
         self.area.set_guest_exit_code(NO_EXIT);
