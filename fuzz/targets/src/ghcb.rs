@@ -299,7 +299,12 @@ impl<'a> Vp<'a> {
         self.vcpus[level].ghcb_msr
     }
 
-    /// A message has an answer, or it ends the VM.
+    /// Whether the level that runs is a guest of level 0, which gets its calls.
+    fn reflects(&self) -> bool {
+        self.vp.level() != 0 && self.last.is_some_and(|area| area.features.reflect_vc())
+    }
+
+    /// A message has an answer, or it ends the VM. That of a reflecting level enters level 0.
     fn message(&mut self, input: &mut Input<'_>) {
         let kinds = [2, 4, 6, 0x10, 0x12, 0x14, 0x16, 0x80];
         let choice = input.u8();
@@ -316,6 +321,13 @@ impl<'a> Vp<'a> {
             Some(kind) => kind | data << 12,
             None => data,
         };
+        if self.reflects() {
+            let level = usize::from(self.vp.level());
+            self.raw_message(message);
+            assert_eq!(self.vp.level(), 0, "level 0 has the call");
+            assert_eq!(self.vcpus[level].ghcb_msr, message, "and the host no answer");
+            return;
+        }
         let answer = self.raw_message(message);
         let is_page = matches!(Request::decode(message), Ok(Request::Ghcb { .. }));
         if self.host.ended().is_none() && !is_page {
@@ -331,6 +343,11 @@ impl<'a> Vp<'a> {
             outside.guest_writes(self.ghcb, request.as_bytes());
         }
         outside.refused.lock().expect("no panic").clear();
+        if self.reflects() {
+            self.raw_message(self.ghcb);
+            assert_eq!(self.vp.level(), 0, "level 0 has the call");
+            return;
+        }
         // The other VP may change what the host has read, or make the page private.
         let race = input.u8();
         outside.is_fickle.store(race & 7 == 0, Ordering::Relaxed);
