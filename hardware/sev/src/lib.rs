@@ -4,11 +4,13 @@
 #![no_std]
 
 mod call;
+mod memory_map;
 mod save_area;
 
 use core::arch::asm;
 
 pub use call::{Call, Failed, GhcbPage, leave_window, sleep_unless};
+pub use memory_map::memory_map;
 pub use save_area::SaveArea;
 use snp::features::{SevStatus, msr};
 use snp::instruction::{Outcome, PageSize, Permissions};

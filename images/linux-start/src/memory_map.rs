@@ -6,14 +6,6 @@ use host_wire::linux_start::{self as layout, Info};
 use crate::end::Reason;
 use crate::files;
 
-/// An entry: first page, pages, type, flags, reserved (IGVM specification,
-/// IGVM_VHS_MEMORY_MAP_ENTRY).
-const ENTRY: usize = 24;
-const MOST_ENTRIES: usize = 128;
-const TYPE_MEMORY: u16 = 0;
-/// The stub maps so much.
-const MAPPED: u64 = 4 << 30;
-
 /// The pages of the layout that are read and written by copying: all but the stub's own.
 pub(crate) fn fixed_ram() -> RamMap {
     let mut ram = RamMap::new();
@@ -36,27 +28,7 @@ pub(crate) fn read(memory: &MappedMemory, info: &Info) -> Result<RamMap, Reason>
     let mut page = [0; PAGE_SIZE as usize];
     // The host could write the page only before the launch; it is private now.
     memory.read(Gpa(layout::MEMORY_MAP), &mut page).map_err(|_| wrong)?;
-    let mut ram = RamMap::new();
-    for entry in page.as_chunks::<ENTRY>().0.iter().take(MOST_ENTRIES) {
-        let word = |at: usize| {
-            let bytes = entry.get(at..at + 8).and_then(|bytes| bytes.try_into().ok());
-            u64::from_le_bytes(bytes.unwrap_or_default())
-        };
-        let (start, pages, kind) = (word(0), word(8), word(16) as u16);
-        if pages == 0 {
-            break;
-        }
-        if kind != TYPE_MEMORY {
-            continue;
-        }
-        let start = start.checked_mul(PAGE_SIZE).ok_or(wrong)?;
-        let length = pages.checked_mul(PAGE_SIZE).ok_or(wrong)?;
-        let range = GpaRange::from_length(start, length).ok_or(wrong)?;
-        if range.end() > MAPPED {
-            return Err(wrong);
-        }
-        ram.add(range).map_err(|_| wrong)?;
-    }
+    let ram = sev_guest::memory_map(&page).ok_or(wrong)?;
     let stub = GpaRange::new(layout::INFO, layout::STUB_END).unwrap_or_default();
     let needed = launched(info).into_iter().chain([stub]);
     let has_all = needed.into_iter().all(|range| ram.contains(range.start(), range.length()));

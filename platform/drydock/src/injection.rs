@@ -128,6 +128,10 @@ impl Level {
             self.give_events_back(vmsa);
             let is_cut = exit.code == ExitCode::VC && cut_short.valid();
             vmsa.vintr_ctrl.set_busy(is_cut);
+            if is_cut {
+                // The event is level 0's to deliver again, from GUEST_EXITINTINFO.
+                vmsa.event_inj = EventInj::new();
+            }
         }
         if exit.code == ExitCode::VC
             && let Some(cr2) = exit.reason.cr2

@@ -20,6 +20,8 @@ pub(crate) const PAGES: u64 = 3;
 /// The first shared page of each CPU, or zero. They are mapped at their guest-physical addresses.
 static SHARED: [AtomicU64; MAX_VPS] = [const { AtomicU64::new(0) }; MAX_VPS];
 
+/// Any CPU has its pages. Before that, a CPU may not have entered its place, and knows no number.
+static ANY: AtomicBool = AtomicBool::new(false);
 /// Events were taken on each CPU that the machine has not been told of: it looks at its timers when
 /// it is, so it must neither sleep nor run the guest before.
 static TAKEN: [AtomicBool; MAX_VPS] = [const { AtomicBool::new(false) }; MAX_VPS];
@@ -44,6 +46,9 @@ pub(crate) struct CpuPages(u64);
 impl CpuPages {
     /// Those of the running CPU, if it has any yet.
     pub(crate) fn own() -> Option<Self> {
+        if !ANY.load(Ordering::Acquire) {
+            return None;
+        }
         let index = kernel::cpu::index() as usize;
         let start = SHARED.get(index)?.load(Ordering::Relaxed);
         (start != 0).then_some(Self(start))
@@ -69,6 +74,7 @@ impl CpuPages {
         if let Some(place) = SHARED.get(kernel::cpu::index() as usize) {
             place.store(start, Ordering::Relaxed);
         }
+        ANY.store(true, Ordering::Release);
         let pages = Self(start);
         let call = Call {
             code: ExitCode::HV_DOORBELL_PAGE,

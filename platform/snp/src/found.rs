@@ -10,14 +10,6 @@ use snp::features::SevStatus;
 pub(crate) const LEGACY_HOLE: GpaRange = GpaRange::new(0xa_0000, 0x10_0000).unwrap();
 /// Option ROMs and firmware of a PC: memory for the guest, though not in the memory map.
 pub(crate) const FIRMWARE_AREA: GpaRange = GpaRange::new(0xc_0000, 0x10_0000).unwrap();
-/// The entry code maps so much.
-const MAPPED: u64 = 4 << 30;
-
-/// An entry of the memory map: first page, pages, type, flags, reserved (IGVM specification,
-/// IGVM_VHS_MEMORY_MAP_ENTRY).
-const ENTRY: usize = 24;
-const TYPE_MEMORY: u16 = 0;
-
 /// What the VM has.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Found {
@@ -112,7 +104,7 @@ fn guest_ram(
     files: &[File; image::COUNT],
 ) -> Result<RamMap, Reason> {
     let wrong = |_: MapError| Reason::MemoryMap;
-    let mut ram = read_map(map)?;
+    let mut ram = sev_guest::memory_map(map).ok_or(Reason::MemoryMap)?;
     let file = |file: &File| GpaRange::new(file.start, file.end()).ok_or(Reason::MemoryMap);
     for taken in [Ok(own)].into_iter().chain(files.iter().map(file)) {
         let taken = taken?;
@@ -128,37 +120,13 @@ fn guest_ram(
     Ok(ram)
 }
 
-fn read_map(map: &[u8; PAGE_SIZE as usize]) -> Result<RamMap, Reason> {
-    let wrong = Reason::MemoryMap;
-    let mut ram = RamMap::new();
-    for entry in map.as_chunks::<ENTRY>().0 {
-        let word = |at: usize| {
-            let bytes = entry.get(at..at + 8).and_then(|bytes| bytes.try_into().ok());
-            u64::from_le_bytes(bytes.unwrap_or_default())
-        };
-        let (start, pages, kind) = (word(0), word(8), word(16) as u16);
-        if pages == 0 {
-            break;
-        }
-        if kind != TYPE_MEMORY {
-            continue;
-        }
-        let start = start.checked_mul(PAGE_SIZE).ok_or(wrong)?;
-        let length = pages.checked_mul(PAGE_SIZE).ok_or(wrong)?;
-        let range = GpaRange::from_length(start, length).ok_or(wrong)?;
-        if range.end() > MAPPED {
-            return Err(wrong);
-        }
-        ram.add(range).map_err(|_| wrong)?;
-    }
-    Ok(ram)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const MIB: u64 = 1 << 20;
+    /// Bytes of an entry of the memory map.
+    const ENTRY: usize = 24;
 
     /// A page with these ranges of RAM, and one that is reserved.
     fn map(ranges: &[(u64, u64)]) -> [u8; PAGE_SIZE as usize] {
