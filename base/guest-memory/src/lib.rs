@@ -34,6 +34,14 @@ impl RamRange {
     pub const fn length(&self) -> u64 {
         self.length
     }
+
+    /// The `length` bytes at `offset`, if they lie within.
+    pub const fn part(&self, offset: u64, length: u64) -> Option<Self> {
+        match offset.checked_add(length) {
+            Some(end) if end <= self.length => Some(Self { start: self.start + offset, length }),
+            _ => None,
+        }
+    }
 }
 
 /// An access to guest memory touched an address that is not the guest's RAM.
