@@ -84,7 +84,7 @@ pub struct Request {
 impl Request {
     /// Why a disk with these properties can not carry the request out, if so.
     pub fn refused(&self, properties: &Properties) -> Option<Failure> {
-        if !self.extent.end().is_some_and(|end| end <= properties.blocks) {
+        if self.extent.end().is_none_or(|end| end > properties.blocks) {
             return Some(Failure::OutOfRange);
         }
         if self.operation.writes() && properties.read_only {
