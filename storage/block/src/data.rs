@@ -198,6 +198,73 @@ fn each(
 mod tests {
     use super::*;
 
+    /// A pool of plain bytes from address zero on, which are never given out.
+    struct Plain(core::cell::RefCell<Vec<u8>>);
+
+    impl DataMemory for Plain {
+        fn read(&self, range: DataRange, offset: u64, to: &mut [u8]) {
+            let start = (self.bus_address(range) + offset) as usize;
+            to.copy_from_slice(&self.0.borrow()[start..start + to.len()]);
+        }
+        fn write(&self, range: DataRange, offset: u64, from: &[u8]) {
+            let start = (self.bus_address(range) + offset) as usize;
+            self.0.borrow_mut()[start..start + from.len()].copy_from_slice(from);
+        }
+        fn allocate(&self, _: u64) -> Option<PoolRange> {
+            None
+        }
+        fn free(&self, _: PoolRange) {}
+        fn bus_address(&self, range: DataRange) -> u64 {
+            match range {
+                DataRange::Guest(range) => range.start().0,
+                DataRange::Pool(range) => range.start(),
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_cross_the_ranges_of_a_list_in_order() {
+        let memory = Plain(core::cell::RefCell::new((0..40).collect()));
+        let mut list = DataList::from(pool(30, 4));
+        list.push(pool(10, 2)).unwrap();
+        list.push(pool(20, 5)).unwrap();
+        let mut all = [0; 11];
+        memory.read_list(&list, 0, &mut all);
+        assert_eq!(all, [30, 31, 32, 33, 10, 11, 20, 21, 22, 23, 24]);
+        let mut some = [0; 4];
+        memory.read_list(&list, 3, &mut some);
+        assert_eq!(some, [33, 10, 11, 20]);
+        memory.write_list(&list, 2, &[90, 91, 92, 93, 94]);
+        memory.read_list(&list, 0, &mut all);
+        assert_eq!(all, [30, 31, 90, 91, 92, 93, 94, 21, 22, 23, 24]);
+        // Nothing else has changed.
+        let bytes = memory.0.borrow();
+        let changed = (0..40).filter(|at| bytes[*at] != *at as u8);
+        assert!(changed.eq([10, 11, 20, 32, 33]));
+    }
+
+    #[test]
+    #[should_panic = "assertion failed"]
+    fn an_access_beyond_the_list_is_a_mistake() {
+        let memory = Plain(core::cell::RefCell::new(Vec::from([0; 40])));
+        memory.read_list(&pool(0, 8).into(), 5, &mut [0; 4]);
+    }
+
+    #[test]
+    fn a_part_of_a_range_stays_within() {
+        let range = pool(0x1000, 0x200);
+        for (offset, length, part) in [
+            (0, 0x200, Some(range)),
+            (0x1ff, 1, Some(pool(0x11ff, 1))),
+            (0x200, 0, Some(pool(0x1200, 0))),
+            (0x200, 1, None),
+            (0, 0x201, None),
+            (u64::MAX, 2, None),
+        ] {
+            assert_eq!(range.part(offset, length), part, "{offset:#x} {length:#x}");
+        }
+    }
+
     fn pool(start: u64, length: u64) -> DataRange {
         DataRange::Pool(PoolRange::new(start, length))
     }
