@@ -220,6 +220,16 @@ impl LocalApic {
         (vector >> 4 > self.registers.isr.highest() >> 4).then_some(vector)
     }
 
+    /// Whether any vector is requested, also one that can not be delivered yet.
+    pub fn has_requests(&self) -> bool {
+        self.registers.irr.highest() != 0
+    }
+
+    /// Whether `vector` was last requested by a level-triggered interrupt.
+    pub fn is_level_triggered(&self, vector: u8) -> bool {
+        self.registers.tmr.contains(vector)
+    }
+
     /// Moves `vector`, which the CPU has taken, from the IRR to the ISR (SDM 11.8.4). No effect if
     /// the vector is not in the IRR.
     #[inline]

@@ -18,6 +18,7 @@ impl<O: Outside> HostVp<'_, O> {
         info_2: u64,
     ) {
         self.come_back();
+        self.end_interrupts();
         log::trace!(
             "VP {} VMPL{}: exit {:#x} ({info_1:#x}, {info_2:#x}), GHCB MSR {:#x}",
             self.index,

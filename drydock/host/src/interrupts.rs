@@ -1,7 +1,7 @@
 //! Injection of interrupts: by the control block, by the doorbell page, or not at all.
 
 use platform_api::Event;
-use snp::doorbell::{NO_EOI_REQUIRED, PENDING_EVENTS, PendingEvents};
+use snp::doorbell::{NO_EOI_REQUIRED, NO_EOI_REQUIRED_BIT, PENDING_EVENTS, PendingEvents};
 use x86::vector;
 
 use crate::machine::Area;
@@ -48,6 +48,11 @@ impl<O: Outside> HostVp<'_, O> {
         }
         let mut events = PendingEvents::from_bits(u16::from_le_bytes(word));
         let level = self.current_mut();
+        if level.ends_without_eoi && level.apic.has_requests() {
+            // Something waits for the end of the last interrupt: its EOI tells of that at once.
+            level.ends_without_eoi = false;
+            outside.write_shared(page + NO_EOI_REQUIRED as u64, &[0]);
+        }
         let mut is_new = false;
         if level.nmis_pending != 0 && !events.nmi() {
             level.nmis_pending -= 1;
@@ -60,6 +65,12 @@ impl<O: Outside> HostVp<'_, O> {
             level.apic.acknowledge(vector);
             events.set_vector(vector);
             is_new = true;
+            // An interrupt that no other waits for, and that no device wants to see ended, ends by
+            // a bit of the page.
+            level.ends_without_eoi =
+                !level.apic.has_requests() && !level.apic.is_level_triggered(vector);
+            let required = if level.ends_without_eoi { NO_EOI_REQUIRED_BIT } else { 0 };
+            outside.write_shared(page + NO_EOI_REQUIRED as u64, &[required]);
         }
         if !is_new {
             return;
@@ -71,8 +82,21 @@ impl<O: Outside> HostVp<'_, O> {
         }
         let bytes = events.into_bits().to_le_bytes();
         outside.write_shared(page + PENDING_EVENTS as u64, &bytes);
-        // Each interrupt is ended by the guest's own EOI.
-        outside.write_shared(page + NO_EOI_REQUIRED as u64, &[0]);
+    }
+
+    /// Ends the interrupts of levels that have cleared the bit for that since they ran.
+    pub(crate) fn end_interrupts(&mut self) {
+        let outside = &self.host.outside;
+        for level in &mut self.levels {
+            let Some(page) = level.doorbell.filter(|_| level.ends_without_eoi) else { continue };
+            let mut byte = [0];
+            let is_read = outside.read_shared(page + NO_EOI_REQUIRED as u64, &mut byte);
+            if is_read && byte[0] & NO_EOI_REQUIRED_BIT == 0 {
+                level.ends_without_eoi = false;
+                // It was edge-triggered: no device is told.
+                let _ = level.apic.end_of_interrupt();
+            }
+        }
     }
 
     /// What the guest did to its interrupts without an exit: it took the one offered.

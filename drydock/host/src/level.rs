@@ -21,6 +21,8 @@ pub(crate) struct Level {
     pub(crate) registered: Option<u64>,
     /// Its #HV doorbell page.
     pub(crate) doorbell: Option<u64>,
+    /// Its last interrupt ends when it clears the bit for that in the doorbell page.
+    pub(crate) ends_without_eoi: bool,
     pub(crate) nmis_pending: u8,
     /// The number of the save area that it runs; zero without one.
     pub(crate) serial: u64,
@@ -35,6 +37,7 @@ impl Level {
             activity: Activity::Running,
             registered: None,
             doorbell: None,
+            ends_without_eoi: false,
             nmis_pending: 0,
             serial: 0,
         }

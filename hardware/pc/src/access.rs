@@ -21,6 +21,11 @@ pub trait Access: Sync + 'static {
     /// Writes the register at `offset`, a multiple of the width. One outside of `registers` takes
     /// nothing.
     fn register_write(&self, registers: &DeviceRegisters, offset: u64, width: Width, value: u32);
+    /// Whether the host ends the interrupt in service by itself. Asked once for each interrupt, at
+    /// its end.
+    fn no_eoi_required(&self) -> bool {
+        false
+    }
     /// The time-stamp counter.
     fn tsc(&self) -> u64;
     /// Lends `bytes`, at most [`Access::MOST_LENT`], to devices while `transfer` runs. Where

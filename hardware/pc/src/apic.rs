@@ -15,7 +15,8 @@ pub const IO_APIC_PAGE: u64 = 0xfec0_0000;
 /// VPs that a VM may have.
 pub const MAX_VPS: usize = 64;
 
-pub(crate) const TIMER_VECTOR: u8 = 0x40;
+/// The vector of the timer.
+pub const TIMER_VECTOR: u8 = 0x40;
 /// The vector of a kick.
 pub const KICK_VECTOR: u8 = 0x41;
 pub(crate) const SERIAL_VECTOR: u8 = 0x42;
@@ -80,7 +81,7 @@ impl<A: Access> Pc<A> {
 
     /// Ends the interrupt in service.
     pub(crate) fn end_of_interrupt(&self, vector: u8) {
-        if vector != SPURIOUS_VECTOR {
+        if vector != SPURIOUS_VECTOR && !self.access.no_eoi_required() {
             self.write_apic(register::END_OF_INTERRUPT, 0);
         }
     }

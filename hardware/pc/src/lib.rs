@@ -26,7 +26,9 @@ use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU64};
 use spin::Mutex;
 
 pub use access::{Access, DeviceRegisters, Direction, Lent};
-pub use apic::{IO_APIC_PAGE, KICK_VECTOR, LOCAL_APIC_PAGE, MAX_VPS, SPURIOUS_VECTOR};
+pub use apic::{
+    IO_APIC_PAGE, KICK_VECTOR, LOCAL_APIC_PAGE, MAX_VPS, SPURIOUS_VECTOR, TIMER_VECTOR,
+};
 pub use clock::{Frequencies, Sample};
 pub use firmware_area::UnknownBridge;
 pub use pci::VirtioRegisters;

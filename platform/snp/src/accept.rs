@@ -2,7 +2,13 @@
 
 use guest_memory::GpaRange;
 use host_wire::paravisor_image::Reason;
+use kernel::paging::GUEST_BASE;
+use kernel::service::masked;
 use snp::instruction::{Outcome, PageSize, Permissions};
+
+use crate::acceptance::Accept;
+use crate::end_with;
+use crate::vp::GUEST_LEVEL;
 
 const SMALL: u64 = 4 << 10;
 const LARGE: u64 = 2 << 20;
@@ -45,6 +51,36 @@ pub(crate) unsafe fn permit(range: GpaRange, base: u64, vmpl: u8) -> Result<(), 
         let outcome = unsafe { sev_guest::rmpadjust(base + at, size, Permissions::all(vmpl)) };
         judge(outcome, true)
     })
+}
+
+/// Accepts the guest's memory, and gives it to the guest's level.
+#[derive(Debug)]
+pub(crate) struct GiveToGuest(());
+
+impl GiveToGuest {
+    /// The one that does it.
+    ///
+    /// # Safety
+    /// It must be asked for memory of the guest's alone, which is mapped at [`GUEST_BASE`], and
+    /// which Rust code relies on nothing in.
+    pub(crate) const unsafe fn new() -> Self {
+        Self(())
+    }
+}
+
+impl Accept for GiveToGuest {
+    fn accept(&self, range: GpaRange) {
+        // An interrupt may not put the service aside with a claim that others wait for.
+        let done = masked(|| {
+            // SAFETY: the memory is the guest's, as `new`'s caller vouched, and new to it.
+            unsafe {
+                accept(range, GUEST_BASE).and_then(|()| permit(range, GUEST_BASE, GUEST_LEVEL))
+            }
+        });
+        if let Err(reason) = done {
+            end_with(reason)
+        }
+    }
 }
 
 /// What the result of an instruction means for the page.

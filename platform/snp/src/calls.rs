@@ -1,7 +1,7 @@
 //! The way to the host's devices by calls: the host reaches shared pages alone.
 
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU64, Ordering};
 
 use guest_memory::PAGE_SIZE;
 use host_wire::paravisor_image::Reason;
@@ -9,7 +9,7 @@ use kernel::service::masked;
 use pc::{Access, DeviceRegisters, Direction, Lent, MAX_VPS};
 use platform_api::Width;
 use sev_guest::{Call, GhcbPage};
-use snp::doorbell::{PENDING_EVENTS, PendingEvents};
+use snp::doorbell::{NO_EOI_REQUIRED, NO_EOI_REQUIRED_BIT, PENDING_EVENTS, PendingEvents};
 use snp::exit::{DoorbellRequest, ExitCode, IoInfo};
 use snp::ghcb::Field;
 use snp::msr_protocol::{Answer, Request};
@@ -128,6 +128,16 @@ impl CpuPages {
         PendingEvents::from_bits(word.swap(0, Ordering::AcqRel))
     }
 
+    /// Whether the interrupt in service needs no EOI, which the host tells once (GHCB specification
+    /// 56421, "#HV Doorbell Page"). A host that lies loses interrupts of its own.
+    fn take_no_eoi_required(self) -> bool {
+        let place = self.doorbell() as usize + NO_EOI_REQUIRED;
+        // SAFETY: the byte lies in a mapped page, which both sides change by atomic accesses.
+        let flag = unsafe { AtomicU8::from_ptr(place as _) };
+        flag.load(Ordering::Relaxed) & NO_EOI_REQUIRED_BIT != 0
+            && flag.swap(0, Ordering::AcqRel) & NO_EOI_REQUIRED_BIT != 0
+    }
+
     fn port(self, info: IoInfo, width: Width, value: u32) -> u32 {
         let info = match width {
             Width::Byte => info.with_is_8_bit(true),
@@ -189,6 +199,10 @@ impl Access for Calls {
                 pages.memory(ExitCode::MMIO_WRITE, address, width);
             }
         });
+    }
+
+    fn no_eoi_required(&self) -> bool {
+        CpuPages::own().is_some_and(CpuPages::take_no_eoi_required)
     }
 
     fn tsc(&self) -> u64 {

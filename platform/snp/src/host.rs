@@ -13,8 +13,10 @@ use platform_api::{
     StateDiskError, Time, Transfer,
 };
 
+use crate::accept::GiveToGuest;
+use crate::acceptance::Acceptance;
 use crate::calls::{CpuPages, take_note};
-use crate::{PC, end_with, found};
+use crate::{PC, end_with, found, timer};
 
 /// Outside of the VM.
 #[derive(Debug)]
@@ -23,14 +25,16 @@ pub struct SnpHost {
     /// The files, which were launched with the image: the measurement covers them.
     files: MappedMemory,
     places: [host_wire::linux_start::File; image::COUNT],
+    acceptance: &'static Acceptance<GiveToGuest>,
 }
 
 impl SnpHost {
     pub(crate) const fn new(
         files: MappedMemory,
         places: [host_wire::linux_start::File; image::COUNT],
+        acceptance: &'static Acceptance<GiveToGuest>,
     ) -> Self {
-        Self { tsc_frequency: AtomicU64::new(1_000_000_000), files, places }
+        Self { tsc_frequency: AtomicU64::new(1_000_000_000), files, places, acceptance }
     }
 
     pub(crate) fn set_frequencies(&self, found: Frequencies) {
@@ -50,7 +54,10 @@ impl Time for SnpHost {
     }
 
     fn set_timer(&self, deadline: Option<HostTsc>) {
-        PC.set_deadline(deadline.map(|at| at.0));
+        let Some(timer) = timer::own() else { return };
+        if let Some(sooner) = timer.want(deadline.map(|at| at.0)) {
+            PC.set_deadline(Some(sooner));
+        }
     }
 
     fn wall_clock(&self) -> u64 {
@@ -72,6 +79,12 @@ impl Cpus for SnpHost {
         // What came with the guest's last exit may be what the machine would wait for.
         if take_note() {
             return;
+        }
+        // Until something comes, the time serves to accept what the guest will touch later.
+        while !pages.has_events() {
+            if !self.acceptance.accept_ahead() {
+                break;
+            }
         }
         // SAFETY: the page is mapped, and the hook for #HV is set.
         unsafe { sev_guest::sleep_unless(pages.doorbell()) };

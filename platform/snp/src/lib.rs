@@ -11,30 +11,36 @@
 extern crate alloc;
 
 mod accept;
+mod acceptance;
 mod calls;
 mod cpus;
 mod found;
 mod host;
 mod start;
+mod timer;
 mod vp;
 
 use alloc::vec::Vec;
 use core::fmt::Arguments;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use guest_memory::{GpaRange, MappedMemory, RamMap};
+use guest_memory::{GpaRange, RamMap};
 use host_wire::paravisor_image::{REASON_SET, Reason};
 use kernel::interrupts::Frame;
 use kernel::service;
 use log::Level;
-use pc::{Frequencies, Pc, Sample};
+use pc::{Frequencies, Pc, Sample, TIMER_VECTOR};
 use platform_api::{Arrival, Capabilities, NotConfidential, Platform, Service, StartUp};
 use snp::msr_protocol::Termination;
 
+use accept::GiveToGuest;
+use acceptance::Acceptance;
 use calls::CpuPages;
 use cpus::CpuSetup;
 use found::Found;
+use timer::Fired;
 
+pub use acceptance::SnpMemory;
 pub use calls::Calls;
 pub use host::SnpHost;
 pub use vp::SnpVp;
@@ -47,7 +53,8 @@ pub static PC: Pc<Calls> = unsafe { Pc::new(Calls) };
 #[derive(Debug)]
 pub struct Snp {
     host: SnpHost,
-    memory: MappedMemory,
+    memory: SnpMemory,
+    acceptance: &'static Acceptance<GiveToGuest>,
     found: Found,
     arrival: Arrival,
     first_sample: Sample,
@@ -92,14 +99,20 @@ impl Service for SnpService {
     }
 }
 
-/// Takes what the host has put into the doorbell page, and notes if there was anything.
-fn take_events(pages: CpuPages) {
+/// Takes what the host has put into the doorbell page, and notes if there was anything for the
+/// machine. Answers whether there was anything at all.
+fn take_events(pages: CpuPages) -> bool {
+    let mut any = false;
     loop {
         let events = pages.take_events();
         if events.into_bits() == 0 {
-            return;
+            return any;
         }
-        calls::note_events();
+        any = true;
+        let is_early_timer = events.vector() == TIMER_VECTOR && !timer_is_due();
+        if !is_early_timer || events.nmi() {
+            calls::note_events();
+        }
         if events.nmi() {
             kernel::cpu::note_nmi();
         }
@@ -110,10 +123,22 @@ fn take_events(pages: CpuPages) {
     }
 }
 
+/// The timer has fired. Sets it again if that was too early; answers whether the machine is to know.
+fn timer_is_due() -> bool {
+    match timer::own().map(|timer| timer.fired(instructions::rdtsc())) {
+        Some(Fired::SetTo(later)) => {
+            PC.set_deadline(Some(later));
+            false
+        }
+        Some(Fired::Unwanted) => false,
+        Some(Fired::Due) | None => true,
+    }
+}
+
 impl Platform for Snp {
     type Host = SnpHost;
     type Vp = SnpVp;
-    type Memory = MappedMemory;
+    type Memory = SnpMemory;
     type Service = SnpService;
     type Confidential = NotConfidential;
 
@@ -144,7 +169,7 @@ impl Platform for Snp {
         self.found.vps
     }
 
-    fn memory(&self) -> &MappedMemory {
+    fn memory(&self) -> &SnpMemory {
         &self.memory
     }
 
@@ -203,7 +228,7 @@ impl StartUp for Snp {
         }
         // SAFETY: the page was taken for this, and this is the first call.
         let vp =
-            unsafe { SnpVp::new(cpu.guest_area, index, self.found.physical_bits, self.found.ram) };
+            unsafe { SnpVp::new(cpu.guest_area, index, self.found.physical_bits, self.acceptance) };
         Some(vp.unwrap_or_else(|reason| end_with(reason)))
     }
 

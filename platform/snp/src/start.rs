@@ -1,7 +1,7 @@
 //! The start at VMPL0, from the registers that the launch measured to the machine.
 
 use alloc::boxed::Box;
-use core::sync::atomic::AtomicBool;
+use core::sync::atomic::{AtomicBool, AtomicU8};
 
 use device_model::HostTsc;
 use guest_memory::{GpaRange, MappedMemory, PAGE_SIZE, RamMap};
@@ -14,6 +14,8 @@ use snp::msr_protocol::{Answer, Request};
 use snp::page_state::Operation;
 use x86::{efer, msr, vector};
 
+use crate::accept::GiveToGuest;
+use crate::acceptance::{Acceptance, SnpMemory};
 use crate::calls;
 use crate::cpus::{self, PAGES_PER_CPU};
 use crate::found::{self, FIRMWARE_AREA, Found};
@@ -25,9 +27,9 @@ const HEAP: u64 = 640 << 10;
 const HEAP_PER_CPU: u64 = 16 << 10;
 /// Pages for our own page tables.
 const TABLES: u64 = 64;
+/// Pages for the state of the guest's memory: a byte for each 2 MiB of the 4 GiB that we map.
+const CHUNK_PAGES: u64 = 1;
 const SERVICE_STACK_PAGES: u64 = 16;
-/// The guest's level.
-const GUEST_LEVEL: u8 = 1;
 
 impl Snp {
     /// Starts on CPU 0. `stack_top` is where the running stack ends.
@@ -62,24 +64,24 @@ impl Snp {
             // SAFETY: this is CPU 0, with the final tables active.
             unsafe { first.enter()? };
         }
-        // SAFETY: the guest's memory, which nothing uses yet.
-        unsafe { give_guest_memory(&found)? };
+        let acceptance = all_untouched(&mut region, &found);
         PC.start_devices();
         PC.enable_apic(Some(0));
         let before = instructions::rdtsc();
         let (first_sample, coarse) = PC.measure_clocks();
         let waited = instructions::rdtsc().wrapping_sub(before);
-        let host = SnpHost::new(launched_files(&found), found.files);
+        let host = SnpHost::new(launched_files(&found), found.files, acceptance);
         host.set_frequencies(coarse);
-        // SAFETY: all of it is accepted, and mapped at `GUEST_BASE` for ever; we keep no reference
-        // into it.
+        // SAFETY: all of it is mapped at `GUEST_BASE` for ever, and accepted before it is used; we
+        // keep no reference into it.
         let memory = unsafe { MappedMemory::new(found.ram, GUEST_BASE) };
         // SAFETY: as above.
         let memory = unsafe { memory.with_window(FIRMWARE_AREA) };
         let service_stack = kernel::cpu::take_stack(&mut region, &mut tables, SERVICE_STACK_PAGES);
         Ok(Box::leak(Box::new(Self {
             host,
-            memory,
+            memory: SnpMemory::new(memory, acceptance),
+            acceptance,
             found,
             arrival: Arrival { tsc: HostTsc(tsc), waited },
             first_sample,
@@ -115,7 +117,7 @@ fn allow_no_execute() {
 /// Pages of ours behind the image in a VM with so many VPs.
 fn pages(vps: u32) -> u64 {
     let cpus = u64::from(vps);
-    TABLES + heap_pages(vps) + SERVICE_STACK_PAGES + 1 + PAGES_PER_CPU * cpus
+    TABLES + CHUNK_PAGES + heap_pages(vps) + SERVICE_STACK_PAGES + 1 + PAGES_PER_CPU * cpus
 }
 
 fn heap_pages(vps: u32) -> u64 {
@@ -188,19 +190,17 @@ unsafe fn share_pages(start: u64, vps: u32) -> Result<(), Reason> {
     Ok(())
 }
 
-/// Accepts the guest's memory, and gives it to the guest's level.
-///
-/// # Safety
-/// Nothing uses the memory, which is mapped at [`GUEST_BASE`].
-unsafe fn give_guest_memory(found: &Found) -> Result<(), Reason> {
-    for range in found.ram.ranges().iter().chain([&FIRMWARE_AREA]) {
-        // SAFETY: the caller vouches.
-        unsafe {
-            accept::accept(*range, GUEST_BASE)?;
-            accept::permit(*range, GUEST_BASE, GUEST_LEVEL)?;
-        }
-    }
-    Ok(())
+/// The state of the guest's memory, none of which has been accepted.
+fn all_untouched(region: &mut Region, found: &Found) -> &'static Acceptance<GiveToGuest> {
+    let chunks = Acceptance::<GiveToGuest>::chunks(&found.ram);
+    let page = region.take(chunks.div_ceil(PAGE_SIZE));
+    // SAFETY: fresh, zeroed pages of the region, mapped at their addresses for ever; zero is a
+    // value of the type.
+    let states: &[AtomicU8] =
+        unsafe { core::slice::from_raw_parts(page as *const AtomicU8, chunks as usize) };
+    // SAFETY: it is asked for the RAM and the firmware area alone, which `map_everything` mapped.
+    let by = unsafe { GiveToGuest::new() };
+    Box::leak(Box::new(Acceptance::new(found.ram, FIRMWARE_AREA, states, by)))
 }
 
 /// The memory of the files.

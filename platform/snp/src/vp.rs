@@ -1,7 +1,7 @@
 //! A virtual processor as the machine sees it: a less privileged level of this CPU's VP.
 
 use device_model::TscOffset;
-use guest_memory::RamMap;
+use guest_memory::PAGE_SIZE;
 use host_wire::paravisor_image::Reason;
 use platform_api::{Event, Exit, GuestVp, MemoryFault, PortAccess, Width};
 use sev_guest::SaveArea;
@@ -11,11 +11,13 @@ use snp::vmsa::EventInj;
 use svm::{EXIT_KINDS, EXIT_NAMES, events, exit, exit_kind};
 use x86::{Combined, Registers, VpState, rflags, vector};
 
+use crate::accept::GiveToGuest;
+use crate::acceptance::{Acceptance, Touch};
 use crate::calls::{CpuPages, take_note};
 use crate::{cpus, end_with, take_events};
 
 /// The level of the guest.
-const GUEST_LEVEL: u8 = 1;
+pub(crate) const GUEST_LEVEL: u8 = 1;
 /// GUEST_EXITCODE while no exit has been stored since it was taken: a code that no CPU stores.
 const NO_EXIT: ExitCode = ExitCode(0xffff_ffff_ffff_0000);
 /// Bytes of VMGEXIT, which the CPU has completed when it exits.
@@ -28,8 +30,9 @@ const MOST_EMPTY_ENTRIES: u32 = 10_000;
 #[derive(Debug)]
 pub struct SnpVp {
     area: SaveArea,
-    /// The guest's RAM.
-    ram: RamMap,
+    acceptance: &'static Acceptance<GiveToGuest>,
+    /// The page at which the guest has just been told to try again.
+    retried: Option<u64>,
     /// Where the guest's private memory ends, at its start. The guest can move that.
     top: u64,
     /// The vector on offer, while the guest has not taken it.
@@ -57,7 +60,7 @@ impl SnpVp {
         page: u64,
         index: u32,
         physical_bits: u8,
-        ram: RamMap,
+        acceptance: &'static Acceptance<GiveToGuest>,
     ) -> Result<Self, Reason> {
         // SAFETY: the caller gives the page.
         let mut area = unsafe { SaveArea::new(page) };
@@ -78,7 +81,8 @@ impl SnpVp {
         unsafe { cpus::create(&area, index, GUEST_LEVEL)? };
         Ok(Self {
             area,
-            ram,
+            acceptance,
+            retried: None,
             top,
             offered: None,
             taken: None,
@@ -136,6 +140,14 @@ impl SnpVp {
         if let Some(count) = self.counts.get_mut(exit_kind(code.0)) {
             *count += 1;
         }
+        if code == ExitCode::NPF || code == ExitCode::PAGE_NOT_VALIDATED {
+            match self.refused_page(self.area.guest_exit_info_2()) {
+                None => return Some(Exit::HostInterrupt),
+                Some(Touch::Before) => return Some(Exit::Shutdown),
+                Some(Touch::NotRam | Touch::Accepted) => {}
+            }
+        }
+        self.retried = None;
         Some(self.decode(code))
     }
 
@@ -151,7 +163,7 @@ impl SnpVp {
                 Exit::HostInterrupt
             }
             exit::PORT => self.port_access(IoInfo::from_bits(info_1)),
-            _ if code == ExitCode::NPF || self.is_unaccepted_hole(code) => {
+            _ if code == ExitCode::NPF || code == ExitCode::PAGE_NOT_VALIDATED => {
                 let fault = NestedPageFault::from_bits(info_1);
                 Exit::Memory(MemoryFault {
                     gpa: self.area.guest_exit_info_2(),
@@ -180,18 +192,26 @@ impl SnpVp {
             | exit::RDPRU => Exit::Undefined,
             _ if code == ExitCode::VMGEXIT => Exit::Undefined,
             exit::INVALID => Exit::InvalidState,
-            // A page of its RAM that the host took away, at the guest's own wish or by itself, is
-            // gone for the guest: it can not go on.
-            _ if code == ExitCode::SHUTDOWN || code == ExitCode::PAGE_NOT_VALIDATED => {
-                Exit::Shutdown
-            }
+            _ if code == ExitCode::SHUTDOWN => Exit::Shutdown,
             other => Exit::Failed(other),
         }
     }
 
-    /// Whether the exit is an access to a page that nobody has accepted, outside of the guest's RAM.
-    fn is_unaccepted_hole(&self, code: ExitCode) -> bool {
-        code == ExitCode::PAGE_NOT_VALIDATED && !self.ram.contains(self.area.guest_exit_info_2(), 1)
+    /// What to do about an access to `gpa` that the CPU refused. `None`: the guest tries again.
+    ///
+    /// Another CPU may have accepted the page since, so one more try is due. A page that is refused
+    /// then, too, was taken away by the host, at the guest's own wish or by itself: it is gone for
+    /// the guest, which can not go on.
+    fn refused_page(&mut self, gpa: u64) -> Option<Touch> {
+        match self.acceptance.touch(gpa) {
+            Touch::NotRam => Some(Touch::NotRam),
+            Touch::Accepted => None,
+            Touch::Before => {
+                let page = gpa / PAGE_SIZE;
+                let is_second = self.retried.replace(page) == Some(page);
+                is_second.then_some(Touch::Before)
+            }
+        }
     }
 
     fn port_access(&self, info: IoInfo) -> Exit {
@@ -242,7 +262,9 @@ impl GuestVp for SnpVp {
         let Some(pages) = CpuPages::own() else { end_with(Reason::Share) };
         loop {
             self.enter(pages);
-            take_events(pages);
+            if take_events(pages) {
+                self.empty_entries = 0;
+            }
             // Events that came with an exit are told of at the next call, or when the CPU idles.
             if let Some(exit) = self.take_exit() {
                 self.empty_entries = 0;

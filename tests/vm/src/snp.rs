@@ -66,6 +66,7 @@ pub fn tests(environment: &Environment, cases: &Arc<Mutex<Totals>>) -> Vec<Test>
         }));
     }
     tests.push(test("snp::the_digest_of_the_paravisor_s_file_is_predicted", digest));
+    tests.push(test("snp::the_start_does_not_depend_on_the_memory", start_by_memory));
     tests.push(test("snp::memtest_starts_its_tests_in_32_mib", memtest));
     tests.push(test("snp::options_without_an_answer_are_refused", options));
     tests
@@ -84,6 +85,34 @@ fn command(environment: &Environment, kernel: &Path, cpus: &str) -> Outcome {
     let wanted = format!("{cpus}\nend\n");
     ensure!(run.output == wanted.as_bytes() && run.code == Some(0), "{run:?}");
     ensure!(run.summary["launches"] == 1, "{}", run.summary);
+    Ok(())
+}
+
+/// Counts the exits before the guest's first instruction in VMs with 128 MiB and with eight times
+/// that.
+fn start_by_memory(environment: &Environment) -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("guest.igvm");
+    let mut command = Command::new(&environment.paravane);
+    command.env("PARAVANE_LINUX_START", &environment.linux_start);
+    command.args(["image", "build", "--append", "platform=snp", "--paravisor"]);
+    command.arg(&environment.image_snp).arg("--linux").arg(environment.guests.join("policy"));
+    let built = command.arg(&file).output()?;
+    ensure!(built.status.success(), "{built:?}");
+    let exits = |memory: &str| -> anyhow::Result<usize> {
+        let vm = Vm::in_drydock(environment).args(["--trace", "--timeout", LIMIT, "-m", memory]);
+        let run = vm.arg(&file).run_within(HANG)?;
+        let mut lines = run.errors.lines();
+        let mut of_paravisor = 0;
+        let has_run = lines.any(|line| {
+            of_paravisor += usize::from(line.contains(" of VMPL0, "));
+            line.contains(": event 0x80000018 (0x1,")
+        });
+        anyhow::ensure!(has_run, "the guest was never run: {:?}", run.errors.lines().last());
+        Ok(of_paravisor)
+    };
+    let (small, large) = (exits("128M")?, exits("1G")?);
+    ensure!(small > 0 && large * 10 < small * 11, "{small} exits before {large}");
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use drydock_rmp::LEVELS;
 use platform_api::Event;
-use snp::doorbell::PendingEvents;
+use snp::doorbell::{NO_EOI_REQUIRED, NO_EOI_REQUIRED_BIT, PendingEvents};
 use snp::exit::{ApCreation, ApCreationRequest, DoorbellRequest, ExitCode, NestedPageFault};
 use snp::features::SevFeatures;
 use snp::ghcb::{Field, InputError};
@@ -184,6 +184,50 @@ fn restricted_injection_rings_the_doorbell() {
     machine.exit(ExitCode::INTR, 0, 0);
     machine.turn();
     assert_eq!((events(&machine), machine.vcpus[0].event), (taken.with_vector(0x91), None));
+}
+
+/// The byte of the doorbell page that tells whether the interrupt needs an EOI.
+fn no_eoi_required(machine: &Machine) -> u8 {
+    let mut byte = [0];
+    machine.outside().guest_reads(SCRATCH + NO_EOI_REQUIRED as u64, &mut byte);
+    byte[0]
+}
+
+/// The guest takes its vector, and ends it by the doorbell page if it may. Answers whether it did.
+fn ends_by_the_page(machine: &mut Machine) -> bool {
+    machine.outside().guest_writes(SCRATCH, &[0, 0]);
+    let may = no_eoi_required(machine) == NO_EOI_REQUIRED_BIT;
+    machine.outside().guest_writes(SCRATCH + NO_EOI_REQUIRED as u64, &[0]);
+    machine.exit(ExitCode::INTR, 0, 0);
+    may
+}
+
+#[test]
+fn an_interrupt_that_nobody_waits_for_ends_by_the_doorbell_page() {
+    const SELF_IPI: u32 = msr::X2APIC + 0x3f;
+    const EOI: u32 = msr::X2APIC + 0x0b;
+    let mut machine = restricted();
+    // Twice the same one: its end has reached the APIC.
+    for _ in 0..2 {
+        write(&mut machine, SELF_IPI, 0x51);
+        machine.turn();
+        assert_eq!(events(&machine).vector(), 0x51);
+        assert!(ends_by_the_page(&mut machine));
+    }
+    // One that arrives while another is in service waits for the EOI, which is asked for.
+    write(&mut machine, SELF_IPI, 0x51);
+    machine.turn();
+    assert_eq!(no_eoi_required(&machine), NO_EOI_REQUIRED_BIT);
+    write(&mut machine, SELF_IPI, 0x41);
+    machine.turn();
+    assert_eq!((events(&machine).vector(), no_eoi_required(&machine)), (0x51, 0));
+    assert!(!ends_by_the_page(&mut machine));
+    machine.turn();
+    assert_eq!(events(&machine).vector(), 0, "0x51 is in service");
+    write(&mut machine, EOI, 0);
+    machine.turn();
+    assert_eq!(events(&machine).vector(), 0x41);
+    assert!(ends_by_the_page(&mut machine));
 }
 
 #[test]
