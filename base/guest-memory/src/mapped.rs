@@ -369,6 +369,9 @@ mod tests {
         memory.write(Gpa(0x2ffc), &[1, 2, 3, 4]).unwrap();
         assert_eq!(memory.word(0x2ff8), Some(0x0403_0201_0000_0000));
         let range = memory.ram_range(Gpa(0x1008), 0xff8).unwrap();
+        let part = range.part(0xff0, 8).unwrap();
+        assert_eq!((part.start(), part.length()), (Gpa(0x1ff8), 8));
+        assert_eq!((range.part(0xff0, 9), range.part(u64::MAX, 2)), (None, None));
         assert_eq!((range.start(), range.length()), (Gpa(0x1008), 0xff8));
         for (gpa, length) in [(0x2000, 1), (0x1fff, 2), (0xfff, 2), (u64::MAX, 2), (0x1000, 0x2000)]
         {

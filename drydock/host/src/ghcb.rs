@@ -239,12 +239,12 @@ impl<O: Outside> HostVp<'_, O> {
                 if !is_page || !self.host.outside.read_shared(page, &mut [0; 8]) {
                     return Err(invalid);
                 }
-                self.current_mut().doorbell = Some(page);
+                self.current_mut().set_doorbell(Some(page));
                 Ok(page)
             }
             DoorbellRequest::QUERY => Ok(self.current().doorbell.unwrap_or(0)),
             DoorbellRequest::CLEAR => {
-                self.current_mut().doorbell = None;
+                self.current_mut().set_doorbell(None);
                 Ok(0)
             }
             _ => Err(invalid),

@@ -43,6 +43,12 @@ impl Level {
         }
     }
 
+    /// Replaces the doorbell page. What the old one said of an EOI does not count any more.
+    pub(crate) const fn set_doorbell(&mut self, page: Option<u64>) {
+        self.doorbell = page;
+        self.ends_without_eoi = false;
+    }
+
     /// Takes what others have posted. True if timers are to be looked at again.
     pub(crate) fn read(&mut self, mail: &Mail, chipset: &Chipset) -> bool {
         if mail.has(Order::ExtInt) {

@@ -3,7 +3,6 @@
 use guest_memory::GpaRange;
 use host_wire::paravisor_image::Reason;
 use kernel::paging::GUEST_BASE;
-use kernel::service::masked;
 use snp::instruction::{Outcome, PageSize, Permissions};
 
 use crate::acceptance::Accept;
@@ -70,13 +69,10 @@ impl GiveToGuest {
 
 impl Accept for GiveToGuest {
     fn accept(&self, range: GpaRange) {
-        // An interrupt may not put the service aside with a claim that others wait for.
-        let done = masked(|| {
-            // SAFETY: the memory is the guest's, as `new`'s caller vouched, and new to it.
-            unsafe {
-                accept(range, GUEST_BASE).and_then(|()| permit(range, GUEST_BASE, GUEST_LEVEL))
-            }
-        });
+        // SAFETY: the memory is the guest's, as `new`'s caller vouched, and new to it.
+        let done = unsafe {
+            accept(range, GUEST_BASE).and_then(|()| permit(range, GUEST_BASE, GUEST_LEVEL))
+        };
         if let Err(reason) = done {
             end_with(reason)
         }

@@ -7,6 +7,7 @@
 use core::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
 use guest_memory::{Gpa, GpaRange, GuestMemory, MappedMemory, NotRam, RamMap, RamRange};
+use kernel::service::masked;
 
 /// The size of a chunk: that of a large page.
 pub(crate) const CHUNK: u64 = 2 << 20;
@@ -103,12 +104,15 @@ impl<A: Accept> Acceptance<A> {
 
     #[cold]
     fn claim(&self, chunk: u64, state: &AtomicU8) -> Touch {
-        match state.compare_exchange(UNTOUCHED, CLAIMED, Ordering::AcqRel, Ordering::Acquire) {
-            Ok(_) => {
-                self.accept(chunk);
-                state.store(ACCEPTED, Ordering::Release);
-                Touch::Accepted
-            }
+        // The service is not put aside with a claim, which this CPU's VP might then wait for.
+        let claimed = masked(|| {
+            state.compare_exchange(UNTOUCHED, CLAIMED, Ordering::AcqRel, Ordering::Acquire)?;
+            self.accept(chunk);
+            state.store(ACCEPTED, Ordering::Release);
+            Ok(())
+        });
+        match claimed {
+            Ok(()) => Touch::Accepted,
             Err(ACCEPTED) => Touch::Before,
             Err(_) => {
                 while state.load(Ordering::Acquire) != ACCEPTED {

@@ -291,6 +291,7 @@ impl GuestVp for SnpVp {
         self.area.set_spec_ctrl(0);
         (self.offered, self.taken, self.displaced) = (None, None, None);
         self.shut_down = false;
+        self.retried = None;
     }
 
     fn registers(&self) -> &SaveArea {

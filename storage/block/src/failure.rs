@@ -29,8 +29,7 @@ pub enum Failure {
     Reserved,
     /// The device failed in another way, or answered what it may not.
     Device,
-    /// The device did not complete the request in time, and was reset. The request may have had its
-    /// effect.
+    /// The device did not complete the request in time. The request may have had its effect.
     TimedOut,
     /// The requester cancelled the request.
     Cancelled,

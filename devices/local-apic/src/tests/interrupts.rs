@@ -59,6 +59,19 @@ fn each_word_of_the_sets_works_at_its_edges() {
 }
 
 #[test]
+fn a_request_that_waits_for_another_ones_end_is_told() {
+    let mut apic = xapic();
+    assert!(!apic.has_requests());
+    apic.accept(0x51, false);
+    assert!(apic.has_requests() && !apic.is_level_triggered(0x51));
+    apic.acknowledge(0x51);
+    assert!(!apic.has_requests());
+    apic.accept(0x41, true);
+    assert_eq!(apic.pending(), None);
+    assert!(apic.has_requests() && apic.is_level_triggered(0x41));
+}
+
+#[test]
 fn trigger_mode_follows_the_latest_acceptance() {
     let mut apic = xapic();
     apic.accept(0x40, true);

@@ -231,6 +231,34 @@ fn an_interrupt_that_nobody_waits_for_ends_by_the_doorbell_page() {
 }
 
 #[test]
+fn a_level_triggered_interrupt_ends_by_its_eoi() {
+    let mut machine = restricted();
+    for (vector, is_level, required) in [(0x51, false, NO_EOI_REQUIRED_BIT), (0x61, true, 0)] {
+        let mailboxes = machine.host.chipset(0).mailboxes();
+        mailboxes.get(0).unwrap().post_vector(vector, is_level);
+        machine.exit(ExitCode::INTR, 0, 0);
+        machine.turn();
+        assert_eq!((events(&machine).vector(), no_eoi_required(&machine)), (vector, required));
+        ends_by_the_page(&mut machine);
+    }
+}
+
+#[test]
+fn a_new_doorbell_page_ends_no_interrupt() {
+    const SELF_IPI: u32 = msr::X2APIC + 0x3f;
+    let mut machine = restricted();
+    write(&mut machine, SELF_IPI, 0x51);
+    machine.turn();
+    assert_eq!(no_eoi_required(&machine), NO_EOI_REQUIRED_BIT);
+    let set = [(Field::SW_EXITINFO1, DoorbellRequest::SET.0), (Field::SW_EXITINFO2, SCRATCH)];
+    machine.request(ExitCode::HV_DOORBELL_PAGE, &set).done(SCRATCH, &[]);
+    assert!(ends_by_the_page(&mut machine));
+    write(&mut machine, SELF_IPI, 0x41);
+    machine.turn();
+    assert_eq!(events(&machine).vector(), 0, "0x51 is in service");
+}
+
+#[test]
 fn a_first_level_with_an_event_goes_first() {
     let mut machine = restricted();
     assert!(machine.host.give(0, 1, Some(lower(REFLECTING))));
