@@ -231,11 +231,22 @@ fn an_interrupt_that_nobody_waits_for_ends_by_the_doorbell_page() {
 }
 
 #[test]
+fn an_interrupt_that_another_waits_for_ends_by_its_eoi() {
+    let mut machine = restricted();
+    for vector in [0x51, 0x61] {
+        write(&mut machine, msr::X2APIC + 0x3f, vector);
+    }
+    machine.turn();
+    assert_eq!((events(&machine).vector(), no_eoi_required(&machine)), (0x61, 0));
+}
+
+#[test]
 fn a_level_triggered_interrupt_ends_by_its_eoi() {
     let mut machine = restricted();
     for (vector, is_level, required) in [(0x51, false, NO_EOI_REQUIRED_BIT), (0x61, true, 0)] {
+        machine.turn();
         let mailboxes = machine.host.chipset(0).mailboxes();
-        mailboxes.get(0).unwrap().post_vector(vector, is_level);
+        assert!(mailboxes.get(0).unwrap().post_vector(vector, is_level), "the CPU is in guest");
         machine.exit(ExitCode::INTR, 0, 0);
         machine.turn();
         assert_eq!((events(&machine).vector(), no_eoi_required(&machine)), (vector, required));
