@@ -11,8 +11,8 @@ use crate::service;
 
 /// Frames that a crash record lists.
 const MAX_FRAMES: usize = 24;
-/// The image is linked to run here; addresses in a crash record are given relative to it.
-const LINK_BASE: u64 = 0x10_0000;
+/// Where an image that moves itself is linked to run.
+pub const LINK_BASE: u64 = 0x10_0000;
 
 /// The way to an observer, and the end of the VM.
 #[derive(Clone, Copy)]
@@ -21,6 +21,8 @@ pub struct Console {
     pub write: fn(&str),
     /// Ends the VM with the status of a crash.
     pub end: fn() -> !,
+    /// Where the image is linked to run: a record gives addresses as they are there.
+    pub link_base: u64,
 }
 
 static CONSOLE: Mutex<Option<Console>> = Mutex::new(None);
@@ -83,8 +85,8 @@ fn write_record(console: Console, what: Arguments<'_>, rip: u64, rbp: u64) {
     for byte in build_id() {
         let _ = write!(out, "{byte:02x}");
     }
-    let _ = writeln!(out, " load-offset {:#x}", place.start.wrapping_sub(LINK_BASE));
-    let offset = place.start.wrapping_sub(LINK_BASE);
+    let offset = place.start.wrapping_sub(console.link_base);
+    let _ = writeln!(out, " load-offset {offset:#x}");
     let _ = writeln!(out, "panic frame {:#x}", rip.wrapping_sub(offset));
     walk_frames(rbp, |address| {
         let _ = writeln!(out, "panic frame {:#x}", address.wrapping_sub(offset));

@@ -3,50 +3,87 @@
 //! The builder of the file and the paravisor in it share this layout. All addresses are
 //! guest-physical. The entry code, the image's place, the CPUID page, the secrets page and the pages
 //! of the loader's parameters are those of [`crate::linux_start`].
+//!
+//! The page at [`crate::linux_start::INFO`] is measured. It holds the configuration, with the
+//! lengths and digests of the files that the host hands in by fw_cfg ([`Measured`]).
 
-use crate::linux_start::{FILES, File};
+use crate::Status;
 
 /// The end of the paravisor's own range, which starts at [`crate::linux_start::INFO`].
 pub const OWN_END: u64 = 0x100_0000;
-/// The address of the first file.
-pub const FIRST_FILE: u64 = FILES;
 
-/// The files, in the order of their names in [`NAMES`].
-pub const COUNT: usize = 5;
-/// The names of the files.
-pub const NAMES: [&str; COUNT] = [
-    crate::file::CONFIG,
-    crate::file::KERNEL,
-    crate::file::KERNEL_NAME,
-    crate::file::INITRD,
-    crate::file::COMMAND_LINE,
-];
+/// The number of files.
+pub const COUNT: usize = 4;
+/// The names of the files that the host hands in, in the order of their digests.
+pub const NAMES: [&str; COUNT] =
+    [crate::file::KERNEL, crate::file::KERNEL_NAME, crate::file::INITRD, crate::file::COMMAND_LINE];
 
-/// Bytes of the page with the places of the files.
-pub const INFO_SIZE: usize = COUNT * 16;
+/// Bytes of a SHA-256 digest.
+pub const DIGEST_SIZE: usize = 32;
+/// Bytes of a [`FileDigest`]: the length in eight bytes, little-endian, then the digest.
+const FILE_SIZE: usize = 8 + DIGEST_SIZE;
+/// The place of the configuration's length, in four bytes, little-endian. Its text follows.
+const CONFIG_LENGTH: usize = COUNT * FILE_SIZE;
+const CONFIG: usize = CONFIG_LENGTH + 4;
+/// Bytes of the measured page.
+pub const PAGE_SIZE: usize = 4096;
+/// The longest configuration that the page has room for, in bytes.
+pub const MOST_CONFIG: usize = PAGE_SIZE - CONFIG;
 
-/// The bytes of that page: start and length of each file; a file that is missing has no length.
-pub fn to_bytes(files: &[File; COUNT]) -> [u8; INFO_SIZE] {
-    let mut bytes = [0; INFO_SIZE];
-    let words = files.map(|file| [file.start, file.length]);
-    for (to, word) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(words.as_flattened()) {
-        *to = word.to_le_bytes();
-    }
-    bytes
+/// What a file of the host's must be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FileDigest {
+    /// Its bytes; zero without such a file.
+    pub length: u64,
+    /// Their SHA-256 digest.
+    pub sha256: [u8; DIGEST_SIZE],
 }
 
-/// Reads the places from the bytes of the page.
-pub fn from_bytes(bytes: &[u8; INFO_SIZE]) -> [File; COUNT] {
-    let mut words = bytes.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word));
-    core::array::from_fn(|_| {
-        let [start, length] = [words.next(), words.next()].map(Option::unwrap_or_default);
-        File { start, length }
-    })
+/// The content of the measured page at [`crate::linux_start::INFO`]: all that the paravisor starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Measured<'a> {
+    /// The files, in the order of [`NAMES`].
+    pub files: [FileDigest; COUNT],
+    /// The configuration: see [`crate::config`].
+    pub config: &'a [u8],
+}
+
+impl<'a> Measured<'a> {
+    /// The bytes of the page; none if the configuration is longer than [`MOST_CONFIG`].
+    pub fn to_page(&self) -> Option<[u8; PAGE_SIZE]> {
+        let Self { files, config } = self;
+        let mut page = [0; PAGE_SIZE];
+        for (to, file) in page.as_chunks_mut::<FILE_SIZE>().0.iter_mut().zip(files) {
+            let (length, digest) = to.split_at_mut(8);
+            length.copy_from_slice(&file.length.to_le_bytes());
+            digest.copy_from_slice(&file.sha256);
+        }
+        let length = u32::try_from(config.len()).ok()?;
+        page.get_mut(CONFIG_LENGTH..CONFIG)?.copy_from_slice(&length.to_le_bytes());
+        page.get_mut(CONFIG..)?.get_mut(..config.len())?.copy_from_slice(config);
+        Some(page)
+    }
+
+    /// Reads the page; none if its configuration would end behind it.
+    pub fn from_page(page: &'a [u8; PAGE_SIZE]) -> Option<Self> {
+        let mut entries = page.as_chunks::<FILE_SIZE>().0.iter();
+        let files = core::array::from_fn(|_| {
+            let (length, digest) = entries.next()?.split_first_chunk()?;
+            let sha256 = digest.try_into().ok()?;
+            Some(FileDigest { length: u64::from_le_bytes(*length), sha256 })
+        });
+        let (length, text) = page.get(CONFIG_LENGTH..)?.split_first_chunk()?;
+        let config = text.get(..u32::from_le_bytes(*length) as usize)?;
+        Some(Self { files: files.map(Option::unwrap_or_default), config })
+    }
 }
 
 /// The set of the paravisor's reasons in the GHCB protocol's termination: one that neither the
 /// protocol, Linux nor our stub uses.
 pub const REASON_SET: u8 = 9;
+
+/// The set in which the paravisor's reason is the [`Status`] that its machine ends with.
+pub const STATUS_SET: u8 = 10;
 
 /// Why the paravisor ends the VM before it has a console, or after a bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,8 +105,8 @@ pub enum Reason {
     Share = 7,
     /// The host has no doorbell page, or no further privilege level.
     Levels = 8,
-    /// The machine ended with a status; the host had no other way to be told.
-    Ended = 9,
+    /// The measured page is wrong: the image's builder made a mistake.
+    Measured = 9,
 }
 
 impl Reason {
@@ -83,8 +120,23 @@ impl Reason {
         Self::Accept,
         Self::Share,
         Self::Levels,
-        Self::Ended,
+        Self::Measured,
     ];
+
+    /// The status that stands for the reason.
+    pub const fn status(self) -> Status {
+        match self {
+            Self::Crash => Status::ParavisorCrashed,
+            Self::Measured => Status::BadConfig,
+            Self::NoSnp
+            | Self::Cpuid
+            | Self::MemoryMap
+            | Self::VpCount
+            | Self::Accept
+            | Self::Share
+            | Self::Levels => Status::UnusableVm,
+        }
+    }
 
     /// The reason for the user.
     pub const fn words(self) -> &'static str {
@@ -99,7 +151,7 @@ impl Reason {
             Self::Levels => {
                 "the host offers no further privilege level, no AP creation, or no restricted injection"
             }
-            Self::Ended => "the paravisor ended the VM; its last line says why",
+            Self::Measured => "the page that the image's builder has measured is wrong",
         }
     }
 }
@@ -108,13 +160,30 @@ impl Reason {
 mod tests {
     use super::*;
 
+    fn files() -> [FileDigest; COUNT] {
+        let file = |index| FileDigest { length: index as u64 * 7, sha256: [index as u8; 32] };
+        core::array::from_fn(file)
+    }
+
     #[test]
     fn the_page_tells_what_the_builder_wrote() {
-        let files = core::array::from_fn(|index| File {
-            start: FIRST_FILE + (index as u64) * 0x1000,
-            length: index as u64 * 7,
-        });
-        assert_eq!(from_bytes(&to_bytes(&files)), files);
+        for length in [0, 12, MOST_CONFIG] {
+            let config = std::vec![b'c'; length];
+            let measured = Measured { files: files(), config: &config };
+            let page = measured.to_page().unwrap();
+            assert_eq!(Measured::from_page(&page), Some(measured));
+        }
+    }
+
+    #[test]
+    fn a_configuration_that_does_not_fit_is_refused_on_both_sides() {
+        let config = [b'c'; MOST_CONFIG + 1];
+        assert_eq!(Measured { files: files(), config: &config }.to_page(), None);
+        let mut page = Measured { files: files(), config: &config[1..] }.to_page().unwrap();
+        for length in [MOST_CONFIG as u32 + 1, u32::MAX] {
+            page[CONFIG_LENGTH..CONFIG].copy_from_slice(&length.to_le_bytes());
+            assert_eq!(Measured::from_page(&page), None);
+        }
     }
 
     #[test]

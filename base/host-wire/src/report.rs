@@ -13,6 +13,10 @@ pub const PANIC: &str = "panic";
 /// `digest HEX`: the launch digest of the VM that Drydock has launched.
 pub const DIGEST: &str = "digest";
 
+/// `guest LINE`: a line that Drydock's guest wrote to its own report port, in which each character
+/// but printable ASCII is a question mark.
+pub const GUEST: &str = "guest";
+
 /// A line, taken apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Line<'a> {
@@ -24,6 +28,8 @@ pub enum Line<'a> {
     Panic(&'a str),
     /// A launch digest: lower-case hexadecimal digits.
     Digest(&'a str),
+    /// A line of Drydock's guest.
+    Guest(&'a str),
 }
 
 /// Digits of a launch digest (SNP firmware ABI 56860, table 23: MEASUREMENT has 48 bytes).
@@ -44,6 +50,7 @@ pub fn parse(line: &str) -> Option<Line<'_>> {
             Some(Line::Count(name, value.parse().ok()?))
         }
         PANIC => Some(Line::Panic(rest)),
+        GUEST => Some(Line::Guest(rest)),
         DIGEST => is_digest(rest).then_some(Line::Digest(rest)),
         _ => None,
     }
@@ -58,6 +65,7 @@ mod tests {
         assert_eq!(parse("log INFO a b"), Some(Line::Log("INFO", "a b")));
         assert_eq!(parse("count exit.cpuid 12"), Some(Line::Count("exit.cpuid", 12)));
         assert_eq!(parse("panic frame 0x1"), Some(Line::Panic("frame 0x1")));
+        assert_eq!(parse("guest count a 1"), Some(Line::Guest("count a 1")));
         let digest = std::format!("digest {}", "0f".repeat(48));
         assert_eq!(parse(&digest), digest.get(7..).map(Line::Digest));
         for wrong in [&digest[..102], "digest ", &digest.replace('f', "F")] {

@@ -29,11 +29,13 @@ pub enum Status {
     GuestHalted = 22,
     /// The paravisor's state, or its key, cannot be used.
     BadState = 23,
+    /// In Drydock: the paravisor that it ran crashed, a bug of ours.
+    ParavisorCrashed = 24,
 }
 
 impl Status {
     /// Every status.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::PowerOff,
         Self::Reset,
         Self::Crashed,
@@ -44,7 +46,13 @@ impl Status {
         Self::GuestFailed,
         Self::GuestHalted,
         Self::BadState,
+        Self::ParavisorCrashed,
     ];
+
+    /// The status with this number.
+    pub fn of_number(number: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| *status as u8 == number)
+    }
 
     /// The status that ended a QEMU process with exit code `code`.
     pub fn of_process(code: i32) -> Option<Self> {
@@ -60,8 +68,10 @@ mod tests {
     fn process_codes_are_distinct_and_found_again() {
         for status in Status::ALL {
             assert_eq!(Status::of_process(i32::from(status as u8) * 2 + 1), Some(status));
+            assert_eq!(Status::of_number(status as u8), Some(status));
         }
         assert_eq!(Status::of_process(1), None);
         assert_eq!(Status::of_process(0), None);
+        assert_eq!(Status::of_number(0), None);
     }
 }

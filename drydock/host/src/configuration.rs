@@ -23,7 +23,7 @@ const RAM: u32 = 1;
 /// Where a PC has no RAM.
 const HOLE: core::ops::Range<u64> = 0xa_0000..0x10_0000;
 /// Bytes that are copied at once.
-const PIECE: usize = 512;
+const PIECE: usize = 4096;
 
 /// A file that the guest's firmware finds by its name.
 #[derive(Clone, Debug)]

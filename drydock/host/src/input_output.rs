@@ -2,7 +2,8 @@
 
 use chipset::Request;
 use device_model::GuestTsc;
-use platform_api::Width;
+use host_wire::report;
+use platform_api::{Console, Width};
 use snp::exit::IoInfo;
 use snp::ghcb::{Field, InputError, SHARED_BUFFER_SIZE};
 
@@ -77,8 +78,12 @@ impl<O: Outside> HostVp<'_, O> {
         if self.write_configuration(port, width, value) {
             return;
         }
-        match self.host.test_ports.write(port, value) {
+        match self.host.test_ports.write(port, width, value) {
             Some(Written::End(number)) => return self.host.end(End::Exit(number)),
+            Some(Written::Report(line)) => {
+                let observer = self.host.outside.host();
+                return observer.report(format_args!("{} {line}", report::GUEST));
+            }
             Some(Written::Done) => return,
             None => {}
         }

@@ -33,6 +33,8 @@ pub struct FakeHost {
     pub kicks: Mutex<Vec<u32>>,
     /// What was written to the serial ports.
     pub sent: Mutex<Vec<u8>>,
+    /// Lines for an observer.
+    pub reports: Mutex<Vec<std::string::String>>,
     /// What will be read from the first serial port.
     pub typed: Mutex<VecDeque<u8>>,
     /// An NMI waits.
@@ -91,7 +93,9 @@ impl Console for FakeHost {
     fn power_button(&self) -> bool {
         false
     }
-    fn report(&self, _: core::fmt::Arguments<'_>) {}
+    fn report(&self, line: core::fmt::Arguments<'_>) {
+        self.reports.lock().unwrap().push(std::format!("{line}"));
+    }
 }
 
 /// Each byte of a host's file is the lower half of its offset.

@@ -15,6 +15,12 @@ pub trait Access: Sync + 'static {
     fn port_read(&self, port: u16, width: Width) -> u32;
     /// OUT.
     fn port_write(&self, port: u16, width: Width, value: u32);
+    /// OUT of one byte after the other, in as few calls of the host as possible.
+    fn port_write_bytes(&self, port: u16, bytes: &[u8]) {
+        for byte in bytes {
+            self.port_write(port, Width::Byte, (*byte).into());
+        }
+    }
     /// Reads the register at `offset`, a multiple of the width. One outside of `registers` reads as
     /// all ones.
     fn register_read(&self, registers: &DeviceRegisters, offset: u64, width: Width) -> u32;
@@ -29,7 +35,8 @@ pub trait Access: Sync + 'static {
     /// The time-stamp counter.
     fn tsc(&self) -> u64;
     /// Lends `bytes`, at most [`Access::MOST_LENT`], to devices while `transfer` runs. Where
-    /// devices do not reach our memory, they get a copy, and the answer is copied back.
+    /// devices do not reach our memory, they get a copy, and the answer is copied back. A command
+    /// to a device, of 16 bytes ([`Direction::Both`]), may be lent while its data is.
     fn lend<R>(
         &self,
         bytes: &mut [u8],

@@ -150,8 +150,11 @@ impl<A: Access> Pc<A> {
         self.access.lend(&mut request.0, Direction::Both, |lent| {
             // The device reads and writes the request while the port is written.
             compiler_fence(Ordering::SeqCst);
+            // The device forgets the upper half with each request.
             let high = (lent.address >> 32) as u32;
-            self.access.port_write(DMA_HIGH, Width::Dword, high.to_be());
+            if high != 0 {
+                self.access.port_write(DMA_HIGH, Width::Dword, high.to_be());
+            }
             self.access.port_write(DMA_LOW, Width::Dword, (lent.address as u32).to_be());
             loop {
                 let left = u32::from_be(lent.read_u32(0));

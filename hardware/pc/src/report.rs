@@ -18,13 +18,11 @@ impl<A: Access> Write for Report<'_, A> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let access = &self.0.access;
         let watched = access.port_read(REPORT_PORT, Width::Byte) == u32::from(REPORT_PORT);
-        for byte in text.bytes() {
-            if watched {
-                access.port_write(REPORT_PORT, Width::Byte, byte.into());
-            } else {
-                // Without a report port this is the only way out; bytes that do not fit are lost.
-                self.0.send(0, byte);
-            }
+        if watched {
+            access.port_write_bytes(REPORT_PORT, text.as_bytes());
+        } else {
+            // Without a report port this is the only way out; bytes that do not fit are lost.
+            text.bytes().for_each(|byte| self.0.send(0, byte));
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! Tests of files that are built, parsed again and measured.
 
 use host_wire::linux_start::{self as layout, INFO_SIZE, Info};
+use host_wire::paravisor_image::Measured;
 use igvm::{IgvmDirectiveHeader, IgvmFile, IsolationType};
 use igvm_defs::IgvmPageDataType;
 use snp::digest::{LaunchDigest, Page};
@@ -146,4 +147,24 @@ fn a_stub_of_another_kind_is_refused() {
         let error = format!("{:#}", build_linux(&linux(&stub, b"")).unwrap_err());
         assert!(error.contains(word), "{error}");
     }
+}
+
+#[test]
+fn the_paravisor_finds_its_configuration_and_the_digests_of_the_files() {
+    let image = elf(layout::STUB, b"code");
+    let build = |config: &[u8], kernel: &[u8]| {
+        let files = [kernel, b"name", b"", b"quiet"];
+        build_paravisor(&Paravisor { image: &image, config, files, policy: POLICY })
+    };
+    let file = build(b"tpm=off\n", b"kernel").unwrap();
+    let info = page(&file, layout::INFO).try_into().unwrap();
+    let Measured { files, config } = Measured::from_page(&info).unwrap();
+    assert_eq!(config, b"tpm=off\n");
+    assert_eq!(files.map(|file| file.length), [6, 4, 0, 5]);
+    // FIPS 180-4: the digest of the six bytes, as sha256sum tells it.
+    assert_eq!(files[0].sha256[..4], [0x69, 0x23, 0xdd, 0x1b]);
+    let digest = |file: &[u8]| measure(file, RAM).unwrap().pop().unwrap().digest;
+    assert_ne!(digest(&file), digest(&build(b"tpm=off\n", b"kerneL").unwrap()), "measured");
+    let error = build(&[b'\n'; 4000], b"kernel").unwrap_err();
+    assert!(format!("{error:#}").contains("configuration"), "{error:#}");
 }

@@ -80,13 +80,15 @@ fn inputs(options: &DrydockOptions) -> Vec<PathBuf> {
 
 fn try_run(options: &DrydockOptions, facts: &mut Facts) -> Result<Record, Stop> {
     let source = Source::of(options).map_err(stop(Failure::BadState))?;
-    launch(options, facts, || source.open(options))
+    launch(options, facts, None, || source.open(options))
 }
 
-/// Launches the IGVM file that `open` opens, again at each reset, until the VM ends.
+/// Launches the IGVM file that `open` opens, again at each reset, until the VM ends. `paravisor` is
+/// the unstripped image in that file, if it is ours.
 pub fn launch(
     options: &DrydockOptions,
     facts: &mut Facts,
+    paravisor: Option<&Path>,
     open: impl FnOnce() -> Result<File, Stop>,
 ) -> Result<Record, Stop> {
     let program = qemu::find_or_stop()?;
@@ -112,7 +114,8 @@ pub fn launch(
     let watch = Watch::start().map_err(stop(Failure::Ours))?;
     let start = |ends: &Ends| qemu_command(&program, options, &image, &files, accel, ends);
     let mut launch = Launch::start(&watch, start)?;
-    let mut vm = Vm::new(terms(options, accel), image.clone(), None);
+    let vm = Vm::new(terms(options, accel), image.clone(), None);
+    let mut vm = vm.with_paravisor(paravisor.map(Path::to_owned));
     // A confidential VM can not be reset, because its pages were measured as it was launched.
     let ended = loop {
         facts.launches = facts.launches.map(|launches| launches.saturating_add(1));

@@ -56,9 +56,9 @@ fn build_with_paravisor(options: &BuildOptions, image: &Path, linux: &Path) -> R
     let (image, kernel) = (read(image)?, read(linux)?);
     build_paravisor(&Paravisor {
         image: &image,
-        files: [config.as_bytes(), &kernel, name, &initrd, options.append.as_bytes()],
+        config: config.as_bytes(),
+        files: [&kernel, name, &initrd, options.append.as_bytes()],
         policy: options.policy,
-        memory: None,
     })
 }
 

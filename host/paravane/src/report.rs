@@ -14,6 +14,8 @@ pub struct Report {
     pub counters: BTreeMap<String, u64>,
     /// The lines of the crash record.
     pub record: Vec<String>,
+    /// Whether that is the record of Drydock's guest.
+    pub is_of_guest: bool,
     /// The launch digest.
     pub digest: Option<String>,
     /// The log: level and text.
@@ -24,6 +26,26 @@ impl Report {
     /// Takes a line; returns the text to show to the user, if any.
     pub fn take(&mut self, line: &str) -> Option<String> {
         match parse(line)? {
+            Line::Guest(line) => self.take_of_guest(line),
+            line => self.take_line(line),
+        }
+    }
+
+    /// Takes a line of Drydock's guest, which is not believed what Drydock itself tells.
+    fn take_of_guest(&mut self, line: &str) -> Option<String> {
+        match parse(line)? {
+            Line::Count(name, _) if self.counters.contains_key(name) => None,
+            Line::Digest(_) | Line::Guest(_) => None,
+            line @ Line::Panic(_) => {
+                self.is_of_guest |= self.record.is_empty();
+                if self.is_of_guest { self.take_line(line) } else { None }
+            }
+            line @ (Line::Log(..) | Line::Count(..)) => self.take_line(line),
+        }
+    }
+
+    fn take_line(&mut self, line: Line<'_>) -> Option<String> {
+        match line {
             Line::Log(level, text) => {
                 let shown = match level {
                     "ERROR" => text.to_owned(),
@@ -45,6 +67,7 @@ impl Report {
                 self.digest = Some(text.to_owned());
                 None
             }
+            Line::Guest(_) => None,
             Line::Panic(text) => {
                 if self.record.len() < MAX_KEPT {
                     self.record.push(text.to_owned());
@@ -76,6 +99,31 @@ mod tests {
         assert_eq!(report.take("panic frame 0x100"), None);
         assert_eq!(report.record, ["frame 0x100"]);
         assert_eq!(report.take("SeaBIOS (version x)"), None);
+    }
+
+    #[test]
+    fn a_guest_is_not_believed_what_drydock_tells() {
+        let digest = format!("digest {}", "0f".repeat(48));
+        let mut report = Report::default();
+        assert_eq!(report.take("guest log ERROR no kernel"), Some("no kernel".to_owned()));
+        for line in ["guest count exit.cpuid 7", "count drydock.vc 5", "guest count drydock.vc 1"] {
+            assert_eq!(report.take(line), None);
+        }
+        let counted = [("drydock.vc".to_owned(), 5), ("exit.cpuid".to_owned(), 7)];
+        assert!(report.counters.clone().into_iter().eq(counted));
+        report.take(&format!("guest {digest}"));
+        report.take(&format!("guest guest {digest}"));
+        assert_eq!((&report.digest, report.is_of_guest), (&None, false));
+        report.take("guest panic frame 0x100");
+        assert_eq!(
+            (&report.record[..], report.is_of_guest),
+            (&["frame 0x100".to_owned()][..], true)
+        );
+        let mut report = Report::default();
+        for line in ["panic frame 0x200", "guest panic frame 0x100"] {
+            report.take(line);
+        }
+        assert_eq!((report.record, report.is_of_guest), (vec!["frame 0x200".to_owned()], false));
     }
 
     #[test]

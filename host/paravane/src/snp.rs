@@ -1,10 +1,12 @@
 //! `paravane run --platform snp`: the paravisor at VMPL0 of a confidential VM.
 
 use std::fs::File;
+use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
 use command_line::exit::Failure;
-use command_line::{AccelChoice, DrydockOptions, RunOptions};
+use command_line::{AccelChoice, DrydockOptions, FirmwareContent, FirmwareFile, RunOptions};
+use host_wire::paravisor_image::NAMES;
 use igvm_image::{Paravisor, build_paravisor};
 
 use crate::accel;
@@ -27,8 +29,9 @@ fn try_run(options: &RunOptions, facts: &mut Facts) -> Result<Record, Stop> {
         say!("no SEV-SNP host is used: the VM runs in Drydock, which emulates SEV-SNP");
     }
     let files = Files::prepare(options).map_err(Error::stop)?;
-    let igvm = || build(&files, options.memory).map_err(stop(Failure::BadGuest));
-    drydock::launch(&drydock_options(options), facts, igvm)
+    let igvm = || build(&files).map_err(stop(Failure::BadGuest));
+    let inside = drydock_options(options, given(&files));
+    drydock::launch(&inside, facts, Some(&files.image), igvm)
 }
 
 /// Options that this platform has no answer to yet.
@@ -46,20 +49,20 @@ fn refuse_what_is_missing(options: &RunOptions) -> Result<()> {
     Ok(())
 }
 
+/// The files that the host hands in, in the order of their names; none where the user gives none.
+fn given(files: &Files) -> [Option<&Path>; NAMES.len()] {
+    let Files { kernel, kernel_name, initrd, command_line_file, .. } = files;
+    [Some(kernel), Some(kernel_name), initrd.as_deref(), command_line_file.as_deref()]
+}
+
 /// Builds the IGVM file, whose measurement covers the paravisor with all that it starts.
-fn build(files: &Files, memory: u64) -> Result<File> {
-    let initrd = files.initrd.as_deref().map(read).transpose().context("the guest's initrd")?;
-    let line = files.command_line_file.as_deref().map(read).transpose()?;
-    let parts = [
-        read(&files.config)?,
-        read(&files.kernel).context("the guest's kernel")?,
-        read(&files.kernel_name)?,
-        initrd.unwrap_or_default(),
-        line.unwrap_or_default(),
-    ];
-    let image = read(&files.image)?;
-    let parts = parts.each_ref().map(Vec::as_slice);
-    let paravisor = Paravisor { image: &image, files: parts, policy: POLICY, memory: Some(memory) };
+fn build(files: &Files) -> Result<File> {
+    let bytes = given(files).map(|file| file.map_or_else(|| Ok(Vec::new()), read));
+    let bytes = bytes.into_iter().collect::<Result<Vec<_>>>().context("the guest's files")?;
+    let (image, config) = (read(&files.image)?, read(&files.config)?);
+    let mut contents = bytes.iter().map(Vec::as_slice);
+    let files = std::array::from_fn(|_| contents.next().unwrap_or_default());
+    let paravisor = Paravisor { image: &image, config: &config, files, policy: POLICY };
     keep(&build_paravisor(&paravisor).context("the IGVM file can not be built")?)
 }
 
@@ -71,7 +74,11 @@ const fn accelerator(options: &RunOptions) -> AccelChoice {
     }
 }
 
-fn drydock_options(options: &RunOptions) -> DrydockOptions {
+fn drydock_options(options: &RunOptions, given: [Option<&Path>; NAMES.len()]) -> DrydockOptions {
+    let fw_cfg = NAMES.into_iter().zip(given).filter_map(|(name, path)| {
+        let content = FirmwareContent::File(path?.to_owned());
+        Some(FirmwareFile { name: name.to_owned(), content })
+    });
     DrydockOptions {
         file: None,
         linux: None,
@@ -82,14 +89,15 @@ fn drydock_options(options: &RunOptions) -> DrydockOptions {
         cpus: options.cpus,
         accel: accelerator(options),
         timeout: options.timeout,
-        end_on_reset: false,
+        // The paravisor resets its guest in place.
+        end_on_reset: true,
         log: options.log,
         trace: false,
         json: options.json.clone(),
         image: options.drydock_image.clone(),
         agent: options.agent.clone(),
         certificates: None,
-        fw_cfg: Vec::new(),
+        fw_cfg: fw_cfg.collect(),
         stub: None,
         qemu: options.qemu.clone(),
     }

@@ -97,6 +97,8 @@ pub struct Vm {
     files: Option<TempDir>,
     /// The unstripped image, which names the functions of a crash record.
     image: PathBuf,
+    /// The same of the paravisor that Drydock runs, if it is one.
+    paravisor: Option<PathBuf>,
     started: Instant,
     /// The time from the start to the agent's first frame.
     agent: Option<Duration>,
@@ -160,6 +162,7 @@ impl Vm {
         Self {
             terms,
             image,
+            paravisor: None,
             files,
             started: Instant::now(),
             agent: None,
@@ -172,6 +175,11 @@ impl Vm {
             was_reset: false,
             wish: None,
         }
+    }
+
+    /// The same VM, in which Drydock runs a paravisor with this unstripped image.
+    pub fn with_paravisor(self, paravisor: Option<PathBuf>) -> Self {
+        Self { paravisor, ..self }
     }
 
     /// Follows a process of QEMU to its end, by itself or by this program.
@@ -350,8 +358,8 @@ impl Vm {
 
     /// Tells the user why the run failed, unless that has been said.
     fn explain(&self, end: &End, status: Option<ExitStatus>) {
-        let below = self.terms.below.name();
-        let is_crash = *end == End::Failed(self.terms.below.crash());
+        let below = self.crasher();
+        let is_crash = matches!(end, End::Failed(Failure::Crashed | Failure::DrydockCrashed));
         if !is_crash && !self.report.record.is_empty() {
             say!("a part of {below} crashed, a bug of ours; its record:");
             self.show_record();
@@ -384,8 +392,14 @@ impl Vm {
         }
     }
 
+    /// The program that the crash record is of.
+    const fn crasher(&self) -> &'static str {
+        let of_guest = self.report.is_of_guest;
+        if of_guest { Below::Paravisor.name() } else { self.terms.below.name() }
+    }
+
     fn explain_crash(&self) {
-        let below = self.terms.below.name();
+        let below = self.crasher();
         if self.report.record.is_empty() {
             say!("{below} ended without a crash record, a bug of ours");
             return;
@@ -395,7 +409,8 @@ impl Vm {
     }
 
     fn show_record(&self) {
-        let record = symbolize::record(&self.report.record, &self.image);
+        let paravisor = self.paravisor.as_ref().filter(|_| self.report.is_of_guest);
+        let record = symbolize::record(&self.report.record, paravisor.unwrap_or(&self.image));
         say::line(format_args!("{}", record.trim_end()));
     }
 

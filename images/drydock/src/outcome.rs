@@ -22,12 +22,7 @@ pub(crate) fn end_with(drydock: &Drydock, end: End) -> ! {
     let status = match end {
         End::PowerOff => Status::PowerOff,
         End::Reset => Status::Reset,
-        End::Terminated(reason) => {
-            let Termination { set, reason } = reason;
-            let words = termination::words(set, reason).unwrap_or("a reason that is not known");
-            log::error!("the guest ended the VM: {words} (set {set}, reason {reason})");
-            Status::GuestFailed
-        }
+        End::Terminated(reason) => terminated(reason),
         End::Exit(0) => Status::PowerOff,
         End::Exit(number) => {
             log::error!("the guest ended the VM by port F4h, with {number:#x}");
@@ -52,6 +47,16 @@ pub(crate) fn end_with(drydock: &Drydock, end: End) -> ! {
     };
     drydock.report_counts();
     drydock.home().end(status as u8)
+}
+
+/// The status for a reason that the guest has given.
+fn terminated(Termination { set, reason }: Termination) -> Status {
+    if let Some(status) = termination::status_of_machine(set, reason) {
+        return status;
+    }
+    let words = termination::words(set, reason).unwrap_or("a reason that is not known");
+    log::error!("the guest ended the VM: {words} (set {set}, reason {reason})");
+    termination::status(set, reason)
 }
 
 /// The level that the configuration names.

@@ -2,6 +2,7 @@
 #![no_std]
 #![no_main]
 
+use host_wire::linux_start::STUB;
 use host_wire::paravisor_image::Reason;
 use kernel::log_ring;
 use kernel::panic::Console;
@@ -28,7 +29,7 @@ unsafe extern "C" {
 /// By the entry code only.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn stub_main() -> ! {
-    kernel::panic::set_console(Console { write: write_report, end: crashed });
+    kernel::panic::set_console(Console { write: write_report, end: crashed, link_base: STUB });
     // SAFETY: the first and only call, at the image's place, on the entry code's stack.
     let started = unsafe { Snp::start((&raw const stack_end) as u64) };
     let platform = started.unwrap_or_else(|reason| end_with(reason));

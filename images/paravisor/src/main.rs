@@ -29,7 +29,7 @@ const _: () = assert!(kernel::STATUS_NO_LONG_MODE == Status::NoLongMode as u8);
 /// By `boot.s` only.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn image_early(start_info: u64) -> ! {
-    kernel::panic::set_console(Console { write: write_report, end: crashed });
+    kernel::panic::set_console(CONSOLE);
     // SAFETY: the loader's pointer, under the early tables.
     unsafe { note_firmware(start_info) };
     let found = discover_or_end();
@@ -51,13 +51,16 @@ fn refuse(error: &dyn core::fmt::Display, status: Status) -> ! {
     end(status as u8)
 }
 
+const CONSOLE: Console =
+    Console { write: write_report, end: crashed, link_base: kernel::panic::LINK_BASE };
+
 fn crashed() -> ! {
     end(Status::Crashed as u8)
 }
 
 /// Called at the final place, on CPU 0.
 extern "C" fn image_main(delta: u64) -> ! {
-    kernel::panic::set_console(Console { write: write_report, end: crashed });
+    kernel::panic::set_console(CONSOLE);
     log_ring::start(LevelFilter::Warn, Some(NestedSvm::log_line));
     let found = discover_or_end();
     let layout = relocate::layout();

@@ -11,11 +11,32 @@ use platform_api::Width;
 use sev_guest::{Call, GhcbPage};
 use snp::doorbell::{NO_EOI_REQUIRED, NO_EOI_REQUIRED_BIT, PENDING_EVENTS, PendingEvents};
 use snp::exit::{DoorbellRequest, ExitCode, IoInfo};
-use snp::ghcb::Field;
+use snp::ghcb::{Field, SHARED_BUFFER_SIZE};
 use snp::msr_protocol::{Answer, Request};
+use spin::Mutex;
+
+use crate::counts::{self, Why};
 
 /// Pages that a CPU shares with the host: its GHCB, its doorbell page, one for transfers.
 pub(crate) const PAGES: u64 = 3;
+
+/// The longest command to a device, which it reads and writes. Commands lie behind the data in the transfer page, because both
+/// are lent at once.
+const COMMAND: usize = 16;
+/// The most bytes of data in the transfer page.
+const MOST_IN_PAGE: usize = PAGE_SIZE as usize - COMMAND;
+
+/// Pages of the area for large transfers, which all CPUs share.
+pub(crate) const AREA_PAGES: u64 = 16;
+
+/// The address of that area, or zero. A CPU uses it while it holds the lock.
+static AREA: Mutex<u64> = Mutex::new(0);
+
+/// Has the pages from `start` on be the area for large transfers. They are shared with the host and
+/// mapped so at their addresses.
+pub(crate) fn set_transfer_area(start: u64) {
+    *AREA.lock() = start;
+}
 
 /// The first shared page of each CPU, or zero. They are mapped at their guest-physical addresses.
 static SHARED: [AtomicU64; MAX_VPS] = [const { AtomicU64::new(0) }; MAX_VPS];
@@ -95,8 +116,13 @@ impl CpuPages {
         self.0 + PAGE_SIZE
     }
 
-    const fn transfer(self) -> u64 {
-        self.0 + 2 * PAGE_SIZE
+    /// The place in the transfer page for data or a command.
+    const fn transfer(self, direction: Direction) -> u64 {
+        let page = self.0 + 2 * PAGE_SIZE;
+        match direction {
+            Direction::FromDevice => page,
+            Direction::Both => page + MOST_IN_PAGE as u64,
+        }
     }
 
     /// Makes a call.
@@ -139,6 +165,7 @@ impl CpuPages {
     }
 
     fn port(self, info: IoInfo, width: Width, value: u32) -> u32 {
+        counts::add(counts::of_port(info.port()));
         let info = match width {
             Width::Byte => info.with_is_8_bit(true),
             Width::Word => info.with_is_16_bit(true),
@@ -151,7 +178,19 @@ impl CpuPages {
         }
     }
 
+    /// OUTS: the host takes the bytes from the shared buffer.
+    fn port_bytes(self, port: u16, bytes: &[u8]) {
+        counts::add(Why::Port);
+        self.ghcb().put_buffer(bytes);
+        let info = IoInfo::new().with_port(port).with_is_8_bit(true).with_address_64(true);
+        let info = info.with_is_string(true).with_is_repeated(true).into_bits();
+        let call = Call { code: ExitCode::IOIO, info_1: info, info_2: bytes.len() as u64 };
+        // A host that refuses loses what the bytes were for.
+        let _ = self.call(call, &[(Field::SW_SCRATCH, self.ghcb().buffer_address())]);
+    }
+
     fn memory(self, code: ExitCode, address: u64, width: Width) -> bool {
+        counts::add(counts::of_register(address));
         let call = Call { code, info_1: address, info_2: u64::from(width.bytes()) };
         self.call(call, &[(Field::SW_SCRATCH, self.ghcb().buffer_address())]).is_ok()
     }
@@ -165,7 +204,7 @@ impl CpuPages {
 pub struct Calls;
 
 impl Access for Calls {
-    const MOST_LENT: usize = PAGE_SIZE as usize;
+    const MOST_LENT: usize = (AREA_PAGES * PAGE_SIZE) as usize;
 
     fn port_read(&self, port: u16, width: Width) -> u32 {
         let info = IoInfo::new().with_port(port).with_is_in(true);
@@ -177,6 +216,12 @@ impl Access for Calls {
             let info = IoInfo::new().with_port(port);
             CpuPages::own().map(|pages| pages.port(info, width, value))
         });
+    }
+
+    fn port_write_bytes(&self, port: u16, bytes: &[u8]) {
+        for part in bytes.chunks(SHARED_BUFFER_SIZE) {
+            masked(|| CpuPages::own().map(|pages| pages.port_bytes(port, part)));
+        }
     }
 
     fn register_read(&self, registers: &DeviceRegisters, offset: u64, width: Width) -> u32 {
@@ -215,8 +260,16 @@ impl Access for Calls {
         direction: Direction,
         transfer: impl FnOnce(&Lent) -> R,
     ) -> R {
-        let page = CpuPages::own().map_or(0, CpuPages::transfer);
-        let length = if page == 0 { 0 } else { bytes.len().min(Self::MOST_LENT) };
+        // The service makes no large transfers, so nobody who holds the lock is put aside.
+        let is_large = bytes.len() > MOST_IN_PAGE && direction == Direction::FromDevice;
+        let area = is_large.then(|| AREA.lock());
+        let own = || CpuPages::own().map_or(0, |pages| pages.transfer(direction));
+        let page = area.as_ref().map_or_else(own, |area| **area);
+        let most = match direction {
+            Direction::FromDevice => Self::MOST_LENT,
+            Direction::Both => COMMAND,
+        };
+        let length = if page == 0 { 0 } else { bytes.len().min(most) };
         let place = page as *mut u8;
         if direction == Direction::Both {
             for (offset, byte) in bytes.iter().take(length).enumerate() {

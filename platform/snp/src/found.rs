@@ -1,8 +1,8 @@
 //! What the launch and the host have given this VM.
 
 use guest_memory::{GpaRange, MapError, PAGE_SIZE, RamMap};
-use host_wire::linux_start::{self as layout, File};
-use host_wire::paravisor_image::{self as image, Reason};
+use host_wire::linux_start as layout;
+use host_wire::paravisor_image::{self as image, Measured, Reason};
 use snp::cpuid_page::CpuidPage;
 use snp::features::SevStatus;
 
@@ -19,12 +19,12 @@ pub(crate) struct Found {
     pub(crate) physical_bits: u8,
     pub(crate) has_gigabyte_pages: bool,
     pub(crate) vps: u32,
-    /// The guest's RAM: all but the hole, our own range, and the files.
+    /// The guest's RAM: all but the hole and our own range.
     pub(crate) ram: RamMap,
     /// Our own range.
     pub(crate) own: GpaRange,
-    /// The files.
-    pub(crate) files: [File; image::COUNT],
+    /// The configuration, with the digests of the files.
+    pub(crate) measured: Measured<'static>,
 }
 
 /// Reads a page of the launch's, or a part of one.
@@ -41,6 +41,12 @@ pub(crate) fn cpuid_page() -> &'static CpuidPage {
     // SAFETY: the page was launched at this address, which our tables and those of the entry code
     // map; nothing writes it.
     unsafe { &*(layout::CPUID as *const CpuidPage) }
+}
+
+/// The page that the image's builder has filled.
+fn measured_page() -> &'static [u8; image::PAGE_SIZE] {
+    // SAFETY: as for the CPUID page.
+    unsafe { &*(layout::INFO as *const [u8; image::PAGE_SIZE]) }
 }
 
 /// A function of the CPUID page, all zero where it has none. The subfunction counts where the page
@@ -77,15 +83,14 @@ pub(crate) fn find(image_end: u64, own_size: impl Fn(u32) -> u64) -> Result<Foun
     if vps == 0 || vps as usize > pc::MAX_VPS {
         return Err(Reason::VpCount);
     }
-    // SAFETY: a page of the layout.
-    let files = image::from_bytes(&unsafe { read(layout::INFO) });
+    let measured = Measured::from_page(measured_page()).ok_or(Reason::Measured)?;
     let own = GpaRange::new(layout::INFO, image_end + own_size(vps)).unwrap_or_default();
     if own.end() > image::OWN_END {
         return Err(Reason::VpCount);
     }
     // SAFETY: a page of the layout.
     let map: [u8; PAGE_SIZE as usize] = unsafe { read(layout::MEMORY_MAP) };
-    let ram = guest_ram(&map, own, &files)?;
+    let ram = guest_ram(&map, own)?;
     Ok(Found {
         c_bit,
         physical_bits,
@@ -93,29 +98,18 @@ pub(crate) fn find(image_end: u64, own_size: impl Fn(u32) -> u64) -> Result<Foun
         vps,
         ram,
         own,
-        files,
+        measured,
     })
 }
 
-/// The guest's part of the memory map. Our own range and the files must be RAM in it.
-fn guest_ram(
-    map: &[u8; PAGE_SIZE as usize],
-    own: GpaRange,
-    files: &[File; image::COUNT],
-) -> Result<RamMap, Reason> {
+/// The guest's part of the memory map. Our own range must be RAM in it.
+fn guest_ram(map: &[u8; PAGE_SIZE as usize], own: GpaRange) -> Result<RamMap, Reason> {
     let wrong = |_: MapError| Reason::MemoryMap;
     let mut ram = sev_guest::memory_map(map).ok_or(Reason::MemoryMap)?;
-    let file = |file: &File| GpaRange::new(file.start, file.end()).ok_or(Reason::MemoryMap);
-    for taken in [Ok(own)].into_iter().chain(files.iter().map(file)) {
-        let taken = taken?;
-        if taken.is_empty() {
-            continue;
-        }
-        if !ram.contains(taken.start(), taken.length()) {
-            return Err(Reason::MemoryMap);
-        }
-        ram.remove(taken).map_err(wrong)?;
+    if !ram.contains(own.start(), own.length()) {
+        return Err(Reason::MemoryMap);
     }
+    ram.remove(own).map_err(wrong)?;
     ram.remove(LEGACY_HOLE).map_err(wrong)?;
     Ok(ram)
 }
@@ -148,30 +142,23 @@ mod tests {
     }
 
     #[test]
-    fn the_guest_gets_what_is_not_ours_and_no_file() {
-        let mut files = [File::default(); image::COUNT];
-        files[1] = File { start: 32 * MIB, length: 5 };
-        let ram = guest_ram(&map(&[(0, 64 * MIB)]), own(), &files).unwrap();
-        let expected =
-            [(0, 0xa_0000), (MIB, 8 * MIB), (16 * MIB, 32 * MIB), (32 * MIB + 4096, 64 * MIB)];
+    fn the_guest_gets_what_is_not_ours() {
+        let ram = guest_ram(&map(&[(0, 64 * MIB)]), own()).unwrap();
+        let expected = [(0, 0xa_0000), (MIB, 8 * MIB), (16 * MIB, 64 * MIB)];
         let found = ram.ranges().iter().map(|range| (range.start(), range.end()));
         assert!(found.eq(expected), "{ram:?}");
     }
 
     #[test]
     fn a_memory_map_without_what_was_launched_is_refused() {
-        let none = [File::default(); image::COUNT];
-        let mut outside = none;
-        outside[0] = File { start: 63 * MIB, length: 2 * MIB };
-        for (what, ranges, files) in [
-            ("no RAM", &[][..], none),
-            ("too little", &[(0, 12 * MIB)][..], none),
-            ("a file behind the end", &[(0, 64 * MIB)][..], outside),
-            ("RAM twice", &[(0, 64 * MIB), (MIB, MIB)][..], none),
-            ("beyond the map", &[(0, 64 * MIB), (4096 * MIB, MIB)][..], none),
-            ("a range that wraps", &[(0, 64 * MIB), (!0xfff, 0x2000)][..], none),
+        for (what, ranges) in [
+            ("no RAM", &[][..]),
+            ("too little", &[(0, 12 * MIB)][..]),
+            ("RAM twice", &[(0, 64 * MIB), (MIB, MIB)][..]),
+            ("beyond the map", &[(0, 64 * MIB), (4096 * MIB, MIB)][..]),
+            ("a range that wraps", &[(0, 64 * MIB), (!0xfff, 0x2000)][..]),
         ] {
-            assert!(guest_ram(&map(ranges), own(), &files).is_err(), "{what}");
+            assert!(guest_ram(&map(ranges), own()).is_err(), "{what}");
         }
     }
 }

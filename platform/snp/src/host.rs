@@ -4,37 +4,38 @@ use core::fmt::Arguments;
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use device_model::HostTsc;
-use guest_memory::{Gpa, GuestMemory, MappedMemory, RamRange};
+use guest_memory::RamRange;
 use host_wire::Status;
-use host_wire::paravisor_image::{self as image, Reason};
+use host_wire::paravisor_image::{Measured, STATUS_SET};
 use pc::Frequencies;
 use platform_api::{
     Console, Cpus, Ending, Entropy, ExitStatus, Files, HostFile, Received, StateDisk,
     StateDiskError, Time, Transfer,
 };
+use snp::msr_protocol::Termination;
 
 use crate::accept::GiveToGuest;
 use crate::acceptance::Acceptance;
 use crate::calls::{CpuPages, take_note};
-use crate::{PC, end_with, found, timer};
+use crate::counts::{self, Why};
+use crate::measured_files::{MeasuredFiles, Missing};
+use crate::{PC, found, timer};
 
 /// Outside of the VM.
 #[derive(Debug)]
 pub struct SnpHost {
     tsc_frequency: AtomicU64,
-    /// The files, which were launched with the image: the measurement covers them.
-    files: MappedMemory,
-    places: [host_wire::linux_start::File; image::COUNT],
+    files: MeasuredFiles,
     acceptance: &'static Acceptance<GiveToGuest>,
 }
 
 impl SnpHost {
     pub(crate) const fn new(
-        files: MappedMemory,
-        places: [host_wire::linux_start::File; image::COUNT],
+        measured: Measured<'static>,
         acceptance: &'static Acceptance<GiveToGuest>,
     ) -> Self {
-        Self { tsc_frequency: AtomicU64::new(1_000_000_000), files, places, acceptance }
+        let files = MeasuredFiles::new(measured);
+        Self { tsc_frequency: AtomicU64::new(1_000_000_000), files, acceptance }
     }
 
     pub(crate) fn set_frequencies(&self, found: Frequencies) {
@@ -86,6 +87,7 @@ impl Cpus for SnpHost {
                 break;
             }
         }
+        counts::add(Why::Sleep);
         // SAFETY: the page is mapped, and the hook for #HV is set.
         unsafe { sev_guest::sleep_unless(pages.doorbell()) };
         crate::take_events(pages);
@@ -118,16 +120,20 @@ impl Console for SnpHost {
         PC.take_power_press()
     }
 
-    fn report(&self, _: Arguments<'_>) {
-        // The host has no observer that a line could be for.
+    fn report(&self, line: Arguments<'_>) {
+        PC.report_line(line);
     }
 }
 
 impl Files for SnpHost {
     fn file(&self, name: &str) -> Option<HostFile> {
-        let selector = image::NAMES.iter().position(|known| *known == name)?;
-        let length = u32::try_from(self.places.get(selector)?.length).ok()?;
-        (length != 0).then_some(HostFile { selector: selector as u16, length })
+        match self.files.find(&PC, name) {
+            Ok(found) => found,
+            Err(Missing) => {
+                log::error!("the host does not offer {name}, which was measured");
+                self.exit(ExitStatus(Status::BadGuest as u8))
+            }
+        }
     }
 
     fn uuid(&self) -> Option<[u8; 16]> {
@@ -135,16 +141,15 @@ impl Files for SnpHost {
     }
 
     fn read_file(&self, file: HostFile, offset: u32, to: &mut [u8]) -> Result<(), Transfer> {
-        let place = self.places.get(usize::from(file.selector)).ok_or(Transfer::Refused)?;
-        let end = u64::from(offset).saturating_add(to.len() as u64);
-        if end > place.length {
-            return Err(Transfer::PastEnd);
-        }
-        self.files.read(Gpa(place.start + u64::from(offset)), to).map_err(|_| Transfer::Refused)
+        self.files.read(&PC, file, offset, to)
     }
 
     fn load_file(&self, _: HostFile, _: u32, _: RamRange) -> Option<Result<(), Transfer>> {
         None
+    }
+
+    fn measured(&self, file: HostFile) -> Option<[u8; 32]> {
+        self.files.digest(file)
     }
 }
 
@@ -174,9 +179,10 @@ impl Entropy for SnpHost {
 
 impl Ending for SnpHost {
     fn exit(&self, status: ExitStatus) -> ! {
+        counts::report(self);
         if status.0 == Status::PowerOff as u8 {
             PC.power_off();
         }
-        end_with(Reason::Ended)
+        sev_guest::terminate(Termination { set: STATUS_SET, reason: status.0 })
     }
 }

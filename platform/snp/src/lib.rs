@@ -13,9 +13,12 @@ extern crate alloc;
 mod accept;
 mod acceptance;
 mod calls;
+mod counts;
 mod cpus;
 mod found;
 mod host;
+mod measured_files;
+mod probe;
 mod start;
 mod timer;
 mod vp;
@@ -25,19 +28,25 @@ use core::fmt::Arguments;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use guest_memory::{GpaRange, RamMap};
+use host_wire::Status;
 use host_wire::paravisor_image::{REASON_SET, Reason};
 use kernel::interrupts::Frame;
 use kernel::service;
 use log::Level;
 use pc::{Frequencies, Pc, Sample, TIMER_VECTOR};
-use platform_api::{Arrival, Capabilities, NotConfidential, Platform, Service, StartUp};
+use platform_api::{
+    Arrival, Capabilities, Ending, ExitStatus, NotConfidential, Platform, Service, StartUp,
+};
+use snp::instruction::{Outcome, PageSize, Permissions};
 use snp::msr_protocol::Termination;
+use spin::Mutex;
 
 use accept::GiveToGuest;
 use acceptance::Acceptance;
 use calls::CpuPages;
 use cpus::CpuSetup;
 use found::Found;
+use probe::NotIntercepted;
 use timer::Fired;
 
 pub use acceptance::SnpMemory;
@@ -61,6 +70,9 @@ pub struct Snp {
     coarse: Frequencies,
     cpus: Vec<CpuSetup>,
     tables_root: u64,
+    /// A page with the instructions of the probe. The guest's level has rights to it while one VP
+    /// executes them.
+    probe_page: Mutex<u64>,
     service_stack: u64,
     has_service: AtomicBool,
     settled: AtomicBool,
@@ -71,11 +83,9 @@ pub fn end_with(reason: Reason) -> ! {
     sev_guest::terminate(Termination { set: REASON_SET, reason: reason as u8 })
 }
 
-/// Writes a part of a crash record to the host's console, as soon as there is a way to it.
+/// Writes a part of a crash record to an observer, or to the console, as soon as there is a way to it.
 pub fn write_report(text: &str) {
-    for byte in text.bytes() {
-        PC.send(0, byte);
-    }
+    PC.write_report(text);
 }
 
 /// #HV: an event stands in the doorbell page, which is looked at before this CPU leaves.
@@ -96,6 +106,31 @@ impl Service for SnpService {
 
     fn leave(&self) {
         service::leave();
+    }
+}
+
+impl Snp {
+    /// Has the guest's level of a VP execute what must exit, and ends the VM if something does not.
+    fn probe(&self, vp: &mut SnpVp) {
+        let page = self.probe_page.lock();
+        let level = Permissions::new().with_vmpl(vp::GUEST_LEVEL);
+        let execute = level.with_user_execute(true).with_supervisor_execute(true);
+        give_page(*page, execute.with_read(true));
+        let probed = probe::probe(*page, |state| vp.execute(state));
+        give_page(*page, level);
+        if let Err(NotIntercepted { name, exit }) = probed {
+            log::error!("the host lets the guest execute {name} by itself ({exit:?})");
+            self.host.exit(ExitStatus(Status::UnusableVm as u8))
+        }
+    }
+}
+
+/// Gives a level these rights to the probe's page, and no others.
+fn give_page(page: u64, rights: Permissions) {
+    // SAFETY: the page holds the probe's instructions and nothing else.
+    let outcome = unsafe { sev_guest::rmpadjust(page, PageSize::SIZE_4K, rights) };
+    if outcome != Outcome::SUCCESS {
+        end_with(Reason::Levels)
     }
 }
 
@@ -229,7 +264,9 @@ impl StartUp for Snp {
         // SAFETY: the page was taken for this, and this is the first call.
         let vp =
             unsafe { SnpVp::new(cpu.guest_area, index, self.found.physical_bits, self.acceptance) };
-        Some(vp.unwrap_or_else(|reason| end_with(reason)))
+        let mut vp = vp.unwrap_or_else(|reason| end_with(reason));
+        self.probe(&mut vp);
+        Some(vp)
     }
 
     fn rest(&self) -> ! {

@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use core::sync::atomic::{AtomicBool, AtomicU8};
 
 use device_model::HostTsc;
-use guest_memory::{GpaRange, MappedMemory, PAGE_SIZE, RamMap};
+use guest_memory::{GpaRange, MappedMemory, PAGE_SIZE};
 use host_wire::paravisor_image::Reason;
 use kernel::Region;
 use kernel::paging::{Access, GUEST_BASE, PageTables};
@@ -12,6 +12,7 @@ use platform_api::Arrival;
 use snp::instruction::PageSize;
 use snp::msr_protocol::{Answer, Request};
 use snp::page_state::Operation;
+use spin::Mutex;
 use x86::{efer, msr, vector};
 
 use crate::accept::GiveToGuest;
@@ -20,7 +21,7 @@ use crate::calls;
 use crate::cpus::{self, PAGES_PER_CPU};
 use crate::found::{self, FIRMWARE_AREA, Found};
 use crate::host::SnpHost;
-use crate::{PC, Snp, accept, on_doorbell};
+use crate::{PC, Snp, accept, on_doorbell, probe};
 
 /// Bytes of heap in any VM, and for each VP.
 const HEAP: u64 = 640 << 10;
@@ -29,6 +30,8 @@ const HEAP_PER_CPU: u64 = 16 << 10;
 const TABLES: u64 = 64;
 /// Pages for the state of the guest's memory: a byte for each 2 MiB of the 4 GiB that we map.
 const CHUNK_PAGES: u64 = 1;
+/// The page with the instructions of the probe.
+const PROBE_PAGES: u64 = 1;
 const SERVICE_STACK_PAGES: u64 = 16;
 
 impl Snp {
@@ -46,7 +49,7 @@ impl Snp {
         check_host()?;
         // SAFETY: as this function's; what was launched ends with the image.
         let mut region = unsafe { take_own_memory(layout.end, found.own.end())? };
-        let shared = region.take(calls::PAGES * u64::from(found.vps));
+        let shared = region.take(shared_bytes(found.vps) / PAGE_SIZE);
         let mut tables = map_everything(&mut region, &found, shared);
         allow_no_execute();
         kernel::interrupts::set_hook(vector::HV, on_doorbell);
@@ -59,18 +62,20 @@ impl Snp {
         unsafe { kernel::give_to_heap(region.take(heap) as *mut u8, bytes) };
         // SAFETY: fresh pages of the region, mapped as shared memory.
         unsafe { share_pages(shared, found.vps)? };
+        calls::set_transfer_area(shared + calls::PAGES * PAGE_SIZE * u64::from(found.vps));
         let cpus = cpus::prepare(&mut region, &mut tables, found.vps, shared, stack_top);
         if let Some(first) = cpus.first() {
             // SAFETY: this is CPU 0, with the final tables active.
             unsafe { first.enter()? };
         }
         let acceptance = all_untouched(&mut region, &found);
+        let probe_page = fill_probe(&mut region);
         PC.start_devices();
         PC.enable_apic(Some(0));
         let before = instructions::rdtsc();
         let (first_sample, coarse) = PC.measure_clocks();
         let waited = instructions::rdtsc().wrapping_sub(before);
-        let host = SnpHost::new(launched_files(&found), found.files, acceptance);
+        let host = SnpHost::new(found.measured, acceptance);
         host.set_frequencies(coarse);
         // SAFETY: all of it is mapped at `GUEST_BASE` for ever, and accepted before it is used; we
         // keep no reference into it.
@@ -88,6 +93,7 @@ impl Snp {
             coarse,
             cpus,
             tables_root: tables.root(),
+            probe_page: Mutex::new(probe_page),
             service_stack,
             has_service: AtomicBool::new(false),
             settled: AtomicBool::new(false),
@@ -117,16 +123,17 @@ fn allow_no_execute() {
 /// Pages of ours behind the image in a VM with so many VPs.
 fn pages(vps: u32) -> u64 {
     let cpus = u64::from(vps);
-    TABLES + CHUNK_PAGES + heap_pages(vps) + SERVICE_STACK_PAGES + 1 + PAGES_PER_CPU * cpus
+    let of_all = TABLES + CHUNK_PAGES + SERVICE_STACK_PAGES + 1 + calls::AREA_PAGES + PROBE_PAGES;
+    of_all + heap_pages(vps) + PAGES_PER_CPU * cpus
 }
 
 fn heap_pages(vps: u32) -> u64 {
     (HEAP + HEAP_PER_CPU * u64::from(vps)) / PAGE_SIZE
 }
 
-/// Bytes that all CPUs share with the host.
+/// Bytes that are shared with the host: the pages of each CPU, then the area for large transfers.
 fn shared_bytes(vps: u32) -> u64 {
-    calls::PAGES * PAGE_SIZE * u64::from(vps)
+    (calls::PAGES * u64::from(vps) + calls::AREA_PAGES) * PAGE_SIZE
 }
 
 /// Accepts and zeroes the part of our own range that was not launched.
@@ -143,8 +150,8 @@ unsafe fn take_own_memory(start: u64, end: u64) -> Result<Region, Reason> {
     Ok(unsafe { Region::new(free) })
 }
 
-/// Our page tables: the image by its sections, the rest of our range, the files, the guest's RAM,
-/// and the pages that are shared with the host.
+/// Our page tables: the image by its sections, the rest of our range, the guest's RAM, and the pages
+/// that are shared with the host.
 fn map_everything(region: &mut Region, found: &Found, shared: u64) -> PageTables {
     let private = 1 << found.c_bit;
     let mut tables = PageTables::with_private_bit(region, found.has_gigabyte_pages, private);
@@ -161,10 +168,6 @@ fn map_everything(region: &mut Region, found: &Found, shared: u64) -> PageTables
     }
     for range in found.ram.ranges().iter().chain([&FIRMWARE_AREA]) {
         tables.map(region, *range, GUEST_BASE, Access::Data);
-    }
-    for file in &found.files {
-        let range = GpaRange::new(file.start, file.end()).unwrap_or_default();
-        tables.map(region, range, GUEST_BASE, Access::Data);
     }
     tables
 }
@@ -190,6 +193,15 @@ unsafe fn share_pages(start: u64, vps: u32) -> Result<(), Reason> {
     Ok(())
 }
 
+/// The page with the instructions of the probe.
+fn fill_probe(region: &mut Region) -> u64 {
+    let page = region.take(PROBE_PAGES);
+    let length = (PROBE_PAGES * PAGE_SIZE) as usize;
+    // SAFETY: a fresh page of the region, mapped at its address; the reference ends here.
+    probe::fill(unsafe { core::slice::from_raw_parts_mut(page as *mut u8, length) });
+    page
+}
+
 /// The state of the guest's memory, none of which has been accepted.
 fn all_untouched(region: &mut Region, found: &Found) -> &'static Acceptance<GiveToGuest> {
     let chunks = Acceptance::<GiveToGuest>::chunks(&found.ram);
@@ -201,15 +213,4 @@ fn all_untouched(region: &mut Region, found: &Found) -> &'static Acceptance<Give
     // SAFETY: it is asked for the RAM and the firmware area alone, which `map_everything` mapped.
     let by = unsafe { GiveToGuest::new() };
     Box::leak(Box::new(Acceptance::new(found.ram, FIRMWARE_AREA, states, by)))
-}
-
-/// The memory of the files.
-fn launched_files(found: &Found) -> MappedMemory {
-    let mut ram = RamMap::new();
-    for file in &found.files {
-        // What overlaps was refused when the guest's RAM was computed.
-        let _ = ram.add(GpaRange::new(file.start, file.end()).unwrap_or_default());
-    }
-    // SAFETY: the pages were launched, are mapped there for ever, and are read alone.
-    unsafe { MappedMemory::new(ram, GUEST_BASE) }
 }

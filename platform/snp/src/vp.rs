@@ -14,6 +14,7 @@ use x86::{Combined, Registers, VpState, rflags, vector};
 use crate::accept::GiveToGuest;
 use crate::acceptance::{Acceptance, Touch};
 use crate::calls::{CpuPages, take_note};
+use crate::counts::{self, Why};
 use crate::{cpus, end_with, take_events};
 
 /// The level of the guest.
@@ -94,6 +95,20 @@ impl SnpVp {
         })
     }
 
+    /// Runs the level from `state` on, until it leaves for something other than an interrupt of the
+    /// host's. Such a run is not counted.
+    pub(crate) fn execute(&mut self, state: &VpState) -> Exit {
+        self.reset(state, true);
+        let exit = loop {
+            match self.run() {
+                Exit::HostInterrupt => {}
+                exit => break exit,
+            }
+        };
+        self.counts = [0; EXIT_KINDS];
+        exit
+    }
+
     /// Runs the guest until this level is entered again. The guest's save area is marked as busy
     /// before anything is read from it: no host can run it meanwhile.
     fn enter(&mut self, pages: CpuPages) {
@@ -104,6 +119,7 @@ impl SnpVp {
             self.displaced = None;
             self.inject_now(&event);
         }
+        counts::add(Why::Run);
         self.area.set_vintr_ctrl(self.area.vintr_ctrl().with_busy(false));
         // SAFETY: the doorbell page is mapped, the hook for #HV is set, and the guest's level has
         // rights to its own memory alone.

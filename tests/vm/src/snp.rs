@@ -1,8 +1,8 @@
 //! `paravane run --platform snp`: guests that know nothing of SEV-SNP at VMPL1, in Drydock.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -14,6 +14,10 @@ use crate::machine::Vm;
 use crate::{Environment, Outcome, Test, Totals, ensure, test, tpm};
 
 const USAGE: i32 = 2;
+const BAD_GUEST: i32 = 70;
+/// The test guest of the tests of files, with its command line.
+const GUEST: &str = "policy";
+const LINE: &str = "platform=snp";
 /// The `--timeout` of a boot.
 const LIMIT: &str = "150";
 /// How long such a run may take before it counts as hanging.
@@ -66,6 +70,7 @@ pub fn tests(environment: &Environment, cases: &Arc<Mutex<Totals>>) -> Vec<Test>
         }));
     }
     tests.push(test("snp::the_digest_of_the_paravisor_s_file_is_predicted", digest));
+    tests.push(test("snp::files_that_were_not_measured_start_nothing", other_files));
     tests.push(test("snp::the_start_does_not_depend_on_the_memory", start_by_memory));
     tests.push(test("snp::memtest_starts_its_tests_in_32_mib", memtest));
     tests.push(test("snp::options_without_an_answer_are_refused", options));
@@ -88,19 +93,83 @@ fn command(environment: &Environment, kernel: &Path, cpus: &str) -> Outcome {
     Ok(())
 }
 
+/// A file with the paravisor, which starts a test guest without a TPM.
+fn image_of_guest(environment: &Environment, folder: &Path) -> anyhow::Result<PathBuf> {
+    let file = folder.join("guest.igvm");
+    let mut command = Command::new(&environment.paravane);
+    command.args(["image", "build", "--append", LINE, "--paravisor"]);
+    command.arg(&environment.image_snp).arg("--linux").arg(environment.guests.join(GUEST));
+    let built = command.arg(&file).output()?;
+    anyhow::ensure!(built.status.success(), "{built:?}");
+    Ok(file)
+}
+
+/// The value of `--fw-cfg` for a file of the guest's.
+fn fw_cfg(name: &str, path: &Path) -> OsString {
+    let mut value = OsString::from(format!("name=opt/org.paravane/{name},file="));
+    value.push(path);
+    value
+}
+
+/// The paravisor starts the files whose digests were measured, and tells which one is another.
+fn other_files(environment: &Environment) -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let image = image_of_guest(environment, folder.path())?;
+    let text = |name: &str, text: &str| -> anyhow::Result<PathBuf> {
+        let path = folder.path().join(name);
+        fs::write(&path, text)?;
+        Ok(path)
+    };
+    let kernel = environment.guests.join(GUEST);
+    let mut patched = fs::read(&kernel)?;
+    if let Some(byte) = patched.last_mut() {
+        *byte ^= 1;
+    }
+    let other_kernel = folder.path().join("kernel");
+    fs::write(&other_kernel, patched)?;
+    let (name, line) = (text("name", GUEST)?, text("line", LINE)?);
+    let other_line = text("other-line", "platform=sno")?;
+    for (kernel, line, outcome) in [
+        (Some(&kernel), &line, None),
+        (Some(&other_kernel), &line, Some("another opt/org.paravane/kernel than the one")),
+        (Some(&kernel), &other_line, Some("another opt/org.paravane/cmdline than the one")),
+        (None, &line, Some("not offer opt/org.paravane/kernel, which was measured")),
+    ] {
+        let mut vm = Vm::in_drydock(environment).args(["--timeout", LIMIT, "-m", "128M"]);
+        let files = [("kernel", kernel), ("kernel-name", Some(&name)), ("cmdline", Some(line))];
+        for (name, path) in files {
+            if let Some(path) = path {
+                vm = vm.arg("--fw-cfg").arg(fw_cfg(name, path));
+            }
+        }
+        let run = vm.arg(&image).run_within(HANG)?;
+        match outcome {
+            None => ensure!(run.code == Some(0), "{run:?}"),
+            Some(words) => {
+                ensure!(run.code == Some(BAD_GUEST) && run.errors.lines().count() == 1, "{run:?}");
+                ensure!(run.errors.contains(words), "{run:?}");
+                ensure!(!String::from_utf8_lossy(&run.output).contains("passed"), "{run:?}");
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Counts the exits before the guest's first instruction in VMs with 128 MiB and with eight times
 /// that.
 fn start_by_memory(environment: &Environment) -> Outcome {
     let folder = tempfile::tempdir()?;
-    let file = folder.path().join("guest.igvm");
-    let mut command = Command::new(&environment.paravane);
-    command.env("PARAVANE_LINUX_START", &environment.linux_start);
-    command.args(["image", "build", "--append", "platform=snp", "--paravisor"]);
-    command.arg(&environment.image_snp).arg("--linux").arg(environment.guests.join("policy"));
-    let built = command.arg(&file).output()?;
-    ensure!(built.status.success(), "{built:?}");
+    let file = image_of_guest(environment, folder.path())?;
+    let (name, line) = (folder.path().join("name"), folder.path().join("line"));
+    fs::write(&name, GUEST)?;
+    fs::write(&line, LINE)?;
+    let kernel = environment.guests.join(GUEST);
     let exits = |memory: &str| -> anyhow::Result<usize> {
-        let vm = Vm::in_drydock(environment).args(["--trace", "--timeout", LIMIT, "-m", memory]);
+        let mut vm = Vm::in_drydock(environment);
+        for (name, path) in [("kernel", &kernel), ("kernel-name", &name), ("cmdline", &line)] {
+            vm = vm.arg("--fw-cfg").arg(fw_cfg(name, path));
+        }
+        let vm = vm.args(["--trace", "--timeout", LIMIT, "-m", memory]);
         let run = vm.arg(&file).run_within(HANG)?;
         let mut lines = run.errors.lines();
         let mut of_paravisor = 0;

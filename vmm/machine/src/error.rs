@@ -17,6 +17,11 @@ pub enum GuestError {
     NoKernel,
     /// The host did not deliver a file that it offers.
     HostRead,
+    /// The host gave other bytes than those that the launch of the VM has measured: its fault.
+    NotMeasured {
+        /// The name of the file.
+        file: &'static str,
+    },
     /// The command line, or the texts of the modules, are longer than any kernel accepts.
     Text {
         /// Its length in bytes.
@@ -39,6 +44,9 @@ impl fmt::Display for GuestError {
         match self {
             Self::NoKernel => f.write_str("no guest kernel is given: use `paravane run --kernel`"),
             Self::HostRead => f.write_str("the host did not deliver a file that it offers"),
+            Self::NotMeasured { file } => {
+                write!(f, "the host gave another {file} than the one that was measured")
+            }
             Self::Text { length, limit } => {
                 write!(f, "the command line has {length} bytes; {limit} are the most")
             }
@@ -65,7 +73,11 @@ impl GuestError {
             Self::Tables(_) | Self::TablesMemory(_) | Self::Load(LoadError::GuestMemory) => {
                 Status::Crashed
             }
-            Self::NoKernel | Self::HostRead | Self::Text { .. } | Self::Load(_) => Status::BadGuest,
+            Self::NoKernel
+            | Self::HostRead
+            | Self::NotMeasured { .. }
+            | Self::Text { .. }
+            | Self::Load(_) => Status::BadGuest,
         }
     }
 }

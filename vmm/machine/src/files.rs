@@ -15,10 +15,14 @@ use crate::error::GuestError;
 
 /// The longest texts that are read at all: the command line, those of all modules.
 const MAX_TEXT: u32 = 64 * 1024;
-/// Bytes that are hashed or copied at once.
+/// Bytes that are hashed at once.
 const CHUNK: usize = 4096;
+/// Bytes that are asked for at once: a confidential VM pays for each call of the host.
+const COPIED: usize = 64 << 10;
 /// The hash of a part that is copied out of the file's order.
 const PART_HASH: HashAlgorithm = HashAlgorithm::Sha256;
+/// The hash by which the launch of a VM measures files.
+const MEASURED_HASH: HashAlgorithm = HashAlgorithm::Sha256;
 
 /// The guest's files, as the host names them.
 #[derive(Clone, Copy, Debug)]
@@ -60,7 +64,7 @@ impl GuestFiles {
 
     /// The name of the kernel's file.
     pub(crate) fn kernel_name(&self, host: &impl Files) -> Result<Vec<u8>, GuestError> {
-        read_text(host, self.kernel_name)
+        read_text(host, file::KERNEL_NAME, self.kernel_name)
     }
 
     /// The initrd, if there is one.
@@ -70,7 +74,7 @@ impl GuestFiles {
 
     /// The command line.
     pub(crate) fn command_line(&self, host: &impl Files) -> Result<Vec<u8>, GuestError> {
-        read_text(host, self.command_line)
+        read_text(host, file::COMMAND_LINE, self.command_line)
     }
 
     /// The modules, up to the first that is missing.
@@ -80,18 +84,26 @@ impl GuestFiles {
 
     /// The texts of the modules, each with a zero behind it.
     pub(crate) fn module_texts(&self, host: &impl Files) -> Result<Vec<u8>, GuestError> {
-        read_text(host, self.module_texts)
+        read_text(host, file::MODULE_TEXTS, self.module_texts)
     }
 }
 
 /// A short file as a whole; one that is missing is empty.
-fn read_text(host: &impl Files, file: Option<HostFile>) -> Result<Vec<u8>, GuestError> {
+fn read_text(
+    host: &impl Files,
+    name: &'static str,
+    file: Option<HostFile>,
+) -> Result<Vec<u8>, GuestError> {
     let Some(file) = file else { return Ok(vec![]) };
     if file.length > MAX_TEXT {
         return Err(GuestError::Text { length: file.length, limit: MAX_TEXT });
     }
     let mut bytes = vec![0; file.length as usize];
     host.read_file(file, 0, &mut bytes).map_err(|_| GuestError::HostRead)?;
+    let is_other = |measured: [u8; 32]| MEASURED_HASH.hash(&bytes).as_bytes() != measured;
+    if host.measured(file).is_some_and(is_other) {
+        return Err(GuestError::NotMeasured { file: name });
+    }
     Ok(bytes)
 }
 
@@ -181,7 +193,23 @@ impl<'a, P: Platform> FileSource<'a, P> {
     /// Nothing has been read. The file will be measured into some of `banks`, or not at all if
     /// there are none.
     pub(crate) fn new(platform: &'a P, file: HostFile, banks: &[HashAlgorithm]) -> Self {
-        Self { platform, file, parts: Vec::new(), digests: Digests::new(banks) }
+        let mut hashes = banks.to_vec();
+        if platform.host().measured(file).is_some() && !hashes.contains(&MEASURED_HASH) {
+            hashes.push(MEASURED_HASH);
+        }
+        Self { platform, file, parts: Vec::new(), digests: Digests::new(&hashes) }
+    }
+
+    /// Compares the bytes that were read with what the launch of the VM has measured.
+    ///
+    /// # Errors
+    /// [`GuestError::NotMeasured`] with the name `file`.
+    pub(crate) fn check(&self, file: &'static str) -> Result<(), GuestError> {
+        let Some(measured) = self.platform.host().measured(self.file) else { return Ok(()) };
+        let digests =
+            self.digests(&[MEASURED_HASH]).map_err(|error| GuestError::Load(error.into()))?;
+        let is_same = digests.iter().all(|digest| digest.as_bytes() == measured);
+        if is_same { Ok(()) } else { Err(GuestError::NotMeasured { file }) }
     }
 
     /// The digests of the whole file for `banks`.
@@ -275,10 +303,10 @@ impl<'a, P: Platform> FileSource<'a, P> {
         }
         let follows = self.digests.length() == at;
         let mut own = (is_measured && !follows).then(|| Hasher::new(PART_HASH));
-        let mut buffer = vec![0; CHUNK];
+        let mut buffer = vec![0; COPIED];
         let mut done = 0;
         while done < length {
-            let bytes = (length - done).min(CHUNK as u64);
+            let bytes = (length - done).min(COPIED as u64);
             let chunk = buffer.get_mut(..bytes as usize).ok_or(TransferError::Memory)?;
             self.ask(at + done, chunk)?;
             if let Some(hasher) = &mut own {

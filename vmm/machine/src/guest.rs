@@ -6,6 +6,7 @@ use chipset::memory::ECAM_BASE;
 use chipset::{BIOS_CALL_PORT, PM_BASE};
 use firmware_tables::{BuildError, MachineDescription, Pci, PowerPorts, Range, SerialPort};
 use guest_memory::{Gpa, GuestMemory, RamMap};
+use host_wire::file;
 use loader::{Entry, GuestMemory as LoaderMemory, Mode, Module, Request, TransferError};
 use platform_api::{Platform, Time};
 use x86::{Control, Register, Segment, SegmentRegister, VpState, cr0, cr4, efer, rflags};
@@ -83,6 +84,11 @@ impl<P: Platform> Machine<P> {
         let before = self.host().tsc();
         let loaded = loader::load(&request, &mut kernel, given.collect(), &mut ram);
         let loaded = loaded.map_err(GuestError::Load)?;
+        kernel.check(file::KERNEL)?;
+        initrd.as_ref().map_or(Ok(()), |initrd| initrd.check(file::INITRD))?;
+        for ((module, _), name) in modules.iter().zip(file::MODULES) {
+            module.check(name)?;
+        }
         let mut measured =
             Vec::from([Measured::Kernel(&kernel), Measured::CommandLine(&loaded.command_line)]);
         measured.extend(initrd.as_ref().map(Measured::Initrd));

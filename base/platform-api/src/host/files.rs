@@ -35,4 +35,9 @@ pub trait Files {
     /// Has the host write part of a file to guest memory. None where the host must not write there:
     /// the caller then reads the file, and writes it.
     fn load_file(&self, file: HostFile, offset: u32, to: RamRange) -> Option<Result<(), Transfer>>;
+    /// The SHA-256 digest that a file must have, where the launch of the VM has measured it. The
+    /// caller compares it before the guest runs.
+    fn measured(&self, _: HostFile) -> Option<[u8; 32]> {
+        None
+    }
 }

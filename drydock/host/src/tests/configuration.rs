@@ -152,6 +152,21 @@ fn the_clocks_memory_has_ram_and_processors() {
     assert_eq!((read(0x15) | read(0x16) << 8, read(0x5f)), (640, 1));
 }
 
+/// An observer gets whole lines, in which nothing controls a terminal. A line without an end is cut.
+#[test]
+fn lines_of_the_report_port_reach_an_observer() {
+    let mut machine = Machine::new();
+    assert_eq!(input(&mut machine, byte(0xe9)), 0xe9);
+    let long = [&[b'x'; 450][..], b"\n"].concat();
+    for text in [&b"count a 1\nhal"[..], b"f \x1b[2J\xe4\n", &long] {
+        text.iter().for_each(|letter| out(&mut machine, byte(0xe9), (*letter).into()));
+    }
+    let reports = machine.outside().host.reports.lock().unwrap().clone();
+    assert_eq!(reports[..2], ["guest count a 1", "guest half ?[2J?"]);
+    let lengths: Vec<usize> = reports[2..].iter().map(|line| line.len() - 6).collect();
+    assert_eq!(lengths, [200, 200, 50]);
+}
+
 #[test]
 fn test_programs_find_their_ports() {
     let mut machine = Machine::new();

@@ -25,6 +25,7 @@ fn platform(files: &[(&'static str, &[u8])]) -> &'static Fake {
         name,
         bytes: bytes.to_vec(),
         asked: vec![0; bytes.len()],
+        measured: None,
     };
     *platform.host().files.lock().unwrap() = files.iter().map(file).collect();
     platform
@@ -172,6 +173,40 @@ fn a_digest_is_that_of_the_copied_bytes() {
     let other = [HashAlgorithm::Sha512];
     let digests = digests_of(&original, in_order, None, &other);
     assert_eq!(digests, Ok(vec![HashAlgorithm::Sha512.hash(&original)]));
+}
+
+/// Each file in turn is another one than was measured. The guest is not started with it.
+#[test]
+fn a_file_that_was_not_measured_starts_no_guest() {
+    let kernel = kernel();
+    let files = [
+        (file::KERNEL, &kernel[..]),
+        (file::KERNEL_NAME, b"name"),
+        (file::INITRD, &[7; 9000]),
+        (file::COMMAND_LINE, b"quiet"),
+    ];
+    let outcome = |other: Option<&str>, tpm| {
+        let platform = platform(&files);
+        for file in platform.host().files.lock().unwrap().iter_mut() {
+            let mut measured = HashAlgorithm::Sha256.hash(&file.bytes).as_bytes().to_vec();
+            measured[31] ^= u8::from(other == Some(file.name));
+            file.measured = Some(measured.try_into().unwrap());
+        }
+        let config = Config { tpm, ..Config::default() };
+        let machine = Machine::new(platform, config, GuestFiles::find(platform.host()));
+        let loaded = machine.load_guest().map(|_| ());
+        assert_eq!(most_asked(platform), 1);
+        loaded
+    };
+    assert_eq!(outcome(None, false), Ok(()));
+    for (file, _) in files {
+        for tpm in [false, true] {
+            let error = outcome(Some(file), tpm).unwrap_err();
+            assert_eq!(error, GuestError::NotMeasured { file });
+            assert_eq!(error.status(), Status::BadGuest);
+            assert!(error.to_string().contains(file), "{error}");
+        }
+    }
 }
 
 #[test]

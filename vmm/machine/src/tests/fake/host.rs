@@ -28,6 +28,8 @@ pub(crate) struct FakeFile {
     pub(crate) bytes: Vec<u8>,
     /// How often it was asked for each byte.
     pub(crate) asked: Vec<u8>,
+    /// The digest that the launch of the VM has measured.
+    pub(crate) measured: Option<[u8; 32]>,
 }
 
 impl FakeFile {
@@ -167,6 +169,10 @@ impl Files for FakeHost {
             memory.write(to.start(), &bytes).map_err(|_| Transfer::Refused)
         });
         Some(done)
+    }
+    fn measured(&self, file: HostFile) -> Option<[u8; 32]> {
+        let index = usize::from(file.selector).checked_sub(1)?;
+        self.files.lock().unwrap().get(index)?.measured
     }
 }
 
