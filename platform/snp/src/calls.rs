@@ -102,7 +102,7 @@ impl CpuPages {
             info_1: DoorbellRequest::SET.0,
             info_2: pages.doorbell(),
         };
-        let is_set = pages.call(call, &[]) == Ok(pages.doorbell());
+        let is_set = pages.call(call, &[], [Field::SW_EXITINFO2]) == Ok([pages.doorbell()]);
         if is_set { Ok(()) } else { Err(Reason::Levels) }
     }
 
@@ -125,14 +125,15 @@ impl CpuPages {
         }
     }
 
-    /// Makes a call.
-    pub(crate) fn call(
+    /// Makes a call, and answers the `wanted` fields.
+    pub(crate) fn call<const N: usize>(
         self,
         call: Call,
         fields: &[(Field, u64)],
-    ) -> Result<u64, sev_guest::Failed> {
+        wanted: [Field; N],
+    ) -> Result<[u64; N], sev_guest::Failed> {
         // SAFETY: the callers' requests concern devices, and pages that are shared.
-        unsafe { self.ghcb().call(call, fields) }
+        unsafe { self.ghcb().call(call, fields, wanted) }
     }
 
     fn events(&self) -> &AtomicU16 {
@@ -164,18 +165,20 @@ impl CpuPages {
             && flag.swap(0, Ordering::AcqRel) & NO_EOI_REQUIRED_BIT != 0
     }
 
-    fn port(self, info: IoInfo, width: Width, value: u32) -> u32 {
-        counts::add(counts::of_port(info.port()));
-        let info = match width {
-            Width::Byte => info.with_is_8_bit(true),
-            Width::Word => info.with_is_16_bit(true),
-            Width::Dword => info.with_is_32_bit(true),
-        };
-        let call = Call { code: ExitCode::IOIO, info_1: info.into_bits(), info_2: 0 };
-        match self.call(call, &[(Field::RAX, value.into())]) {
-            Ok(_) => self.ghcb().get(Field::RAX) as u32 & width.mask(),
+    fn port_read(self, port: u16, width: Width) -> u32 {
+        counts::add(counts::of_port(port));
+        let call = port_call(IoInfo::new().with_port(port).with_is_in(true), width);
+        match self.call(call, &[(Field::RAX, 0)], [Field::RAX]) {
+            Ok([value]) => value as u32 & width.mask(),
             Err(_) => width.mask(),
         }
+    }
+
+    fn port_write(self, port: u16, width: Width, value: u32) {
+        counts::add(counts::of_port(port));
+        let call = port_call(IoInfo::new().with_port(port), width);
+        // A host that refuses loses output of its own.
+        let _ = self.call(call, &[(Field::RAX, value.into())], []);
     }
 
     /// OUTS: the host takes the bytes from the shared buffer.
@@ -186,14 +189,23 @@ impl CpuPages {
         let info = info.with_is_string(true).with_is_repeated(true).into_bits();
         let call = Call { code: ExitCode::IOIO, info_1: info, info_2: bytes.len() as u64 };
         // A host that refuses loses what the bytes were for.
-        let _ = self.call(call, &[(Field::SW_SCRATCH, self.ghcb().buffer_address())]);
+        let _ = self.call(call, &[(Field::SW_SCRATCH, self.ghcb().buffer_address())], []);
     }
 
     fn memory(self, code: ExitCode, address: u64, width: Width) -> bool {
         counts::add(counts::of_register(address));
         let call = Call { code, info_1: address, info_2: u64::from(width.bytes()) };
-        self.call(call, &[(Field::SW_SCRATCH, self.ghcb().buffer_address())]).is_ok()
+        self.call(call, &[(Field::SW_SCRATCH, self.ghcb().buffer_address())], []).is_ok()
     }
+}
+
+fn port_call(info: IoInfo, width: Width) -> Call {
+    let info = match width {
+        Width::Byte => info.with_is_8_bit(true),
+        Width::Word => info.with_is_16_bit(true),
+        Width::Dword => info.with_is_32_bit(true),
+    };
+    Call { code: ExitCode::IOIO, info_1: info.into_bits(), info_2: 0 }
 }
 
 /// The way by calls. Before a CPU has its pages, reads answer all ones and writes do nothing.
@@ -207,14 +219,14 @@ impl Access for Calls {
     const MOST_LENT: usize = (AREA_PAGES * PAGE_SIZE) as usize;
 
     fn port_read(&self, port: u16, width: Width) -> u32 {
-        let info = IoInfo::new().with_port(port).with_is_in(true);
-        masked(|| CpuPages::own().map_or(width.mask(), |pages| pages.port(info, width, 0)))
+        masked(|| CpuPages::own().map_or(width.mask(), |pages| pages.port_read(port, width)))
     }
 
     fn port_write(&self, port: u16, width: Width, value: u32) {
         masked(|| {
-            let info = IoInfo::new().with_port(port);
-            CpuPages::own().map(|pages| pages.port(info, width, value))
+            if let Some(pages) = CpuPages::own() {
+                pages.port_write(port, width, value);
+            }
         });
     }
 

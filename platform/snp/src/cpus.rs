@@ -118,7 +118,7 @@ pub(crate) unsafe fn create(area: &SaveArea, index: u32, vmpl: u8) -> Result<(),
     let call = Call { code: ExitCode::AP_CREATION, info_1: created.into_bits(), info_2: page };
     let features = area.sev_features().into_bits();
     let pages = CpuPages::own().ok_or(Reason::Levels)?;
-    pages.call(call, &[(Field::RAX, features)]).map(|_| ()).map_err(|_| Reason::Levels)
+    pages.call(call, &[(Field::RAX, features)], []).map(|[]| ()).map_err(|_| Reason::Levels)
 }
 
 impl Snp {
