@@ -24,6 +24,11 @@ pub(crate) const SCI_VECTOR: u8 = 0x43;
 /// The vector of a spurious interrupt, which no device sends. No EOI ends it.
 pub const SPURIOUS_VECTOR: u8 = 0xff;
 
+/// Whether this PC's devices were ever told to send interrupts of this vector.
+pub const fn is_asked_for(vector: u8) -> bool {
+    matches!(vector, TIMER_VECTOR | KICK_VECTOR | SERIAL_VECTOR | SCI_VECTOR | SPURIOUS_VECTOR)
+}
+
 /// Register offsets (AMD64 APM vol. 2, table 16-2).
 mod register {
     pub(super) const ID: u64 = 0x20;

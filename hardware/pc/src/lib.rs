@@ -28,6 +28,7 @@ use spin::Mutex;
 pub use access::{Access, DeviceRegisters, Direction, Lent};
 pub use apic::{
     IO_APIC_PAGE, KICK_VECTOR, LOCAL_APIC_PAGE, MAX_VPS, SPURIOUS_VECTOR, TIMER_VECTOR,
+    is_asked_for,
 };
 pub use clock::{Frequencies, Sample};
 pub use firmware_area::UnknownBridge;

@@ -13,7 +13,7 @@ use std::{format, vec};
 use platform_api::{HostFile, Received, Transfer, Width};
 
 use crate::access::{Access, DeviceRegisters, Direction, Lent};
-use crate::{IO_APIC_PAGE, KICK_VECTOR, LOCAL_APIC_PAGE, Pc};
+use crate::{IO_APIC_PAGE, KICK_VECTOR, LOCAL_APIC_PAGE, Pc, is_asked_for};
 
 /// The host's files in fw_cfg: the key, the content.
 type Files = HashMap<u16, Vec<u8>>;
@@ -338,6 +338,14 @@ fn an_interrupt_of_a_serial_port_is_an_event_once() {
     assert_eq!(ended, [(LOCAL_APIC_PAGE + 0xb0, 0); 2], "both were ended");
     pc.interrupt(0xff);
     assert_eq!(pc.access.devices().register_writes.len(), 2, "a spurious one is not");
+}
+
+/// A host can name an exception or a system call where an interrupt is due.
+#[test]
+fn no_exception_and_no_system_call_is_an_interrupt_that_was_asked_for() {
+    assert!((0..32).chain([0x80]).all(|vector| !is_asked_for(vector)));
+    assert_eq!((0..=u8::MAX).filter(|vector| is_asked_for(*vector)).count(), 5);
+    assert!([KICK_VECTOR, 0x42, 0x43].into_iter().all(is_asked_for));
 }
 
 #[test]

@@ -9,11 +9,12 @@ use kernel::service::masked;
 use pc::{Access, DeviceRegisters, Direction, Lent, MAX_VPS};
 use platform_api::Width;
 use sev_guest::{Call, GhcbPage};
-use snp::doorbell::{NO_EOI_REQUIRED, NO_EOI_REQUIRED_BIT, PENDING_EVENTS, PendingEvents};
+use snp::doorbell::{NO_EOI_REQUIRED, PENDING_EVENTS};
 use snp::exit::{DoorbellRequest, ExitCode, IoInfo};
 use snp::ghcb::{Field, SHARED_BUFFER_SIZE};
 use snp::msr_protocol::{Answer, Request};
 use spin::Mutex;
+use vmpl0::doorbell::{Doorbell, Event, Looked};
 
 use crate::counts::{self, Why};
 
@@ -46,6 +47,27 @@ static ANY: AtomicBool = AtomicBool::new(false);
 /// Events were taken on each CPU that the machine has not been told of: it looks at its timers when
 /// it is, so it must neither sleep nor run the guest before.
 static TAKEN: [AtomicBool; MAX_VPS] = [const { AtomicBool::new(false) }; MAX_VPS];
+
+/// Events of all CPUs that nothing had asked for.
+static DROPPED: AtomicU64 = AtomicU64::new(0);
+
+/// Counts events that were dropped. The log tells of them ever more rarely, so that a host can not
+/// fill it.
+pub(crate) fn count_dropped(events: u32) {
+    if events == 0 {
+        return;
+    }
+    let before = DROPPED.fetch_add(events.into(), Ordering::Relaxed);
+    let count = before.wrapping_add(events.into());
+    if is_worth_a_line(before, count) {
+        log::warn!("the host has sent {count} events that nothing asked for");
+    }
+}
+
+/// The count has reached a further power of two.
+const fn is_worth_a_line(before: u64, count: u64) -> bool {
+    before.leading_zeros() > count.leading_zeros()
+}
 
 /// Notes that the running CPU has taken events.
 pub(crate) fn note_events() {
@@ -136,33 +158,26 @@ impl CpuPages {
         unsafe { self.ghcb().call(call, fields, wanted) }
     }
 
-    fn events(&self) -> &AtomicU16 {
-        // SAFETY: the word lies in a mapped page, which both sides change by atomic accesses.
-        unsafe { AtomicU16::from_ptr((self.doorbell() as usize + PENDING_EVENTS) as _) }
+    const fn doorbell_words(self) -> Doorbell<'static> {
+        let page = self.doorbell() as usize;
+        // SAFETY: `install`'s caller gave the page for ever; both sides change these words of it by
+        // atomic accesses.
+        unsafe {
+            Doorbell {
+                pending: AtomicU16::from_ptr((page + PENDING_EVENTS) as _),
+                no_eoi_required: AtomicU8::from_ptr((page + NO_EOI_REQUIRED) as _),
+            }
+        }
     }
 
     /// Whether the host has put anything into the doorbell page that was not taken.
     pub(crate) fn has_events(self) -> bool {
-        self.events().load(Ordering::Relaxed) != 0
+        self.doorbell_words().has_events()
     }
 
-    /// What the host has put into the doorbell page since the last call.
-    pub(crate) fn take_events(self) -> PendingEvents {
-        let word = self.events();
-        if word.load(Ordering::Relaxed) == 0 {
-            return PendingEvents::new();
-        }
-        PendingEvents::from_bits(word.swap(0, Ordering::AcqRel))
-    }
-
-    /// Whether the interrupt in service needs no EOI, which the host tells once (GHCB specification
-    /// 56421, "#HV Doorbell Page"). A host that lies loses interrupts of its own.
-    fn take_no_eoi_required(self) -> bool {
-        let place = self.doorbell() as usize + NO_EOI_REQUIRED;
-        // SAFETY: the byte lies in a mapped page, which both sides change by atomic accesses.
-        let flag = unsafe { AtomicU8::from_ptr(place as _) };
-        flag.load(Ordering::Relaxed) & NO_EOI_REQUIRED_BIT != 0
-            && flag.swap(0, Ordering::AcqRel) & NO_EOI_REQUIRED_BIT != 0
+    /// Gives what the host has put into the doorbell page on to `handle`, if it was asked for.
+    pub(crate) fn take_events(self, handle: impl FnMut(Event)) -> Looked {
+        self.doorbell_words().take(pc::is_asked_for, handle)
     }
 
     fn port_read(self, port: u16, width: Width) -> u32 {
@@ -259,7 +274,7 @@ impl Access for Calls {
     }
 
     fn no_eoi_required(&self) -> bool {
-        CpuPages::own().is_some_and(CpuPages::take_no_eoi_required)
+        CpuPages::own().is_some_and(|pages| pages.doorbell_words().take_no_eoi_required())
     }
 
     fn tsc(&self) -> u64 {
@@ -298,5 +313,68 @@ impl Access for Calls {
             *byte = unsafe { place.add(offset).read_volatile() };
         }
         result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use std::boxed::Box;
+    use std::vec::Vec;
+
+    use pc::{KICK_VECTOR, TIMER_VECTOR};
+
+    use super::*;
+
+    #[repr(C, align(4096))]
+    struct Pages([u8; 3 * PAGE_SIZE as usize]);
+
+    /// Pages of the heap, to which the test's host writes as atomically as the CPU.
+    fn pages() -> CpuPages {
+        let pages = Box::leak(Box::new(Pages([0; 3 * PAGE_SIZE as usize])));
+        CpuPages(pages.0.as_mut_ptr().expose_provenance() as u64)
+    }
+
+    fn host_writes(pages: CpuPages, word: u16) {
+        // SAFETY: the page is the test's for ever, and is reached by atomic accesses alone.
+        let pending = unsafe { AtomicU16::from_ptr(pages.doorbell() as *mut u16) };
+        pending.store(word, Ordering::Release);
+    }
+
+    #[test]
+    fn the_doorbell_page_gives_what_was_asked_for_and_counts_the_rest() {
+        let pages = pages();
+        assert!(!pages.has_events());
+        let mut events = Vec::new();
+        let mut dropped = 0;
+        for vector in 0..=u8::MAX {
+            host_writes(pages, vector.into());
+            assert_eq!(pages.has_events(), vector != 0);
+            dropped += pages.take_events(|event| events.push(event)).dropped;
+            assert!(!pages.has_events());
+        }
+        let asked = [TIMER_VECTOR, KICK_VECTOR, 0x42, 0x43, pc::SPURIOUS_VECTOR];
+        assert_eq!(events, asked.map(Event::Interrupt));
+        assert_eq!(dropped, 255 - asked.len() as u32);
+    }
+
+    #[test]
+    fn the_flag_for_a_missing_end_is_the_third_byte() {
+        let pages = pages();
+        host_writes(pages, 0xffff);
+        assert!(!pages.doorbell_words().take_no_eoi_required());
+        // SAFETY: as for the word before it.
+        let flag = unsafe { AtomicU8::from_ptr((pages.doorbell() + 2) as *mut u8) };
+        flag.store(1, Ordering::Release);
+        assert!(pages.doorbell_words().take_no_eoi_required());
+        assert!(pages.has_events(), "events stay");
+    }
+
+    #[test]
+    fn a_storm_of_dropped_events_has_few_lines() {
+        let lines = (0..100_000_u64).filter(|count| is_worth_a_line(*count, count + 1)).count();
+        assert_eq!(lines, 17);
+        assert!(is_worth_a_line(0, 64) && is_worth_a_line(1, 2) && !is_worth_a_line(2, 3));
     }
 }

@@ -40,6 +40,7 @@ use platform_api::{
 use snp::instruction::{Outcome, PageSize, Permissions};
 use snp::msr_protocol::Termination;
 use spin::Mutex;
+use vmpl0::doorbell::Event;
 
 use accept::GiveToGuest;
 use acceptance::Acceptance;
@@ -135,27 +136,22 @@ fn give_page(page: u64, rights: Permissions) {
 }
 
 /// Takes what the host has put into the doorbell page, and notes if there was anything for the
-/// machine. Answers whether there was anything at all.
+/// machine. Answers whether there was anything at all that had been asked for.
 fn take_events(pages: CpuPages) -> bool {
-    let mut any = false;
-    loop {
-        let events = pages.take_events();
-        if events.into_bits() == 0 {
-            return any;
-        }
-        any = true;
-        let is_early_timer = events.vector() == TIMER_VECTOR && !timer_is_due();
-        if !is_early_timer || events.nmi() {
+    let looked = pages.take_events(|event| match event {
+        Event::Nmi => {
             calls::note_events();
-        }
-        if events.nmi() {
             kernel::cpu::note_nmi();
         }
-        match events.vector() {
-            0 => {}
-            vector => PC.interrupt(vector),
+        Event::Interrupt(vector) => {
+            if vector != TIMER_VECTOR || timer_is_due() {
+                calls::note_events();
+            }
+            PC.interrupt(vector);
         }
-    }
+    });
+    calls::count_dropped(looked.dropped);
+    looked.taken != 0
 }
 
 /// The timer has fired. Sets it again if that was too early; answers whether the machine is to know.
