@@ -9,3 +9,4 @@
 
 pub mod calls;
 pub mod doorbell;
+pub mod guest_exit;

@@ -17,7 +17,7 @@ const UNTOUCHED: u8 = 0;
 /// A CPU is accepting it.
 const CLAIMED: u8 = 1;
 /// It is the guest's.
-const ACCEPTED: u8 = 2;
+pub(crate) const ACCEPTED: u8 = 2;
 
 /// What becomes of an access to a page that the CPU does not let the guest use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

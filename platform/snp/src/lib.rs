@@ -136,8 +136,8 @@ fn give_page(page: u64, rights: Permissions) {
 }
 
 /// Takes what the host has put into the doorbell page, and notes if there was anything for the
-/// machine. Answers whether there was anything at all that had been asked for.
-fn take_events(pages: CpuPages) -> bool {
+/// machine.
+fn take_events(pages: CpuPages) {
     let looked = pages.take_events(|event| match event {
         Event::Nmi => {
             calls::note_events();
@@ -151,7 +151,6 @@ fn take_events(pages: CpuPages) -> bool {
         }
     });
     calls::count_dropped(looked.dropped);
-    looked.taken != 0
 }
 
 /// The timer has fired. Sets it again if that was too early; answers whether the machine is to know.

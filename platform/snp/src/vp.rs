@@ -3,13 +3,14 @@
 use device_model::TscOffset;
 use guest_memory::PAGE_SIZE;
 use host_wire::paravisor_image::Reason;
-use platform_api::{Event, Exit, GuestVp, MemoryFault, PortAccess, Width};
+use platform_api::{Event, Exit, GuestVp};
 use sev_guest::SaveArea;
-use snp::exit::{ExitCode, IoInfo, NestedPageFault};
+use snp::exit::ExitCode;
 use snp::features::SevFeatures;
 use snp::vmsa::EventInj;
-use svm::{EXIT_KINDS, EXIT_NAMES, events, exit, exit_kind};
-use x86::{Combined, Registers, VpState, rflags, vector};
+use svm::{EXIT_KINDS, EXIT_NAMES, events, exit_kind};
+use vmpl0::guest_exit::{GuestExit, NO_EXIT};
+use x86::{Combined, Registers, SystemRegisters, VpState, rflags};
 
 use crate::accept::GiveToGuest;
 use crate::acceptance::{Acceptance, Touch};
@@ -19,8 +20,6 @@ use crate::{cpus, end_with, take_events};
 
 /// The level of the guest.
 pub(crate) const GUEST_LEVEL: u8 = 1;
-/// GUEST_EXITCODE while no exit has been stored since it was taken: a code that no CPU stores.
-const NO_EXIT: ExitCode = ExitCode(0xffff_ffff_ffff_0000);
 /// Bytes of VMGEXIT, which the CPU has completed when it exits.
 const VMGEXIT_LENGTH: u64 = 4;
 /// So many entries of ours in a row without an exit of the guest's and without an event mean that
@@ -64,6 +63,22 @@ impl SnpVp {
         acceptance: &'static Acceptance<GiveToGuest>,
     ) -> Result<Self, Reason> {
         // SAFETY: the caller gives the page.
+        let vp = unsafe { Self::on_page(page, physical_bits, acceptance) };
+        // SAFETY: the guest's level has rights to its own memory alone.
+        unsafe { cpus::create(&vp.area, index, GUEST_LEVEL)? };
+        Ok(vp)
+    }
+
+    /// Fills the save area of a guest that no host knows yet.
+    ///
+    /// # Safety
+    /// As for [`Self::new`].
+    unsafe fn on_page(
+        page: u64,
+        physical_bits: u8,
+        acceptance: &'static Acceptance<GiveToGuest>,
+    ) -> Self {
+        // SAFETY: the caller gives the page.
         let mut area = unsafe { SaveArea::new(page) };
         let features = SevFeatures::new()
             .with_snp_active(true)
@@ -78,9 +93,7 @@ impl SnpVp {
         area.set_virtual_tom(top);
         area.reset(&VpState::init(0), true);
         area.set_guest_exit_code(NO_EXIT);
-        // SAFETY: the guest's level has rights to its own memory alone.
-        unsafe { cpus::create(&area, index, GUEST_LEVEL)? };
-        Ok(Self {
+        Self {
             area,
             acceptance,
             retried: None,
@@ -92,7 +105,7 @@ impl SnpVp {
             length: None,
             empty_entries: 0,
             counts: [0; EXIT_KINDS],
-        })
+        }
     }
 
     /// Runs the level from `state` on, until it leaves for something other than an interrupt of the
@@ -132,85 +145,60 @@ impl SnpVp {
 
     /// The exit that the guest's save area tells, once.
     fn take_exit(&mut self) -> Option<Exit> {
-        let code = self.area.guest_exit_code();
-        if code == NO_EXIT {
-            return None;
-        }
-        self.area.set_guest_exit_code(NO_EXIT);
+        let exit = self.take_information()?;
         if self.offered.is_some() && !self.area.vintr_ctrl().irq() {
             self.taken = self.offered.take();
         }
-        if let Some(event) = events::decode(self.area.guest_exit_int_info().into_bits()) {
+        if let Some(event) = events::decode(exit.int_info.into_bits()) {
             self.inject_now(&event);
         }
-        let length = self.area.guest_nrip().wrapping_sub(self.area.rip());
-        self.length = match code {
-            // The instruction has completed when the host gets the exit.
-            ExitCode::HLT => Some(0),
-            _ => (1..=15).contains(&length).then_some(length as u8),
-        };
-        if code == ExitCode::VMGEXIT {
+        self.length = exit.length();
+        if exit.code == ExitCode::VMGEXIT {
             // The guest has no such instruction: it gets #UD, a fault, at the place of it.
             self.area.set_rip(self.area.rip().wrapping_sub(VMGEXIT_LENGTH));
         }
-        if let Some(count) = self.counts.get_mut(exit_kind(code.0)) {
+        if let Some(address) = exit.fault_address() {
+            self.area.set_cr2(address);
+        }
+        if let Some(count) = self.counts.get_mut(exit_kind(exit.code.0)) {
             *count += 1;
         }
-        if code == ExitCode::NPF || code == ExitCode::PAGE_NOT_VALIDATED {
-            match self.refused_page(self.area.guest_exit_info_2()) {
+        if let Some(gpa) = exit.refused_page() {
+            match self.refused_page(gpa) {
                 None => return Some(Exit::HostInterrupt),
                 Some(Touch::Before) => return Some(Exit::Shutdown),
                 Some(Touch::NotRam | Touch::Accepted) => {}
             }
         }
         self.retried = None;
-        Some(self.decode(code))
+        Some(without_failure(exit.decode()))
     }
 
-    fn decode(&self, code: ExitCode) -> Exit {
-        let info_1 = self.area.guest_exit_info_1();
-        match code.0 {
-            exit::CPUID => Exit::Cpuid,
-            exit::MSR if info_1 == 0 => Exit::ReadMsr,
-            exit::MSR => Exit::WriteMsr,
-            exit::HLT => Exit::Halt,
-            // The host interrupted the guest, and ran this level for an event of ours.
-            exit::INTERRUPT | exit::NMI | exit::SMI | exit::INIT | exit::VIRTUAL_INTERRUPT => {
-                Exit::HostInterrupt
-            }
-            exit::PORT => self.port_access(IoInfo::from_bits(info_1)),
-            _ if code == ExitCode::NPF || code == ExitCode::PAGE_NOT_VALIDATED => {
-                let fault = NestedPageFault::from_bits(info_1);
-                Exit::Memory(MemoryFault {
-                    gpa: self.area.guest_exit_info_2(),
-                    is_write: fault.write(),
-                    is_fetch: fault.fetch(),
-                    is_walk: fault.table_walk(),
-                    in_delivery: self.area.guest_exit_int_info().valid(),
-                })
-            }
-            exit::EXCEPTION..=exit::EXCEPTION_LAST => {
-                let vector = (code.0 - exit::EXCEPTION) as u8;
-                let error_code = vector::has_error_code(vector).then_some(info_1 as u32);
-                Exit::Exception { vector, error_code }
-            }
-            exit::RDPMC => Exit::Refused,
-            exit::WRITE_CR8 => Exit::TaskPriority { is_done: false },
-            exit::VMMCALL => Exit::Hypercall,
-            exit::XSETBV => Exit::Xsetbv,
-            exit::INVD | exit::WBINVD => Exit::CacheFlush,
-            exit::ICEBP => Exit::Int1,
-            exit::INVLPGA
-            | exit::VMRUN..=exit::SKINIT
-            | exit::MONITOR
-            | exit::MWAIT
-            | exit::MWAIT_ARMED
-            | exit::RDPRU => Exit::Undefined,
-            _ if code == ExitCode::VMGEXIT => Exit::Undefined,
-            exit::INVALID => Exit::InvalidState,
-            _ if code == ExitCode::SHUTDOWN => Exit::Shutdown,
-            other => Exit::Failed(other),
+    /// Takes the exit out of the save area: none is left there. `None` if there was none.
+    fn take_information(&mut self) -> Option<GuestExit> {
+        let code = self.area.guest_exit_code();
+        if code == NO_EXIT {
+            return None;
         }
+        self.area.set_guest_exit_code(NO_EXIT);
+        Some(GuestExit {
+            code,
+            info_1: self.area.guest_exit_info_1(),
+            info_2: self.area.guest_exit_info_2(),
+            int_info: self.area.guest_exit_int_info(),
+            nrip: self.area.guest_nrip(),
+            rip: self.area.rip(),
+        })
+    }
+
+    /// Counts an entry of ours that brought neither an exit nor an event for the machine.
+    fn count_empty_entry(&mut self) -> Option<Exit> {
+        self.empty_entries += 1;
+        if self.empty_entries <= MOST_EMPTY_ENTRIES {
+            return None;
+        }
+        self.empty_entries = 0;
+        Some(Exit::InvalidState)
     }
 
     /// What to do about an access to `gpa` that the CPU refused. `None`: the guest tries again.
@@ -228,21 +216,6 @@ impl SnpVp {
                 is_second.then_some(Touch::Before)
             }
         }
-    }
-
-    fn port_access(&self, info: IoInfo) -> Exit {
-        let width = match (info.is_8_bit(), info.is_16_bit()) {
-            (true, _) => Width::Byte,
-            (false, true) => Width::Word,
-            (false, false) => Width::Dword,
-        };
-        Exit::Port(PortAccess {
-            port: info.port(),
-            width,
-            is_input: info.is_in(),
-            is_string: info.is_string(),
-            next_rip: self.area.guest_exit_info_2(),
-        })
     }
 
     fn offer(&mut self, vector: Option<u8>, ignores_priority: bool) {
@@ -265,6 +238,14 @@ impl SnpVp {
     }
 }
 
+/// The host chooses what is intercepted: an exit that nothing asked for is no bug of ours. The
+/// instruction can be neither completed nor skipped, so the guest can not go on.
+fn without_failure(exit: Exit) -> Exit {
+    let Exit::Failed(code) = exit else { return exit };
+    log::error!("the host has the guest exit with code {code:#x}, which nothing asked for");
+    Exit::Shutdown
+}
+
 impl GuestVp for SnpVp {
     type Registers = SaveArea;
 
@@ -278,9 +259,7 @@ impl GuestVp for SnpVp {
         let Some(pages) = CpuPages::own() else { end_with(Reason::Share) };
         loop {
             self.enter(pages);
-            if take_events(pages) {
-                self.empty_entries = 0;
-            }
+            take_events(pages);
             // Events that came with an exit are told of at the next call, or when the CPU idles.
             if let Some(exit) = self.take_exit() {
                 self.empty_entries = 0;
@@ -290,10 +269,8 @@ impl GuestVp for SnpVp {
                 self.empty_entries = 0;
                 return Exit::HostInterrupt;
             }
-            self.empty_entries += 1;
-            if self.empty_entries > MOST_EMPTY_ENTRIES {
-                self.empty_entries = 0;
-                return Exit::InvalidState;
+            if let Some(exit) = self.count_empty_entry() {
+                return exit;
             }
         }
     }
@@ -412,3 +389,6 @@ impl GuestVp for SnpVp {
         &self.counts
     }
 }
+
+#[cfg(test)]
+mod tests;
