@@ -10,3 +10,7 @@
 pub mod calls;
 pub mod doorbell;
 pub mod guest_exit;
+pub mod launch_pages;
+mod memory_map;
+
+pub use memory_map::memory_map;

@@ -18,9 +18,11 @@ mod rmp;
 mod save_area;
 mod store;
 mod tpm;
+mod vmpl0;
 
 pub use self::store::state_file;
 pub use self::tpm::{tpm_command, tpm_context, tpm_records, tpm_sequence};
+pub use self::vmpl0::{doorbell, exit_information, ghcb_answers, launch_pages};
 pub use crb::tpm_crb;
 pub use devices::{apic, chipset};
 pub use emulation::{decode, emulate};
@@ -46,6 +48,10 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("ghcb", ghcb),
     ("guest_message", guest_message),
     ("launch", launch),
+    ("ghcb_answers", ghcb_answers),
+    ("doorbell", doorbell),
+    ("exit_information", exit_information),
+    ("launch_pages", launch_pages),
     ("vmsa", vmsa),
     ("rmp", rmp),
     ("decode", decode),

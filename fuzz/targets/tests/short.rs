@@ -56,5 +56,5 @@ macro_rules! short_runs {
 short_runs!(
     config report kernel memory_map decode emulate apic chipset state_file tpm_command tpm_sequence tpm_context
     tpm_records tpm_crb igvm_file igvm_headers ghcb guest_message launch vmsa
-    rmp
+    rmp ghcb_answers doorbell exit_information launch_pages
 );

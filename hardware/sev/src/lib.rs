@@ -4,18 +4,17 @@
 #![no_std]
 
 mod call;
-mod memory_map;
 mod save_area;
 
 use core::arch::asm;
 
 pub use call::{GhcbPage, leave_window, sleep_unless};
-pub use memory_map::memory_map;
 pub use save_area::SaveArea;
 use snp::features::{SevStatus, msr};
 use snp::instruction::{Outcome, PageSize, Permissions};
 use snp::msr_protocol::{Answer, Request, Termination, UnknownMessage};
 pub use vmpl0::calls::{Call, Failed};
+pub use vmpl0::memory_map;
 
 // The entry: from the registers that an IGVM file gives a VP to `stub_main` in long mode, with 4 GiB
 // mapped to themselves as private memory.

@@ -65,7 +65,7 @@ pub struct Snp {
     host: SnpHost,
     memory: SnpMemory,
     acceptance: &'static Acceptance<GiveToGuest>,
-    found: Found,
+    found: Found<'static>,
     arrival: Arrival,
     first_sample: Sample,
     coarse: Frequencies,

@@ -152,7 +152,7 @@ unsafe fn take_own_memory(start: u64, end: u64) -> Result<Region, Reason> {
 
 /// Our page tables: the image by its sections, the rest of our range, the guest's RAM, and the pages
 /// that are shared with the host.
-fn map_everything(region: &mut Region, found: &Found, shared: u64) -> PageTables {
+fn map_everything(region: &mut Region, found: &Found<'_>, shared: u64) -> PageTables {
     let private = 1 << found.c_bit;
     let mut tables = PageTables::with_private_bit(region, found.has_gigabyte_pages, private);
     let layout = kernel::relocate::layout();
@@ -203,7 +203,7 @@ fn fill_probe(region: &mut Region) -> u64 {
 }
 
 /// The state of the guest's memory, none of which has been accepted.
-fn all_untouched(region: &mut Region, found: &Found) -> &'static Acceptance<GiveToGuest> {
+fn all_untouched(region: &mut Region, found: &Found<'_>) -> &'static Acceptance<GiveToGuest> {
     let chunks = Acceptance::<GiveToGuest>::chunks(&found.ram);
     let page = region.take(chunks.div_ceil(PAGE_SIZE));
     // SAFETY: fresh, zeroed pages of the region, mapped at their addresses for ever; zero is a
