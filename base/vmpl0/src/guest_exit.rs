@@ -63,6 +63,14 @@ impl GuestExit {
         (self.code == ExitCode::exception(vector::PF)).then_some(self.info_2)
     }
 
+    /// Where RIP is to stand for an intercepted INT3 or INTO, whose exceptions come behind the
+    /// instruction (AMD64 APM volume 2, sections 15.7.1 and 15.12).
+    #[inline]
+    pub fn rip_of_trap(&self) -> Option<u64> {
+        let codes = [vector::BP, vector::OF].map(ExitCode::exception);
+        (codes.contains(&self.code) && self.length().is_some()).then_some(self.nrip)
+    }
+
     /// What the machine is to do.
     #[inline]
     pub fn decode(&self) -> Exit {

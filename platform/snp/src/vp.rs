@@ -157,6 +157,9 @@ impl SnpVp {
             // The guest has no such instruction: it gets #UD, a fault, at the place of it.
             self.area.set_rip(self.area.rip().wrapping_sub(VMGEXIT_LENGTH));
         }
+        if let Some(behind) = exit.rip_of_trap() {
+            self.area.set_rip(behind);
+        }
         if let Some(address) = exit.fault_address() {
             self.area.set_cr2(address);
         }

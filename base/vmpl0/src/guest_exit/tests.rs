@@ -46,6 +46,9 @@ fn an_exception_has_an_error_code_where_the_cpu_pushes_one() {
         assert_eq!(exit.decode(), Exit::Exception { vector, error_code });
         let address = (vector == 14).then_some(0x4567);
         assert_eq!(exit.fault_address(), address, "CR2 for vector {vector}");
+        let rip = [3, 4].contains(&vector).then_some(0x1002);
+        assert_eq!(exit.rip_of_trap(), rip, "RIP for vector {vector}");
+        assert_eq!(GuestExit { nrip: 0, ..exit }.rip_of_trap(), None, "a RIP that is not told");
     }
 }
 

@@ -217,6 +217,14 @@ fn an_intercepted_page_fault_has_its_address_in_cr2() {
     assert_eq!(found(&vp), 0x1234, "of a page fault alone");
 }
 
+#[test]
+fn an_intercepted_breakpoint_comes_behind_its_instruction_once() {
+    let mut vp = vp();
+    let breakpoint = Exit::Exception { vector: 3, error_code: None };
+    assert_eq!(take(&mut vp, ExitCode::exception(3), 0, 0), Some(breakpoint));
+    assert_eq!((vp.take_exit(), vp.area.rip()), (None, RIP + 2));
+}
+
 /// The host chooses the intercepts, so such a code is no bug of ours, and nothing may panic.
 #[test]
 fn a_code_that_nothing_asked_for_shuts_the_guest_down() {
