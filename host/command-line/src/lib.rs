@@ -22,7 +22,7 @@ pub use drydock::{DrydockOptions, drydock_help};
 pub use firmware_file::{FirmwareContent, FirmwareFile};
 pub use image::{BuildOptions, ImageAction, MeasureOptions};
 pub use module::Module;
-pub use run::{AccelChoice, PlatformChoice, RunOptions, given, run_help};
+pub use run::{AccelChoice, PlatformChoice, RunOptions, SnpHostChoice, given, run_help};
 
 /// Runs an unmodified guest below the Paravane paravisor, in QEMU.
 #[derive(Debug, Parser)]

@@ -48,9 +48,13 @@ pub struct RunOptions {
     /// (PKCS#8) and its certificate [default: a test CA whose key is public]
     #[arg(long, value_name = "FILE", requires = "state")]
     pub tpm_ca: Option<PathBuf>,
-    /// What holds the guest below the paravisor. `snp` runs in Drydock, which emulates SEV-SNP
+    /// What holds the guest below the paravisor. The host of `snp` is chosen by --snp-host
     #[arg(long, value_enum, default_value = "nested-svm")]
     pub platform: PlatformChoice,
+    /// The host of --platform snp. `kvm` needs a KVM and a QEMU that keep the host contract, and none
+    /// are known to; `auto` says why it takes Drydock, which emulates SEV-SNP
+    #[arg(long, value_enum, default_value = "auto")]
+    pub snp_host: SnpHostChoice,
     /// The accelerator of the VM; `auto` takes KVM if it offers nested AMD-V, and says what it took
     #[arg(long, value_enum, default_value = "auto")]
     pub accel: AccelChoice,
@@ -103,6 +107,17 @@ pub enum PlatformChoice {
     NestedSvm,
     /// A confidential VM with SEV-SNP: the paravisor at VMPL0, the guest at VMPL1.
     Snp,
+}
+
+/// The values of `--snp-host`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SnpHostChoice {
+    /// Drydock, until a host is known that keeps the contract.
+    Auto,
+    /// Drydock, in a VM of its own.
+    Drydock,
+    /// KVM with SEV-SNP and planes.
+    Kvm,
 }
 
 /// The values of `--accel`.

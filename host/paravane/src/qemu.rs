@@ -100,9 +100,8 @@ impl Machine {
     /// When the kernel refuses.
     pub fn command(&self, program: &Path, ends: &Ends) -> Result<Command> {
         let Self { accel, software_cpu, memory, cpus } = *self;
-        let mut command = guardian::command(program).context("this program's own file")?;
-        command.args(["-nodefaults", "-no-user-config", "-no-reboot"]);
-        command.args(["-display", "none", "-vga", "none", "-machine", "q35,smm=off"]);
+        let mut command = bare(program)?;
+        command.args(["-machine", "q35,smm=off"]);
         match accel {
             Accel::Kvm => command.args(["-accel", "kvm", "-cpu", "host"]),
             // With a thread for each CPU, a CPU may keep running code that another has changed
@@ -110,12 +109,79 @@ impl Machine {
             Accel::Tcg => command.args(["-accel", "tcg,thread=single", "-cpu", software_cpu]),
             Accel::TcgThreads => command.args(["-accel", "tcg,thread=multi", "-cpu", software_cpu]),
         };
-        command.arg("-m").arg(format!("{}k", memory >> 10));
-        command.arg("-smp").arg(cpus.to_string());
-        channel(&mut command, ends, socket::MONITOR)?;
-        command.args(["-mon", "chardev=monitor,mode=control"]);
+        size(&mut command, memory, cpus);
+        monitor(&mut command, ends)?;
         Ok(command)
     }
+}
+
+/// QEMU without any device that was not asked for.
+fn bare(program: &Path) -> Result<Command> {
+    let mut command = guardian::command(program).context("this program's own file")?;
+    command.args(["-nodefaults", "-no-user-config", "-no-reboot"]);
+    command.args(["-display", "none", "-vga", "none"]);
+    Ok(command)
+}
+
+fn size(command: &mut Command, memory: u64, cpus: u32) {
+    command.arg("-m").arg(format!("{}k", memory >> 10));
+    command.arg("-smp").arg(cpus.to_string());
+}
+
+fn monitor(command: &mut Command, ends: &Ends) -> Result<()> {
+    channel(command, ends, socket::MONITOR)?;
+    command.args(["-mon", "chardev=monitor,mode=control"]);
+    Ok(())
+}
+
+/// The place of the C-bit on every CPU with SEV-SNP so far, Milan to Turin.
+const C_BIT: u32 = 51;
+/// The plane that the devices interrupt: the paravisor's, VMPL0.
+const DEVICE_PLANE: u32 = 0;
+
+/// The arguments for a confidential VM that KVM launches from the IGVM file `igvm`, in the form of
+/// the QEMU that knows planes (`igvm-cfg` is upstream since 10.1, `device-plane` is not).
+fn confidential_arguments(memory: u64, igvm: &Path) -> Vec<OsString> {
+    let mut file = OsString::from("igvm-cfg,id=igvm0,file=");
+    file.push(escape(igvm));
+    let machine = format!(
+        "q35,smm=off,accel=kvm,kernel-irqchip=split,memory-backend=mem0,igvm-cfg=igvm0,\
+         confidential-guest-support=cgs0,device-plane={DEVICE_PLANE}"
+    );
+    let ram = format!(
+        "memory-backend-memfd,id=mem0,size={}k,share=true,prealloc=false,reserve=false",
+        memory >> 10
+    );
+    let guest = format!("sev-snp-guest,id=cgs0,cbitpos={C_BIT},reduced-phys-bits=1");
+    let pairs = [("-machine", machine.into()), ("-cpu", "host".into()), ("-object", ram.into())];
+    let objects = [("-object", file), ("-object", guest.into())];
+    let words = pairs.into_iter().chain(objects);
+    words.flat_map(|(option, value)| [OsString::from(option), value]).collect()
+}
+
+/// The command that starts the paravisor at VMPL0 of a confidential VM on KVM. The host hands in the
+/// guest's files `given` by their names.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn confidential<'a>(
+    program: &Path,
+    options: &RunOptions,
+    igvm: &Path,
+    given: impl Iterator<Item = (&'a str, &'a Path)>,
+    ends: &Ends,
+) -> Result<Command> {
+    let mut command = bare(program)?;
+    command.args(confidential_arguments(options.memory, igvm));
+    size(&mut command, options.memory, options.cpus);
+    monitor(&mut command, ends)?;
+    report_port(&mut command, ends)?;
+    for (name, path) in given {
+        give_file(&mut command, name, path);
+    }
+    serial_ports(&mut command, ends, options.exec.is_some())?;
+    command.args(&options.qemu);
+    Ok(command)
 }
 
 /// Adds the report port and the device that ends QEMU with a status.
@@ -306,6 +372,25 @@ mod tests {
             words,
             ["-kernel", &format!("{folder}/k,1"), "-append", "a, b", "-initrd", &files]
         );
+    }
+
+    /// The form that the QEMU of KVM's patches for planes takes. No machine that we have runs it.
+    #[test]
+    fn a_confidential_vm_on_kvm_has_planes_and_an_igvm_file() {
+        let words = confidential_arguments(512 << 20, Path::new("/a,b.igvm"));
+        let words: Vec<_> = words.iter().map(|word| word.to_str().unwrap()).collect();
+        let machine = "q35,smm=off,accel=kvm,kernel-irqchip=split,memory-backend=mem0,\
+                       igvm-cfg=igvm0,confidential-guest-support=cgs0,device-plane=0";
+        let ram =
+            "memory-backend-memfd,id=mem0,size=524288k,share=true,prealloc=false,reserve=false";
+        let objects = [
+            ram,
+            "igvm-cfg,id=igvm0,file=/a,,b.igvm",
+            "sev-snp-guest,id=cgs0,cbitpos=51,reduced-phys-bits=1",
+        ];
+        let expected = [["-machine", machine], ["-cpu", "host"]].into_iter();
+        let expected = expected.chain(objects.map(|object| ["-object", object]));
+        assert!(words.iter().copied().eq(expected.flatten()), "{words:?}");
     }
 
     #[test]

@@ -5,16 +5,22 @@ use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
 use command_line::exit::Failure;
-use command_line::{AccelChoice, DrydockOptions, FirmwareContent, FirmwareFile, RunOptions};
+use command_line::{
+    AccelChoice, DrydockOptions, FirmwareContent, FirmwareFile, RunOptions, SnpHostChoice,
+};
 use host_wire::paravisor_image::NAMES;
 use igvm_image::{Paravisor, build_paravisor};
+use rustix::io::{FdFlags, fcntl_setfd};
 
-use crate::accel;
+use crate::accel::{self, Accel};
 use crate::drydock::{self, POLICY, keep, read};
 use crate::files::{Error, Files};
+use crate::qemu;
 use crate::say::say;
+use crate::state::own_name;
 use crate::summary::{self, Facts};
-use crate::vm::{Record, Stop, stop};
+use crate::terminal::Saved;
+use crate::vm::{Below, Launch, Record, Stop, Terms, Vm, Watch, stop};
 
 /// Runs a VM and returns the exit code.
 pub fn run(options: &RunOptions) -> u8 {
@@ -25,13 +31,79 @@ pub fn run(options: &RunOptions) -> u8 {
 
 fn try_run(options: &RunOptions, facts: &mut Facts) -> Result<Record, Stop> {
     refuse_what_is_missing(options).map_err(stop(Failure::BadState))?;
+    let (host, why) = choose(options.snp_host, kvm_offers_snp());
     if options.exec.is_none() {
-        say!("no SEV-SNP host is used: the VM runs in Drydock, which emulates SEV-SNP");
+        say!("{why}");
     }
     let files = Files::prepare(options).map_err(Error::stop)?;
+    if host == Host::Kvm {
+        return run_on_kvm(options, &files, facts);
+    }
     let igvm = || build(&files).map_err(stop(Failure::BadGuest));
     let inside = drydock_options(options, given(&files));
     drydock::launch(&inside, facts, Some(&files.image), igvm)
+}
+
+/// The host of the confidential VM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Host {
+    Drydock,
+    Kvm,
+}
+
+/// Whether KVM can launch VMs with SEV-SNP on this machine.
+fn kvm_offers_snp() -> bool {
+    let parameter = std::fs::read_to_string("/sys/module/kvm_amd/parameters/sev_snp");
+    parameter.is_ok_and(|value| matches!(value.trim(), "Y" | "1"))
+}
+
+/// The host, with the line that tells the user why it was chosen.
+fn choose(choice: SnpHostChoice, kvm_offers_snp: bool) -> (Host, &'static str) {
+    match (choice, kvm_offers_snp) {
+        (SnpHostChoice::Kvm, true) => {
+            (Host::Kvm, "runs on KVM, as asked, which is not known to keep the host contract")
+        }
+        (SnpHostChoice::Kvm, false) => {
+            (Host::Kvm, "runs on KVM, as asked, although it offers no SEV-SNP here")
+        }
+        (SnpHostChoice::Drydock, _) => {
+            (Host::Drydock, "runs in Drydock, as asked, which emulates SEV-SNP")
+        }
+        (SnpHostChoice::Auto, true) => (
+            Host::Drydock,
+            "runs in Drydock, which emulates SEV-SNP: KVM offers it here, but is not known to keep \
+             the host contract (--snp-host kvm tries it)",
+        ),
+        (SnpHostChoice::Auto, false) => {
+            (Host::Drydock, "runs in Drydock, which emulates SEV-SNP: no SEV-SNP host is here")
+        }
+    }
+}
+
+/// Runs the VM on KVM, with the same IGVM file and files as in Drydock.
+fn run_on_kvm(options: &RunOptions, files: &Files, facts: &mut Facts) -> Result<Record, Stop> {
+    let program = qemu::find_or_stop()?;
+    let igvm = build(files).map_err(stop(Failure::BadGuest))?;
+    fcntl_setfd(&igvm, FdFlags::empty()).context("a file for QEMU").map_err(stop(Failure::Ours))?;
+    let igvm = own_name(&igvm);
+    facts.sizes = summary::sizes(options, files);
+    let terminal = Saved::note();
+    let watch = Watch::start().map_err(stop(Failure::Ours))?;
+    let named =
+        || NAMES.into_iter().zip(given(files)).filter_map(|(name, path)| Some((name, path?)));
+    let launch =
+        Launch::start(&watch, |ends| qemu::confidential(&program, options, &igvm, named(), ends))?;
+    let terms = Terms {
+        below: Below::Paravisor,
+        has_command: options.exec.is_some(),
+        timeout: options.timeout,
+        log: options.log,
+        accel: Accel::Kvm,
+    };
+    let mut vm = Vm::new(terms, files.image.clone(), None);
+    let ended = vm.see_through(launch);
+    drop(terminal);
+    Ok(vm.finish(ended))
 }
 
 /// Options that this platform has no answer to yet.
@@ -100,5 +172,24 @@ fn drydock_options(options: &RunOptions, given: [Option<&Path>; NAMES.len()]) ->
         fw_cfg: fw_cfg.collect(),
         stub: None,
         qemu: options.qemu.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_that_is_not_known_to_keep_the_contract_is_taken_only_when_asked_for() {
+        for (choice, has_snp, host, word) in [
+            (SnpHostChoice::Auto, false, Host::Drydock, "no SEV-SNP host is here"),
+            (SnpHostChoice::Auto, true, Host::Drydock, "--snp-host kvm"),
+            (SnpHostChoice::Drydock, true, Host::Drydock, "as asked"),
+            (SnpHostChoice::Kvm, true, Host::Kvm, "not known to keep"),
+            (SnpHostChoice::Kvm, false, Host::Kvm, "offers no SEV-SNP"),
+        ] {
+            let (chosen, why) = choose(choice, has_snp);
+            assert!(chosen == host && why.contains(word), "{choice:?} {has_snp}: {why}");
+        }
     }
 }

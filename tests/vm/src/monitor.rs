@@ -18,7 +18,7 @@ pub fn tests() -> Vec<Test> {
 }
 
 /// Types a command at the monitor.
-fn command(console: &mut Console, text: &str) -> Outcome {
+pub fn command(console: &mut Console, text: &str) -> Outcome {
     console.say(SWITCH)?;
     console.wait_for(MONITOR)?;
     console.say(&format!("{text}\n"))?;

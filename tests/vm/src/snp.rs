@@ -11,6 +11,7 @@ use crate::console::{Console, PROMPT};
 use crate::guests::count;
 use crate::kernels::{available, kexec, offline};
 use crate::machine::Vm;
+use crate::monitor::command as command_monitor;
 use crate::{Environment, Outcome, Test, Totals, ensure, test, tpm};
 
 const USAGE: i32 = 2;
@@ -72,6 +73,7 @@ pub fn tests(environment: &Environment, cases: &Arc<Mutex<Totals>>) -> Vec<Test>
     tests.push(test("snp::the_digest_of_the_paravisor_s_file_is_predicted", digest));
     tests.push(test("snp::files_that_were_not_measured_start_nothing", other_files));
     tests.push(test("snp::the_start_does_not_depend_on_the_memory", start_by_memory));
+    tests.push(test("snp::a_secret_is_nowhere_in_what_the_host_sees", secret));
     tests.push(test("snp::memtest_starts_its_tests_in_32_mib", memtest));
     tests.push(test("snp::options_without_an_answer_are_refused", options));
     tests
@@ -229,6 +231,43 @@ fn digest(environment: &Environment) -> Outcome {
     let vm = Vm::in_drydock(environment).args(["--timeout", "5"]).arg(one);
     let run = vm.run_within(HANG)?;
     ensure!(run.summary["launch-digest"] == predicted.trim(), "{predicted}{}", run.summary);
+    Ok(())
+}
+
+/// The guest makes a secret, and keeps it in a file and in a process. None of the memory that its
+/// host sees has it; the guest's private memory, which the emulator keeps behind that, does.
+fn secret(environment: &Environment) -> Outcome {
+    // The SHA-256 digest of this word and a line feed, which the guest computes by itself.
+    const WORD: &str = "paravane";
+    const SECRET: &str = "47e0c15844402cb76ba8300207d5cde1e24f130f3c74851db1a2ce96059d2bad";
+    const MEMORY: u64 = 256 << 20;
+    const ALL: u64 = 1 << 30;
+    let folder = tempfile::tempdir()?;
+    let vm = linux(environment, &environment.kernel, "2").args(["-m", "256M"]);
+    let (mut console, _folder) = Console::start_vm(vm)?;
+    console.wait_for(PROMPT)?;
+    let make = format!(
+        "s=$(echo {WORD} | sha256sum); for i in $(seq 500); do echo $s; done > /tmp/s; \
+         echo ke\"\"pt $(wc -l < /tmp/s)\n"
+    );
+    console.say(&make)?;
+    console.wait_for("kept 500")?;
+    let mut found = vec![];
+    for (start, end) in [(0, MEMORY), (MEMORY, ALL)] {
+        let file = folder.path().join("memory");
+        let length = end - start;
+        command_monitor(
+            &mut console,
+            &format!("pmemsave {start} {length} \"{}\"", file.display()),
+        )?;
+        ensure!(fs::metadata(&file)?.len() == length, "the monitor has written less");
+        let count = Command::new("grep").args(["-aczF", SECRET]).arg(&file).output()?;
+        found.push(String::from_utf8(count.stdout)?.trim().parse::<u32>()?);
+    }
+    ensure!(found[0] == 0, "the host sees the secret at {} places", found[0]);
+    ensure!(found[1] > 0, "the secret is nowhere, so the search proves nothing");
+    console.say("poweroff -f\n")?;
+    console.end()?;
     Ok(())
 }
 
