@@ -33,6 +33,7 @@ pub use apic::{
 pub use clock::{Frequencies, Sample};
 pub use firmware_area::UnknownBridge;
 pub use pci::VirtioRegisters;
+pub use serial::SERIAL_FIFO;
 pub use state_disk::{Candidates, DevicePages, MAX_CANDIDATES, StateDisk, may_map};
 
 /// The PC.

@@ -6,6 +6,8 @@ use platform_api::{Received, Width};
 
 use crate::{Access, Pc, apic};
 
+/// Bytes that a port takes when it is ready (PC16550D, section 8.4).
+pub const SERIAL_FIFO: usize = 16;
 /// How many there are.
 pub(crate) const PORTS: usize = 2;
 const BASES: [u16; PORTS] = [0x3f8, 0x2f8];
@@ -103,6 +105,13 @@ impl<A: Access> Pc<A> {
     /// Whether a port takes a byte now. A missing port swallows everything.
     pub fn is_ready(&self, channel: usize) -> bool {
         self.status(channel).is_none_or(|(_, status)| status & TRANSMIT_EMPTY != 0)
+    }
+
+    /// Sends bytes, at most [`SERIAL_FIFO`], through a port that is ready.
+    pub fn send_bytes(&self, channel: usize, bytes: &[u8]) {
+        if let Some(port) = BASES.get(channel) {
+            self.access.port_write_bytes(port + register::DATA, bytes);
+        }
     }
 
     /// Sends a byte.

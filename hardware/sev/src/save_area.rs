@@ -1,4 +1,8 @@
 //! The registers of a less privileged level, in its save area.
+//!
+//! Under register protection (AMD64 APM vol. 2, section 15.36, VMSA register protection) the CPU
+//! masks some words of the area by a new nonce at each exit, so that a host can not tell from the
+//! ciphertext whether a register has changed. Every access here masks and unmasks.
 
 use core::mem::offset_of;
 
@@ -9,23 +13,29 @@ use x86::{
     Attributes, EventRegisters, ModeRegisters, Register, Registers, Segment, SegmentRegister,
     SystemRegisters, VpState, dr6, dr7, efer, msr,
 };
+use zerocopy::{FromBytes, IntoBytes};
 
 /// A save area, which lies in a page of ours. The level does not run while its registers are used:
 /// the calls that run it come from the same CPU.
 #[derive(Debug)]
 pub struct SaveArea {
     page: u64,
+    /// The words that are masked, where they are: bit 0 of the first byte is the word at 0.
+    masked: Option<&'static Bitmap>,
 }
+
+/// A bit for each word of eight bytes (SEV-SNP firmware ABI, secrets page, VMSA_TWEAK_BITMAP).
+pub type Bitmap = [u8; 64];
 
 /// Reads or writes a field.
 macro_rules! field {
     ($area:expr, $name:ident) => {
         // SAFETY: `new`'s caller gave the page; the field lies within, aligned.
-        unsafe { (&raw const (*$area.area()).$name).read_volatile() }
+        unsafe { $area.get(&raw const (*$area.area()).$name) }
     };
     ($area:expr, $name:ident = $value:expr) => {
         // SAFETY: as for the read.
-        unsafe { (&raw mut (*$area.area()).$name).write_volatile($value) }
+        unsafe { $area.put(&raw mut (*$area.area()).$name, $value) }
     };
 }
 
@@ -51,7 +61,58 @@ impl SaveArea {
     /// The page must be a save area of this VP, mapped as private memory, and used for this only,
     /// for ever.
     pub const unsafe fn new(page: u64) -> Self {
-        Self { page }
+        Self { page, masked: None }
+    }
+
+    /// The same area, in which the CPU masks the words that `bitmap` names. SEV_FEATURES must agree.
+    #[must_use]
+    pub const fn with_protection(self, bitmap: Option<&'static Bitmap>) -> Self {
+        Self { masked: bitmap, ..self }
+    }
+
+    /// Whether the CPU masks words of the area.
+    pub const fn is_protected(&self) -> bool {
+        self.masked.is_some()
+    }
+
+    /// Masks `value`, which lies `offset` bytes from the start of the area, or unmasks it. A value of
+    /// at most eight bytes lies in one word.
+    fn toggle<T: FromBytes + IntoBytes>(&self, offset: usize, mut value: T) -> T {
+        let Some(bitmap) = self.masked else { return value };
+        let is_masked =
+            |word: usize| bitmap.get(word / 8).is_some_and(|bits| bits >> (word % 8) & 1 != 0);
+        if size_of::<T>() <= 8 && !is_masked(offset / 8) {
+            return value;
+        }
+        // SAFETY: `new`'s caller gave the page. The CPU changes the nonce at an exit only.
+        let nonce = unsafe { (&raw const (*self.area()).reg_prot_nonce).read_volatile() };
+        let mask = nonce.to_le_bytes();
+        for (at, byte) in (offset..).zip(value.as_mut_bytes()) {
+            if is_masked(at / 8) {
+                *byte ^= mask.get(at % 8).copied().unwrap_or_default();
+            }
+        }
+        value
+    }
+
+    /// Reads what stands at `place`.
+    ///
+    /// # Safety
+    /// The place must be one of the area, aligned.
+    unsafe fn get<T: FromBytes + IntoBytes>(&self, place: *const T) -> T {
+        // SAFETY: the caller vouches.
+        let value = unsafe { place.read_volatile() };
+        self.toggle(place as usize - self.page as usize, value)
+    }
+
+    /// Replaces what stands at `place`.
+    ///
+    /// # Safety
+    /// As for [`Self::get`].
+    unsafe fn put<T: FromBytes + IntoBytes>(&mut self, place: *mut T, value: T) {
+        let value = self.toggle(place as usize - self.page as usize, value);
+        // SAFETY: the caller vouches.
+        unsafe { place.write_volatile(value) };
     }
 
     /// The page's linear address.
@@ -94,9 +155,10 @@ impl SaveArea {
     /// leaves alone: the FPU and XCR0.
     pub fn reset(&mut self, state: &VpState, power_on: bool) {
         let kept = (self.vmpl(), field!(self, tsc_aux), field!(self, xcr0));
-        for offset in (0..offset_of!(Vmsa, guest_tsc_scale)).step_by(8) {
+        let words = (0..offset_of!(Vmsa, guest_tsc_scale)).step_by(8);
+        for offset in words.filter(|offset| *offset != offset_of!(Vmsa, reg_prot_nonce)) {
             // SAFETY: `new`'s caller gave the page.
-            unsafe { ((self.page + offset as u64) as *mut u64).write_volatile(0) };
+            unsafe { self.put((self.page + offset as u64) as *mut u64, 0) };
         }
         self.set_vmpl(kept.0);
         for (number, value) in (0..).zip(state.gpr) {
@@ -189,12 +251,12 @@ impl SaveArea {
 impl Registers for SaveArea {
     fn gpr(&self, register: Register) -> u64 {
         // SAFETY: the place is a field of the area.
-        unsafe { self.gpr_place(register).read_volatile() }
+        unsafe { self.get(self.gpr_place(register)) }
     }
 
     fn set_gpr(&mut self, register: Register, value: u64) {
         // SAFETY: as for the read.
-        unsafe { self.gpr_place(register).write_volatile(value) };
+        unsafe { self.put(self.gpr_place(register), value) };
     }
 
     fn rip(&self) -> u64 {
@@ -217,7 +279,7 @@ impl Registers for SaveArea {
     fn segment(&self, register: SegmentRegister) -> Segment {
         // SAFETY: the place is a field of the area.
         let AreaSegment { selector, attributes, limit, base } =
-            unsafe { self.segment_place(register).read_volatile() };
+            unsafe { self.get(self.segment_place(register)) };
         Segment { selector, attributes: Attributes::from_bits(attributes), limit, base }
     }
 
@@ -243,12 +305,12 @@ impl Registers for SaveArea {
 
     fn xmm(&self, number: u8) -> u128 {
         // SAFETY: 16 bytes of the area, aligned as the field and its index are.
-        unsafe { self.xmm_place(number).read_volatile() }
+        unsafe { self.get(self.xmm_place(number)) }
     }
 
     fn set_xmm(&mut self, number: u8, value: u128) {
         // SAFETY: as for the read.
-        unsafe { self.xmm_place(number).write_volatile(value) };
+        unsafe { self.put(self.xmm_place(number), value) };
     }
 }
 
@@ -301,7 +363,7 @@ impl EventRegisters for SaveArea {
         let Segment { selector, attributes, limit, base } = segment;
         let value = AreaSegment { selector, attributes: attributes.into_bits(), limit, base };
         // SAFETY: the place is a field of the area.
-        unsafe { self.segment_place(register).write_volatile(value) };
+        unsafe { self.put(self.segment_place(register), value) };
     }
 
     fn set_cpl(&mut self, cpl: u8) {
@@ -320,3 +382,6 @@ impl ModeRegisters for SaveArea {
         self.set_pcpu_id(0);
     }
 }
+
+#[cfg(test)]
+mod tests;

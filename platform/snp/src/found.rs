@@ -1,10 +1,14 @@
 //! What the launch and the host have given this VM.
 
+use core::mem::offset_of;
+
 use guest_memory::PAGE_SIZE;
 use host_wire::linux_start as layout;
 use host_wire::paravisor_image::{self as image, Reason};
+use sev_guest::Bitmap;
 use snp::cpuid_page::CpuidPage;
 use snp::features::SevStatus;
+use snp::secrets::SecretsPage;
 use vmpl0::launch_pages::{self, LaunchPages};
 
 pub(crate) use vmpl0::launch_pages::{FIRMWARE_AREA, Found};
@@ -23,6 +27,16 @@ fn cpuid_page() -> &'static CpuidPage {
     // SAFETY: the page was launched at this address, which our tables and those of the entry code
     // map; nothing writes it.
     unsafe { &*(layout::CPUID as *const CpuidPage) }
+}
+
+/// The words that the CPU masks in a save area under register protection, if it offers that (AMD64
+/// APM vol. 3, CPUID Fn8000_001F EAX).
+pub(crate) fn register_protection() -> Option<&'static Bitmap> {
+    const VMSA_REG_PROT: u32 = 1 << 24;
+    let [features, ..] = cpuid(0x8000_001f, 0);
+    let place = layout::SECRETS as usize + offset_of!(SecretsPage, vmsa_tweak_bitmap);
+    // SAFETY: the page was launched at this address, which our tables map; nothing writes it.
+    (features & VMSA_REG_PROT != 0).then(|| unsafe { &*(place as *const Bitmap) })
 }
 
 /// The page that the image's builder has filled.

@@ -19,7 +19,11 @@ use crate::acceptance::Acceptance;
 use crate::calls::{CpuPages, take_note};
 use crate::counts::{self, Why};
 use crate::measured_files::{MeasuredFiles, Missing};
+use crate::outbox::Outbox;
 use crate::{PC, found, timer};
+
+/// How often output is tried to be sent before the VM ends.
+const LAST_TRIES: u32 = 1000;
 
 /// Outside of the VM.
 #[derive(Debug)]
@@ -41,6 +45,25 @@ impl SnpHost {
     pub(crate) fn set_frequencies(&self, found: Frequencies) {
         self.tsc_frequency.store(found.tsc.max(1), Ordering::Release);
         PC.set_timer_ratio(found.apic, found.tsc);
+        OUTBOX.set_frequency(found.tsc);
+    }
+}
+
+/// What the guest has sent by its serial ports.
+static OUTBOX: Outbox = Outbox::new();
+
+/// Sends the guest's output if it has waited long enough.
+#[inline]
+pub(crate) fn send_due_output() {
+    call_again(OUTBOX.send_due(&PC, instructions::rdtsc()));
+}
+
+/// Has the running CPU's timer fire at `due`, when output is to be sent.
+fn call_again(due: Option<u64>) {
+    if let (Some(due), Some(timer)) = (due, timer::own())
+        && timer.also_at(due)
+    {
+        PC.set_deadline(Some(due));
     }
 }
 
@@ -81,6 +104,7 @@ impl Cpus for SnpHost {
         if take_note() {
             return;
         }
+        call_again(OUTBOX.send_all(&PC, instructions::rdtsc()));
         // Until something comes, the time serves to accept what the guest will touch later.
         while !pages.has_events() {
             if !self.acceptance.accept_ahead() {
@@ -109,11 +133,11 @@ impl Console for SnpHost {
     }
 
     fn serial_ready(&self, channel: usize) -> bool {
-        PC.is_ready(channel)
+        OUTBOX.has_room(&PC, channel)
     }
 
     fn serial_write(&self, channel: usize, byte: u8) {
-        PC.send(channel, byte);
+        call_again(OUTBOX.put(&PC, channel, byte, instructions::rdtsc()));
     }
 
     fn power_button(&self) -> bool {
@@ -179,6 +203,8 @@ impl Entropy for SnpHost {
 
 impl Ending for SnpHost {
     fn exit(&self, status: ExitStatus) -> ! {
+        // A console that takes nothing can not keep the VM from its end.
+        let _ = (0..LAST_TRIES).any(|_| OUTBOX.send_all(&PC, instructions::rdtsc()).is_none());
         counts::report(self);
         if status.0 == Status::PowerOff as u8 {
             PC.power_off();

@@ -18,6 +18,7 @@ mod cpus;
 mod found;
 mod host;
 mod measured_files;
+mod outbox;
 mod probe;
 mod start;
 mod timer;
@@ -101,8 +102,15 @@ pub struct SnpService;
 
 impl Service for SnpService {
     fn run(&self) -> bool {
+        let pages = CpuPages::own();
+        let has_events = || pages.is_some_and(CpuPages::has_events);
         // An event that waits in the doorbell page already is signalled by no further #HV.
-        service::resume_unless(|| CpuPages::own().is_some_and(CpuPages::has_events))
+        let lives = service::resume_unless(has_events);
+        // The caller may do nothing else until the service has done its work.
+        if let Some(pages) = pages.filter(|pages| pages.has_events()) {
+            take_events(pages);
+        }
+        lives
     }
 
     fn leave(&self) {

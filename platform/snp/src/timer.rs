@@ -47,6 +47,11 @@ impl Timer {
         Some(wanted)
     }
 
+    /// Has the timer fire at `at`, too. Answers whether it must be set to that.
+    pub(crate) fn also_at(&self, at: u64) -> bool {
+        self.armed.fetch_min(at, Ordering::Relaxed) > at
+    }
+
     /// The timer has fired.
     pub(crate) fn fired(&self, now: u64) -> Fired {
         let wanted = self.wanted.load(Ordering::Relaxed);
@@ -93,6 +98,17 @@ mod tests {
         assert_eq!(timer.fired(150), Fired::SetTo(300));
         assert_eq!(timer.fired(300), Fired::Due);
         assert_eq!(timer.want(Some(400)), Some(400));
+    }
+
+    #[test]
+    fn a_time_of_ours_leaves_the_machines_deadline_as_it_is() {
+        let timer = Timer::new();
+        assert!(timer.also_at(50), "nothing else is set");
+        assert_eq!(timer.want(Some(100)), None);
+        assert!(!timer.also_at(60) && timer.also_at(40));
+        assert_eq!(timer.fired(41), Fired::SetTo(100));
+        assert!(!timer.also_at(100));
+        assert_eq!(timer.fired(100), Fired::Due);
     }
 
     #[test]

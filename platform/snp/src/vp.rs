@@ -16,7 +16,7 @@ use crate::accept::GiveToGuest;
 use crate::acceptance::{Acceptance, Touch};
 use crate::calls::{CpuPages, take_note};
 use crate::counts::{self, Why};
-use crate::{cpus, end_with, take_events};
+use crate::{cpus, end_with, found, host, take_events};
 
 /// The level of the guest.
 pub(crate) const GUEST_LEVEL: u8 = 1;
@@ -63,29 +63,26 @@ impl SnpVp {
         acceptance: &'static Acceptance<GiveToGuest>,
     ) -> Result<Self, Reason> {
         // SAFETY: the caller gives the page.
-        let vp = unsafe { Self::on_page(page, physical_bits, acceptance) };
+        let area = unsafe { SaveArea::new(page) }.with_protection(found::register_protection());
+        let vp = Self::with_area(area, physical_bits, acceptance);
         // SAFETY: the guest's level has rights to its own memory alone.
         unsafe { cpus::create(&vp.area, index, GUEST_LEVEL)? };
         Ok(vp)
     }
 
     /// Fills the save area of a guest that no host knows yet.
-    ///
-    /// # Safety
-    /// As for [`Self::new`].
-    unsafe fn on_page(
-        page: u64,
+    fn with_area(
+        mut area: SaveArea,
         physical_bits: u8,
         acceptance: &'static Acceptance<GiveToGuest>,
     ) -> Self {
-        // SAFETY: the caller gives the page.
-        let mut area = unsafe { SaveArea::new(page) };
         let features = SevFeatures::new()
             .with_snp_active(true)
             .with_vtom(true)
             .with_reflect_vc(true)
             .with_alternate_injection(true)
-            .with_debug_swap(true);
+            .with_debug_swap(true)
+            .with_vmsa_reg_prot(area.is_protected());
         area.set_sev_features(features);
         area.set_vmpl(GUEST_LEVEL);
         // The guest has no shared memory: its addresses end where private memory does.
@@ -261,6 +258,7 @@ impl GuestVp for SnpVp {
         }
         let Some(pages) = CpuPages::own() else { end_with(Reason::Share) };
         loop {
+            host::send_due_output();
             self.enter(pages);
             take_events(pages);
             // Events that came with an exit are told of at the next call, or when the CPU idles.

@@ -31,7 +31,8 @@ fn vp() -> SnpVp {
     let acceptance = Acceptance::new(ram, GpaRange::default(), chunks, by);
     let page = page.0.as_mut_ptr().expose_provenance() as u64;
     // SAFETY: the page is this VP's for ever.
-    let mut vp = unsafe { SnpVp::on_page(page, BITS, Box::leak(Box::new(acceptance))) };
+    let area = unsafe { SaveArea::new(page) };
+    let mut vp = SnpVp::with_area(area, BITS, Box::leak(Box::new(acceptance)));
     vp.area.set_rip(RIP);
     vp
 }

@@ -1,0 +1,102 @@
+extern crate std;
+
+use std::boxed::Box;
+
+use snp::vmsa::VintrCtrl;
+use zerocopy::FromZeros;
+
+use super::*;
+
+/// Every third word of the area is masked, but none of the nonce and of what the CPU reads before.
+static BITMAP: Bitmap = {
+    let mut bitmap = [0; 64];
+    let mut word = 1;
+    while word < 0x670 / 8 {
+        if word * 8 != offset_of!(Vmsa, reg_prot_nonce) {
+            bitmap[word / 8] |= 1 << (word % 8);
+        }
+        word += 3;
+    }
+    bitmap
+};
+
+/// What the CPU does between two exits: it unmasks the area, runs, and masks it by a new nonce.
+fn run(vmsa: &mut Vmsa, nonce: u64, then: impl FnOnce(&mut Vmsa)) {
+    vmsa.toggle_protection(&BITMAP);
+    then(vmsa);
+    vmsa.reg_prot_nonce = nonce;
+    vmsa.toggle_protection(&BITMAP);
+}
+
+/// The registers by number: distinct values.
+fn value(register: Register) -> u64 {
+    0x1111_1111_1111_1111 * (1 + register as u64 % 15)
+}
+
+#[test]
+fn registers_are_the_same_behind_any_nonce() {
+    let vmsa = Box::leak(Box::new(Vmsa::new_zeroed()));
+    let place = std::ptr::from_mut(vmsa);
+    // SAFETY: the area is leaked, and used through the pointer alone.
+    let mut area = unsafe { SaveArea::new(place as u64) }.with_protection(Some(&BITMAP));
+    // SAFETY: as above.
+    let run = |nonce, then: &dyn Fn(&mut Vmsa)| run(unsafe { &mut *place }, nonce, then);
+    let all = || (0..16).map(Register::from_number);
+    area.reset(&VpState::init(0), true);
+    for nonce in [0x0123_4567_89ab_cdef, u64::MAX, 0] {
+        all().for_each(|register| area.set_gpr(register, value(register)));
+        area.set_rip(0x1234_5678_9abc);
+        let segment = Segment {
+            selector: 0x33,
+            attributes: Attributes::from_bits(0xafb),
+            limit: 0xf_ffff,
+            base: 0x7fff_0000,
+        };
+        SegmentRegister::ALL.iter().for_each(|register| area.set_segment(*register, segment));
+        area.set_xmm(5, 0xf0e1 << 90 | 7);
+        area.set_cpl(3);
+        run(nonce, &|vmsa| {
+            assert_eq!(
+                (vmsa.rax, vmsa.r15, vmsa.rip),
+                (value(Register::Rax), value(Register::R15), 0x1234_5678_9abc)
+            );
+            assert_eq!(
+                (vmsa.cs.selector, vmsa.cs.base, vmsa.fs.limit),
+                (0x33, 0x7fff_0000, 0xf_ffff)
+            );
+            assert_eq!((vmsa.cpl, vmsa.xmm[80]), (3, 7));
+            vmsa.rbx = 99;
+        });
+        assert_eq!(area.gpr(Register::Rbx), 99);
+        assert_eq!(area.gpr(Register::Rdx), value(Register::Rdx));
+        assert_eq!((area.segment(SegmentRegister::Gs), area.cpl()), (segment, 3));
+        assert_eq!(area.xmm(5), 0xf0e1 << 90 | 7);
+    }
+}
+
+#[test]
+fn a_reset_leaves_nothing_behind_any_nonce() {
+    let state = VpState::init(0);
+    let reset = |bitmap: Option<&'static Bitmap>| {
+        let vmsa = Box::leak(Box::new(Vmsa::new_zeroed()));
+        let place = std::ptr::from_mut(vmsa);
+        // SAFETY: as in the test above.
+        let mut area = unsafe { SaveArea::new(place as u64) }.with_protection(bitmap);
+        area.set_vintr_ctrl(VintrCtrl::new().with_busy(true));
+        if bitmap.is_some() {
+            // SAFETY: as above.
+            run(unsafe { &mut *place }, 0xdead_beef, |vmsa| vmsa.r9 = 77);
+        }
+        area.reset(&state, true);
+        // SAFETY: as above.
+        let mut vmsa = unsafe { place.read() };
+        if bitmap.is_some() {
+            vmsa.toggle_protection(&BITMAP);
+        }
+        vmsa.reg_prot_nonce = 0;
+        vmsa
+    };
+    let (plain, protected) = (reset(None), reset(Some(&BITMAP)));
+    let end = offset_of!(Vmsa, guest_tsc_scale);
+    assert!(plain.as_bytes()[..end] == protected.as_bytes()[..end]);
+}
