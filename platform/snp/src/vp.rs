@@ -110,9 +110,9 @@ impl SnpVp {
     pub(crate) fn execute(&mut self, state: &VpState) -> Exit {
         self.reset(state, true);
         let exit = loop {
-            match self.run() {
-                Exit::HostInterrupt => {}
-                exit => break exit,
+            let exit = self.run();
+            if exit != Exit::HostInterrupt {
+                break exit;
             }
         };
         self.counts = [0; EXIT_KINDS];
