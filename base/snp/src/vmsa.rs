@@ -257,10 +257,12 @@ impl Vmsa {
     /// ABI, secrets page; AMD64 APM vol. 2, section 15.36, VMSA register protection).
     pub fn toggle_protection(&mut self, bitmap: &[u8; 64]) {
         let nonce = self.reg_prot_nonce.to_le_bytes();
-        for (index, word) in self.as_mut_bytes().chunks_exact_mut(8).enumerate() {
-            let bits = bitmap.get(index / 8).copied().unwrap_or_default();
-            if bits >> (index % 8) & 1 != 0 {
-                word.iter_mut().zip(nonce).for_each(|(byte, mask)| *byte ^= mask);
+        let words = self.as_mut_bytes().as_chunks_mut::<8>().0;
+        for (words, bits) in words.chunks_mut(8).zip(bitmap).filter(|(_, bits)| **bits != 0) {
+            for (word, bit) in words.iter_mut().zip(0..) {
+                if bits >> bit & 1 != 0 {
+                    word.iter_mut().zip(nonce).for_each(|(byte, mask)| *byte ^= mask);
+                }
             }
         }
     }

@@ -96,7 +96,7 @@ impl GhcbPage {
     }
 
     /// Runs level `vmpl` of this VP, unless the word at `doorbell` is not zero. Returns when this
-    /// level is entered again.
+    /// level is entered again. `clock` tells when that was.
     ///
     /// # Errors
     /// [`Failed`].
@@ -104,10 +104,30 @@ impl GhcbPage {
     /// # Safety
     /// `doorbell` must be mapped; #HV must lead to [`leave_window`]. The less privileged level must
     /// not reach memory that Rust code relies on.
-    pub unsafe fn run_level(&self, vmpl: u8, doorbell: u64) -> Result<(), Failed> {
-        // SAFETY: the caller vouches.
-        calls::run_level(&self.memory, vmpl, || unsafe { sev_call_window(doorbell) })
+    pub unsafe fn run_level(
+        &self,
+        vmpl: u8,
+        doorbell: u64,
+        clock: impl Fn() -> u64,
+    ) -> Result<Away, Failed> {
+        let mut away = Away::default();
+        calls::run_level(&self.memory, vmpl, || {
+            away.left = clock();
+            // SAFETY: the caller vouches.
+            unsafe { sev_call_window(doorbell) };
+            away.back = clock();
+        })?;
+        Ok(away)
     }
+}
+
+/// When this level was left and entered again, by the clock of [`GhcbPage::run_level`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Away {
+    /// Just before it was left.
+    pub left: u64,
+    /// Just after it was entered.
+    pub back: u64,
 }
 
 /// Sleeps until the host enters this VP, unless the word at `doorbell` is not zero.

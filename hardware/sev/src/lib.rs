@@ -8,7 +8,7 @@ mod save_area;
 
 use core::arch::asm;
 
-pub use call::{GhcbPage, leave_window, sleep_unless};
+pub use call::{Away, GhcbPage, leave_window, sleep_unless};
 pub use save_area::{Bitmap, SaveArea};
 use snp::features::{SevStatus, msr};
 use snp::instruction::{Outcome, PageSize, Permissions};

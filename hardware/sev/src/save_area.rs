@@ -20,8 +20,8 @@ use zerocopy::{FromBytes, IntoBytes};
 #[derive(Debug)]
 pub struct SaveArea {
     page: u64,
-    /// The words that are masked, where they are: bit 0 of the first byte is the word at 0.
-    masked: Option<&'static Bitmap>,
+    /// The words that are masked: bit 0 of the first number is the word at 0.
+    masked: [u64; 8],
 }
 
 /// A bit for each word of eight bytes (SEV-SNP firmware ABI, secrets page, VMSA_TWEAK_BITMAP).
@@ -44,14 +44,20 @@ macro_rules! plain {
     ($($(#[$doc:meta])* $name:ident, $set:ident: $type:ty;)*) => {$(
         $(#[$doc])*
         pub fn $name(&self) -> $type {
-            field!(self, $name)
+            // SAFETY: `new`'s caller gave the page; the field lies within, aligned.
+            unsafe { (&raw const (*self.area()).$name).read_volatile() }
         }
 
         /// Replaces it.
         pub fn $set(&mut self, value: $type) {
-            field!(self, $name = value);
+            // SAFETY: as for the read.
+            unsafe { (&raw mut (*self.area()).$name).write_volatile(value) }
         }
-    )*};
+    )*
+
+        /// Where these fields lie.
+        const PLAIN: &[usize] = &[$(offset_of!(Vmsa, $name)),*];
+    };
 }
 
 impl SaveArea {
@@ -61,34 +67,54 @@ impl SaveArea {
     /// The page must be a save area of this VP, mapped as private memory, and used for this only,
     /// for ever.
     pub const unsafe fn new(page: u64) -> Self {
-        Self { page, masked: None }
+        Self { page, masked: [0; 8] }
     }
 
-    /// The same area, in which the CPU masks the words that `bitmap` names. SEV_FEATURES must agree.
+    /// Has the CPU mask the words that `bitmap` names, if none of them is a field that a platform uses
+    /// at each exit. Answers whether it does; SEV_FEATURES must agree.
     #[must_use]
-    pub const fn with_protection(self, bitmap: Option<&'static Bitmap>) -> Self {
-        Self { masked: bitmap, ..self }
+    pub fn protect(&mut self, bitmap: &Bitmap) -> bool {
+        let (words, _) = bitmap.as_chunks::<8>();
+        let mut protected = Self { page: self.page, masked: [0; 8] };
+        protected
+            .masked
+            .iter_mut()
+            .zip(words)
+            .for_each(|(to, word)| *to = u64::from_le_bytes(*word));
+        let is_usable = Self::PLAIN.iter().all(|offset| !protected.is_masked(offset / 8));
+        if is_usable {
+            *self = protected;
+        }
+        is_usable
     }
 
     /// Whether the CPU masks words of the area.
-    pub const fn is_protected(&self) -> bool {
-        self.masked.is_some()
+    pub fn is_protected(&self) -> bool {
+        self.masked != [0; 8]
+    }
+
+    #[inline]
+    const fn is_masked(&self, word: usize) -> bool {
+        self.masked[word / 64 % 8] >> (word % 64) & 1 != 0
     }
 
     /// Masks `value`, which lies `offset` bytes from the start of the area, or unmasks it. A value of
     /// at most eight bytes lies in one word.
+    #[inline]
     fn toggle<T: FromBytes + IntoBytes>(&self, offset: usize, mut value: T) -> T {
-        let Some(bitmap) = self.masked else { return value };
-        let is_masked =
-            |word: usize| bitmap.get(word / 8).is_some_and(|bits| bits >> (word % 8) & 1 != 0);
-        if size_of::<T>() <= 8 && !is_masked(offset / 8) {
+        if size_of::<T>() <= 8 && !self.is_masked(offset / 8) {
             return value;
         }
         // SAFETY: `new`'s caller gave the page. The CPU changes the nonce at an exit only.
         let nonce = unsafe { (&raw const (*self.area()).reg_prot_nonce).read_volatile() };
+        if let Some(word) = value.as_mut_bytes().as_mut_array::<8>() {
+            // The usual case, without a look at each byte.
+            *word = (u64::from_le_bytes(*word) ^ nonce).to_le_bytes();
+            return value;
+        }
         let mask = nonce.to_le_bytes();
         for (at, byte) in (offset..).zip(value.as_mut_bytes()) {
-            if is_masked(at / 8) {
+            if self.is_masked(at / 8) {
                 *byte ^= mask.get(at % 8).copied().unwrap_or_default();
             }
         }

@@ -1,10 +1,11 @@
-//! How often the host was called, and what for.
+//! What the guest's exits cost: calls of the host, and time.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use host_wire::report::COUNT;
 use pc::LOCAL_APIC_PAGE;
 use platform_api::Console;
+use svm::{EXIT_KINDS, EXIT_NAMES};
 
 /// Why the host was called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +41,16 @@ const NAMES: [(Why, &str); 8] = [
 
 static COUNTS: [AtomicU64; NAMES.len()] = [const { AtomicU64::new(0) }; NAMES.len()];
 
+/// Ticks of the TSC between an exit of each kind and the next entry. Calls of the host count.
+static SPENT: [AtomicU64; EXIT_KINDS] = [const { AtomicU64::new(0) }; EXIT_KINDS];
+
+/// Adds what an exit of this kind took.
+pub(crate) fn spend(kind: usize, ticks: u64) {
+    if let Some(spent) = SPENT.get(kind) {
+        spent.fetch_add(ticks, Ordering::Relaxed);
+    }
+}
+
 /// Counts a call.
 #[inline]
 pub(crate) fn add(why: Why) {
@@ -69,6 +80,12 @@ pub(crate) fn report(to: &impl Console) {
         let count = COUNTS.get(why as usize).map_or(0, |count| count.load(Ordering::Relaxed));
         if count != 0 {
             to.report(format_args!("{COUNT} {name} {count}"));
+        }
+    }
+    for (name, spent) in EXIT_NAMES.iter().zip(&SPENT) {
+        let ticks = spent.load(Ordering::Relaxed);
+        if ticks != 0 && !name.is_empty() {
+            to.report(format_args!("{COUNT} exit-ticks.{name} {ticks}"));
         }
     }
 }

@@ -55,7 +55,7 @@ static OUTBOX: Outbox = Outbox::new();
 /// Sends the guest's output if it has waited long enough.
 #[inline]
 pub(crate) fn send_due_output() {
-    call_again(OUTBOX.send_due(&PC, instructions::rdtsc()));
+    call_again(OUTBOX.send_due(&PC, instructions::rdtsc));
 }
 
 /// Has the running CPU's timer fire at `due`, when output is to be sent.

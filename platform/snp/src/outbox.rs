@@ -102,12 +102,16 @@ impl Outbox {
         is_new.then_some(due)
     }
 
-    /// Sends what waits, if it is time. The answer is when that must be tried again, as a port takes
-    /// nothing now.
+    /// Sends what waits, if it is time by `clock`. The answer is when that must be tried again, as a
+    /// port takes nothing now.
     #[inline]
-    pub(crate) fn send_due<A: Access>(&self, pc: &Pc<A>, now: u64) -> Option<u64> {
+    pub(crate) fn send_due<A: Access>(&self, pc: &Pc<A>, clock: impl Fn() -> u64) -> Option<u64> {
         let due = self.due.load(Ordering::Relaxed);
-        if due == 0 || now < due { None } else { self.send_all(pc, now) }
+        if due == 0 {
+            return None;
+        }
+        let now = clock();
+        if now < due { None } else { self.send_all(pc, now) }
     }
 
     /// Sends what waits, as far as the ports take it. The answer is as for [`Outbox::send_due`].

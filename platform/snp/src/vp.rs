@@ -46,6 +46,9 @@ pub struct SnpVp {
     length: Option<u8>,
     empty_entries: u32,
     counts: [u64; EXIT_KINDS],
+    /// The kind of the exit that is being answered, and the TSC at which it came.
+    kind: Option<usize>,
+    back: u64,
 }
 
 impl SnpVp {
@@ -63,7 +66,11 @@ impl SnpVp {
         acceptance: &'static Acceptance<GiveToGuest>,
     ) -> Result<Self, Reason> {
         // SAFETY: the caller gives the page.
-        let area = unsafe { SaveArea::new(page) }.with_protection(found::register_protection());
+        let mut area = unsafe { SaveArea::new(page) };
+        let bitmap = found::register_protection();
+        if bitmap.is_some_and(|bitmap| !area.protect(bitmap)) && index == 0 {
+            log::warn!("the CPU's register protection is of a kind that is not supported");
+        }
         let vp = Self::with_area(area, physical_bits, acceptance);
         // SAFETY: the guest's level has rights to its own memory alone.
         unsafe { cpus::create(&vp.area, index, GUEST_LEVEL)? };
@@ -102,6 +109,8 @@ impl SnpVp {
             length: None,
             empty_entries: 0,
             counts: [0; EXIT_KINDS],
+            kind: None,
+            back: 0,
         }
     }
 
@@ -115,7 +124,7 @@ impl SnpVp {
                 break exit;
             }
         };
-        self.counts = [0; EXIT_KINDS];
+        (self.counts, self.kind) = ([0; EXIT_KINDS], None);
         exit
     }
 
@@ -133,11 +142,14 @@ impl SnpVp {
         self.area.set_vintr_ctrl(self.area.vintr_ctrl().with_busy(false));
         // SAFETY: the doorbell page is mapped, the hook for #HV is set, and the guest's level has
         // rights to its own memory alone.
-        let ran = unsafe { pages.ghcb().run_level(GUEST_LEVEL, pages.doorbell()) };
+        let ran =
+            unsafe { pages.ghcb().run_level(GUEST_LEVEL, pages.doorbell(), instructions::rdtsc) };
         self.area.set_vintr_ctrl(self.area.vintr_ctrl().with_busy(true));
-        if ran.is_err() {
-            end_with(Reason::Levels)
+        let Ok(away) = ran else { end_with(Reason::Levels) };
+        if let Some(kind) = self.kind.take() {
+            counts::spend(kind, away.left.wrapping_sub(self.back));
         }
+        self.back = away.back;
     }
 
     /// The exit that the guest's save area tells, once.
@@ -160,9 +172,11 @@ impl SnpVp {
         if let Some(address) = exit.fault_address() {
             self.area.set_cr2(address);
         }
-        if let Some(count) = self.counts.get_mut(exit_kind(exit.code.0)) {
+        let kind = exit_kind(exit.code.0);
+        if let Some(count) = self.counts.get_mut(kind) {
             *count += 1;
         }
+        self.kind = Some(kind);
         if let Some(gpa) = exit.refused_page() {
             match self.refused_page(gpa) {
                 None => return Some(Exit::HostInterrupt),

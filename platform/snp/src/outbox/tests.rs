@@ -81,7 +81,7 @@ fn a_line_leaves_at_once_in_few_calls() {
     let (first, second) = line.split_at(SERIAL_FIFO);
     assert_eq!(sent(ports), [(FIRST, first.to_vec()), (FIRST, second.to_vec())]);
     // There is nothing left to send.
-    assert_eq!(outbox.send_due(pc, 5 + PAUSE), None);
+    assert_eq!(outbox.send_due(pc, || 5 + PAUSE), None);
     assert_eq!(sent(ports), []);
 }
 
@@ -90,9 +90,9 @@ fn a_part_of_a_line_leaves_when_it_is_due() {
     let ((pc, ports), outbox) = (&pc(9), outbox());
     assert_eq!(outbox.put(pc, 1, b'>', 100), Some(100 + PAUSE));
     assert_eq!(outbox.put(pc, 0, b'$', 101), None, "a time is known already");
-    assert_eq!(outbox.send_due(pc, 99 + PAUSE), None);
+    assert_eq!(outbox.send_due(pc, || 99 + PAUSE), None);
     assert_eq!(sent(ports), []);
-    assert_eq!(outbox.send_due(pc, 100 + PAUSE), None);
+    assert_eq!(outbox.send_due(pc, || 100 + PAUSE), None);
     assert_eq!(sent(ports), [(0x3f8, b"$".to_vec()), (0x2f8, b">".to_vec())]);
     assert_eq!(outbox.put(pc, 0, b'#', 9000), Some(9000 + PAUSE));
 }
@@ -106,7 +106,7 @@ fn a_port_that_takes_nothing_keeps_the_order_and_loses_nothing() {
         outbox.put(pc, 0, *byte, 0);
     }
     assert!(!outbox.has_room(pc, 0) && outbox.has_room(pc, 1));
-    assert_eq!(outbox.send_due(pc, PAUSE), Some(2 * PAUSE), "tried again later");
+    assert_eq!(outbox.send_due(pc, || PAUSE), Some(2 * PAUSE), "tried again later");
     *ports.takes.lock().unwrap() = 3;
     assert!(outbox.has_room(pc, 0));
     *ports.takes.lock().unwrap() = 99;
