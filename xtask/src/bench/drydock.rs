@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use super::{Guest, costs, finish, median, numbers};
+use super::{Guest, costs, finish, median, numbers, snp};
 use crate::{build, place};
 
 /// How the TSC counts instructions.
@@ -17,20 +17,24 @@ pub fn run(guest: &Guest, runs: usize) -> Result<Value> {
     println!("\nin Drydock:");
     let boot = boot(guest, runs)?;
     let exit = exit(runs)?;
-    Ok(json!({ "boot": boot, "exit": exit }))
+    let snp = snp::instructions()?;
+    Ok(json!({ "boot": boot, "exit": exit, "snp-instructions": snp }))
 }
 
 /// Direct boots and boots in Drydock, alternating.
 fn boot(guest: &Guest, runs: usize) -> Result<Value> {
     let (mut direct, mut inside, mut last) = (vec![], vec![], Value::Null);
     let (mut nested, mut confidential) = (vec![], vec![]);
+    let (mut below, mut at_vmpl0) = (Value::Null, Value::Null);
     let seconds = |run: &Value| run["agent-seconds"].as_f64().context("no agent-seconds");
     for _ in 0..runs {
         direct.push(seconds(&guest.boot(&["--direct"])?)?);
         last = linux(guest)?;
         inside.push(seconds(&last)?);
-        nested.push(seconds(&guest.boot(&[])?)?);
-        confidential.push(seconds(&guest.boot(&["--platform", "snp"])?)?);
+        below = guest.boot(&[])?;
+        nested.push(seconds(&below)?);
+        at_vmpl0 = guest.boot(&["--platform", "snp"])?;
+        confidential.push(seconds(&at_vmpl0)?);
     }
     let (first, second) = (median(&direct), median(&inside));
     let ratio = second / first;
@@ -44,8 +48,9 @@ fn boot(guest: &Guest, runs: usize) -> Result<Value> {
         "below the paravisor at VMPL0 {snp:.2} s: {beside_nested:.2} times nested-svm, \
          {beside_enlightened:.2} times the enlightened guest"
     );
+    let exits = snp::exits(&below, &at_vmpl0);
     Ok(json!({
-        "direct": direct, "drydock": inside, "ratio": ratio, "run": last,
+        "direct": direct, "drydock": inside, "ratio": ratio, "run": last, "snp-exits": exits,
         "nested-svm": nested, "snp": confidential,
         "snp-to-nested-svm": beside_nested, "snp-to-enlightened": beside_enlightened,
     }))

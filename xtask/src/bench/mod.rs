@@ -4,6 +4,7 @@ mod costs;
 mod drydock;
 mod loops;
 mod peer;
+mod snp;
 mod tpm;
 
 use std::fs;
