@@ -52,6 +52,14 @@ impl Page<'_> {
             Self::Cpuid => PageType::CPUID,
         }
     }
+
+    /// The digest of the contents, or zeroes if they are not measured.
+    pub fn contents(self) -> [u8; DIGEST_SIZE] {
+        match self {
+            Page::Normal(contents) | Page::Vmsa(contents) => Sha384::digest(contents).into(),
+            Page::Zero | Page::Unmeasured | Page::Secrets | Page::Cpuid => [0; DIGEST_SIZE],
+        }
+    }
 }
 
 /// The permissions of the lower levels for a page, one byte each with the bits of RMPADJUST.
@@ -107,15 +115,22 @@ impl LaunchDigest {
         gpa: u64,
         permissions: LowerPermissions,
     ) {
-        let contents = match page {
-            Page::Normal(contents) | Page::Vmsa(contents) => Sha384::digest(contents).into(),
-            Page::Zero | Page::Unmeasured | Page::Secrets | Page::Cpuid => [0; DIGEST_SIZE],
-        };
+        self.add_contents(page.page_type(), page.contents(), gpa, permissions);
+    }
+
+    /// Adds a 4 KiB page by the digest of its contents.
+    pub fn add_contents(
+        &mut self,
+        page_type: PageType,
+        contents: [u8; DIGEST_SIZE],
+        gpa: u64,
+        permissions: LowerPermissions,
+    ) {
         let info = PageInfo {
             digest_cur: self.0,
             contents,
             length: size_of::<PageInfo>() as u16,
-            page_type: page.page_type(),
+            page_type,
             imi_page: 0,
             permissions,
             reserved: 0,

@@ -58,6 +58,7 @@ impl Checker {
                 self.load(*gpa, size, offset);
             }
             Directive::RequiredMemory { .. } => {}
+            Directive::ErrorRange { gpa, size } => self.load(*gpa, *size, offset),
             Directive::VpContext(context) => {
                 self.contexts.push((context.vp_index, offset));
                 // A save area at this address is not part of the guest's memory.

@@ -49,6 +49,8 @@ pub enum PageKind {
     Secrets,
     /// The CPUID page.
     Cpuid,
+    /// Contents in memory that the host sees, too; not measured.
+    Shared,
 }
 
 /// A page to load.
@@ -88,6 +90,8 @@ pub enum ParameterKind {
     Madt,
     /// A command line that ends with a zero byte.
     CommandLine,
+    /// [`IGVM_VHS_MMIO_RANGES`](igvm_defs::IGVM_VHS_MMIO_RANGES).
+    MmioRanges,
 }
 
 impl ParameterKind {
@@ -98,6 +102,7 @@ impl ParameterKind {
             Self::MemoryMap => 24,
             Self::Madt => 44,
             Self::CommandLine => 1,
+            Self::MmioRanges => 32,
         }
     }
 }
@@ -143,6 +148,13 @@ pub enum Directive<'a> {
         /// Size of the range.
         size: u64,
     },
+    /// Memory that the host sees from the start, for the guest's errors.
+    ErrorRange {
+        /// Start of the range.
+        gpa: u64,
+        /// Size of the range.
+        size: u64,
+    },
     /// Loads the save area of a VP.
     VpContext(VpContext<'a>),
     /// The ID block for the end of the launch.
@@ -167,16 +179,14 @@ pub(crate) fn read<'a>(
         Type::IGVM_VHT_MEMORY_MAP => parameter(header, ParameterKind::MemoryMap),
         Type::IGVM_VHT_MADT => parameter(header, ParameterKind::Madt),
         Type::IGVM_VHT_COMMAND_LINE => parameter(header, ParameterKind::CommandLine),
+        Type::IGVM_VHT_MMIO_RANGES => parameter(header, ParameterKind::MmioRanges),
         Type::IGVM_VHT_REQUIRED_MEMORY => required_memory(header, masks),
         Type::IGVM_VHT_VP_CONTEXT => vp_context(header, sections, masks),
         Type::IGVM_VHT_SNP_ID_BLOCK => {
             let identity = id_block::read(header, masks)?;
             Ok(identity.map(|identity| Directive::Identity(Box::new(identity))))
         }
-        Type::IGVM_VHT_ERROR_RANGE => {
-            let range: IGVM_VHS_ERROR_RANGE = header.read()?;
-            masks.refuse_for_snp(header, range.compatibility_mask).map(|()| None)
-        }
+        Type::IGVM_VHT_ERROR_RANGE => error_range(header, masks),
         Type::IGVM_VHT_VBS_MEASUREMENT => {
             let measurement: IGVM_VHS_VBS_MEASUREMENT = header.read()?;
             masks.refuse_for_snp(header, measurement.compatibility_mask).map(|()| None)
@@ -236,14 +246,15 @@ fn page<'a>(
         return Ok(None);
     }
     require_zero(header, u32::from(body.reserved) | body.flags.reserved())?;
-    if body.flags.shared() {
+    if body.flags.shared() && body.data_type != IgvmPageDataType::NORMAL {
         return Err(header.error(Fault::SharedPage));
     }
     let kind = match body.data_type {
+        IgvmPageDataType::NORMAL if body.flags.shared() => PageKind::Shared,
         IgvmPageDataType::NORMAL if body.flags.unmeasured() => PageKind::Unmeasured,
         IgvmPageDataType::NORMAL => PageKind::Normal,
         IgvmPageDataType::SECRETS => PageKind::Secrets,
-        IgvmPageDataType::CPUID_DATA => PageKind::Cpuid,
+        IgvmPageDataType::CPUID_DATA | IgvmPageDataType::CPUID_XF => PageKind::Cpuid,
         other => return Err(header.error(Fault::PageType(other.0))),
     };
     let size = if body.flags.is_2mb_page() { PageSize::Size2M } else { PageSize::Size4K };
@@ -315,6 +326,16 @@ fn required_memory<'a>(
     let size = u64::from(body.number_of_bytes);
     check_range(header, body.gpa, size, PageSize::Size4K.bytes())?;
     Ok(Some(Directive::RequiredMemory { gpa: body.gpa, size }))
+}
+
+fn error_range<'a>(header: &RawHeader<'a>, masks: Masks) -> Result<Option<Directive<'a>>, Error> {
+    let body: IGVM_VHS_ERROR_RANGE = header.read()?;
+    if !masks.include_snp(header, body.compatibility_mask)? {
+        return Ok(None);
+    }
+    let size = u64::from(body.size_bytes);
+    check_range(header, body.gpa, size, PageSize::Size4K.bytes())?;
+    Ok(Some(Directive::ErrorRange { gpa: body.gpa, size }))
 }
 
 fn vp_context<'a>(

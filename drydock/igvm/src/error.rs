@@ -101,8 +101,8 @@ faults! {
     /// The type of page data is unknown or not supported.
     PageType(number: u16) =
         "page data type {} is not supported", "rebuild the file without it";
-    /// The page is to be shared with the host.
-    SharedPage = "shared pages are not supported", "rebuild the file without them";
+    /// The page is to be shared with the host, and holds what the firmware writes.
+    SharedPage = "a page for secrets or CPUID can not be shared", "rebuild the file without it";
     /// A parameter area has no bytes, or too many.
     AreaSize(size: u64) =
         "parameter area of {:#x} bytes", "use one page at least and 16 MiB at most";

@@ -1,9 +1,10 @@
 //! A file as a whole.
 
 use igvm_defs::{
-    IGVM_SEV_SNP_PLATFORM_VERSION, IGVM_VHS_GUEST_POLICY, IGVM_VHS_PAGE_TABLE_RELOCATION,
-    IGVM_VHS_RELOCATABLE_REGION, IGVM_VHS_SUPPORTED_PLATFORM, IGVM_VHT_RANGE_DIRECTIVE,
-    IGVM_VHT_RANGE_INIT, IGVM_VHT_RANGE_PLATFORM, IgvmPlatformType, IgvmVariableHeaderType,
+    IGVM_SEV_SNP_PLATFORM_VERSION, IGVM_VHS_CCA_POLICY, IGVM_VHS_GUEST_POLICY,
+    IGVM_VHS_PAGE_TABLE_RELOCATION, IGVM_VHS_RELOCATABLE_REGION, IGVM_VHS_SUPPORTED_PLATFORM,
+    IGVM_VHT_RANGE_DIRECTIVE, IGVM_VHT_RANGE_INIT, IGVM_VHT_RANGE_PLATFORM, IgvmPlatformType,
+    IgvmVariableHeaderType,
 };
 use snp::report::Policy;
 
@@ -16,6 +17,11 @@ use crate::variable_header::{RawHeader, RawHeaders};
 /// The policy of a file without one: SMT is allowed, and bit 17 is always set (SNP firmware ABI 56860,
 /// section 4.3). QEMU has the same default.
 pub const DEFAULT_POLICY: Policy = Policy::from_bits(0x3_0000);
+
+/// A description of the file's content, and its signature (IGVM specification,
+/// IGVM_VHT_CORIM_DOCUMENT and IGVM_VHT_CORIM_SIGNATURE): mask, place, size and a reserved word.
+const CORIM_DOCUMENT: IgvmVariableHeaderType = IgvmVariableHeaderType(0x104);
+const CORIM_SIGNATURE: IgvmVariableHeaderType = IgvmVariableHeaderType(0x105);
 
 /// A file that was checked, seen by SEV-SNP.
 #[derive(Clone, Copy, Debug)]
@@ -143,13 +149,24 @@ impl Preamble {
         let masks = self.masks(header.offset)?;
         match header.header_type {
             Type::IGVM_VHT_GUEST_POLICY => self.add_policy(header, masks),
+            // A loader may relocate a region, and need not.
             Type::IGVM_VHT_RELOCATABLE_REGION => {
                 let region: IGVM_VHS_RELOCATABLE_REGION = header.read()?;
-                masks.refuse_for_snp(header, region.compatibility_mask)
+                masks.include_snp(header, region.compatibility_mask).map(|_| ())
             }
             Type::IGVM_VHT_PAGE_TABLE_RELOCATION_REGION => {
                 let region: IGVM_VHS_PAGE_TABLE_RELOCATION = header.read()?;
-                masks.refuse_for_snp(header, region.compatibility_mask)
+                masks.include_snp(header, region.compatibility_mask).map(|_| ())
+            }
+            Type::IGVM_VHT_CCA_POLICY => {
+                let policy: IGVM_VHS_CCA_POLICY = header.read()?;
+                masks.refuse_for_snp(header, policy.compatibility_mask)
+            }
+            // They describe the file, and change nothing of the VM.
+            Type::IGVM_VHT_VERSION_STRING => Ok(()),
+            CORIM_DOCUMENT | CORIM_SIGNATURE => {
+                let [mask, ..]: [u32; 4] = header.read()?;
+                masks.include_snp(header, mask).map(|_| ())
             }
             _ => Err(header.unsupported()),
         }

@@ -16,7 +16,9 @@ impl Igvm<'_> {
         for directive in self.directives() {
             let (gpa, size) = match directive {
                 Directive::Page(page) => (page.gpa, page.size.bytes()),
-                Directive::RequiredMemory { gpa, size } => (gpa, size),
+                Directive::RequiredMemory { gpa, size } | Directive::ErrorRange { gpa, size } => {
+                    (gpa, size)
+                }
                 Directive::ParameterInsert { gpa, area } => {
                     let size = sizes.iter().find(|(index, _)| *index == area);
                     (gpa, size.map_or(0, |(_, size)| *size))

@@ -16,6 +16,7 @@ mod file;
 mod fixed_header;
 mod footprint;
 mod id_block;
+mod manner;
 #[cfg(test)]
 mod tests;
 mod variable_header;
@@ -27,3 +28,4 @@ pub use directive::{
 pub use error::{Error, Fault};
 pub use file::{DEFAULT_POLICY, Directives, Igvm};
 pub use id_block::Identity;
+pub use manner::Manner;

@@ -2,4 +2,5 @@ mod accepted;
 mod build;
 mod footprint;
 mod hostile;
+mod manner;
 mod refused;

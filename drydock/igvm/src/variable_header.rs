@@ -64,10 +64,6 @@ impl<'a> RawHeaders<'a> {
         let length = head.length as usize;
         let body = rest.get(..length).ok_or(cut)?;
         let padded = length.checked_next_multiple_of(ALIGNMENT).ok_or(cut)?;
-        let padding = rest.get(length..padded).ok_or(cut)?;
-        if padding.iter().any(|byte| *byte != 0) {
-            return Err(Error { offset: self.offset, fault: Fault::Reserved });
-        }
         let header = RawHeader { offset: self.offset, header_type: head.typ, body };
         self.rest = rest.get(padded..).ok_or(cut)?;
         self.offset += size_of::<IGVM_VHS_VARIABLE_HEADER>() + padded;

@@ -4,9 +4,10 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::ops::Range;
 
+use drydock_cpu::Space;
 use drydock_firmware::{CpuidResult, Finish, HostCpuid, Identity, Update};
 use drydock_host::{Area, Host};
-use drydock_igvm::{Directive, Igvm, Page, PageKind, PageSize, VpContext};
+use drydock_igvm::{Directive, Igvm, Manner, Page, PageKind, PageSize, VpContext};
 use drydock_rmp::{Backing, GUEST_PAGES, GuestPage, PAGES_IN_LARGE, Size, SystemPage};
 use guest_memory::{Gpa, GuestMemory, PAGE_SIZE};
 use host_wire::chip::Chip;
@@ -30,7 +31,7 @@ pub(crate) static ZERO: Bytes = [0; PAGE_SIZE as usize];
 /// table: the last ones that an entry can name.
 const FAR_AREAS: u32 = GUEST_PAGES - EXTRA_PAGES;
 /// Where a PC has its APICs.
-const DEVICES: Range<u64> = 0xfec0_0000..0xff00_0000;
+pub(crate) const DEVICES: Range<u64> = 0xfec0_0000..0xff00_0000;
 
 /// What a loader tells the guest in its parameter areas.
 #[derive(Clone, Copy, Debug)]
@@ -59,6 +60,9 @@ pub(crate) struct Launch<'a, 'b> {
     pub(crate) drydock: &'a Drydock,
     pub(crate) state: &'a mut State,
     pub(crate) file: Igvm<'b>,
+    manner: Manner,
+    /// Some of it lies in shared memory.
+    has_shared: bool,
     pub(crate) parameters: Parameters<'a>,
     firmware: Launching,
     host_cpuid: &'a dyn HostCpuid,
@@ -97,15 +101,41 @@ impl Drydock {
         let launched = self.launch_bytes(bytes, parameters, host);
         // All of it is RAM, as it was loaded there.
         let _ = memory.zero(Gpa(FILE_PLACE), length);
-        launched
+        let (launched, has_shared) = launched?;
+        if has_shared {
+            self.reveal();
+        }
+        Ok(launched)
     }
 
+    /// Moves what the file has loaded into shared memory to where the guest and the host see it. So
+    /// far it lies in the system page that the guest's page would have as a private one: the file was
+    /// where shared memory is.
+    fn reveal(&self) {
+        let state = self.state.lock();
+        let Space { map, pool, .. } = &state.space;
+        for page in map.ranges().flatten().map(GuestPage) {
+            if !state.space.view().is_shared(page) {
+                continue;
+            }
+            let (Some(system), Some(to)) = (map.usual(page), map.shared_at(page)) else { continue };
+            let from = Gpa(pool + u64::from(system.0) * PAGE_SIZE);
+            let mut bytes = Box::new(ZERO);
+            let memory = self.home.memory();
+            // Both places are RAM of the home, as the division has made sure.
+            let _ = memory.read(from, bytes.as_mut_slice());
+            let _ = memory.write(Gpa(to), bytes.as_slice());
+            let _ = memory.zero(from, PAGE_SIZE);
+        }
+    }
+
+    /// Launches the VM in `file`. Tells whether it has shared memory, too.
     fn launch_bytes(
         &self,
         file: &[u8],
         parameters: Parameters<'_>,
         host: &Host<&'static Self>,
-    ) -> Result<Launched, LaunchError> {
+    ) -> Result<(Launched, bool), LaunchError> {
         let file = Igvm::parse(file).map_err(LaunchError::File)?;
         let mut state = self.state.lock();
         let host_cpuid = FirstVp(host);
@@ -118,31 +148,37 @@ impl Drydock {
             drydock: self,
             state: &mut state,
             file,
+            manner: Manner::QEMU,
+            has_shared: false,
             parameters,
             firmware,
             host_cpuid: &host_cpuid,
         };
         launch.make_room()?;
+        launch.manner = file.manner(|gpa| launch.place_of_area(gpa).1);
         let cpuid_page = page_of(host.cpuid_page());
+        let mut areas = Vec::new();
+        let has_areas_last = launch.manner.has_areas_last;
         for directive in file.directives() {
             launch.load(&directive, &cpuid_page)?;
+            if !has_areas_last {
+                launch.add_area(&directive, &mut areas)?;
+            }
         }
-        // Save areas are measured last, as KVM does it.
-        let mut areas = Vec::new();
-        for directive in file.directives() {
-            if let Directive::VpContext(context) = directive {
-                let number = areas.len() as u32;
-                areas.push((context.vp_index.into(), launch.save_area(&context, number)?));
+        if has_areas_last {
+            for directive in file.directives() {
+                launch.add_area(&directive, &mut areas)?;
             }
         }
         launch.finish()?;
+        let has_shared = launch.has_shared;
         let digest = launch.firmware.guest.measurement();
         let firmware = launch.firmware.finish();
         *self.firmware.lock() = Some(firmware);
         if areas.iter().all(|(vp, _)| *vp != 0) {
             return Err(LaunchError::NoFirstVp);
         }
-        Ok(Launched { areas, digest })
+        Ok((Launched { areas, digest }, has_shared))
     }
 }
 
@@ -222,6 +258,10 @@ impl Launch<'_, '_> {
         match directive {
             Directive::Page(page) => self.page(page, cpuid),
             Directive::ParameterInsert { gpa, area } => self.insert(*gpa, *area),
+            Directive::ErrorRange { gpa, size } => {
+                let mut pages = (0..size / PAGE_SIZE).map(|number| gpa + number * PAGE_SIZE);
+                pages.try_for_each(|page| self.share(page, &ZERO))
+            }
             Directive::RequiredMemory { gpa, size } => {
                 let missing = LaunchError::RequiredMemory { gpa: *gpa, size: *size };
                 let map = &self.state.space.map;
@@ -256,7 +296,14 @@ impl Launch<'_, '_> {
                     self.place(gpa, bytes)?;
                     continue;
                 }
-                (PageKind::Normal, None) => self.update(gpa, Update::Zero(&mut own))?,
+                (PageKind::Shared, bytes) => {
+                    self.share(gpa, bytes.unwrap_or(&ZERO))?;
+                    continue;
+                }
+                (PageKind::Normal, None) if self.manner.has_zero_pages => {
+                    self.update(gpa, Update::Zero(&mut own))?;
+                }
+                (PageKind::Normal, None) => self.update(gpa, Update::Normal(&ZERO))?,
                 (PageKind::Unmeasured, bytes) => {
                     *own = *bytes.unwrap_or(&ZERO);
                     self.update(gpa, Update::Unmeasured)?;
@@ -291,6 +338,17 @@ impl Launch<'_, '_> {
         Ok(self.state.space.rmp.launch(system, false)?)
     }
 
+    /// Puts a page into memory that the host sees, too. The firmware does not hear of it.
+    fn share(&mut self, gpa: u64, bytes: &Bytes) -> Result<(), LaunchError> {
+        let outside = LaunchError::OutsideRam(gpa);
+        let guest = GuestPage::of(gpa).ok_or(outside)?;
+        let system = self.state.space.map.usual(guest).ok_or(outside)?;
+        self.drydock.make_shared(self.state, guest).map_err(|_| outside)?;
+        self.write(system, bytes);
+        self.has_shared = true;
+        Ok(())
+    }
+
     /// Splits the entry that stands for `system`, if it is a large one.
     fn split(&mut self, system: SystemPage) -> Result<(), LaunchError> {
         let rmp = &mut self.state.space.rmp;
@@ -322,6 +380,27 @@ impl Launch<'_, '_> {
         let _ = self.drydock.home.memory().write(Gpa(at), bytes);
     }
 
+    /// Loads the save area of a directive that has one.
+    fn add_area(
+        &mut self,
+        directive: &Directive<'_>,
+        areas: &mut Vec<(u32, Area)>,
+    ) -> Result<(), LaunchError> {
+        if let Directive::VpContext(context) = directive {
+            let number = areas.len() as u32;
+            areas.push((context.vp_index.into(), self.save_area(context, number)?));
+        }
+        Ok(())
+    }
+
+    /// Where the save area at `gpa` is loaded, if that is in the guest's memory, and where it is
+    /// measured.
+    fn place_of_area(&self, gpa: u64) -> (Option<(GuestPage, SystemPage)>, u64) {
+        let map = &self.state.space.map;
+        let in_ram = GuestPage::of(gpa).and_then(|page| Some((page, map.usual(page)?)));
+        (in_ram, if in_ram.is_some() { gpa } else { DEFAULT_VMSA_GPA })
+    }
+
     /// Loads a save area.
     fn save_area(&mut self, context: &VpContext<'_>, number: u32) -> Result<Area, LaunchError> {
         let VpContext { gpa, vp_index, vmsa } = *context;
@@ -334,15 +413,14 @@ impl Launch<'_, '_> {
         {
             return Err(LaunchError::Features(features.into_bits()));
         }
-        let map = &self.state.space.map;
-        let in_ram = GuestPage::of(gpa).and_then(|page| Some((page, map.usual(page)?)));
-        let (guest, system, measured) = match in_ram {
-            Some((guest, system)) => (guest, system, gpa),
+        let (in_ram, measured) = self.place_of_area(gpa);
+        let (guest, system) = match in_ram {
+            Some(found) => found,
             None if number < EXTRA_PAGES => {
                 let system = SystemPage(self.drydock.division.first_extra().0 + number);
                 let guest = GuestPage(FAR_AREAS + number);
                 self.state.space.rmp.assign(system, guest, Size::Small, true)?;
-                (guest, system, DEFAULT_VMSA_GPA)
+                (guest, system)
             }
             None => return Err(LaunchError::NoSuchVp(vp_index)),
         };

@@ -119,7 +119,7 @@ impl Drydock {
     }
 
     /// Takes the page from the guest, and shares memory in its place.
-    fn make_shared(&self, state: &mut State, page: GuestPage) -> Result<(), HostError> {
+    pub(crate) fn make_shared(&self, state: &mut State, page: GuestPage) -> Result<(), HostError> {
         if !Division::can_be_shared(page) {
             return Err(HostError::Input);
         }

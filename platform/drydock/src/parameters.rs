@@ -7,7 +7,8 @@ use drydock_igvm::{Directive, ParameterArea, ParameterKind};
 use drydock_rmp::GuestPage;
 use guest_memory::{Gpa, GuestMemory, PAGE_SIZE};
 
-use crate::launch::{Launch, ZERO};
+use crate::division::RAM_LIMIT;
+use crate::launch::{DEVICES, Launch, ZERO};
 use crate::launch_error::LaunchError;
 
 impl Launch<'_, '_> {
@@ -58,6 +59,7 @@ impl Launch<'_, '_> {
             ParameterKind::EnvironmentInfo => place.put(&0_u32.to_le_bytes()),
             ParameterKind::MemoryMap => place.put_memory_map(),
             ParameterKind::Madt => place.put(place.launch.parameters.madt),
+            ParameterKind::MmioRanges => place.put_mmio_ranges(),
             ParameterKind::CommandLine => {
                 place.put(place.launch.parameters.command_line) && place.put(&[0])
             }
@@ -91,6 +93,12 @@ impl Place<'_, '_, '_> {
         self.at += length;
         self.left -= length;
         true
+    }
+
+    /// Writes the two ranges of devices: what a PC has below 4 GiB, and none above.
+    fn put_mmio_ranges(&mut self) -> bool {
+        let (start, end) = (RAM_LIMIT / PAGE_SIZE, DEVICES.start / PAGE_SIZE);
+        [start, end - start, 0, 0].into_iter().all(|word| self.put(&word.to_le_bytes()))
     }
 
     /// Writes the memory map, with the empty entry that ends it.

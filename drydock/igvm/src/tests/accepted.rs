@@ -6,7 +6,7 @@ use std::vec;
 use std::vec::Vec;
 
 use igvm::{IgvmDirectiveHeader, IgvmRevision};
-use igvm_defs::IgvmPlatformType;
+use igvm_defs::{IgvmPageDataFlags, IgvmPageDataType, IgvmPlatformType};
 use snp::report::{Curve, Policy, SignatureAlgorithm};
 use snp::vmsa::Vmsa;
 use zerocopy::FromBytes;
@@ -158,4 +158,66 @@ fn a_large_page_has_its_size_and_data() {
     let expected =
         Page { gpa: 0x20_0000, size: PageSize::Size2M, kind: PageKind::Normal, data: Some(&data) };
     assert_eq!(directives, [Directive::Page(expected)]);
+}
+
+/// The igvm crate's data for other loaders: pages that the guest shares, a CPUID page of the other
+/// type, a range for errors, the ranges of devices.
+#[test]
+fn shared_memory_and_other_types_are_taken() {
+    let shared = IgvmPageDataFlags::new().with_shared(true);
+    let none = IgvmPageDataFlags::new();
+    let bytes = build::file(vec![
+        build::typed_page(0x1000, Some(1), IgvmPageDataType::NORMAL, shared),
+        build::typed_page(0x2000, None, IgvmPageDataType::CPUID_XF, none),
+        IgvmDirectiveHeader::ErrorRange {
+            gpa: 0x3000,
+            compatibility_mask: SNP,
+            size_bytes: 0x2000,
+        },
+        build::area(0, 0x1000),
+        IgvmDirectiveHeader::MmioRanges(build::parameter(0, 0xfe0)),
+        build::insert(0x6000, 0),
+    ]);
+    let directives: Vec<Directive<'_>> = Igvm::parse(&bytes).unwrap().directives().collect();
+    assert_eq!(directives[0], page(0x1000, PageKind::Shared, Some(&[1; 4096])));
+    assert_eq!(directives[1], page(0x2000, PageKind::Cpuid, None));
+    assert_eq!(directives[2], Directive::ErrorRange { gpa: 0x3000, size: 0x2000 });
+    let ranges = Directive::Parameter { kind: ParameterKind::MmioRanges, area: 0, offset: 0xfe0 };
+    assert_eq!(directives[4], ranges);
+}
+
+/// A header can be shorter than its place. Microsoft's igvm-tooling fills the rest with the digit 0.
+#[test]
+fn padding_has_no_meaning() {
+    use super::refused::{context, page_data, snp_platform, snp_policy};
+    let headers = [snp_platform(), snp_policy(), page_data(0x1000, 0, 0, 0), context(0x2000, 0, 0)];
+    let mut with_place = headers.clone();
+    let start = build::raw(&headers, &[]).len();
+    with_place[3] = context(0x2000, u32::try_from(start).unwrap(), 0);
+    let mut bytes = build::raw(&with_place, &[0; 4096]);
+    bytes[start - 4..start].copy_from_slice(b"0000");
+    build::sign(&mut bytes);
+    assert_eq!(Igvm::parse(&bytes).unwrap().directives().count(), 2);
+}
+
+/// A loader may relocate a region, and need not; the others describe the file.
+#[test]
+fn initialization_that_changes_nothing_is_skipped() {
+    use super::refused::{page_data, relocation, snp_platform, snp_policy, words};
+    let bytes = build::raw(
+        &[
+            snp_platform(),
+            (0x1, words(&[2, 0x0001_0300, 0, 0])),
+            snp_policy(),
+            relocation(1),
+            relocation(2),
+            (0x104, words(&[1, 0, 0, 0])),
+            (0x105, words(&[1, 0, 0, 0])),
+            (0x106, words(&[2, 0, 0, 0, 0, 0, 0, 0])),
+            (0x107, b"1.2".to_vec()),
+            page_data(0x1000, 0, 0, 0),
+        ],
+        &[],
+    );
+    assert_eq!(Igvm::parse(&bytes).unwrap().directives().count(), 1);
 }

@@ -31,9 +31,15 @@ fn ranges_are_merged_where_they_touch_and_stay_apart_elsewhere() {
         build::page(0x80_0000_1000, Some(3)),
         build::context(0xffff_ffff_f000, 0),
         build::context(0x7000, 1),
+        IgvmDirectiveHeader::ErrorRange {
+            gpa: 0xffff_8000,
+            compatibility_mask: SNP,
+            size_bytes: 0x1000,
+        },
     ]);
     let expected = [
         0x20_0000..0x20_4000,
+        0xffff_8000..0xffff_9000,
         0xffff_c000..0xffff_d000,
         0xffff_e000..0x1_0000_0000,
         0x80_0000_0000..0x80_0100_0000,
