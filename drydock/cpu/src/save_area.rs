@@ -15,7 +15,8 @@ pub enum Unfit {
     Busy,
 }
 
-/// SEV_FEATURES that Drydock emulates.
+/// SEV_FEATURES that Drydock emulates. Two of them are kept by doing nothing: no host samples the
+/// guest's instructions, and the CPU that emulates predicts no branches.
 pub const EMULATED: SevFeatures = SevFeatures::new()
     .with_snp_active(true)
     .with_vtom(true)
@@ -23,6 +24,8 @@ pub const EMULATED: SevFeatures = SevFeatures::new()
     .with_restricted_injection(true)
     .with_alternate_injection(true)
     .with_debug_swap(true)
+    .with_prevent_host_ibs(true)
+    .with_btb_isolation(true)
     .with_secure_tsc(true)
     .with_vmsa_reg_prot(true);
 

@@ -16,7 +16,7 @@ const XCR0_RESET: u64 = 1;
 /// The highest extended leaf.
 const MAX_EXTENDED: u32 = 0x8000_001f;
 /// Leaf 8000_001Fh EAX: SEV, SEV-ES, SEV-SNP, levels, RMPQUERY, Secure TSC, restricted and alternate injection,
-/// debug swap, vTOM, register protection (AMD64 APM vol. 3, appendix E.4.17).
+/// debug swap, no sampling by the host, vTOM, register protection (AMD64 APM vol. 3, appendix E.4.17).
 const ENCRYPTION: u32 = 1 << 1
     | 1 << 3
     | 1 << 4
@@ -26,6 +26,7 @@ const ENCRYPTION: u32 = 1 << 1
     | 1 << 12
     | 1 << 13
     | 1 << 14
+    | 1 << 15
     | 1 << 18
     | 1 << 24;
 /// The CPU's signature: family 19h, model 1, stepping 1, which is Milan-B1. The CPU that emulates is
@@ -41,15 +42,23 @@ const KVM: u32 = HYPERVISOR + 1;
 /// stable (Linux, Documentation/virt/kvm/x86/cpuid.rst).
 const KVM_FEATURES: u32 = 1 << 1 | 1 << 3 | 1 << 24;
 
-/// The leaves in the page, with their subleaves, and XCR0 for those that depend on it.
-const PAGE: [(u32, u32, u64); 29] = [
+/// The leaves in the page, with their subleaves, and XCR0 for those that depend on it. A guest may give
+/// up at a leaf that is not there, so all that other builders' files name are: COCONUT-SVSM's by
+/// igvmbuilder, Microsoft's by igvm-tooling.
+const PAGE: [(u32, u32, u64); 40] = [
     (0, 0, 0),
     (1, 0, 0),
     (2, 0, 0),
     (4, 0, 0),
+    (4, 1, 0),
+    (4, 2, 0),
+    (4, 3, 0),
     (5, 0, 0),
     (6, 0, 0),
     (7, 0, 0),
+    (7, 1, 0),
+    (9, 0, 0),
+    (0xa, 0, 0),
     (0xb, 0, 0),
     (0xb, 1, 0),
     // QEMU gives the first two for XCR0 after power-on, where Linux looks for them; COCONUT-SVSM looks
@@ -72,6 +81,11 @@ const PAGE: [(u32, u32, u64); 29] = [
     (0x8000_0008, 0, 0),
     (0x8000_000a, 0, 0),
     (0x8000_0019, 0, 0),
+    (0x8000_001a, 0, 0),
+    (0x8000_001d, 0, 0),
+    (0x8000_001d, 1, 0),
+    (0x8000_001d, 2, 0),
+    (0x8000_001d, 3, 0),
     (0x8000_001e, 0, 0),
     (0x8000_001f, 0, 0),
 ];

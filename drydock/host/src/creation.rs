@@ -54,8 +54,16 @@ impl<O: Outside> HostVp<'_, O> {
         Ok(0)
     }
 
-    /// Runs another level of this VP from now on. False if it has no save area.
+    /// Runs another level of this VP from now on. False if it has no save area. One that awaits an INIT
+    /// takes the place of the level's, as the request to run the level starts it, too: COCONUT-SVSM
+    /// starts its guest so.
     pub(crate) fn run_level(&mut self, level: u64) -> bool {
+        if let Ok(level) = u8::try_from(level)
+            && level != self.level
+            && self.host.awaits_init(self.index, level)
+        {
+            self.host.init(self.index, level);
+        }
         let areas = self.host.areas(self.index);
         let found = usize::try_from(level).ok().and_then(|level| areas.get(level));
         let exists = matches!(found, Some(Some(_)));

@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 use core::ops::Range;
+use core::sync::atomic::Ordering;
 
 use snp::exit::{DoorbellRequest, ExitCode};
 use snp::ghcb::{Field, Ghcb, InputError, PROTOCOL_VERSION, Status, USAGE_STANDARD};
@@ -177,6 +178,8 @@ impl<O: Outside> HostVp<'_, O> {
                 Ok(0)
             }
             ExitCode::NMI_COMPLETE => Ok(0),
+            ExitCode::AP_JUMP_TABLE => self.jump_table(on),
+            ExitCode::MONITOR | ExitCode::MWAIT | ExitCode::RDPMC => Self::absent(code, on),
             ExitCode::HYPERVISOR_FEATURES => Ok(FEATURES.into_bits()),
             ExitCode::TERMINATION_REQUEST => {
                 // The set in bits 3:0, the reason in bits 11:4.
@@ -266,6 +269,34 @@ impl<O: Outside> HostVp<'_, O> {
             if !self.host.outside.write_shared(at, &word.to_le_bytes()) {
                 return Err(InputError::INVALID_INPUT.into());
             }
+        }
+        Ok(0)
+    }
+
+    /// Keeps, or tells, where the VM has its jump table for APs. An SEV-SNP VM starts them by AP
+    /// creation, but OVMF sets a table all the same.
+    fn jump_table(&self, on: &Exchange) -> Answer {
+        const SET: u64 = 0;
+        const GET: u64 = 1;
+        let table = &self.host.ap_jump_table;
+        match on.info_1()? {
+            SET => table.store(on.info_2()?, Ordering::Relaxed),
+            GET => {}
+            _ => return Err(InputError::INVALID_INPUT.into()),
+        }
+        Ok(table.load(Ordering::Relaxed))
+    }
+
+    /// An instruction of a feature that the host does not offer. MONITOR and MWAIT do nothing, as below
+    /// KVM, and no performance counter is there to read.
+    fn absent(code: ExitCode, on: &Exchange) -> Answer {
+        on.need(Field::RCX)?;
+        if code == ExitCode::RDPMC {
+            return Err(Refusal::GeneralProtection);
+        }
+        on.need(Field::RAX)?;
+        if code == ExitCode::MONITOR {
+            on.need(Field::RDX)?;
         }
         Ok(0)
     }

@@ -126,6 +126,8 @@ pub struct Host<O> {
     pub(crate) clock: Clock,
     pub(crate) cpuid: CpuidTable,
     pub(crate) vps: Vec<SharedVp>,
+    /// Where the guest has put its jump table for APs.
+    pub(crate) ap_jump_table: AtomicU64,
     serials: AtomicU64,
     /// How many VPs sleep until another VP wakes them.
     dormant: AtomicU32,
@@ -174,6 +176,7 @@ impl<O: Outside> Host<O> {
             clock,
             cpuid,
             vps,
+            ap_jump_table: AtomicU64::new(0),
             serials: AtomicU64::new(1),
             dormant: AtomicU32::new(0),
             end: Mutex::new(None),
@@ -215,7 +218,7 @@ impl<O: Outside> Host<O> {
     /// Whether a level of VP `vp` has a save area that awaits an INIT.
     pub(crate) fn awaits_init(&self, vp: u32, level: u8) -> bool {
         let levels = self.vps.get(vp as usize).map(|vp| vp.awaiting_levels.load(Ordering::Acquire));
-        levels.is_some_and(|levels| levels >> level & 1 != 0)
+        levels.is_some_and(|levels| levels.checked_shr(level.into()).unwrap_or(0) & 1 != 0)
     }
 
     /// INIT at a level of VP `vp`: it gets the save area that has waited for that.

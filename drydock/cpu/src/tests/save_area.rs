@@ -70,6 +70,8 @@ fn drydock_emulates_these_features() {
         .with_restricted_injection(true)
         .with_alternate_injection(true)
         .with_debug_swap(true)
+        .with_prevent_host_ibs(true)
+        .with_btb_isolation(true)
         .with_secure_tsc(true)
         .with_vmsa_reg_prot(true);
     assert_eq!(EMULATED, all);

@@ -9,8 +9,8 @@ use snp::exit::ExitCode;
 use snp::ghcb::{Field, Ghcb, InputError};
 use snp::msr_protocol::{Answer, Request as Message, Termination};
 
-use super::fixture::{Machine, PRIVATE, Reply, SCRATCH, request};
-use crate::{Activity, End};
+use super::fixture::{Machine, PRIVATE, Reply, SCRATCH, area, request};
+use crate::{Activity, End, Step};
 
 const RAX: Field = Field::RAX;
 const RCX: Field = Field::RCX;
@@ -88,8 +88,6 @@ fn an_unknown_event_is_refused() {
         ExitCode(0x8000_0000),
         ExitCode(0x8000_0099),
         ExitCode(u64::MAX),
-        ExitCode::RDPMC,
-        ExitCode::MONITOR,
         ExitCode::VMRUN,
         ExitCode::NPF,
         ExitCode::HV_TIMER,
@@ -178,8 +176,10 @@ fn xsave_is_described_above_the_highest_leaf() {
 #[test]
 fn cpuid_names_the_features_that_are_emulated() {
     let host = Machine::new().host;
-    // SEV, ES, SNP, VMPL, RMPQUERY, Secure TSC, the injections, DebugSwap, VIRTUAL_TOM, VmsaRegProt.
-    let features = [1, 3, 4, 5, 6, 8, 12, 13, 14, 18, 24].map(|bit| 1 << bit).iter().sum::<u32>();
+    // SEV, ES, SNP, VMPL, RMPQUERY, Secure TSC, the injections, DebugSwap, PreventHostIbs,
+    // VIRTUAL_TOM, VmsaRegProt.
+    let features =
+        [1, 3, 4, 5, 6, 8, 12, 13, 14, 15, 18, 24].map(|bit| 1 << bit).iter().sum::<u32>();
     // C-bit 39, one bit of addresses less, four levels; one guest.
     let expected = [features, 39 | 1 << 6 | 4 << 12, 1, 0];
     assert_eq!(host.cpuid(0x8000_001f, 0, 0), expected);
@@ -205,6 +205,32 @@ fn the_page_for_the_firmware_has_the_same_values() {
         count += 1;
     }
     assert!((10..=64).contains(&count));
+    // Leaves that the pages of other builders' files name.
+    for (leaf, subleaves) in [
+        (0, 1),
+        (1, 1),
+        (2, 1),
+        (4, 4),
+        (5, 1),
+        (6, 1),
+        (7, 2),
+        (9, 1),
+        (0xa, 1),
+        (0xb, 2),
+        (0xd, 3),
+        (0x8000_0019, 1),
+        (0x8000_001a, 1),
+        (0x8000_001d, 4),
+        (0x8000_001e, 1),
+        (0x8000_001f, 1),
+    ] {
+        for subleaf in 0..subleaves {
+            let is_it = |entry: snp::cpuid_page::CpuidFunction| {
+                (entry.eax_in, entry.ecx_in, entry.xcr0_in) == (leaf, subleaf, 0)
+            };
+            assert!(machine.host.cpuid_page().any(is_it), "{leaf:#x}, {subleaf}");
+        }
+    }
 }
 
 /// The features that the host offers.
@@ -278,4 +304,34 @@ fn in_sets_rax_and_nothing_else() {
     let mut machine = Machine::new();
     let fields = [(INFO_1, PORT_80 | BYTE | IN), (RAX, u64::MAX)];
     machine.request(ExitCode::IOIO, &fields).done(0, &[(RAX, 0xff)]);
+}
+
+/// Instructions that the CPU intercepts: the guest has no counters, and nothing to wait for by
+/// MONITOR.
+#[test]
+fn instructions_of_the_host_are_answered() {
+    let fields = [(Field::RAX, 0x1000), (Field::RCX, 0), (Field::RDX, 0)];
+    let mut machine = Machine::new();
+    machine.request(ExitCode::MONITOR, &fields).done(0, &[]);
+    machine.request(ExitCode::MWAIT, &fields).done(0, &[]);
+    assert_eq!(machine.turn(), Step::Run { level: 0, area: area(1) }, "it runs on");
+    machine.request(ExitCode::RDPMC, &fields).general_protection();
+    for code in [ExitCode::MONITOR, ExitCode::MWAIT, ExitCode::RDPMC] {
+        machine.request(code, &[]).malformed(InputError::MISSING_INPUT);
+    }
+}
+
+/// OVMF sets it for an SEV-SNP VM, too.
+#[test]
+fn the_jump_table_for_aps_is_kept() {
+    let (mut first, mut second) = Machine::with_second();
+    second.turn();
+    let get = [(Field::SW_EXITINFO1, 1)];
+    first.request(ExitCode::AP_JUMP_TABLE, &get).done(0, &[]);
+    let set = [(Field::SW_EXITINFO1, 0), (Field::SW_EXITINFO2, 0x9_f000)];
+    first.request(ExitCode::AP_JUMP_TABLE, &set).done(0x9_f000, &[]);
+    second.request(ExitCode::AP_JUMP_TABLE, &get).done(0x9_f000, &[]);
+    let other = [(Field::SW_EXITINFO1, 2), (Field::SW_EXITINFO2, 0x1000)];
+    first.request(ExitCode::AP_JUMP_TABLE, &other).malformed(InputError::INVALID_INPUT);
+    first.request(ExitCode::AP_JUMP_TABLE, &get).done(0x9_f000, &[]);
 }

@@ -55,6 +55,42 @@ fn a_level_runs_that_has_a_save_area() {
     assert_eq!(machine.turn(), Step::Run { level: 1, area: lower(REFLECTING) });
 }
 
+/// COCONUT-SVSM gives its guest a save area by that request, and then runs the level.
+#[test]
+fn a_level_runs_a_save_area_that_awaits_an_init() {
+    let on_init = |machine: &mut Machine, page: u64| {
+        let request = ApCreationRequest::CREATE_ON_INIT;
+        let create = ApCreation::new().with_request(request).with_vmpl(1);
+        let fields = [
+            (Field::SW_EXITINFO1, create.into_bits()),
+            (Field::SW_EXITINFO2, page),
+            (Field::RAX, REFLECTING.into_bits()),
+        ];
+        machine.request(ExitCode::AP_CREATION, &fields).done(0, &[]);
+        assert_eq!(machine.turn(), FIRST, "the first level goes on");
+    };
+    let second = Area { features: REFLECTING, ..area(4) };
+    let mut machine = Machine::new();
+    on_init(&mut machine, 0x3000);
+    run(&mut machine, 1);
+    assert_eq!(machine.turn(), Step::Run { level: 1, area: lower(REFLECTING) });
+    machine.exit(ExitCode::VC, 0, 0);
+    // It takes the place of the one that the level has.
+    on_init(&mut machine, 0x4000);
+    assert_eq!(machine.area(0, 1), Some(lower(REFLECTING)));
+    assert!(!machine.host.awaits_init(0, 2));
+    assert_eq!(
+        Answer::decode(machine.message(Request::RunVmpl { vmpl: 2 })),
+        Ok(Answer::RunVmpl { error: 1 })
+    );
+    assert_eq!(
+        Answer::decode(machine.message(Request::RunVmpl { vmpl: 1 })),
+        Ok(Answer::RunVmpl { error: 0 })
+    );
+    assert_eq!(machine.turn(), Step::Run { level: 1, area: second });
+    assert!(!machine.host.awaits_init(0, 1), "it is given once");
+}
+
 #[test]
 fn the_msr_runs_a_level_too() {
     let mut machine = with_level(REFLECTING);
