@@ -26,4 +26,6 @@ pub use exit::{AutomaticExit, Disposition, RawExit, VcInfo};
 pub use instruction::Remap;
 pub use memory::{LevelMemory, Refusal, Space};
 pub use mode::Mode;
-pub use save_area::{EMULATED, PROTECTED, Unfit, check as check_save_area};
+pub use save_area::{
+    EMULATED, PCPU_ID, PROTECTED, Unfit, check as check_save_area, keeps_translations,
+};

@@ -15,6 +15,16 @@ pub enum Unfit {
     Busy,
 }
 
+/// PCPU_ID: the CPU whose translations a save area has. A VP stays on its CPU, so it is always the
+/// same one; software that changes a save area's tables clears it (AMD64 APM vol. 2, table B-4).
+pub const PCPU_ID: u64 = 1;
+
+/// Whether the CPU may go on with the translations of the save area that it ran last, which had the
+/// number `last`, as it loads the one with the number `next`.
+pub const fn keeps_translations(area: &Vmsa, last: u64, next: u64) -> bool {
+    last == next && area.pcpu_id == PCPU_ID
+}
+
 /// SEV_FEATURES that Drydock emulates. Two of them are kept by doing nothing: no host samples the
 /// guest's instructions, and the CPU that emulates predicts no branches.
 pub const EMULATED: SevFeatures = SevFeatures::new()

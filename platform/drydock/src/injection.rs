@@ -1,7 +1,7 @@
 //! How a save area comes onto the CPU and leaves it, with the events on their way (AMD64 APM vol. 2,
 //! section 15.36.16).
 
-use drydock_cpu::{AutomaticExit, Unfit};
+use drydock_cpu::{AutomaticExit, PCPU_ID, Unfit, keeps_translations};
 use drydock_host::Area;
 use platform_api::Event;
 use snp::exit::ExitCode;
@@ -10,21 +10,19 @@ use x86::{SystemRegisters, vector};
 
 use crate::level::{Level, XCR0_X87};
 
-/// PCPU_ID: the CPU whose translations a save area has. A VP stays on its CPU, so it is always the
-/// same one; software that changes a save area's tables clears it (AMD64 APM vol. 2, table B-4).
-const CPU: u64 = 1;
-
 impl Level {
     /// VMRUN's load of a save area whose state has been checked.
     ///
     /// # Errors
     /// [`Unfit::Invalid`] if the control block injects an event that the save area does not allow.
     pub(crate) fn begin(&mut self, vmsa: &Vmsa, area: Area) -> Result<(), Unfit> {
+        if !keeps_translations(vmsa, self.serial, area.serial) {
+            self.vcpu.forget_translations();
+        }
         if self.serial != area.serial {
             // Another save area: the control block is a new one, too.
             self.serial = area.serial;
             self.vcpu.forget_events();
-            self.vcpu.forget_translations();
         }
         self.features.sev = vmsa.sev_features;
         let top = vmsa.sev_features.vtom().then_some(vmsa.virtual_tom);
@@ -33,9 +31,6 @@ impl Level {
             self.check_restricted()?;
         }
         self.vcpu.load(vmsa, &mut self.fpu);
-        if vmsa.pcpu_id == 0 {
-            self.vcpu.forget_translations();
-        }
         self.load_xcr0(vmsa.xcr0);
         if vmsa.sev_features.debug_swap() {
             let Vmsa { dr0, dr1, dr2, dr3, .. } = *vmsa;
@@ -111,7 +106,7 @@ impl Level {
     pub(crate) fn end(&mut self, vmsa: &mut Vmsa, exit: &AutomaticExit) {
         let cut_short = EventInj::from_bits(self.interrupted);
         self.vcpu.store(vmsa, &mut self.fpu);
-        vmsa.pcpu_id = CPU;
+        vmsa.pcpu_id = PCPU_ID;
         vmsa.xcr0 = self.vcpu.xcr0();
         if vmsa.sev_features.debug_swap() {
             [vmsa.dr0, vmsa.dr1, vmsa.dr2, vmsa.dr3] = instructions::breakpoints();

@@ -73,3 +73,78 @@ impl Shootdown {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use std::cell::RefCell;
+    use std::vec::Vec;
+
+    use super::*;
+
+    /// CPUs that leave when they are kicked often enough.
+    struct Kicked<'a> {
+        shootdown: &'a Shootdown,
+        kicks: RefCell<Vec<u32>>,
+        needed: usize,
+    }
+
+    impl Cpus for Kicked<'_> {
+        fn cpuid(&self, _: u32, _: u32) -> [u32; 4] {
+            [0; 4]
+        }
+
+        fn kick(&self, index: u32) {
+            let mut kicks = self.kicks.borrow_mut();
+            kicks.push(index);
+            if kicks.iter().filter(|kicked| **kicked == index).count() == self.needed {
+                self.shootdown.leave(index);
+            }
+        }
+
+        fn idle(&self) {}
+
+        fn take_nmi(&self) -> bool {
+            false
+        }
+    }
+
+    /// VPs 1 and 2 of 4 are in guest as VP `by` takes something away; the kicks.
+    fn wait(shootdown: &Shootdown, by: Option<u32>, needed: usize) -> Vec<u32> {
+        let cpus = Kicked { shootdown, kicks: RefCell::default(), needed };
+        shootdown.wait(by, &cpus);
+        cpus.kicks.into_inner()
+    }
+
+    #[test]
+    fn the_wait_ends_when_every_cpu_has_left_its_guest() {
+        let shootdown = Shootdown::new(4);
+        let mut seen = [0; 4];
+        for vp in [1, 2] {
+            assert!(!shootdown.enter(vp, &mut seen[vp as usize]), "nothing was taken away yet");
+        }
+        assert_eq!(wait(&shootdown, Some(0), 1), [1, 2]);
+        for vp in 0..4 {
+            assert!(shootdown.enter(vp, &mut seen[vp as usize]), "VP {vp} drops its translations");
+            shootdown.leave(vp);
+            assert!(!shootdown.enter(vp, &mut seen[vp as usize]), "once");
+        }
+        assert_eq!(wait(&shootdown, Some(3), 1), [0, 1, 2], "not the CPU that waits");
+    }
+
+    #[test]
+    fn a_lost_kick_is_repeated() {
+        let shootdown = Shootdown::new(2);
+        shootdown.enter(1, &mut 0);
+        assert_eq!(wait(&shootdown, None, 3), [1, 1, 1]);
+    }
+
+    #[test]
+    fn cpus_out_of_their_guests_are_left_alone() {
+        let shootdown = Shootdown::new(3);
+        shootdown.enter(1, &mut 0);
+        shootdown.leave(1);
+        assert_eq!(wait(&shootdown, Some(0), 1), []);
+    }
+}

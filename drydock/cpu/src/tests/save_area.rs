@@ -5,7 +5,7 @@ use snp::vmsa::Vmsa;
 use x86::{cr0, cr4, efer};
 use zerocopy::FromZeros;
 
-use crate::save_area::{EMULATED, Unfit, check};
+use crate::save_area::{EMULATED, PCPU_ID, Unfit, check, keeps_translations};
 
 /// 64-bit mode at VMPL1.
 fn area() -> Vmsa {
@@ -85,5 +85,21 @@ fn each_feature_is_run_only_if_it_is_emulated() {
         let is_emulated = EMULATED.into_bits() >> bit & 1 != 0;
         let expected = if is_emulated { Ok(()) } else { Err(Unfit::Invalid) };
         assert_eq!(check(&area, 1), expected, "bit {bit}");
+    }
+}
+
+#[test]
+fn translations_are_those_of_one_save_area_on_one_cpu() {
+    let mut area = area();
+    area.pcpu_id = PCPU_ID;
+    assert!(keeps_translations(&area, 3, 3));
+    assert!(
+        !keeps_translations(&area, 3, 4),
+        "another save area, or one that came from another VP"
+    );
+    assert!(!keeps_translations(&area, 0, 4), "the first one");
+    for id in [0, PCPU_ID + 1, u64::MAX] {
+        area.pcpu_id = id;
+        assert!(!keeps_translations(&area, 3, 3), "software has changed it to {id:#x}");
     }
 }
