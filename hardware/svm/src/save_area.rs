@@ -79,7 +79,7 @@ impl Vcpu {
         self.intercept(intercepts::IRET, false);
         self.intercept(intercepts::VIRTUAL_INTERRUPT, true);
         (self.nmi, self.waiting, self.displaced) = (NmiMask::Open, Waiting::Nothing, None);
-        self.shut_down = false;
+        (self.shut_down, self.holds_back) = (false, false);
     }
 
     /// The event that is to be delivered at the next entry, other than an offered interrupt.

@@ -40,6 +40,7 @@ fn vcpu(is_software: bool) -> Vcpu {
         waiting: Waiting::Nothing,
         watches_task_priority: false,
         displaced: None,
+        holds_back: false,
         shut_down: false,
         speculation_control: 0,
         counts: [0; EXIT_KINDS],
@@ -302,4 +303,29 @@ fn registers_lie_where_the_cpu_has_them() {
     let selectors = [0x470, 0x460, 0x490].map(|offset| vcpu.vmcb.read_u16(offset));
     let order = [SegmentRegister::Ldtr, SegmentRegister::Gdtr, SegmentRegister::Tr];
     assert_eq!(selectors, order.map(|register| register as u16));
+}
+
+#[test]
+fn an_event_that_software_has_cut_short_comes_once_or_its_instruction_runs_again() {
+    let page_fault = Event::Exception { vector: vector::PF, error_code: Some(2) };
+    let doorbell = Event::Exception { vector: vector::HV, error_code: None };
+    for (event, comes) in
+        [(Event::Interrupt(0x41), true), (Event::Nmi, true), (doorbell, true), (page_fault, false)]
+    {
+        let mut vcpu = vcpu(false);
+        vcpu.vmcb.write_u64(control::EVENT_INJECTION, events::encode(&event));
+        vcpu.displace();
+        assert_eq!(vcpu.vmcb.read_u64(control::EVENT_INJECTION), 0, "{event:?} is not on its way");
+        assert_eq!(vcpu.has_event(), comes, "{event:?}");
+        vcpu.displace();
+        vcpu.deliver_displaced();
+        let injection = vcpu.vmcb.read_u64(control::EVENT_INJECTION);
+        assert_eq!(injection, 0, "{event:?} does not cut the handler's first instruction off");
+        vcpu.deliver_displaced();
+        let injection = vcpu.vmcb.read_u64(control::EVENT_INJECTION);
+        assert_eq!(events::decode(injection), comes.then_some(event));
+        vcpu.vmcb.write_u64(control::EVENT_INJECTION, 0);
+        vcpu.deliver_displaced();
+        assert_eq!(vcpu.vmcb.read_u64(control::EVENT_INJECTION), 0, "{event:?} comes once");
+    }
 }

@@ -31,6 +31,8 @@ pub struct Vcpu {
     pub(crate) watches_task_priority: bool,
     /// An interrupt or NMI whose delivery an exception cut short: it comes after the exception.
     pub(crate) displaced: Option<Event>,
+    /// The displaced event waits for the first exit of the exception's handler.
+    pub(crate) holds_back: bool,
     pub(crate) shut_down: bool,
     /// SPEC_CTRL while the guest runs; zero on a CPU without the register.
     pub(crate) speculation_control: u64,
@@ -82,6 +84,7 @@ impl Vcpu {
             waiting: Waiting::Nothing,
             watches_task_priority: false,
             displaced: None,
+            holds_back: false,
             shut_down: false,
             speculation_control: 0,
             counts: [0; EXIT_KINDS],
@@ -176,6 +179,9 @@ impl Vcpu {
     /// Delivers an event that an exception has displaced, once the guest can take it.
     #[cold]
     pub(crate) fn deliver_displaced(&mut self) {
+        if core::mem::take(&mut self.holds_back) {
+            return;
+        }
         let ready = match self.displaced {
             Some(Event::Interrupt(_)) => self.can_take_interrupt(),
             Some(_) => !self.has_injection(),
@@ -230,7 +236,7 @@ impl Vcpu {
         self.intercept(intercepts::IRET, false);
         self.intercept(intercepts::VIRTUAL_INTERRUPT, true);
         (self.nmi, self.waiting, self.displaced) = (NmiMask::Open, Waiting::Nothing, None);
-        self.shut_down = false;
+        (self.shut_down, self.holds_back) = (false, false);
         self.speculation_control = 0;
         self.watch_task_priority(false);
         instructions::set_breakpoints([0; 4]);
@@ -306,6 +312,21 @@ impl Vcpu {
             self.intercept(intercepts::IRET, true);
         }
         self.inject_now(&event);
+    }
+
+    /// Software delivers an exception that has cut the delivery of an event short. An interrupt, an NMI
+    /// or #HV comes behind it, as behind an exception of [`Self::inject`]: at the first exit of its
+    /// handler or later. Another exception does not come again by itself: its instruction runs once
+    /// more.
+    pub fn displace(&mut self) {
+        let cut_short = events::decode(self.vmcb.read_u64(control::EVENT_INJECTION));
+        self.vmcb.write_u64(control::EVENT_INJECTION, 0);
+        let comes = |event: &Event| match event {
+            Event::Interrupt(_) | Event::Nmi => true,
+            Event::Exception { vector, .. } => *vector == x86::vector::HV,
+        };
+        self.displaced = cut_short.filter(comes).or(self.displaced);
+        self.holds_back = self.displaced.is_some();
     }
 
     /// Whether the guest's CPU has shut down by a triple fault since the last call.

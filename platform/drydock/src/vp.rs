@@ -279,6 +279,7 @@ fn deliver_vc<M: GuestMemory>(
     if let Some(cr2) = info.cr2 {
         cpu.registers.set_cr2(cr2);
     }
+    cpu.registers.displace();
     let limits = cpu.limits;
     let event = emulator::Event {
         vector: vector::VC,

@@ -8,6 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use igvm::{IgvmDirectiveHeader, IgvmFile, IgvmRevision};
+use igvm_defs::{
+    IGVM_VHS_PARAMETER, IGVM_VHS_PARAMETER_INSERT, IgvmPageDataFlags, IgvmPageDataType,
+};
 
 use crate::machine::{Run, Vm};
 use crate::{Environment, Outcome, Stop, Test, Totals, ensure, test};
@@ -45,12 +48,14 @@ const RUNS: [(&str, u32, bool); 21] = [
 ];
 
 /// Guests at VMPL0 of an SEV-SNP VM, with the SEV features of their first VP: SNPActive, with
-/// restricted injection where the guest wants a doorbell page.
-const SNP_RUNS: [(&str, &str); 4] = [
-    ("snp-memory", "0x1"),
-    ("snp-levels", "0x1"),
-    ("snp-doorbell", "0x9"),
-    ("snp-platform", "0x1"),
+/// restricted injection where the guest wants a doorbell page; and how many VPs they have.
+const SNP_RUNS: [(&str, &str, &str); 6] = [
+    ("snp-memory", "0x1", "1"),
+    ("snp-levels", "0x1", "1"),
+    ("snp-doorbell", "0x9", "1"),
+    ("snp-platform", "0x1", "1"),
+    ("snp-delivery", "0x1", "1"),
+    ("snp-processors", "0x1", "2"),
 ];
 
 /// The tests of this part; `cases` gets the guests' own cases.
@@ -86,30 +91,27 @@ pub fn tests(cases: &Arc<Mutex<Totals>>, long: bool) -> Vec<Test> {
         ensure!(none == many, "{none} page faults without accesses, {many} with {VIDEO}");
         Ok(())
     });
-    let snp = SNP_RUNS.into_iter().map(|(name, features)| {
+    let snp = SNP_RUNS.into_iter().map(|(name, features, cpus)| {
         let cases = Arc::clone(cases);
         test(format!("guest::{name}_in_drydock"), move |environment| {
-            count(&start_in_drydock(environment, name, features)?, &cases)
+            let folder = tempfile::tempdir()?;
+            let file = build_for_drydock(environment, folder.path(), name, features)?;
+            count(&run_in_drydock(environment, &file, cpus)?, &cases)
         })
     });
     let far_cases = Arc::clone(cases);
     let far = test("guest::snp-far_in_drydock", move |environment| {
         let folder = tempfile::tempdir()?;
         let file = build_for_drydock(environment, folder.path(), "snp-far", "0x1")?;
-        require_far_memory(&file)?;
-        count(&run_in_drydock(environment, &file)?, &far_cases)
+        add_directives(&file)?;
+        count(&run_in_drydock(environment, &file, "1")?, &far_cases)
     });
     guests.chain([video, state]).chain(snp).chain([far]).collect()
 }
 
-fn start_in_drydock(environment: &Environment, name: &str, features: &str) -> Result<Run, Stop> {
-    let folder = tempfile::tempdir()?;
-    let file = build_for_drydock(environment, folder.path(), name, features)?;
-    run_in_drydock(environment, &file)
-}
-
-fn run_in_drydock(environment: &Environment, file: &Path) -> Result<Run, Stop> {
-    let vm = Vm::in_drydock(environment).args(["--timeout", LIMIT, "-m", "128M"]).arg(file);
+fn run_in_drydock(environment: &Environment, file: &Path, cpus: &str) -> Result<Run, Stop> {
+    let vm = Vm::in_drydock(environment).args(["--timeout", LIMIT, "-m", "128M", "-c", cpus]);
+    let vm = vm.arg(file);
     Ok(vm.run_within(Duration::from_secs(150))?)
 }
 
@@ -128,10 +130,36 @@ fn build_for_drydock(
     Ok(file)
 }
 
-/// Adds a requirement of 4 MiB at 512 GiB to a file.
-fn require_far_memory(path: &Path) -> anyhow::Result<()> {
+/// Adds to a file what other builders' files have: a requirement of 4 MiB at 512 GiB, and at 1 MiB a
+/// page that is shared from the start, a range for errors, and the places of devices.
+fn add_directives(path: &Path) -> anyhow::Result<()> {
+    const SHARED: u64 = 1 << 20;
     let file = IgvmFile::new_from_binary(&fs::read(path)?, None)?;
     let mut directives = file.directives().to_vec();
+    directives.push(IgvmDirectiveHeader::PageData {
+        gpa: SHARED,
+        compatibility_mask: 1,
+        flags: IgvmPageDataFlags::new().with_shared(true),
+        data_type: IgvmPageDataType::NORMAL,
+        data: vec![0x5a; 4096],
+    });
+    directives.push(IgvmDirectiveHeader::ErrorRange {
+        gpa: SHARED + 0x1000,
+        compatibility_mask: 1,
+        size_bytes: 0x1000,
+    });
+    directives.push(IgvmDirectiveHeader::ParameterArea {
+        number_of_bytes: 0x1000,
+        parameter_area_index: 7,
+        initial_data: vec![],
+    });
+    let place = IGVM_VHS_PARAMETER { parameter_area_index: 7, byte_offset: 0x20 };
+    directives.push(IgvmDirectiveHeader::MmioRanges(place));
+    directives.push(IgvmDirectiveHeader::ParameterInsert(IGVM_VHS_PARAMETER_INSERT {
+        gpa: SHARED + 0x2000,
+        compatibility_mask: 1,
+        parameter_area_index: 7,
+    }));
     directives.push(IgvmDirectiveHeader::RequiredMemory {
         gpa: 1 << 39,
         compatibility_mask: 1,

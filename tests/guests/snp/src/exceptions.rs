@@ -3,6 +3,7 @@
 use core::arch::{asm, naked_asm};
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::SeqCst};
 
+use snp::instruction::PageSize;
 use x86::vector;
 
 use crate::ghcb::{power_off, print};
@@ -26,6 +27,19 @@ static ERROR: AtomicU64 = AtomicU64::new(0);
 static CR2: AtomicU64 = AtomicU64::new(0);
 /// How often each vector from 32 on, and NMI and #HV, has come.
 pub static COUNTS: [AtomicU32; 256] = [const { AtomicU32::new(0) }; 256];
+
+/// A page that the next #VC for a page that is not validated validates, so that the code goes on.
+static REPAIR: AtomicU64 = AtomicU64::new(0);
+/// How often that has happened.
+pub static REPAIRS: AtomicU32 = AtomicU32::new(0);
+
+/// Has the next #VC for a page that is not validated validate the page at `address`.
+pub fn repair(address: u64) {
+    REPAIR.store(address, SeqCst);
+}
+
+/// The error code of #VC for a page that is not validated.
+pub const NOT_VALIDATED: u64 = 0x404;
 
 #[repr(C, align(16))]
 struct Gates([[u64; 2]; 256]);
@@ -96,10 +110,29 @@ pub(crate) unsafe fn fill_table() {
         // SAFETY: the table is this function's until the CPU has it.
         unsafe { (&raw mut TABLE.0[index as usize]).write([low, target >> 32]) };
     }
-    let (base, limit) = table();
-    let pointer = [u64::from(limit) | base << 16, base >> 48];
+    let (base, _) = table();
     // SAFETY: the table is filled, and static.
+    unsafe { use_table(base) };
+}
+
+/// Has the CPU use the interrupt table at `base`.
+///
+/// # Safety
+/// A table like the one of [`table`] lies there.
+pub unsafe fn use_table(base: u64) {
+    let (_, limit) = table();
+    let pointer = [u64::from(limit) | base << 16, base >> 48];
+    // SAFETY: the caller vouches.
     unsafe { asm!("lidt [{}]", in(reg) &pointer, options(readonly, nostack)) };
+}
+
+/// Puts a copy of the table at `base`.
+///
+/// # Safety
+/// Nothing but the cases uses the memory there.
+pub unsafe fn copy_table(base: u64) {
+    // SAFETY: the table is filled, and no CPU writes it; the caller vouches for the copy's place.
+    unsafe { (base as *mut Gates).write((&raw const TABLE).read()) };
 }
 
 /// Base and limit of the interrupt table.
@@ -114,6 +147,15 @@ extern "C" fn handle(frame: &mut Frame) {
             count.fetch_add(1, SeqCst);
         }
         return;
+    }
+    if (number, frame.error) == (vector::VC, NOT_VALIDATED) {
+        let page = REPAIR.swap(0, SeqCst);
+        if page != 0 {
+            // SAFETY: the case that has asked for this owns the page.
+            unsafe { sev_guest::pvalidate(page, PageSize::SIZE_4K, true) };
+            REPAIRS.fetch_add(1, SeqCst);
+            return;
+        }
     }
     let cr2: u64;
     // SAFETY: reads a register.

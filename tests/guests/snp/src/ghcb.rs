@@ -95,6 +95,13 @@ pub fn request(
     Reply(page)
 }
 
+/// Writes an MSR of the host's; its status.
+pub fn wrmsr(number: u32, value: u64) -> (u32, u64) {
+    let fields =
+        [(Field::RCX, number.into()), (Field::RAX, value & 0xffff_ffff), (Field::RDX, value >> 32)];
+    request(ExitCode::MSR, 1, 0, &fields, &[]).status()
+}
+
 /// Makes a request without a buffer and without a look at the answer.
 pub fn repeat(code: ExitCode, info_1: u64) {
     let fields =

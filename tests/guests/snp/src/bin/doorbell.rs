@@ -5,9 +5,11 @@
 use snp::doorbell::{PENDING_EVENTS, PendingEvents};
 use snp::exit::{DoorbellRequest, ExitCode};
 use snp::features::{SevFeatures, SevStatus};
-use snp::ghcb::{Field, InputError, Status};
-use snp_guest::exceptions::COUNTS;
-use snp_guest::memory::SHARED;
+use snp::ghcb::{InputError, Status};
+use snp::instruction::PageSize;
+use snp_guest::exceptions::{self, COUNTS, REPAIRS};
+use snp_guest::ghcb::wrmsr;
+use snp_guest::memory::{FREE, SHARED};
 use snp_guest::{Report, cpu, ghcb};
 use x86::{msr, vector};
 
@@ -38,7 +40,35 @@ fn cases(report: &mut Report) {
     enable_apic(report);
     interrupts(report);
     one_signal(report);
+    cut_short(report);
     sleep(report);
+}
+
+/// A #HV whose delivery a #VC cuts short comes again, once: the page with its entry of the interrupt
+/// table is not validated.
+fn cut_short(report: &mut Report) {
+    // The page has the entries up to 28, #HV's, and the next one those from 29, #VC's, on.
+    let base = FREE + 0x1000 - 16 * u64::from(vector::VC);
+    let before = (signals(), REPAIRS.load(SeqCst));
+    for page in [FREE, FREE + 0x1000] {
+        // SAFETY: the memory is the cases'.
+        unsafe { sev_guest::pvalidate(page, PageSize::SIZE_4K, true) };
+    }
+    // SAFETY: as above; no exception comes before #VC has validated the page again.
+    unsafe {
+        exceptions::copy_table(base);
+        exceptions::use_table(base);
+        sev_guest::pvalidate(FREE, PageSize::SIZE_4K, false);
+    }
+    exceptions::repair(FREE);
+    wrmsr(COMMAND, SELF | 0x85);
+    let after = (signals(), REPAIRS.load(SeqCst));
+    report.is("doorbell.cut-short-comes-once", after, (before.0 + 1, before.1 + 1));
+    report.is("doorbell.cut-short-has-its-vector", take().vector(), 0x85);
+    wrmsr(msr::X2APIC_EOI, 0);
+    let (table, _) = exceptions::table();
+    // SAFETY: the usual table.
+    unsafe { exceptions::use_table(table) };
 }
 
 fn address() -> u64 {
@@ -59,13 +89,6 @@ fn page(report: &mut Report) {
     report.is("doorbell.unknown-request", ask(DoorbellRequest(9), address()), invalid);
     report.is("doorbell.set", ask(DoorbellRequest::SET, address()), (0, address()));
     report.is("doorbell.query", ask(DoorbellRequest::QUERY, 0), (0, address()));
-}
-
-/// WRMSR by the GHCB.
-fn wrmsr(number: u32, value: u64) -> (u32, u64) {
-    let fields =
-        [(Field::RCX, number.into()), (Field::RAX, value & 0xffff_ffff), (Field::RDX, value >> 32)];
-    ghcb::request(ExitCode::MSR, 1, 0, &fields, &[]).status()
 }
 
 fn enable_apic(report: &mut Report) {
