@@ -92,6 +92,8 @@ pub enum ParameterKind {
     CommandLine,
     /// [`IGVM_VHS_MMIO_RANGES`](igvm_defs::IGVM_VHS_MMIO_RANGES).
     MmioRanges,
+    /// A [device tree](crate::device_tree()).
+    DeviceTree,
 }
 
 impl ParameterKind {
@@ -103,6 +105,8 @@ impl ParameterKind {
             Self::Madt => 44,
             Self::CommandLine => 1,
             Self::MmioRanges => 32,
+            // Its header, the list of reserved memory, and the last token.
+            Self::DeviceTree => 60,
         }
     }
 }
@@ -180,6 +184,7 @@ pub(crate) fn read<'a>(
         Type::IGVM_VHT_MADT => parameter(header, ParameterKind::Madt),
         Type::IGVM_VHT_COMMAND_LINE => parameter(header, ParameterKind::CommandLine),
         Type::IGVM_VHT_MMIO_RANGES => parameter(header, ParameterKind::MmioRanges),
+        Type::IGVM_VHT_DEVICE_TREE => parameter(header, ParameterKind::DeviceTree),
         Type::IGVM_VHT_REQUIRED_MEMORY => required_memory(header, masks),
         Type::IGVM_VHT_VP_CONTEXT => vp_context(header, sections, masks),
         Type::IGVM_VHT_SNP_ID_BLOCK => {

@@ -10,6 +10,7 @@
 extern crate alloc;
 
 mod check;
+mod device_tree;
 mod directive;
 mod error;
 mod file;
@@ -21,6 +22,7 @@ mod manner;
 mod tests;
 mod variable_header;
 
+pub use device_tree::{MemoryRange, device_tree};
 pub use directive::{
     Directive, MAX_PARAMETER_AREA_SIZE, Page, PageKind, PageSize, ParameterArea, ParameterKind,
     VpContext,

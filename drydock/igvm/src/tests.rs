@@ -1,5 +1,6 @@
 mod accepted;
 mod build;
+mod device_tree;
 mod footprint;
 mod hostile;
 mod manner;

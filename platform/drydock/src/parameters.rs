@@ -3,12 +3,12 @@
 use alloc::vec::Vec;
 
 use drydock_firmware::Update;
-use drydock_igvm::{Directive, ParameterArea, ParameterKind};
+use drydock_igvm::{Directive, MemoryRange, ParameterArea, ParameterKind, device_tree};
 use drydock_rmp::GuestPage;
 use guest_memory::{Gpa, GuestMemory, PAGE_SIZE};
 
 use crate::division::RAM_LIMIT;
-use crate::launch::{DEVICES, Launch, ZERO};
+use crate::launch::{DEVICES, Launch, Parameters, ZERO};
 use crate::launch_error::LaunchError;
 
 impl Launch<'_, '_> {
@@ -60,6 +60,11 @@ impl Launch<'_, '_> {
             ParameterKind::MemoryMap => place.put_memory_map(),
             ParameterKind::Madt => place.put(place.launch.parameters.madt),
             ParameterKind::MmioRanges => place.put_mmio_ranges(),
+            ParameterKind::DeviceTree => {
+                let memory = place.memory_map();
+                let Parameters { vps, command_line, .. } = place.launch.parameters;
+                place.put(&device_tree(vps, &memory, command_line))
+            }
             ParameterKind::CommandLine => {
                 place.put(place.launch.parameters.command_line) && place.put(&[0])
             }
@@ -101,24 +106,30 @@ impl Place<'_, '_, '_> {
         [start, end - start, 0, 0].into_iter().all(|word| self.put(&word.to_le_bytes()))
     }
 
-    /// Writes the memory map, with the empty entry that ends it.
-    fn put_memory_map(&mut self) -> bool {
-        let pages = u64::from(self.launch.drydock.division.guest_pages());
+    /// The guest's memory in the order of addresses.
+    fn memory_map(&self) -> Vec<MemoryRange> {
+        let memory = self.launch.drydock.division.guest_bytes();
         let hole = home::LEGACY_HOLE;
-        let (hole_start, hole_end) = (hole.start() / PAGE_SIZE, hole.end() / PAGE_SIZE);
         let near = [
-            (0, hole_start, memory_type::MEMORY),
-            (hole_start, hole_end, memory_type::RESERVED),
-            (hole_end, pages, memory_type::MEMORY),
+            (0, hole.start(), memory_type::MEMORY),
+            (hole.start(), hole.end(), memory_type::RESERVED),
+            (hole.end(), memory, memory_type::MEMORY),
         ];
         // What a file needs above the RAM is its own.
-        let far = self.launch.state.space.map.ranges().skip(1);
-        let far: Vec<_> = far
-            .map(|range| (range.start.into(), range.end.into(), memory_type::RESERVED))
-            .collect();
-        near.into_iter().chain(far).chain([(0, 0, 0)]).all(|(start, end, kind)| {
-            self.put(&u64::to_le_bytes(start))
-                && self.put(&u64::to_le_bytes(end - start))
+        let far = self.launch.state.space.map.ranges().skip(1).map(|range| {
+            let address = |page| GuestPage(page).address();
+            (address(range.start), address(range.end), memory_type::RESERVED)
+        });
+        let range = |(start, end, kind)| MemoryRange { start, size: end - start, kind };
+        near.into_iter().chain(far).map(range).collect()
+    }
+
+    /// Writes the memory map, with the empty entry that ends it.
+    fn put_memory_map(&mut self) -> bool {
+        let end = MemoryRange { start: 0, size: 0, kind: memory_type::MEMORY };
+        self.memory_map().into_iter().chain([end]).all(|MemoryRange { start, size, kind }| {
+            self.put(&(start / PAGE_SIZE).to_le_bytes())
+                && self.put(&(size / PAGE_SIZE).to_le_bytes())
                 && self.put(&u64::from(kind).to_le_bytes())
         })
     }

@@ -176,6 +176,7 @@ fn shared_memory_and_other_types_are_taken() {
         },
         build::area(0, 0x1000),
         IgvmDirectiveHeader::MmioRanges(build::parameter(0, 0xfe0)),
+        IgvmDirectiveHeader::DeviceTree(build::parameter(0, 0x10)),
         build::insert(0x6000, 0),
     ]);
     let directives: Vec<Directive<'_>> = Igvm::parse(&bytes).unwrap().directives().collect();
@@ -184,6 +185,8 @@ fn shared_memory_and_other_types_are_taken() {
     assert_eq!(directives[2], Directive::ErrorRange { gpa: 0x3000, size: 0x2000 });
     let ranges = Directive::Parameter { kind: ParameterKind::MmioRanges, area: 0, offset: 0xfe0 };
     assert_eq!(directives[4], ranges);
+    let tree = Directive::Parameter { kind: ParameterKind::DeviceTree, area: 0, offset: 0x10 };
+    assert_eq!(directives[5], tree);
 }
 
 /// A header can be shorter than its place. Microsoft's igvm-tooling fills the rest with the digit 0.
