@@ -131,7 +131,7 @@ fn build_for_drydock(
 }
 
 /// Adds to a file what other builders' files have: a requirement of 4 MiB at 512 GiB, and at 1 MiB a
-/// page that is shared from the start, a range for errors, and the places of devices.
+/// page that is shared from the start, a range for errors, the places of devices, and a device tree.
 fn add_directives(path: &Path) -> anyhow::Result<()> {
     const SHARED: u64 = 1 << 20;
     let file = IgvmFile::new_from_binary(&fs::read(path)?, None)?;
@@ -155,6 +155,8 @@ fn add_directives(path: &Path) -> anyhow::Result<()> {
     });
     let place = IGVM_VHS_PARAMETER { parameter_area_index: 7, byte_offset: 0x20 };
     directives.push(IgvmDirectiveHeader::MmioRanges(place));
+    let place = IGVM_VHS_PARAMETER { byte_offset: 0x100, ..place };
+    directives.push(IgvmDirectiveHeader::DeviceTree(place));
     directives.push(IgvmDirectiveHeader::ParameterInsert(IGVM_VHS_PARAMETER_INSERT {
         gpa: SHARED + 0x2000,
         compatibility_mask: 1,

@@ -72,6 +72,8 @@ fn by_the_file(report: &mut Report) {
     write_signature(PLACE + PAGE);
     report.is("file.error-range-is-the-host-s", attempt(read_at, shared + PAGE), Ok(SIGNATURE));
     let ranges = [0x20, 0x28, 0x30, 0x38].map(|at| attempt(read_at, PLACE + 2 * PAGE + at));
+    let magic = attempt(read_at, PLACE + 2 * PAGE + 0x100).map(|word| (word as u32).swap_bytes());
+    report.is("file.device-tree", magic, Ok(0xd00d_feed));
     report.is("file.devices", ranges, [Ok(0xc_0000), Ok(0x3_ec00), Ok(0), Ok(0)]);
 }
 
