@@ -41,11 +41,13 @@ struct Writer {
 }
 
 impl Writer {
+    #[inline(never)]
     fn word(&mut self, word: u32) {
         self.structure.extend(word.to_be_bytes());
     }
 
     /// Bytes, filled up to a whole number of words.
+    #[inline(never)]
     fn bytes(&mut self, bytes: &[u8]) {
         self.structure.extend(bytes);
         self.structure.resize(self.structure.len().next_multiple_of(4), 0);
@@ -58,6 +60,7 @@ impl Writer {
         self.word(token::END_NODE);
     }
 
+    #[inline(never)]
     fn property(&mut self, name: &str, value: &[u8]) {
         self.word(token::PROPERTY);
         self.word(value.len() as u32);

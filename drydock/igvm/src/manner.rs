@@ -10,7 +10,6 @@ use crate::file::Igvm;
 
 /// The bytes of a page.
 const PAGE: usize = 4096;
-static ZERO: [u8; PAGE] = [0; PAGE];
 
 /// How a loader measures a file.
 ///
@@ -38,22 +37,29 @@ impl Manner {
 }
 
 /// The digests of a file by every manner.
-struct Digests([LaunchDigest; Manner::ALL.len()]);
+struct Digests {
+    digests: [LaunchDigest; Manner::ALL.len()],
+    /// The digest of a page of zeros, of which a small file can have many.
+    zero: [u8; DIGEST_SIZE],
+}
 
 impl Digests {
     /// Adds a page where `has` says so.
-    fn add(&mut self, page: Measured<'_>, gpa: u64, has: impl Fn(Manner) -> bool) {
+    #[inline(never)]
+    fn add(&mut self, page: Measured<'_>, gpa: u64, has: fn(Manner) -> bool) {
         self.add_contents(page.page_type(), page.contents(), gpa, has);
     }
 
+    // Inlined, it would stand in each place that adds a page.
+    #[inline(never)]
     fn add_contents(
         &mut self,
         page_type: PageType,
         contents: [u8; DIGEST_SIZE],
         gpa: u64,
-        has: impl Fn(Manner) -> bool,
+        has: fn(Manner) -> bool,
     ) {
-        for (digest, manner) in self.0.iter_mut().zip(Manner::ALL) {
+        for (digest, manner) in self.digests.iter_mut().zip(Manner::ALL) {
             if has(manner) {
                 digest.add_contents(page_type, contents, gpa, LowerPermissions::default());
             }
@@ -68,7 +74,8 @@ impl Digests {
                 (PageKind::Normal, Some(bytes)) => self.add(Measured::Normal(bytes), gpa, |_| true),
                 (PageKind::Normal, None) => {
                     self.add(Measured::Zero, gpa, |manner| manner.has_zero_pages);
-                    self.add(Measured::Normal(&ZERO), gpa, |manner| !manner.has_zero_pages);
+                    let has = |manner: Manner| !manner.has_zero_pages;
+                    self.add_contents(PageType::NORMAL, self.zero, gpa, has);
                 }
                 (PageKind::Unmeasured, _) => self.add(Measured::Unmeasured, gpa, |_| true),
                 (PageKind::Secrets, _) => self.add(Measured::Secrets, gpa, |_| true),
@@ -89,13 +96,14 @@ impl Igvm<'_> {
             Some(identity.block(self.policy()).launch_digest)
         });
         let Some(expected) = expected else { return Manner::QEMU };
-        let Digests(digests) = self.measure(area_at);
+        let Digests { digests, .. } = self.measure(area_at);
         let mut found = digests.iter().zip(Manner::ALL);
         found.find(|(digest, _)| digest.0 == expected).map_or(Manner::QEMU, |(_, manner)| manner)
     }
 
     fn measure(&self, area_at: impl Fn(u64) -> u64) -> Digests {
-        let mut digests = Digests([LaunchDigest::EMPTY; Manner::ALL.len()]);
+        let zero = Measured::Normal(&[0; PAGE]).contents();
+        let mut digests = Digests { digests: [LaunchDigest::EMPTY; Manner::ALL.len()], zero };
         let (mut sizes, mut areas) = (Vec::new(), Vec::new());
         for directive in self.directives() {
             match directive {
