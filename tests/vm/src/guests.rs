@@ -13,7 +13,7 @@ use igvm_defs::{
 };
 
 use crate::machine::{Run, Vm};
-use crate::{Environment, Outcome, Stop, Test, Totals, ensure, test};
+use crate::{Environment, Outcome, Stop, Test, Totals, ensure, id_block, test};
 
 /// How long a guest may take.
 const LIMIT: &str = "120";
@@ -106,7 +106,14 @@ pub fn tests(cases: &Arc<Mutex<Totals>>, long: bool) -> Vec<Test> {
         add_directives(&file)?;
         count(&run_in_drydock(environment, &file, "1")?, &far_cases)
     });
-    guests.chain([video, state]).chain(snp).chain([far]).collect()
+    let block_cases = Arc::clone(cases);
+    let block = test("guest::snp-platform_with_an_id_block_in_drydock", move |environment| {
+        let folder = tempfile::tempdir()?;
+        let file = build_for_drydock(environment, folder.path(), "snp-platform", "0x1")?;
+        id_block::add(&file)?;
+        count(&run_in_drydock(environment, &file, "1")?, &block_cases)
+    });
+    guests.chain([video, state]).chain(snp).chain([far, block]).collect()
 }
 
 fn run_in_drydock(environment: &Environment, file: &Path, cpus: &str) -> Result<Run, Stop> {

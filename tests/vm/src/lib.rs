@@ -12,6 +12,7 @@ mod console;
 mod drydock;
 mod guests;
 mod host;
+mod id_block;
 mod identity;
 mod initrd;
 mod kernels;
