@@ -22,6 +22,10 @@ pub struct SaveArea {
     page: u64,
     /// The words that are masked: bit 0 of the first number is the word at 0.
     masked: [u64; 8],
+    /// The CPU masks RIP and all general registers, or none of them: by `register_mask`, which is the
+    /// nonce or zero. Else each is looked up by itself.
+    has_one_mask: bool,
+    register_mask: u64,
 }
 
 /// A bit for each word of eight bytes (SEV-SNP firmware ABI, secrets page, VMSA_TWEAK_BITMAP).
@@ -67,7 +71,7 @@ impl SaveArea {
     /// The page must be a save area of this VP, mapped as private memory, and used for this only,
     /// for ever.
     pub const unsafe fn new(page: u64) -> Self {
-        Self { page, masked: [0; 8] }
+        Self { page, masked: [0; 8], has_one_mask: false, register_mask: 0 }
     }
 
     /// Has the CPU mask the words that `bitmap` names, if none of them is a field that a platform uses
@@ -75,7 +79,8 @@ impl SaveArea {
     #[must_use]
     pub fn protect(&mut self, bitmap: &Bitmap) -> bool {
         let (words, _) = bitmap.as_chunks::<8>();
-        let mut protected = Self { page: self.page, masked: [0; 8] };
+        // SAFETY: the page is the same one's.
+        let mut protected = unsafe { Self::new(self.page) };
         protected
             .masked
             .iter_mut()
@@ -84,8 +89,56 @@ impl SaveArea {
         let is_usable = Self::PLAIN.iter().all(|offset| !protected.is_masked(offset / 8));
         if is_usable {
             *self = protected;
+            self.has_one_mask = self.masks_all_registers();
+            self.note_nonce();
         }
         is_usable
+    }
+
+    /// Whether the CPU masks RIP and all general registers.
+    fn masks_all_registers(&self) -> bool {
+        let general = (0..16).map(|number| self.gpr_place(Register::from_number(number)));
+        // SAFETY: as for `gpr_place`; the place is not accessed.
+        let mut places = general.chain([unsafe { &raw mut (*self.area()).rip }]);
+        places.all(|place| self.is_masked((place as usize - self.page as usize) / 8))
+    }
+
+    /// The level has run: the CPU has masked its registers by a new nonce.
+    #[inline]
+    pub fn note_nonce(&mut self) {
+        if self.has_one_mask {
+            self.register_mask = self.nonce();
+        }
+    }
+
+    /// Reads RIP or a general register.
+    #[inline]
+    fn register(&self, place: *const u64) -> u64 {
+        if self.has_one_mask {
+            // SAFETY: the place is a field of the area.
+            unsafe { place.read_volatile() ^ self.register_mask }
+        } else {
+            // SAFETY: as above.
+            unsafe { self.get(place) }
+        }
+    }
+
+    /// Replaces RIP or a general register.
+    #[inline]
+    fn set_register(&mut self, place: *mut u64, value: u64) {
+        if self.has_one_mask {
+            // SAFETY: the place is a field of the area.
+            unsafe { place.write_volatile(value ^ self.register_mask) };
+        } else {
+            // SAFETY: as above.
+            unsafe { self.put(place, value) };
+        }
+    }
+
+    /// The nonce, which the CPU changes at an exit only.
+    fn nonce(&self) -> u64 {
+        // SAFETY: `new`'s caller gave the page.
+        unsafe { (&raw const (*self.area()).reg_prot_nonce).read_volatile() }
     }
 
     /// Whether the CPU masks words of the area.
@@ -105,8 +158,7 @@ impl SaveArea {
         if size_of::<T>() <= 8 && !self.is_masked(offset / 8) {
             return value;
         }
-        // SAFETY: `new`'s caller gave the page. The CPU changes the nonce at an exit only.
-        let nonce = unsafe { (&raw const (*self.area()).reg_prot_nonce).read_volatile() };
+        let nonce = self.nonce();
         if let Some(word) = value.as_mut_bytes().as_mut_array::<8>() {
             // The usual case, without a look at each byte.
             *word = (u64::from_le_bytes(*word) ^ nonce).to_le_bytes();
@@ -190,7 +242,7 @@ impl SaveArea {
         for (number, value) in (0..).zip(state.gpr) {
             self.set_gpr(Register::from_number(number), value);
         }
-        field!(self, rip = state.rip);
+        self.set_rip(state.rip);
         field!(self, rflags = state.rflags);
         field!(self, cr0 = state.control.cr0);
         field!(self, cr3 = state.control.cr3);
@@ -276,21 +328,22 @@ impl SaveArea {
 
 impl Registers for SaveArea {
     fn gpr(&self, register: Register) -> u64 {
-        // SAFETY: the place is a field of the area.
-        unsafe { self.get(self.gpr_place(register)) }
+        self.register(self.gpr_place(register))
     }
 
     fn set_gpr(&mut self, register: Register, value: u64) {
-        // SAFETY: as for the read.
-        unsafe { self.put(self.gpr_place(register), value) };
+        self.set_register(self.gpr_place(register), value);
     }
 
     fn rip(&self) -> u64 {
-        field!(self, rip)
+        // SAFETY: as for `gpr_place`.
+        self.register(unsafe { &raw const (*self.area()).rip })
     }
 
     fn set_rip(&mut self, value: u64) {
-        field!(self, rip = value);
+        // SAFETY: as for `gpr_place`.
+        let place = unsafe { &raw mut (*self.area()).rip };
+        self.set_register(place, value);
         self.set_vintr_ctrl(self.vintr_ctrl().with_shadow(false));
     }
 

@@ -69,17 +69,32 @@ const fn is_worth_a_line(before: u64, count: u64) -> bool {
     before.leading_zeros() > count.leading_zeros()
 }
 
-/// Notes that the running CPU has taken events.
-pub(crate) fn note_events() {
-    if let Some(taken) = TAKEN.get(kernel::cpu::index() as usize) {
-        taken.store(true, Ordering::Relaxed);
-    }
-}
+/// The note of one CPU that it has taken events.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Note(&'static AtomicBool);
 
-/// Whether the running CPU has taken events since the last call.
-pub(crate) fn take_note() -> bool {
-    let taken = TAKEN.get(kernel::cpu::index() as usize);
-    taken.is_some_and(|taken| taken.load(Ordering::Relaxed) && taken.swap(false, Ordering::Relaxed))
+impl Note {
+    /// That of no CPU.
+    pub(crate) fn nobodys() -> Self {
+        static NONE: AtomicBool = AtomicBool::new(false);
+        Self(&NONE)
+    }
+
+    /// That of the running CPU.
+    pub(crate) fn own() -> Self {
+        TAKEN.get(kernel::cpu::index() as usize).map_or_else(Self::nobodys, Self)
+    }
+
+    /// Notes that the CPU has taken events.
+    pub(crate) fn set(self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the CPU has taken events since the last call.
+    #[inline]
+    pub(crate) fn take(self) -> bool {
+        self.0.load(Ordering::Relaxed) && self.0.swap(false, Ordering::Relaxed)
+    }
 }
 
 /// The pages that a CPU shares with the host.

@@ -7,8 +7,9 @@ use host_wire::linux_start as layout;
 use host_wire::paravisor_image::{self as image, Reason};
 use sev_guest::Bitmap;
 use snp::cpuid_page::CpuidPage;
-use snp::features::SevStatus;
+use snp::features::{SevFeatures, SevStatus};
 use snp::secrets::SecretsPage;
+use vmpl0::features;
 use vmpl0::launch_pages::{self, LaunchPages};
 
 pub(crate) use vmpl0::launch_pages::{FIRMWARE_AREA, Found};
@@ -29,14 +30,24 @@ fn cpuid_page() -> &'static CpuidPage {
     unsafe { &*(layout::CPUID as *const CpuidPage) }
 }
 
+/// What the CPU offers for encrypted VMs: EAX of CPUID Fn8000_001F.
+fn encryption() -> u32 {
+    let [offered, ..] = cpuid(0x8000_001f, 0);
+    offered
+}
+
+/// The guest's features; `is_masked` tells whether registers are masked in its save area.
+pub(crate) fn guest_features(is_masked: bool) -> SevFeatures {
+    features::of_guest(encryption(), sev_guest::status().features(), is_masked)
+}
+
 /// The words that the CPU masks in a save area under register protection, if it offers that (AMD64
 /// APM vol. 3, CPUID Fn8000_001F EAX).
 pub(crate) fn register_protection() -> Option<&'static Bitmap> {
     const VMSA_REG_PROT: u32 = 1 << 24;
-    let [features, ..] = cpuid(0x8000_001f, 0);
     let place = layout::SECRETS as usize + offset_of!(SecretsPage, vmsa_tweak_bitmap);
     // SAFETY: the page was launched at this address, which our tables map; nothing writes it.
-    (features & VMSA_REG_PROT != 0).then(|| unsafe { &*(place as *const Bitmap) })
+    (encryption() & VMSA_REG_PROT != 0).then(|| unsafe { &*(place as *const Bitmap) })
 }
 
 /// The page that the image's builder has filled.
@@ -60,7 +71,7 @@ pub(crate) fn find(
     own_size: impl Fn(u32) -> u64,
 ) -> Result<Found<'static>, Reason> {
     let status: SevStatus = sev_guest::status();
-    if !status.is_snp() || !status.features().restricted_injection() {
+    if !features::fits(status) {
         return Err(Reason::NoSnp);
     }
     // SAFETY: pages of the layout.

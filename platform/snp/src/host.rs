@@ -16,7 +16,7 @@ use snp::msr_protocol::Termination;
 
 use crate::accept::GiveToGuest;
 use crate::acceptance::Acceptance;
-use crate::calls::{CpuPages, take_note};
+use crate::calls::{CpuPages, Note};
 use crate::counts::{self, Why};
 use crate::measured_files::{MeasuredFiles, Missing};
 use crate::outbox::Outbox;
@@ -101,7 +101,7 @@ impl Cpus for SnpHost {
     fn idle(&self) {
         let Some(pages) = CpuPages::own() else { return };
         // What came with the guest's last exit may be what the machine would wait for.
-        if take_note() {
+        if Note::own().take() {
             return;
         }
         call_again(OUTBOX.send_all(&PC, instructions::rdtsc()));
@@ -115,7 +115,7 @@ impl Cpus for SnpHost {
         // SAFETY: the page is mapped, and the hook for #HV is set.
         unsafe { sev_guest::sleep_unless(pages.doorbell()) };
         crate::take_events(pages);
-        take_note();
+        Note::own().take();
     }
 
     fn take_nmi(&self) -> bool {

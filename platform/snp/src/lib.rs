@@ -45,7 +45,7 @@ use vmpl0::doorbell::Event;
 
 use accept::GiveToGuest;
 use acceptance::Acceptance;
-use calls::CpuPages;
+use calls::{CpuPages, Note};
 use cpus::CpuSetup;
 use found::Found;
 use probe::NotIntercepted;
@@ -148,12 +148,12 @@ fn give_page(page: u64, rights: Permissions) {
 fn take_events(pages: CpuPages) {
     let looked = pages.take_events(|event| match event {
         Event::Nmi => {
-            calls::note_events();
+            Note::own().set();
             kernel::cpu::note_nmi();
         }
         Event::Interrupt(vector) => {
             if vector != TIMER_VECTOR || timer_is_due() {
-                calls::note_events();
+                Note::own().set();
             }
             PC.interrupt(vector);
         }

@@ -6,7 +6,6 @@ use host_wire::paravisor_image::Reason;
 use platform_api::{Event, Exit, GuestVp};
 use sev_guest::SaveArea;
 use snp::exit::ExitCode;
-use snp::features::SevFeatures;
 use snp::vmsa::EventInj;
 use svm::{EXIT_KINDS, EXIT_NAMES, events, exit_kind};
 use vmpl0::guest_exit::{GuestExit, NO_EXIT};
@@ -14,7 +13,7 @@ use x86::{Combined, Registers, SystemRegisters, VpState, rflags};
 
 use crate::accept::GiveToGuest;
 use crate::acceptance::{Acceptance, Touch};
-use crate::calls::{CpuPages, take_note};
+use crate::calls::{CpuPages, Note};
 use crate::counts::{self, Why};
 use crate::{cpus, end_with, found, host, take_events};
 
@@ -31,6 +30,9 @@ const MOST_EMPTY_ENTRIES: u32 = 10_000;
 pub struct SnpVp {
     area: SaveArea,
     acceptance: &'static Acceptance<GiveToGuest>,
+    /// What the VP's CPU shares with the host.
+    pages: Option<CpuPages>,
+    note: Note,
     /// The page at which the guest has just been told to try again.
     retried: Option<u64>,
     /// Where the guest's private memory ends, at its start. The guest can move that.
@@ -71,7 +73,9 @@ impl SnpVp {
         if bitmap.is_some_and(|bitmap| !area.protect(bitmap)) && index == 0 {
             log::warn!("the CPU's register protection is of a kind that is not supported");
         }
-        let vp = Self::with_area(area, physical_bits, acceptance);
+        area.set_sev_features(found::guest_features(area.is_protected()));
+        let mut vp = Self::with_area(area, physical_bits, acceptance);
+        (vp.pages, vp.note) = (CpuPages::own(), Note::own());
         // SAFETY: the guest's level has rights to its own memory alone.
         unsafe { cpus::create(&vp.area, index, GUEST_LEVEL)? };
         Ok(vp)
@@ -83,14 +87,6 @@ impl SnpVp {
         physical_bits: u8,
         acceptance: &'static Acceptance<GiveToGuest>,
     ) -> Self {
-        let features = SevFeatures::new()
-            .with_snp_active(true)
-            .with_vtom(true)
-            .with_reflect_vc(true)
-            .with_alternate_injection(true)
-            .with_debug_swap(true)
-            .with_vmsa_reg_prot(area.is_protected());
-        area.set_sev_features(features);
         area.set_vmpl(GUEST_LEVEL);
         // The guest has no shared memory: its addresses end where private memory does.
         let top = 1 << physical_bits;
@@ -100,6 +96,8 @@ impl SnpVp {
         Self {
             area,
             acceptance,
+            pages: None,
+            note: Note::nobodys(),
             retried: None,
             top,
             offered: None,
@@ -145,6 +143,7 @@ impl SnpVp {
         let ran =
             unsafe { pages.ghcb().run_level(GUEST_LEVEL, pages.doorbell(), instructions::rdtsc) };
         self.area.set_vintr_ctrl(self.area.vintr_ctrl().with_busy(true));
+        self.area.note_nonce();
         let Ok(away) = ran else { end_with(Reason::Levels) };
         if let Some(kind) = self.kind.take() {
             counts::spend(kind, away.left.wrapping_sub(self.back));
@@ -267,10 +266,10 @@ impl GuestVp for SnpVp {
         if core::mem::take(&mut self.shut_down) {
             return Exit::Shutdown;
         }
-        if take_note() {
+        if self.note.take() {
             return Exit::HostInterrupt;
         }
-        let Some(pages) = CpuPages::own() else { end_with(Reason::Share) };
+        let Some(pages) = self.pages else { end_with(Reason::Share) };
         loop {
             host::send_due_output();
             self.enter(pages);
@@ -280,7 +279,7 @@ impl GuestVp for SnpVp {
                 self.empty_entries = 0;
                 return exit;
             }
-            if take_note() {
+            if self.note.take() {
                 self.empty_entries = 0;
                 return Exit::HostInterrupt;
             }

@@ -7,6 +7,23 @@ use zerocopy::FromZeros;
 
 use super::*;
 
+/// RIP and the general registers are masked, and nothing else.
+static REGISTERS: Bitmap = {
+    let mut bitmap = [0; 64];
+    let mut offset = offset_of!(Vmsa, rcx);
+    while offset <= offset_of!(Vmsa, r15) {
+        bitmap[offset / 64] |= 1 << (offset / 8 % 8);
+        offset += 8;
+    }
+    let others = [offset_of!(Vmsa, rip), offset_of!(Vmsa, rsp), offset_of!(Vmsa, rax)];
+    let mut index = 0;
+    while index < others.len() {
+        bitmap[others[index] / 64] |= 1 << (others[index] / 8 % 8);
+        index += 1;
+    }
+    bitmap
+};
+
 /// Every third word of the area is masked, but not the nonce, and no field that is always plain.
 static BITMAP: Bitmap = {
     let mut bitmap = [0; 64];
@@ -27,11 +44,11 @@ static BITMAP: Bitmap = {
 };
 
 /// What the CPU does between two exits: it unmasks the area, runs, and masks it by a new nonce.
-fn run(vmsa: &mut Vmsa, nonce: u64, then: impl FnOnce(&mut Vmsa)) {
-    vmsa.toggle_protection(&BITMAP);
+fn run(vmsa: &mut Vmsa, bitmap: &Bitmap, nonce: u64, then: impl FnOnce(&mut Vmsa)) {
+    vmsa.toggle_protection(bitmap);
     then(vmsa);
     vmsa.reg_prot_nonce = nonce;
-    vmsa.toggle_protection(&BITMAP);
+    vmsa.toggle_protection(bitmap);
 }
 
 /// The registers by number: distinct values.
@@ -41,13 +58,20 @@ fn value(register: Register) -> u64 {
 
 #[test]
 fn registers_are_the_same_behind_any_nonce() {
+    for bitmap in [&BITMAP, &REGISTERS] {
+        registers_are_the_same(bitmap);
+    }
+}
+
+fn registers_are_the_same(bitmap: &Bitmap) {
     let vmsa = Box::leak(Box::new(Vmsa::new_zeroed()));
     let place = std::ptr::from_mut(vmsa);
     // SAFETY: the area is leaked, and used through the pointer alone.
     let mut area = unsafe { SaveArea::new(place as u64) };
-    assert!(area.protect(&BITMAP));
+    assert!(area.protect(bitmap));
+    assert_eq!(area.has_one_mask, bitmap == &REGISTERS);
     // SAFETY: as above.
-    let run = |nonce, then: &dyn Fn(&mut Vmsa)| run(unsafe { &mut *place }, nonce, then);
+    let run = |nonce, then: &dyn Fn(&mut Vmsa)| run(unsafe { &mut *place }, bitmap, nonce, then);
     let all = || (0..16).map(Register::from_number);
     area.reset(&VpState::init(0), true);
     for nonce in [0x0123_4567_89ab_cdef, u64::MAX, 0] {
@@ -74,6 +98,7 @@ fn registers_are_the_same_behind_any_nonce() {
             assert_eq!((vmsa.cpl, vmsa.xmm[80]), (3, 7));
             vmsa.rbx = 99;
         });
+        area.note_nonce();
         assert_eq!(area.gpr(Register::Rbx), 99);
         assert_eq!(area.gpr(Register::Rdx), value(Register::Rdx));
         assert_eq!((area.segment(SegmentRegister::Gs), area.cpl()), (segment, 3));
@@ -93,9 +118,9 @@ fn a_reset_leaves_nothing_behind_any_nonce() {
             assert!(area.protect(bitmap));
         }
         area.set_vintr_ctrl(VintrCtrl::new().with_busy(true));
-        if bitmap.is_some() {
+        if let Some(bitmap) = bitmap {
             // SAFETY: as above.
-            run(unsafe { &mut *place }, 0xdead_beef, |vmsa| vmsa.r9 = 77);
+            run(unsafe { &mut *place }, bitmap, 0xdead_beef, |vmsa| vmsa.r9 = 77);
         }
         area.reset(&state, true);
         // SAFETY: as above.
