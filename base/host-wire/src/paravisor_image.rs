@@ -107,11 +107,13 @@ pub enum Reason {
     Levels = 8,
     /// The measured page is wrong: the image's builder made a mistake.
     Measured = 9,
+    /// The policy of the launch lets the host in, or the firmware gives no report that tells it.
+    Policy = 10,
 }
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Crash,
         Self::NoSnp,
         Self::Cpuid,
@@ -121,6 +123,7 @@ impl Reason {
         Self::Share,
         Self::Levels,
         Self::Measured,
+        Self::Policy,
     ];
 
     /// The status that stands for the reason.
@@ -134,7 +137,8 @@ impl Reason {
             | Self::VpCount
             | Self::Accept
             | Self::Share
-            | Self::Levels => Status::UnusableVm,
+            | Self::Levels
+            | Self::Policy => Status::UnusableVm,
         }
     }
 
@@ -151,6 +155,7 @@ impl Reason {
             Self::Levels => {
                 "the host offers no further privilege level, no AP creation, or no restricted injection"
             }
+            Self::Policy => "the launch's policy lets the host in, or the firmware gives no report",
             Self::Measured => "the page that the image's builder has measured is wrong",
         }
     }

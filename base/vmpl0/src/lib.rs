@@ -10,6 +10,7 @@
 pub mod calls;
 pub mod doorbell;
 pub mod features;
+pub mod firmware;
 pub mod guest_exit;
 pub mod launch_pages;
 mod memory_map;

@@ -39,6 +39,11 @@ pub(crate) fn set_transfer_area(start: u64) {
     *AREA.lock() = start;
 }
 
+/// Calls `use_it` with the address of that area, which nobody else uses meanwhile.
+pub(crate) fn with_transfer_area<R>(use_it: impl FnOnce(u64) -> R) -> R {
+    use_it(*AREA.lock())
+}
+
 /// The first shared page of each CPU, or zero. They are mapped at their guest-physical addresses.
 static SHARED: [AtomicU64; MAX_VPS] = [const { AtomicU64::new(0) }; MAX_VPS];
 
@@ -220,6 +225,13 @@ impl CpuPages {
         let call = Call { code: ExitCode::IOIO, info_1: info, info_2: bytes.len() as u64 };
         // A host that refuses loses what the bytes were for.
         let _ = self.call(call, &[(Field::SW_SCRATCH, self.ghcb().buffer_address())], []);
+    }
+
+    /// Has the host carry the message in the shared page `request` to the firmware, which answers in the
+    /// shared page `response`. Answers whether the host says so.
+    pub(crate) fn guest_request(self, request: u64, response: u64) -> bool {
+        let call = Call { code: ExitCode::GUEST_REQUEST, info_1: request, info_2: response };
+        self.call(call, &[], [Field::SW_EXITINFO2]) == Ok([0])
     }
 
     fn memory(self, code: ExitCode, address: u64, width: Width) -> bool {

@@ -17,6 +17,7 @@ use x86::{
 };
 
 use crate::calls::{self, CpuPages};
+use crate::vp::OWN_LEVEL;
 use crate::{PC, Snp, end_with};
 
 /// Pages of each CPU's stack.
@@ -27,8 +28,7 @@ pub(crate) const PAGES_PER_CPU: u64 = STACK_PAGES + 1 + 5 * 2 + 1 + calls::PAGES
 /// How long the host may take to start a CPU, in looks at it.
 const PATIENCE: u64 = 4_000_000_000;
 const LARGE: u64 = 2 << 20;
-/// Our own level, and the one that RMPADJUST names for a save area: it must be a lower one.
-const OWN_LEVEL: u8 = 0;
+/// The level that RMPADJUST names for a save area: it must be a lower one.
 const LOWER_LEVEL: u8 = 1;
 
 /// What one CPU works with.

@@ -15,6 +15,7 @@ mod acceptance;
 mod calls;
 mod counts;
 mod cpus;
+mod firmware;
 mod found;
 mod host;
 mod measured_files;

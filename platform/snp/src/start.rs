@@ -21,7 +21,7 @@ use crate::calls;
 use crate::cpus::{self, PAGES_PER_CPU};
 use crate::found::{self, FIRMWARE_AREA, Found};
 use crate::host::SnpHost;
-use crate::{PC, Snp, accept, on_doorbell, probe};
+use crate::{PC, Snp, accept, firmware, on_doorbell, probe};
 
 /// Bytes of heap in any VM, and for each VP.
 const HEAP: u64 = 640 << 10;
@@ -68,6 +68,7 @@ impl Snp {
             // SAFETY: this is CPU 0, with the final tables active.
             unsafe { first.enter()? };
         }
+        firmware::check_policy()?;
         let acceptance = all_untouched(&mut region, &found);
         let probe_page = fill_probe(&mut region);
         PC.start_devices();

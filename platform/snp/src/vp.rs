@@ -17,6 +17,8 @@ use crate::calls::{CpuPages, Note};
 use crate::counts::{self, Why};
 use crate::{cpus, end_with, found, host, take_events};
 
+/// Our own level.
+pub(crate) const OWN_LEVEL: u8 = 0;
 /// The level of the guest.
 pub(crate) const GUEST_LEVEL: u8 = 1;
 /// Bytes of VMGEXIT, which the CPU has completed when it exits.

@@ -15,6 +15,7 @@ use crate::monitor::command as command_monitor;
 use crate::{Environment, Outcome, Test, Totals, ensure, test, tpm};
 
 const USAGE: i32 = 2;
+const UNUSABLE_VM: i32 = 68;
 const BAD_GUEST: i32 = 70;
 /// The test guest of the tests of files, with its command line.
 const GUEST: &str = "policy";
@@ -72,6 +73,7 @@ pub fn tests(environment: &Environment, cases: &Arc<Mutex<Totals>>) -> Vec<Test>
     }
     tests.push(test("snp::the_digest_of_the_paravisor_s_file_is_predicted", digest));
     tests.push(test("snp::files_that_were_not_measured_start_nothing", other_files));
+    tests.push(test("snp::a_launch_that_lets_the_host_in_is_refused", policy));
     tests.push(test("snp::the_start_does_not_depend_on_the_memory", start_by_memory));
     tests.push(test("snp::a_secret_is_nowhere_in_what_the_host_sees", secret));
     tests.push(test("snp::memtest_starts_its_tests_in_32_mib", memtest));
@@ -97,9 +99,14 @@ fn command(environment: &Environment, kernel: &Path, cpus: &str) -> Outcome {
 
 /// A file with the paravisor, which starts a test guest without a TPM.
 fn image_of_guest(environment: &Environment, folder: &Path) -> anyhow::Result<PathBuf> {
+    image_with(environment, folder, &[])
+}
+
+/// The same with further options.
+fn image_with(environment: &Environment, folder: &Path, more: &[&str]) -> anyhow::Result<PathBuf> {
     let file = folder.join("guest.igvm");
     let mut command = Command::new(&environment.paravane);
-    command.args(["image", "build", "--append", LINE, "--paravisor"]);
+    command.args(["image", "build", "--append", LINE]).args(more).arg("--paravisor");
     command.arg(&environment.image_snp).arg("--linux").arg(environment.guests.join(GUEST));
     let built = command.arg(&file).output()?;
     anyhow::ensure!(built.status.success(), "{built:?}");
@@ -153,6 +160,19 @@ fn other_files(environment: &Environment) -> Outcome {
                 ensure!(!String::from_utf8_lossy(&run.output).contains("passed"), "{run:?}");
             }
         }
+    }
+    Ok(())
+}
+
+/// The firmware's report tells the paravisor the policy: debugging, a migration agent.
+fn policy(environment: &Environment) -> Outcome {
+    for policy in ["0xb0000", "0x70000"] {
+        let folder = tempfile::tempdir()?;
+        let image = image_with(environment, folder.path(), &["--policy", policy])?;
+        let vm = Vm::in_drydock(environment).args(["--timeout", LIMIT, "-m", "128M"]);
+        let run = vm.arg(&image).run_within(HANG)?;
+        ensure!(run.code == Some(UNUSABLE_VM) && run.errors.lines().count() == 1, "{run:?}");
+        ensure!(run.errors.contains("policy lets the host in"), "{run:?}");
     }
     Ok(())
 }
