@@ -109,11 +109,13 @@ pub enum Reason {
     Measured = 9,
     /// The policy of the launch lets the host in, or the firmware gives no report that tells it.
     Policy = 10,
+    /// The firmware tells no parameters of Secure TSC, with which the VM was launched.
+    Time = 11,
 }
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Crash,
         Self::NoSnp,
         Self::Cpuid,
@@ -124,6 +126,7 @@ impl Reason {
         Self::Levels,
         Self::Measured,
         Self::Policy,
+        Self::Time,
     ];
 
     /// The status that stands for the reason.
@@ -138,7 +141,8 @@ impl Reason {
             | Self::Accept
             | Self::Share
             | Self::Levels
-            | Self::Policy => Status::UnusableVm,
+            | Self::Policy
+            | Self::Time => Status::UnusableVm,
         }
     }
 
@@ -156,6 +160,7 @@ impl Reason {
                 "the host offers no further privilege level, no AP creation, or no restricted injection"
             }
             Self::Policy => "the launch's policy lets the host in, or the firmware gives no report",
+            Self::Time => "the firmware tells no parameters of Secure TSC",
             Self::Measured => "the page that the image's builder has measured is wrong",
         }
     }

@@ -3,11 +3,12 @@
 use snp::features::{SevFeatures, SevStatus};
 
 /// Features with which the paravisor may be launched, beside SNPActive and RestrictedInjection,
-/// which it must have. They change nothing that it does.
+/// which it must have. All but Secure TSC change nothing that it does.
 const MAY_HAVE: SevFeatures = SevFeatures::new()
     .with_debug_swap(true)
     .with_prevent_host_ibs(true)
     .with_btb_isolation(true)
+    .with_secure_tsc(true)
     .with_vmsa_reg_prot(true)
     .with_smt_protection(true)
     .with_ibpb_on_entry(true);
@@ -39,6 +40,7 @@ pub const fn of_guest(encryption: u32, own: SevFeatures, is_masked: bool) -> Sev
         .with_debug_swap(encryption & DEBUG_SWAP != 0)
         .with_prevent_host_ibs(encryption & PREVENT_HOST_IBS != 0)
         .with_vmsa_reg_prot(is_masked)
+        .with_secure_tsc(own.secure_tsc())
         // CPUID has no bits for these: what our level was launched with, the CPU has.
         .with_btb_isolation(own.btb_isolation())
         .with_smt_protection(own.smt_protection())
@@ -82,6 +84,8 @@ mod tests {
             of_guest(0, own.with_ibpb_on_entry(true), false),
             wanted.with_ibpb_on_entry(true)
         );
+        let own = own.with_secure_tsc(true);
+        assert!(of_guest(0, own, false).secure_tsc(), "all levels have one clock");
         // Restricted and alternate injection exclude each other.
         assert!(!of_guest(u32::MAX, own, true).restricted_injection());
     }

@@ -22,6 +22,16 @@ pub const fn keeps_the_host_out(policy: Policy) -> bool {
     !policy.debug() && !policy.migrate_ma()
 }
 
+/// The frequency in Hz of a TSC whose nominal one is `megahertz`, as GUEST_TSC_FREQ tells it, and that
+/// is slower by `factor` parts in 100,000 (SNP firmware ABI 56860, "Secrets page", TSC_FACTOR). Zero
+/// if that is no frequency.
+pub fn tsc_frequency(megahertz: u64, factor: u32) -> u64 {
+    const PARTS: u64 = 100_000;
+    let rest = PARTS.checked_sub(factor.into());
+    let hertz = megahertz.checked_mul(1_000_000 / PARTS).zip(rest);
+    hertz.and_then(|(per_part, rest)| per_part.checked_mul(rest)).unwrap_or(0)
+}
+
 /// Why there is no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failed {

@@ -227,6 +227,10 @@ impl SaveArea {
         pcpu_id, set_pcpu_id: u64;
         /// SPEC_CTRL.
         spec_ctrl, set_spec_ctrl: u64;
+        /// GUEST_TSC_SCALE, for Secure TSC.
+        guest_tsc_scale, set_guest_tsc_scale: u64;
+        /// GUEST_TSC_OFFSET, for Secure TSC.
+        guest_tsc_offset, set_guest_tsc_offset: u64;
     }
 
     /// Replaces the registers as INIT does, then sets `state`. `power_on` also resets what INIT

@@ -21,6 +21,8 @@ pub struct Paravisor<'a> {
     pub files: [&'a [u8]; COUNT],
     /// The guest policy.
     pub policy: u64,
+    /// SEV_FEATURES of our level, beside those that it needs.
+    pub features: u64,
 }
 
 /// Builds the file. All that it has is measured.
@@ -38,6 +40,7 @@ pub fn build(paravisor: &Paravisor<'_>) -> Result<Vec<u8>> {
     })?;
     builder.load(layout::INFO, &page);
     let entry = load_program(&mut builder, paravisor.image)?;
-    let features = SevFeatures::new().with_snp_active(true).with_restricted_injection(true);
+    let features = SevFeatures::from_bits(paravisor.features);
+    let features = features.with_snp_active(true).with_restricted_injection(true);
     finish(builder, entry, features.into_bits())
 }

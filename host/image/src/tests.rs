@@ -154,7 +154,7 @@ fn the_paravisor_finds_its_configuration_and_the_digests_of_the_files() {
     let image = elf(layout::STUB, b"code");
     let build = |config: &[u8], kernel: &[u8]| {
         let files = [kernel, b"name", b"", b"quiet"];
-        build_paravisor(&Paravisor { image: &image, config, files, policy: POLICY })
+        build_paravisor(&Paravisor { image: &image, config, files, policy: POLICY, features: 0 })
     };
     let file = build(b"tpm=off\n", b"kernel").unwrap();
     let info = page(&file, layout::INFO).try_into().unwrap();

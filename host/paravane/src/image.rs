@@ -59,6 +59,7 @@ fn build_with_paravisor(options: &BuildOptions, image: &Path, linux: &Path) -> R
         config: config.as_bytes(),
         files: [&kernel, name, &initrd, options.append.as_bytes()],
         policy: options.policy,
+        features: options.features,
     })
 }
 

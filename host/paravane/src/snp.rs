@@ -11,6 +11,7 @@ use command_line::{
 use host_wire::paravisor_image::NAMES;
 use igvm_image::{Paravisor, build_paravisor};
 use rustix::io::{FdFlags, fcntl_setfd};
+use snp::features::SevFeatures;
 
 use crate::accel::{self, Accel};
 use crate::drydock::{self, POLICY, keep, read};
@@ -134,7 +135,8 @@ fn build(files: &Files) -> Result<File> {
     let (image, config) = (read(&files.image)?, read(&files.config)?);
     let mut contents = bytes.iter().map(Vec::as_slice);
     let files = std::array::from_fn(|_| contents.next().unwrap_or_default());
-    let paravisor = Paravisor { image: &image, config: &config, files, policy: POLICY };
+    let features = SevFeatures::new().with_secure_tsc(true).into_bits();
+    let paravisor = Paravisor { image: &image, config: &config, files, policy: POLICY, features };
     keep(&build_paravisor(&paravisor).context("the IGVM file can not be built")?)
 }
 

@@ -139,6 +139,9 @@ impl Snp {
             let mut area = unsafe { SaveArea::new(setup.own_area) };
             area.set_sev_features(sev_guest::status().features());
             area.set_vmpl(OWN_LEVEL);
+            if let Some(clock) = &self.secure_tsc {
+                clock.set(&mut area);
+            }
             area.reset(&self.first_state(index, setup.place.stack_top), true);
             // SAFETY: the CPU starts in `cpu_entry`, on a stack of its own.
             if let Err(reason) = unsafe { create(&area, index, OWN_LEVEL) } {

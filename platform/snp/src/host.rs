@@ -18,6 +18,7 @@ use crate::accept::GiveToGuest;
 use crate::acceptance::Acceptance;
 use crate::calls::{CpuPages, Note};
 use crate::counts::{self, Why};
+use crate::firmware::SecureTsc;
 use crate::measured_files::{MeasuredFiles, Missing};
 use crate::outbox::Outbox;
 use crate::{PC, found, timer};
@@ -29,6 +30,7 @@ const LAST_TRIES: u32 = 1000;
 #[derive(Debug)]
 pub struct SnpHost {
     tsc_frequency: AtomicU64,
+    secure_tsc: Option<SecureTsc>,
     files: MeasuredFiles,
     acceptance: &'static Acceptance<GiveToGuest>,
 }
@@ -37,15 +39,19 @@ impl SnpHost {
     pub(crate) const fn new(
         measured: Measured<'static>,
         acceptance: &'static Acceptance<GiveToGuest>,
+        secure_tsc: Option<SecureTsc>,
     ) -> Self {
         let files = MeasuredFiles::new(measured);
-        Self { tsc_frequency: AtomicU64::new(1_000_000_000), files, acceptance }
+        let tsc_frequency = AtomicU64::new(1_000_000_000);
+        Self { tsc_frequency, secure_tsc, files, acceptance }
     }
 
     pub(crate) fn set_frequencies(&self, found: Frequencies) {
-        self.tsc_frequency.store(found.tsc.max(1), Ordering::Release);
+        // What was measured is by clocks of the host's.
+        let frequency = self.secure_tsc.map_or(found.tsc.max(1), |clock| clock.frequency);
+        self.tsc_frequency.store(frequency, Ordering::Release);
         PC.set_timer_ratio(found.apic, found.tsc);
-        OUTBOX.set_frequency(found.tsc);
+        OUTBOX.set_frequency(frequency);
     }
 }
 

@@ -48,6 +48,7 @@ use accept::GiveToGuest;
 use acceptance::Acceptance;
 use calls::{CpuPages, Note};
 use cpus::CpuSetup;
+use firmware::SecureTsc;
 use found::Found;
 use probe::NotIntercepted;
 use timer::Fired;
@@ -73,6 +74,7 @@ pub struct Snp {
     coarse: Frequencies,
     cpus: Vec<CpuSetup>,
     tables_root: u64,
+    secure_tsc: Option<SecureTsc>,
     /// A page with the instructions of the probe. The guest's level has rights to it while one VP
     /// executes them.
     probe_page: Mutex<u64>,
@@ -266,8 +268,7 @@ impl StartUp for Snp {
             PC.route_devices();
         }
         // SAFETY: the page was taken for this, and this is the first call.
-        let vp =
-            unsafe { SnpVp::new(cpu.guest_area, index, self.found.physical_bits, self.acceptance) };
+        let vp = unsafe { SnpVp::new(cpu.guest_area, index, self) };
         let mut vp = vp.unwrap_or_else(|reason| end_with(reason));
         self.probe(&mut vp);
         Some(vp)

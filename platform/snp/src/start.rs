@@ -68,7 +68,7 @@ impl Snp {
             // SAFETY: this is CPU 0, with the final tables active.
             unsafe { first.enter()? };
         }
-        firmware::check_policy()?;
+        let secure_tsc = firmware::check_launch()?;
         let acceptance = all_untouched(&mut region, &found);
         let probe_page = fill_probe(&mut region);
         PC.start_devices();
@@ -76,7 +76,7 @@ impl Snp {
         let before = instructions::rdtsc();
         let (first_sample, coarse) = PC.measure_clocks();
         let waited = instructions::rdtsc().wrapping_sub(before);
-        let host = SnpHost::new(found.measured, acceptance);
+        let host = SnpHost::new(found.measured, acceptance, secure_tsc);
         host.set_frequencies(coarse);
         // SAFETY: all of it is mapped at `GUEST_BASE` for ever, and accepted before it is used; we
         // keep no reference into it.
@@ -94,6 +94,7 @@ impl Snp {
             coarse,
             cpus,
             tables_root: tables.root(),
+            secure_tsc,
             probe_page: Mutex::new(probe_page),
             service_stack,
             has_service: AtomicBool::new(false),

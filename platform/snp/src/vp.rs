@@ -15,7 +15,7 @@ use crate::accept::GiveToGuest;
 use crate::acceptance::{Acceptance, Touch};
 use crate::calls::{CpuPages, Note};
 use crate::counts::{self, Why};
-use crate::{cpus, end_with, found, host, take_events};
+use crate::{Snp, cpus, end_with, found, host, take_events};
 
 /// Our own level.
 pub(crate) const OWN_LEVEL: u8 = 0;
@@ -63,12 +63,7 @@ impl SnpVp {
     ///
     /// # Safety
     /// The page must be ours, private, zeroed and used for this only, for ever.
-    pub(crate) unsafe fn new(
-        page: u64,
-        index: u32,
-        physical_bits: u8,
-        acceptance: &'static Acceptance<GiveToGuest>,
-    ) -> Result<Self, Reason> {
+    pub(crate) unsafe fn new(page: u64, index: u32, platform: &Snp) -> Result<Self, Reason> {
         // SAFETY: the caller gives the page.
         let mut area = unsafe { SaveArea::new(page) };
         let bitmap = found::register_protection();
@@ -76,7 +71,10 @@ impl SnpVp {
             log::warn!("the CPU's register protection is of a kind that is not supported");
         }
         area.set_sev_features(found::guest_features(area.is_protected()));
-        let mut vp = Self::with_area(area, physical_bits, acceptance);
+        if let Some(clock) = &platform.secure_tsc {
+            clock.set(&mut area);
+        }
+        let mut vp = Self::with_area(area, platform.found.physical_bits, platform.acceptance);
         (vp.pages, vp.note) = (CpuPages::own(), Note::own());
         // SAFETY: the guest's level has rights to its own memory alone.
         unsafe { cpus::create(&vp.area, index, GUEST_LEVEL)? };

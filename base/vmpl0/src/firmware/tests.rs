@@ -130,3 +130,18 @@ fn a_policy_that_lets_the_host_in_is_found() {
         assert!(!keeps_the_host_out(open));
     }
 }
+
+#[test]
+fn a_frequency_is_the_nominal_one_less_its_factor() {
+    for (megahertz, factor, hertz) in [
+        (2450, 0, 2_450_000_000),
+        (2450, 200, 2_445_100_000),
+        (2450, 100_000, 0),
+        (2450, 100_001, 0),
+        (2450, u32::MAX, 0),
+        (u64::MAX, 0, 0),
+        (0, 0, 0),
+    ] {
+        assert_eq!(tsc_frequency(megahertz, factor), hertz, "{megahertz} MHz, {factor}");
+    }
+}
