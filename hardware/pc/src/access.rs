@@ -10,6 +10,9 @@ use platform_api::Width;
 pub trait Access: Sync + 'static {
     /// The most bytes that [`Access::lend`] lends at once.
     const MOST_LENT: usize;
+    /// A write to a register has had its effect when it returns, because the host carries it out: the
+    /// local APIC is never found sending.
+    const IS_DONE_AT_ONCE: bool = false;
 
     /// IN.
     fn port_read(&self, port: u16, width: Width) -> u32;

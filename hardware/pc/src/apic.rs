@@ -115,7 +115,7 @@ impl<A: Access> Pc<A> {
     }
 
     fn command(&self, high: u32, low: u32) {
-        while self.read_apic(register::COMMAND_LOW) & DELIVERY_PENDING != 0 {
+        while !A::IS_DONE_AT_ONCE && self.read_apic(register::COMMAND_LOW) & DELIVERY_PENDING != 0 {
             core::hint::spin_loop();
         }
         self.write_apic(register::COMMAND_HIGH, high);

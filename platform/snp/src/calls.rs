@@ -258,6 +258,7 @@ fn port_call(info: IoInfo, width: Width) -> Call {
 pub struct Calls;
 
 impl Access for Calls {
+    const IS_DONE_AT_ONCE: bool = true;
     const MOST_LENT: usize = (AREA_PAGES * PAGE_SIZE) as usize;
 
     fn port_read(&self, port: u16, width: Width) -> u32 {
