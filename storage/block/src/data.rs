@@ -169,6 +169,29 @@ pub trait DataMemory {
     }
 }
 
+/// Each layer of a disk holds a reference to the one memory.
+impl<M: DataMemory + ?Sized> DataMemory for &M {
+    fn read(&self, range: DataRange, offset: u64, to: &mut [u8]) {
+        (**self).read(range, offset, to);
+    }
+
+    fn write(&self, range: DataRange, offset: u64, from: &[u8]) {
+        (**self).write(range, offset, from);
+    }
+
+    fn allocate(&self, length: u64) -> Option<PoolRange> {
+        (**self).allocate(length)
+    }
+
+    fn free(&self, range: PoolRange) {
+        (**self).free(range);
+    }
+
+    fn bus_address(&self, range: DataRange) -> u64 {
+        (**self).bus_address(range)
+    }
+}
+
 /// Calls `access` for each range that has some of the `length` bytes at `offset`: with the range,
 /// where in it they start, which of the bytes they are, and how many.
 fn each(

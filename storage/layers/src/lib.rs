@@ -1,0 +1,22 @@
+//! Block devices that need no hardware: a disk in memory, and layers over any block device.
+//!
+//! Each one keeps the rules of the `block` crate, which are cited here by their numbers. A layer
+//! owns the devices below it, and hands a request back, or lets it wait, while they have no room.
+//! The size of a device's blocks never changes.
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+mod answers;
+mod partition;
+mod ram_disk;
+mod read_only;
+#[cfg(test)]
+mod tests;
+
+pub use partition::{BeyondDisk, Partition};
+pub use ram_disk::{Content, ContentError, RamDisk};
+pub use read_only::ReadOnly;
