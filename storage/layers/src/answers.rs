@@ -18,8 +18,18 @@ impl Answers {
         if self.0.len() >= MOST {
             return Err(request);
         }
-        self.0.push_back(Completion { tag: request.tag, result: Err(failure) });
+        self.push(Completion { tag: request.tag, result: Err(failure) });
         Ok(())
+    }
+
+    /// Adds one. The layer has a bound for them.
+    pub(crate) fn push(&mut self, completion: Completion) {
+        self.0.push_back(completion);
+    }
+
+    /// How many wait.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
     }
 
     /// Takes the oldest.

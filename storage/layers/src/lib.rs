@@ -14,9 +14,11 @@ mod answers;
 mod partition;
 mod ram_disk;
 mod read_only;
+mod stripe;
 #[cfg(test)]
 mod tests;
 
 pub use partition::{BeyondDisk, Partition};
 pub use ram_disk::{Content, ContentError, RamDisk};
 pub use read_only::ReadOnly;
+pub use stripe::{Stripe, StripeError};

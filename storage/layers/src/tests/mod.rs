@@ -6,3 +6,4 @@ mod model;
 mod partition;
 mod ram_disk;
 mod read_only;
+mod stripe;

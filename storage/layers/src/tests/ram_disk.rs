@@ -1,6 +1,8 @@
 //! The disk in memory.
 
-use block::{BlockDevice, Completion, DataMemory, Extent, Failure, Operation, Request, Tag};
+use block::{
+    BlockDevice, Completion, DataMemory, DataRange, Extent, Failure, Operation, Request, Tag,
+};
 use device_model::Instant;
 use proptest::prelude::*;
 use std::vec::Vec;
@@ -107,4 +109,21 @@ fn a_full_queue_hands_the_request_back() {
     assert_eq!(disk.submit(NOW, more.clone()), Err(more.clone()));
     assert_eq!(disk.poll(NOW), Some(Completion { tag: Tag(0), result: Ok(()) }));
     assert_eq!(disk.submit(NOW, more), Ok(()));
+}
+
+/// A long request is done in steps, each with its place on the disk and in the data.
+#[test]
+fn data_of_many_steps_come_back_and_the_byte_that_differs_is_found() {
+    let memory = TestMemory::new();
+    let mut disk = RamDisk::new(Content::new(512, 600).unwrap(), &memory);
+    let length = 500 * 512;
+    let bytes: Vec<u8> = (0..length).map(|at| (at / 512 * 3 + at) as u8).collect();
+    let [from, to] = [(); 2].map(|()| DataRange::Pool(memory.allocate(length).unwrap()));
+    memory.write(from, 0, &bytes);
+    assert_eq!(one(&mut disk, WRITE, (90, 500), from.into()), Ok(()));
+    assert_eq!(one(&mut disk, Operation::Read, (90, 500), to.into()), Ok(()));
+    assert!(memory.peek(memory.bus_address(to), bytes.len()) == bytes);
+    memory.write(to, 200_003, &[!bytes[200_003], 0, 1, 2]);
+    let differs = Err(Failure::Miscompare { offset: Some(200_003) });
+    assert_eq!(one(&mut disk, Operation::Compare, (90, 500), to.into()), differs);
 }
