@@ -11,13 +11,16 @@ extern crate alloc;
 extern crate std;
 
 mod answers;
+mod crypt;
 mod partition;
 mod ram_disk;
 mod read_only;
 mod stripe;
 #[cfg(test)]
 mod tests;
+mod verdict;
 
+pub use crypt::{Crypt, CryptError, XtsKey, XtsKeyError};
 pub use partition::{BeyondDisk, Partition};
 pub use ram_disk::{Content, ContentError, RamDisk};
 pub use read_only::ReadOnly;

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use block::{DataList, Extent, Failure, Operation, Request, Tag};
 
 use super::geometry::Geometry;
+use crate::verdict::Verdict;
 
 /// A request, of which each device has at most one part at a time.
 ///
@@ -19,22 +20,22 @@ pub(super) struct Whole {
     round: u64,
     /// Blocks of this round and of those before it.
     begun: u64,
-    failure: Option<Failure>,
+    verdict: Verdict,
 }
 
 impl Whole {
     pub(super) const fn new(request: Request) -> Self {
         let round = request.extent.first;
-        Self { request, parts: 0, round, begun: 0, failure: None }
+        Self { request, parts: 0, round, begun: 0, verdict: Verdict::GOOD }
     }
 
     /// More rounds are to come.
     pub(super) const fn has_more(&self) -> bool {
-        self.failure.is_none() && self.begun < self.request.extent.blocks
+        self.verdict.is_good() && self.begun < self.request.extent.blocks
     }
 
     pub(super) fn result(&self) -> Result<(), Failure> {
-        self.failure.map_or(Ok(()), Err)
+        self.verdict.result()
     }
 
     /// Adds the parts of a flush to what the devices are to do: one for each.
@@ -98,17 +99,8 @@ impl Whole {
         true
     }
 
-    /// No more rounds begin. The first failure is the request's, but for the offset of the first
-    /// byte that differs: it is only known if every failure tells one.
-    pub(super) fn fail(&mut self, later: Failure) {
-        use Failure::Miscompare;
-        self.failure = Some(match (self.failure, later) {
-            (None, later) => later,
-            (Some(Miscompare { offset }), Miscompare { offset: other }) => {
-                Miscompare { offset: offset.zip(other).map(|(offset, other)| offset.min(other)) }
-            }
-            (Some(Miscompare { .. }), _) => Miscompare { offset: None },
-            (Some(first), _) => first,
-        });
+    /// No more rounds begin.
+    pub(super) fn fail(&mut self, failure: Failure) {
+        self.verdict.fail(failure);
     }
 }

@@ -1,5 +1,6 @@
 //! Tests of what the user of a device can observe.
 
+mod crypt;
 mod kit;
 mod memory;
 mod model;

@@ -151,8 +151,9 @@ fn a_cancel_reaches_all_parts() {
 #[test]
 fn a_request_with_parts_that_never_began_is_cancelled() {
     let memory = TestMemory::new();
-    let stubborn = Habits { stubborn: true, ..habits(9, &[10]) };
-    let (mut stripe, _) = stripe(&memory, 1, &[(2000, stubborn), (2000, habits(1, &[90]))]);
+    let stubborn = |room, late| Habits { stubborn: true, ..habits(room, &[late]) };
+    let disks = [(2000, stubborn(9, 10)), (2000, stubborn(1, 90))];
+    let (mut stripe, _) = stripe(&memory, 1, &disks);
     stripe.submit(NOW, request(1, ZEROES, 1, 1)).unwrap();
     stripe.submit(NOW, request(2, ZEROES, 0, 2)).unwrap();
     stripe.cancel(NOW, Tag(2));
@@ -170,14 +171,14 @@ fn a_request_with_parts_that_never_began_is_cancelled() {
 
 #[test]
 fn the_first_byte_that_differs_is_told_whichever_part_finds_it() {
-    for late in [[10, 20, 30], [30, 20, 10], [20, 10, 30]] {
+    for late in [[10, 20, 30], [30, 20, 10], [10, 30, 20]] {
         let memory = TestMemory::new();
-        // One device has no room at first: its part is needed nevertheless.
+        // The device with that byte has no room at first: its part is needed nevertheless.
         let disks = late.map(|late| (8, habits(1, &[late])));
         let (mut stripe, _) = stripe(&memory, 2, &disks);
         memory.write(block::DataRange::Pool(block::PoolRange::new(0, 6144)), 1500, &[1; 4000]);
         stripe.submit(NOW, request(1, Operation::Verify, 4, 1)).unwrap();
-        stripe.submit(NOW, request(2, Operation::Verify, 1, 1)).unwrap();
+        stripe.submit(NOW, request(2, Operation::Verify, 2, 1)).unwrap();
         stripe.submit(NOW, request(3, Operation::Compare, 1, 12)).unwrap();
         let mut completions = Vec::new();
         let mut now = NOW;

@@ -67,6 +67,15 @@ proptest! {
 }
 
 #[test]
+fn the_data_of_a_device_are_one_part() {
+    let memory = TestMemory::new();
+    let (mut stripe, logs) = stripe(&memory, 4, &vec![(128, habits(9, &[])); 2]);
+    assert_eq!(one(&mut stripe, WRITE, (1, 10), scattered(0, 5120, &[700])), Ok(()));
+    // Blocks 1 to 3 and 8 to 10; blocks 4 to 7.
+    assert_eq!((extents(&logs[0]), extents(&logs[1])), (vec![(1, 6)], vec![(0, 4)]));
+}
+
+#[test]
 fn devices_must_fit_together() {
     let memory = TestMemory::new();
     let of = |sizes: &[u32], chunk| {
