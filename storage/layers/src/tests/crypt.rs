@@ -213,17 +213,20 @@ fn a_long_request_is_done_in_pieces() {
 #[test]
 fn one_call_encrypts_a_bounded_part() {
     let memory = TestMemory::new();
-    let mut disk = crypt(&memory, 4000, Habits::default(), 20);
-    let zeroes = Request {
-        tag: Tag(1),
-        operation: ZEROES,
-        extent: Extent { first: 0, blocks: 4000 },
-        data: DataList::new(),
-    };
-    disk.submit(NOW, zeroes).unwrap();
-    assert_eq!((disk.deadline(), disk.poll(NOW), disk.deadline()), (Some(NOW), None, Some(NOW)));
-    assert_eq!(poll(&mut disk, 0), [(1, Ok(()))]);
-    assert_eq!((disk.poll(NOW), disk.deadline()), (None, None));
+    let below = disk(&memory, 512, 4000, Habits::default());
+    let log = below.log.clone();
+    let mut disk = Crypt::new(below, &memory, &key(), 20).unwrap();
+    let data = DataRange::Pool(memory.allocate(4000 * 512).unwrap());
+    for (tag, operation) in [(1, WRITE), (2, Operation::Read)] {
+        let before = log.borrow().taken.len();
+        disk.submit(NOW, request(tag, operation, 0, data.into())).unwrap();
+        assert_eq!(disk.deadline(), Some(NOW));
+        // 64 KiB, and the part of a read that has not come back.
+        assert_eq!((disk.poll(NOW), disk.deadline()), (None, Some(NOW)));
+        assert_eq!(log.borrow().taken.len() - before, tag as usize + 1);
+        assert_eq!(poll(&mut disk, 0), [(tag, Ok(()))]);
+        assert_eq!((disk.poll(NOW), disk.deadline()), (None, None));
+    }
 }
 
 #[test]

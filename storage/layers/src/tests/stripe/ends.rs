@@ -115,12 +115,16 @@ fn a_part_that_waits_is_not_begun_after_a_failure() {
 fn a_device_without_room_holds_up_its_own_parts_only() {
     let memory = TestMemory::new();
     let (mut stripe, logs) = stripe(&memory, 1, &[(8, habits(1, &[50])), (8, habits(9, &[]))]);
-    for (tag, first) in [(1, 0), (2, 2), (3, 1)] {
+    for (tag, first) in [(1, 0), (2, 2), (3, 1), (4, 6), (5, 4)] {
         stripe.submit(NOW, request(tag, Operation::Verify, first, 1)).unwrap();
     }
     assert_eq!((stripe.poll(NOW), stripe.poll(NOW)), (done(3, Ok(())), None));
     assert_eq!((stripe.poll(at(50)), stripe.poll(at(50))), (done(1, Ok(())), None));
     assert_eq!((stripe.deadline(), stripe.poll(at(100))), (Some(at(100)), done(2, Ok(()))));
+    // They wait in the order in which they came.
+    for (now, next) in [(100, None), (150, done(4, Ok(()))), (150, None), (200, done(5, Ok(())))] {
+        assert_eq!(stripe.poll(at(now)), next);
+    }
     assert_eq!(logs[0].borrow().deepest, 1);
 }
 
