@@ -1,6 +1,7 @@
-//! Block devices that need no hardware: a disk in memory, and layers over any block device.
+//! Block devices that need no hardware of their own.
 //!
-//! Each one keeps the rules of the `block` crate, which are cited here by their numbers. A layer
+//! There is a disk in memory, and there are layers that make another disk of any block device.
+//! Each of them keeps the rules of the `block` crate, which are cited here by their numbers. A layer
 //! owns the devices below it, and hands a request back, or lets it wait, while they have no room.
 //! The size of a device's blocks never changes.
 #![no_std]

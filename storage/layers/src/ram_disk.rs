@@ -39,7 +39,6 @@ pub enum ContentError {
 /// Its words are atomic, so nobody waits for another CPU (rule 1). A word that one CPU reads while
 /// another writes it is the old or the new one. Two CPUs that use the same block at once may
 /// therefore find a mixture of old and new words, as on a disk that is written during a read.
-#[derive(Debug)]
 pub struct Content {
     words: Vec<AtomicU64>,
     block_bytes: u32,
@@ -105,7 +104,6 @@ struct Work {
 }
 
 /// One CPU's way to a disk in memory.
-#[derive(Debug)]
 pub struct RamDisk<M> {
     content: Arc<Content>,
     memory: M,

@@ -74,9 +74,3 @@ impl Cipher {
         self.xts.decrypt_area(blocks, self.block_bytes, first.into(), get_tweak_default);
     }
 }
-
-impl fmt::Debug for Cipher {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Cipher(..)")
-    }
-}

@@ -47,7 +47,6 @@ pub enum CryptError {
 }
 
 /// An encrypted device.
-#[derive(Debug)]
 pub struct Crypt<D, M: DataMemory> {
     device: D,
     cipher: Cipher,
@@ -191,7 +190,7 @@ impl<D: BlockDevice, M: DataMemory> Crypt<D, M> {
         };
         self.release(piece.slot);
         if let Some(work) = self.works.get_mut(&piece.work) {
-            work.under_way -= 1;
+            work.under_way = work.under_way.saturating_sub(1);
             if let Err(failure) = result {
                 self.fail(piece.work, failure);
             }

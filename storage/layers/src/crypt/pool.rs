@@ -11,7 +11,6 @@ pub(super) const SLOT: u64 = 32 << 10;
 ///
 /// A slot that a request has when the layer ends is not given back, since nothing says that the
 /// device has stopped using it.
-#[derive(Debug)]
 pub(super) struct Slots<M: DataMemory> {
     pub(super) memory: M,
     free: Vec<PoolRange>,

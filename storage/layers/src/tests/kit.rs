@@ -1,4 +1,4 @@
-//! A device that keeps the contract in the least convenient way, and a caller that keeps it too.
+//! A device that keeps the contract in the least convenient way, with its caller.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! Where blocks and data lie.
+//! Where the blocks of a request lie.
 
 use std::vec;
 use std::vec::Vec;
