@@ -52,4 +52,15 @@ impl Vcpu {
         self.nmi = NmiMask::Stepping { trap_flag: rflags & rflags::TF != 0 };
         self.vmcb.write_u64(save::RFLAGS, rflags | rflags::TF);
     }
+
+    /// Takes a single step back that has not happened yet: another exit came first, and the guest's
+    /// registers are to be read as it left them. The IRET exits once more.
+    pub fn undo_step(&mut self) {
+        let NmiMask::Stepping { trap_flag } = self.nmi else { return };
+        let rflags = self.vmcb.read_u64(save::RFLAGS) & !rflags::TF;
+        let own = if trap_flag { rflags::TF } else { 0 };
+        self.vmcb.write_u64(save::RFLAGS, rflags | own);
+        self.nmi = NmiMask::InService;
+        self.intercept(intercepts::IRET, true);
+    }
 }

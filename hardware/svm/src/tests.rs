@@ -183,6 +183,30 @@ fn a_guest_that_steps_itself_gets_its_own_debug_exception() {
     assert_ne!(vcpu.debug_registers().0 & dr6::BS, 0);
 }
 
+/// A save area that is stored between the exit of the IRET and its step has the guest's own flags.
+#[test]
+fn a_step_that_has_not_happened_leaves_no_trace() {
+    for own in [0, rflags::TF] {
+        let mut vcpu = vcpu(true);
+        let iret = |vcpu: &Vcpu| vcpu.vmcb.read_u32(control::INTERCEPT_1) & intercepts::IRET != 0;
+        vcpu.inject(Event::Nmi);
+        vcpu.set_rflags(rflags::FIXED | own);
+        vcpu.undo_step();
+        assert!(vcpu.nmi_is_masked() && iret(&vcpu), "no step to take back");
+        vcpu.step_over_iret();
+        vcpu.undo_step();
+        assert_eq!(vcpu.rflags(), rflags::FIXED | own);
+        assert!(vcpu.nmi_is_masked() && iret(&vcpu), "the IRET is still to come");
+        vcpu.step_over_iret();
+        vcpu.set_dr6(dr6::RESET | dr6::BS);
+        assert_eq!(
+            vcpu.exception(vector::DB).is_some(),
+            own != 0,
+            "the step is ours, if not its own"
+        );
+    }
+}
+
 #[test]
 fn an_iret_that_switches_tasks_is_not_stepped() {
     let mut vcpu = vcpu(true);

@@ -105,6 +105,7 @@ impl Level {
     /// The store of the save area at an automatic exit.
     pub(crate) fn end(&mut self, vmsa: &mut Vmsa, exit: &AutomaticExit) {
         let cut_short = EventInj::from_bits(self.interrupted);
+        self.vcpu.undo_step();
         self.vcpu.store(vmsa, &mut self.fpu);
         vmsa.pcpu_id = PCPU_ID;
         vmsa.xcr0 = self.vcpu.xcr0();
