@@ -1,6 +1,6 @@
-//! IGVM files for Drydock.
+//! IGVM files, read and measured.
 
-use drydock_igvm::{Directive, Igvm};
+use igvm_file::{Directive, Igvm};
 
 use crate::input::Input;
 
@@ -98,4 +98,6 @@ fn visit(bytes: &[u8]) {
             _ => {}
         }
     }
+    let memory = file.memory(1 << 20);
+    file.measured(file.manner(&memory), &memory, &mut |gpa, _| assert!(gpa.is_multiple_of(4096)));
 }

@@ -1,5 +1,7 @@
 //! Tests of files that are built, parsed again and measured.
 
+mod other_builders;
+
 use host_wire::linux_start::{self as layout, INFO_SIZE, Info};
 use host_wire::paravisor_image::Measured;
 use igvm::{IgvmDirectiveHeader, IgvmFile, IsolationType};

@@ -7,16 +7,16 @@ use core::ops::Range;
 use drydock_cpu::Space;
 use drydock_firmware::{CpuidResult, Finish, HostCpuid, Identity, Update};
 use drydock_host::{Area, Host};
-use drydock_igvm::{Directive, Igvm, Manner, Page, PageKind, PageSize, VpContext};
 use drydock_rmp::{Backing, GUEST_PAGES, GuestPage, PAGES_IN_LARGE, Size, SystemPage};
 use guest_memory::{Gpa, GuestMemory, PAGE_SIZE};
 use host_wire::chip::Chip;
+use igvm_file::{Directive, Igvm, Manner, Memory, Page, PageSize, VpContext};
 use kernel::paging::GUEST_BASE;
 use platform_api::{Files, HostFile};
 use snp::cpuid_page::{CpuidFunction, CpuidPage};
-use snp::digest::LowerPermissions;
+use snp::digest::{LowerPermissions, Page as Measured};
 use snp::features::SevFeatures;
-use snp::vmsa::{DEFAULT_VMSA_GPA, Vmsa};
+use snp::vmsa::Vmsa;
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 use crate::division::RAM_LIMIT;
@@ -60,6 +60,7 @@ pub(crate) struct Launch<'a, 'b> {
     pub(crate) drydock: &'a Drydock,
     pub(crate) state: &'a mut State,
     pub(crate) file: Igvm<'b>,
+    memory: Memory,
     manner: Manner,
     /// Some of it lies in shared memory.
     has_shared: bool,
@@ -144,18 +145,20 @@ impl Drydock {
         let source = self.home.host();
         let chip = parameters.chip;
         let firmware = Launching::start(chip, file.policy(), fms, secure_tsc, source)?;
+        let memory = file.memory(self.division.guest_bytes());
+        let manner = file.manner(&memory);
         let mut launch = Launch {
             drydock: self,
             state: &mut state,
             file,
-            manner: Manner::QEMU,
+            memory,
+            manner,
             has_shared: false,
             parameters,
             firmware,
             host_cpuid: &host_cpuid,
         };
         launch.make_room()?;
-        launch.manner = file.manner(|gpa| launch.place_of_area(gpa).1);
         let cpuid_page = page_of(host.cpuid_page());
         let mut areas = Vec::new();
         let has_areas_last = launch.manner.has_areas_last;
@@ -290,26 +293,24 @@ impl Launch<'_, '_> {
             let bytes = contents.as_mut().and_then(Iterator::next);
             // The firmware changes pages of some kinds.
             let mut own = Box::new(ZERO);
-            match (page.kind, bytes) {
-                (PageKind::Normal, Some(bytes)) => {
+            match self.manner.page(page.kind, bytes) {
+                None => {
+                    self.share(gpa, bytes.unwrap_or(&ZERO))?;
+                    continue;
+                }
+                // A page directive never has a save area.
+                Some(Measured::Normal(bytes) | Measured::Vmsa(bytes)) => {
                     self.update(gpa, Update::Normal(bytes))?;
                     self.place(gpa, bytes)?;
                     continue;
                 }
-                (PageKind::Shared, bytes) => {
-                    self.share(gpa, bytes.unwrap_or(&ZERO))?;
-                    continue;
-                }
-                (PageKind::Normal, None) if self.manner.has_zero_pages => {
-                    self.update(gpa, Update::Zero(&mut own))?;
-                }
-                (PageKind::Normal, None) => self.update(gpa, Update::Normal(&ZERO))?,
-                (PageKind::Unmeasured, bytes) => {
+                Some(Measured::Zero) => self.update(gpa, Update::Zero(&mut own))?,
+                Some(Measured::Unmeasured) => {
                     *own = *bytes.unwrap_or(&ZERO);
                     self.update(gpa, Update::Unmeasured)?;
                 }
-                (PageKind::Secrets, _) => self.update(gpa, Update::Secrets(&mut own))?,
-                (PageKind::Cpuid, _) => {
+                Some(Measured::Secrets) => self.update(gpa, Update::Secrets(&mut own))?,
+                Some(Measured::Cpuid) => {
                     own.copy_from_slice(cpuid.as_bytes());
                     let host = self.host_cpuid;
                     let checked = self.update(gpa, Update::Cpuid(&mut own, host));
@@ -393,14 +394,6 @@ impl Launch<'_, '_> {
         Ok(())
     }
 
-    /// Where the save area at `gpa` is loaded, if that is in the guest's memory, and where it is
-    /// measured.
-    fn place_of_area(&self, gpa: u64) -> (Option<(GuestPage, SystemPage)>, u64) {
-        let map = &self.state.space.map;
-        let in_ram = GuestPage::of(gpa).and_then(|page| Some((page, map.usual(page)?)));
-        (in_ram, if in_ram.is_some() { gpa } else { DEFAULT_VMSA_GPA })
-    }
-
     /// Loads a save area.
     fn save_area(&mut self, context: &VpContext<'_>, number: u32) -> Result<Area, LaunchError> {
         let VpContext { gpa, vp_index, vmsa } = *context;
@@ -413,8 +406,10 @@ impl Launch<'_, '_> {
         {
             return Err(LaunchError::Features(features.into_bits()));
         }
-        let (in_ram, measured) = self.place_of_area(gpa);
-        let (guest, system) = match in_ram {
+        let measured = self.memory.save_area_at(gpa);
+        let map = &self.state.space.map;
+        let in_memory = GuestPage::of(gpa).and_then(|page| Some((page, map.usual(page)?)));
+        let (guest, system) = match in_memory {
             Some(found) => found,
             None if number < EXTRA_PAGES => {
                 let system = SystemPage(self.drydock.division.first_extra().0 + number);

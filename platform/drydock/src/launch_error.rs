@@ -2,8 +2,8 @@
 
 use core::fmt;
 
-use drydock_igvm::{Error, ParameterKind};
 use drydock_rmp::HostError;
+use igvm_file::{Error, ParameterKind};
 use snp::status::Status;
 
 use crate::FAR_PAGES;

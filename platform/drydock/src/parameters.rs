@@ -3,9 +3,9 @@
 use alloc::vec::Vec;
 
 use drydock_firmware::Update;
-use drydock_igvm::{Directive, MemoryRange, ParameterArea, ParameterKind, device_tree};
 use drydock_rmp::GuestPage;
 use guest_memory::{Gpa, GuestMemory, PAGE_SIZE};
+use igvm_file::{Directive, MemoryRange, ParameterArea, ParameterKind, device_tree};
 
 use crate::division::RAM_LIMIT;
 use crate::launch::{DEVICES, Launch, Parameters, ZERO};

@@ -1,4 +1,4 @@
-//! The parser of IGVM files for an SEV-SNP loader.
+//! IGVM files as an SEV-SNP loader reads and measures them.
 //!
 //! An IGVM file (format version 1 or 2) is a list of directives that build a VM. The file comes from
 //! outside and may be hostile: [`Igvm::parse`] checks all of it before the first directive is handed
@@ -18,6 +18,8 @@ mod fixed_header;
 mod footprint;
 mod id_block;
 mod manner;
+mod measured;
+mod memory;
 #[cfg(test)]
 mod tests;
 mod variable_header;
@@ -31,3 +33,4 @@ pub use error::{Error, Fault};
 pub use file::{DEFAULT_POLICY, Directives, Igvm};
 pub use id_block::Identity;
 pub use manner::Manner;
+pub use memory::Memory;

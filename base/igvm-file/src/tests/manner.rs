@@ -8,12 +8,11 @@ use std::vec::Vec;
 use igvm::IgvmDirectiveHeader;
 use igvm_defs::{IgvmPageDataFlags, IgvmPageDataType};
 use snp::digest::{LaunchDigest, Page};
+use snp::vmsa::DEFAULT_VMSA_GPA;
 
 use super::build;
-use crate::{Directive, Igvm, Manner};
+use crate::{Directive, Igvm, Manner, Memory};
 
-/// Where save areas are measured that lie outside of the guest's memory.
-const OUTSIDE: u64 = 0xffff_ffff_f000;
 const AREA: u64 = 0x2000;
 
 /// Pages of every kind around a save area, without ID block.
@@ -71,29 +70,33 @@ fn with_id_block(area: u64, digest: [u8; 48]) -> Vec<u8> {
     build::file(all)
 }
 
+/// A VM with 1 GiB of RAM for the file.
+fn memory(file: &[u8]) -> Memory {
+    Igvm::parse(file).unwrap().memory(1 << 30)
+}
+
 #[test]
 fn the_id_block_tells_the_manner() {
     for has_zero_pages in [false, true] {
         for has_areas_last in [false, true] {
             let manner = Manner { has_zero_pages, has_areas_last };
             let bytes = with_id_block(AREA, digest(manner, AREA));
-            assert_eq!(Igvm::parse(&bytes).unwrap().manner(|gpa| gpa), manner);
+            assert_eq!(Igvm::parse(&bytes).unwrap().manner(&memory(&bytes)), manner);
         }
     }
 }
 
 #[test]
-fn a_save_area_can_be_measured_elsewhere() {
+fn a_save_area_outside_the_memory_is_measured_elsewhere() {
     let manner = Manner { has_zero_pages: false, has_areas_last: true };
-    let bytes = with_id_block(0x80_0000_0000, digest(manner, OUTSIDE));
-    let at = |gpa: u64| if gpa < 1 << 30 { gpa } else { OUTSIDE };
-    assert_eq!(Igvm::parse(&bytes).unwrap().manner(at), manner);
+    let bytes = with_id_block(0x80_0000_0000, digest(manner, DEFAULT_VMSA_GPA));
+    assert_eq!(Igvm::parse(&bytes).unwrap().manner(&memory(&bytes)), manner);
 }
 
 #[test]
 fn without_a_digest_that_fits_the_manner_is_qemus() {
     let other = with_id_block(AREA, [7; 48]);
     for bytes in [other, build::file(directives(AREA))] {
-        assert_eq!(Igvm::parse(&bytes).unwrap().manner(|gpa| gpa), Manner::QEMU);
+        assert_eq!(Igvm::parse(&bytes).unwrap().manner(&memory(&bytes)), Manner::QEMU);
     }
 }

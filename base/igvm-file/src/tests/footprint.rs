@@ -3,6 +3,7 @@
 use alloc::vec;
 
 use igvm::IgvmDirectiveHeader;
+use snp::vmsa::DEFAULT_VMSA_GPA;
 
 use super::build::{self, SNP};
 use crate::Igvm;
@@ -51,4 +52,22 @@ fn ranges_are_merged_where_they_touch_and_stay_apart_elsewhere() {
 fn a_file_without_pages_needs_no_memory() {
     let bytes = build::file(vec![build::area(0, 0x1000), required(0x5000, 0)]);
     assert!(Igvm::parse(&bytes).unwrap().footprint().is_empty());
+}
+
+#[test]
+fn a_save_area_is_measured_at_its_address_in_ram_or_in_memory_that_the_file_needs() {
+    const RAM: u64 = 0x100_0000;
+    const FAR: u64 = 0x80_0000_0000;
+    let bytes = build::file(vec![
+        required(FAR, 0x3000),
+        required(FAR + 0x5000, 0x1000),
+        build::page(FAR + 0x1000, None),
+    ]);
+    let memory = Igvm::parse(&bytes).unwrap().memory(RAM);
+    for at in [0, RAM - 0x1000, FAR, FAR + 0x2000, FAR + 0x5000] {
+        assert_eq!(memory.save_area_at(at), at);
+    }
+    for at in [RAM, FAR - 0x1000, FAR + 0x3000, FAR + 0x4000, FAR + 0x6000, DEFAULT_VMSA_GPA] {
+        assert_eq!(memory.save_area_at(at), DEFAULT_VMSA_GPA, "{at:#x}");
+    }
 }

@@ -7,12 +7,13 @@ use std::vec::Vec;
 
 use igvm::{IgvmDirectiveHeader, IgvmRevision};
 use igvm_defs::{IgvmPageDataFlags, IgvmPageDataType, IgvmPlatformType};
+use snp::digest::Page as Measured;
 use snp::report::{Curve, Policy, SignatureAlgorithm};
 use snp::vmsa::Vmsa;
 use zerocopy::FromBytes;
 
 use super::build::{self, NATIVE, SNP};
-use crate::{Directive, Igvm, Page, PageKind, PageSize, ParameterKind};
+use crate::{Directive, Igvm, Manner, Page, PageKind, PageSize, ParameterKind};
 
 fn page(gpa: u64, kind: PageKind, data: Option<&[u8]>) -> Directive<'_> {
     Directive::Page(Page { gpa, size: PageSize::Size4K, kind, data })
@@ -144,7 +145,7 @@ fn an_unknown_optional_header_is_skipped() {
 
 #[test]
 fn a_large_page_has_its_size_and_data() {
-    let data = vec![0xc3; 2 << 20];
+    let data: Vec<u8> = (0..2 << 20).map(|at| (at >> 12) as u8).collect();
     let headers = |offset| {
         [
             super::refused::snp_platform(),
@@ -154,10 +155,16 @@ fn a_large_page_has_its_size_and_data() {
     };
     let start = build::raw(&headers(0), &[]).len();
     let bytes = build::raw(&headers(u32::try_from(start).unwrap()), &data);
-    let directives: Vec<Directive<'_>> = Igvm::parse(&bytes).unwrap().directives().collect();
+    let file = Igvm::parse(&bytes).unwrap();
+    let directives: Vec<Directive<'_>> = file.directives().collect();
     let expected =
         Page { gpa: 0x20_0000, size: PageSize::Size2M, kind: PageKind::Normal, data: Some(&data) };
     assert_eq!(directives, [Directive::Page(expected)]);
+    let mut pages = Vec::new();
+    file.measured(Manner::QEMU, &file.memory(0), &mut |gpa, page| pages.push((gpa, page)));
+    let expected = data.as_chunks().0.iter().zip(0..);
+    let expected = expected.map(|(page, at)| (0x20_0000 + (at << 12), Measured::Normal(page)));
+    assert_eq!(pages, expected.collect::<Vec<_>>());
 }
 
 /// The igvm crate's data for other loaders: pages that the guest shares, a CPUID page of the other
