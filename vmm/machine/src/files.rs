@@ -2,7 +2,7 @@
 
 use alloc::vec;
 use alloc::vec::Vec;
-use core::fmt;
+use core::{fmt, mem};
 
 use guest_memory::{Gpa, GuestMemory};
 use host_wire::{Config, ConfigError, config, file};
@@ -200,16 +200,26 @@ impl<'a, P: Platform> FileSource<'a, P> {
         Self { platform, file, parts: Vec::new(), digests: Digests::new(&hashes) }
     }
 
-    /// Compares the bytes that were read with what the launch of the VM has measured.
+    /// Compares the file with what the launch of the VM has measured. Bytes that nothing has used are
+    /// read for this, and hashed for every bank: the host is not asked for them again.
     ///
     /// # Errors
     /// [`GuestError::NotMeasured`] with the name `file`.
-    pub(crate) fn check(&self, file: &'static str) -> Result<(), GuestError> {
+    pub(crate) fn check(&mut self, file: &'static str) -> Result<(), GuestError> {
         let Some(measured) = self.platform.host().measured(self.file) else { return Ok(()) };
-        let digests =
-            self.digests(&[MEASURED_HASH]).map_err(|error| GuestError::Load(error.into()))?;
+        let digests = self.hash_rest().and_then(|()| self.digests(&[MEASURED_HASH]));
+        let digests = digests.map_err(|error| GuestError::Load(error.into()))?;
         let is_same = digests.iter().all(|digest| digest.as_bytes() == measured);
         if is_same { Ok(()) } else { Err(GuestError::NotMeasured { file }) }
+    }
+
+    /// Hashes what follows the hashed bytes, up to the end of the file.
+    fn hash_rest(&mut self) -> Result<(), TransferError> {
+        let mut digests = mem::replace(&mut self.digests, Digests::new(&[]));
+        let from = digests.length();
+        let done = self.each_part(from, &mut |bytes| digests.update(bytes));
+        self.digests = digests;
+        done
     }
 
     /// The digests of the whole file for `banks`.

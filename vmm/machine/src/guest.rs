@@ -85,8 +85,8 @@ impl<P: Platform> Machine<P> {
         let loaded = loader::load(&request, &mut kernel, given.collect(), &mut ram);
         let loaded = loaded.map_err(GuestError::Load)?;
         kernel.check(file::KERNEL)?;
-        initrd.as_ref().map_or(Ok(()), |initrd| initrd.check(file::INITRD))?;
-        for ((module, _), name) in modules.iter().zip(file::MODULES) {
+        initrd.as_mut().map_or(Ok(()), |initrd| initrd.check(file::INITRD))?;
+        for ((module, _), name) in modules.iter_mut().zip(file::MODULES) {
             module.check(name)?;
         }
         let mut measured =

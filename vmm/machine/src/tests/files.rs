@@ -209,6 +209,23 @@ fn a_file_that_was_not_measured_starts_no_guest() {
     }
 }
 
+/// A part that nothing uses is read from the host for the digests alone. It is the same part for the
+/// comparison and for the TPM.
+#[test]
+fn the_tpm_gets_the_digest_of_the_bytes_that_were_compared() {
+    let original: Vec<u8> = (0..20_000_u32).map(|index| (index * 7 / 8) as u8).collect();
+    let platform = platform(&[(file::KERNEL, &original)]);
+    let measured = HashAlgorithm::Sha256.hash(&original).as_bytes().try_into().unwrap();
+    platform.host().files.lock().unwrap()[0].measured = Some(measured);
+    let host_file = HostFile { selector: 1, length: original.len() as u32 };
+    let banks = [HashAlgorithm::Sha384];
+    let mut source = FileSource::new(platform, host_file, &banks);
+    source.load(9000, MIB, 5000).unwrap();
+    assert_eq!(source.check(file::KERNEL), Ok(()));
+    assert_eq!(source.digests(&banks), Ok(vec![HashAlgorithm::Sha384.hash(&original)]));
+    assert_eq!(most_asked(platform), 1);
+}
+
 #[test]
 fn missing_memory_is_not_reported_as_the_hosts_fault() {
     let platform = platform(&[(file::KERNEL, &[1; 64])]);
