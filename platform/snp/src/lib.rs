@@ -166,14 +166,12 @@ fn take_events(pages: CpuPages) {
 
 /// The timer has fired. Sets it again if that was too early; answers whether the machine is to know.
 fn timer_is_due() -> bool {
-    match timer::own().map(|timer| timer.fired(instructions::rdtsc())) {
-        Some(Fired::SetTo(later)) => {
-            PC.set_deadline(Some(later));
-            false
-        }
-        Some(Fired::Unwanted) => false,
-        Some(Fired::Due) | None => true,
+    let Some(timer) = timer::own() else { return true };
+    let Fired { is_due, next } = timer.fired(instructions::rdtsc());
+    if next.is_some() {
+        PC.set_deadline(next);
     }
+    is_due
 }
 
 impl Platform for Snp {

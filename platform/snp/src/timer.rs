@@ -18,22 +18,26 @@ pub(crate) struct Timer {
     armed: AtomicU64,
     /// The deadline of the machine's.
     wanted: AtomicU64,
+    /// The deadline of the platform's own.
+    ours: AtomicU64,
 }
 
 /// What a timer that has fired means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fired {
+pub(crate) struct Fired {
     /// The machine's deadline has come.
-    Due,
-    /// It has not: the timer is to be set to this time.
-    SetTo(u64),
-    /// The machine waits for nothing any more.
-    Unwanted,
+    pub(crate) is_due: bool,
+    /// What the timer is to be set to for a deadline that has not come.
+    pub(crate) next: Option<u64>,
 }
 
 impl Timer {
     const fn new() -> Self {
-        Self { armed: AtomicU64::new(NEVER), wanted: AtomicU64::new(NEVER) }
+        Self {
+            armed: AtomicU64::new(NEVER),
+            wanted: AtomicU64::new(NEVER),
+            ours: AtomicU64::new(NEVER),
+        }
     }
 
     /// Notes the machine's next deadline. Answers what the timer is to be set to, if it must be.
@@ -49,19 +53,22 @@ impl Timer {
 
     /// Has the timer fire at `at`, too. Answers whether it must be set to that.
     pub(crate) fn also_at(&self, at: u64) -> bool {
+        self.ours.fetch_min(at, Ordering::Relaxed);
         self.armed.fetch_min(at, Ordering::Relaxed) > at
     }
 
     /// The timer has fired.
     pub(crate) fn fired(&self, now: u64) -> Fired {
-        let wanted = self.wanted.load(Ordering::Relaxed);
-        let is_due = wanted <= now;
-        self.armed.store(if is_due { NEVER } else { wanted }, Ordering::Relaxed);
-        match wanted {
-            NEVER => Fired::Unwanted,
-            _ if is_due => Fired::Due,
-            later => Fired::SetTo(later),
+        let is_ahead = |deadline: &u64| *deadline != NEVER && *deadline > now;
+        let [wanted, ours] = [&self.wanted, &self.ours].map(|at| at.load(Ordering::Relaxed));
+        for (deadline, at) in [(&self.wanted, wanted), (&self.ours, ours)] {
+            if at <= now {
+                deadline.store(NEVER, Ordering::Relaxed);
+            }
         }
+        let next = [wanted, ours].into_iter().filter(is_ahead).min();
+        self.armed.store(next.unwrap_or(NEVER), Ordering::Relaxed);
+        Fired { is_due: wanted != NEVER && wanted <= now, next }
     }
 }
 
@@ -75,6 +82,14 @@ pub(crate) fn own() -> Option<&'static Timer> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn due(next: Option<u64>) -> Fired {
+        Fired { is_due: true, next }
+    }
+
+    fn early(next: Option<u64>) -> Fired {
+        Fired { is_due: false, next }
+    }
 
     #[test]
     fn the_timer_is_set_for_earlier_deadlines_only() {
@@ -92,11 +107,11 @@ mod tests {
         let timer = Timer::new();
         timer.want(Some(100));
         timer.want(Some(250));
-        assert_eq!(timer.fired(101), Fired::SetTo(250));
+        assert_eq!(timer.fired(101), early(Some(250)));
         assert_eq!(timer.want(Some(300)), None);
         // The host fires when it likes.
-        assert_eq!(timer.fired(150), Fired::SetTo(300));
-        assert_eq!(timer.fired(300), Fired::Due);
+        assert_eq!(timer.fired(150), early(Some(300)));
+        assert_eq!(timer.fired(300), due(None));
         assert_eq!(timer.want(Some(400)), Some(400));
     }
 
@@ -106,9 +121,25 @@ mod tests {
         assert!(timer.also_at(50), "nothing else is set");
         assert_eq!(timer.want(Some(100)), None);
         assert!(!timer.also_at(60) && timer.also_at(40));
-        assert_eq!(timer.fired(41), Fired::SetTo(100));
+        assert_eq!(timer.fired(41), early(Some(100)));
         assert!(!timer.also_at(100));
-        assert_eq!(timer.fired(100), Fired::Due);
+        assert_eq!(timer.fired(100), due(None));
+    }
+
+    #[test]
+    fn a_time_of_ours_outlasts_an_earlier_deadline() {
+        let timer = Timer::new();
+        timer.want(Some(100));
+        assert!(!timer.also_at(150), "it fires before");
+        assert_eq!(timer.fired(101), due(Some(150)));
+        assert_eq!(timer.want(Some(400)), None, "it fires before");
+        assert_eq!(timer.fired(151), early(Some(400)));
+        assert_eq!(timer.fired(400), due(None));
+        // The host fires when it likes.
+        assert!(timer.also_at(500));
+        assert_eq!(timer.fired(450), early(Some(500)));
+        timer.want(Some(600));
+        assert_eq!(timer.fired(700), due(None));
     }
 
     #[test]
@@ -116,8 +147,8 @@ mod tests {
         let timer = Timer::new();
         timer.want(Some(100));
         timer.want(None);
-        assert_eq!(timer.fired(100), Fired::Unwanted);
-        assert_eq!(timer.fired(u64::MAX), Fired::Unwanted);
+        assert_eq!(timer.fired(100), early(None));
+        assert_eq!(timer.fired(u64::MAX), early(None));
         assert_eq!(timer.want(Some(500)), Some(500));
     }
 }
