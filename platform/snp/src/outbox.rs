@@ -120,14 +120,23 @@ impl Outbox {
         if self.due.swap(0, Ordering::AcqRel) == 0 {
             return None;
         }
-        let mut is_left = false;
+        if self.send_rest(pc) {
+            return None;
+        }
+        let due = self.due_after(now);
+        Some(self.due.fetch_max(due, Ordering::AcqRel).max(due))
+    }
+
+    /// Sends what waits, also where another CPU is about to send it. Answers whether all is sent.
+    #[cold]
+    pub(crate) fn send_rest<A: Access>(&self, pc: &Pc<A>) -> bool {
+        let mut is_all = true;
         for (port, waiting) in self.ports.iter().enumerate() {
             let mut waiting = waiting.lock();
             waiting.send(pc, port);
-            is_left |= waiting.length != 0;
+            is_all &= waiting.length == 0;
         }
-        let due = self.due_after(now);
-        is_left.then(|| self.due.fetch_max(due, Ordering::AcqRel).max(due))
+        is_all
     }
 }
 

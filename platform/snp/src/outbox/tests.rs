@@ -97,6 +97,18 @@ fn a_part_of_a_line_leaves_when_it_is_due() {
     assert_eq!(outbox.put(pc, 0, b'#', 9000), Some(9000 + PAUSE));
 }
 
+/// A CPU that sends what waits has taken the time first.
+#[test]
+fn the_end_of_the_vm_does_not_overtake_a_cpu_that_sends() {
+    let ((pc, ports), outbox) = (&pc(0), outbox());
+    outbox.put(pc, 0, b'>', 0);
+    outbox.due.store(0, Ordering::Relaxed);
+    assert!(!outbox.send_rest(pc), "the port takes nothing");
+    *ports.takes.lock().unwrap() = 9;
+    assert!(outbox.send_rest(pc));
+    assert_eq!(sent(ports), [(FIRST, b">".to_vec())]);
+}
+
 #[test]
 fn a_port_that_takes_nothing_keeps_the_order_and_loses_nothing() {
     let ((pc, ports), outbox) = (&pc(0), outbox());
