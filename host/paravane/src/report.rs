@@ -27,6 +27,12 @@ impl Report {
     pub fn take(&mut self, line: &str) -> Option<String> {
         match parse(line)? {
             Line::Guest(line) => self.take_of_guest(line),
+            line @ Line::Panic(_) => {
+                if std::mem::take(&mut self.is_of_guest) {
+                    self.record.clear();
+                }
+                self.take_line(line)
+            }
             line => self.take_line(line),
         }
     }
@@ -124,6 +130,19 @@ mod tests {
             report.take(line);
         }
         assert_eq!((report.record, report.is_of_guest), (vec!["frame 0x200".to_owned()], false));
+    }
+
+    #[test]
+    fn a_crash_of_drydock_takes_the_place_of_its_guests_record() {
+        let mut report = Report::default();
+        for line in ["guest panic frame 0x100", "panic frame 0x200", "guest panic frame 0x300"] {
+            report.take(line);
+        }
+        report.take("panic frame 0x400");
+        assert_eq!(
+            (&report.record[..], report.is_of_guest),
+            (&["frame 0x200".to_owned(), "frame 0x400".to_owned()][..], false)
+        );
     }
 
     #[test]
