@@ -25,14 +25,25 @@ use crate::vm::{Below, Launch, Record, Stop, Terms, Vm, Watch, stop};
 
 /// Runs a VM and returns the exit code.
 pub fn run(options: &RunOptions) -> u8 {
-    let facts = Facts { launches: Some(0), ..Facts::new(accel::choose(accelerator(options)).0) };
-    let inputs = summary::inputs(options);
-    summary::around(options.json.as_deref(), &inputs, facts, |facts| try_run(options, facts))
+    let (host, why) = choose(options.snp_host, kvm_offers_snp());
+    let (inputs, facts) = (summary::inputs(options), facts(options, host));
+    summary::around(options.json.as_deref(), &inputs, facts, |facts| {
+        try_run(options, host, why, facts)
+    })
 }
 
-fn try_run(options: &RunOptions, facts: &mut Facts) -> Result<Record, Stop> {
+/// The facts of a run that has not begun.
+fn facts(options: &RunOptions, host: Host) -> Facts {
+    match host {
+        Host::Drydock => {
+            Facts { launches: Some(0), ..Facts::new(accel::choose(accelerator(options)).0) }
+        }
+        Host::Kvm => Facts::new(Accel::Kvm),
+    }
+}
+
+fn try_run(options: &RunOptions, host: Host, why: &str, facts: &mut Facts) -> Result<Record, Stop> {
     refuse_what_is_missing(options).map_err(stop(Failure::BadState))?;
-    let (host, why) = choose(options.snp_host, kvm_offers_snp());
     if options.exec.is_none() {
         say!("{why}");
     }
@@ -179,7 +190,22 @@ fn drydock_options(options: &RunOptions, given: [Option<&Path>; NAMES.len()]) ->
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+    use command_line::{Action, Arguments};
+
     use super::*;
+
+    #[test]
+    fn the_summary_names_the_accelerator_that_runs_the_vm() {
+        let words = ["paravane", "run", "-k", "kernel", "--platform", "snp", "--accel", "tcg"];
+        let Action::Run(options) = Arguments::try_parse_from(words).unwrap().action else {
+            panic!("another command");
+        };
+        let facts = facts(&options, Host::Kvm);
+        assert_eq!((facts.accel, facts.launches), (Accel::Kvm, None));
+        let facts = self::facts(&options, Host::Drydock);
+        assert_eq!((facts.accel, facts.launches), (Accel::Tcg, Some(0)));
+    }
 
     #[test]
     fn a_host_that_is_not_known_to_keep_the_contract_is_taken_only_when_asked_for() {
