@@ -21,8 +21,8 @@ use crate::counts::{self, Why};
 /// Pages that a CPU shares with the host: its GHCB, its doorbell page, one for transfers.
 pub(crate) const PAGES: u64 = 3;
 
-/// The longest command to a device, which it reads and writes. Commands lie behind the data in the transfer page, because both
-/// are lent at once.
+/// The longest command to a device, which the device reads and writes. Commands lie behind the data in
+/// the transfer page, because both are lent at once.
 const COMMAND: usize = 16;
 /// The most bytes of data in the transfer page.
 const MOST_IN_PAGE: usize = PAGE_SIZE as usize - COMMAND;
