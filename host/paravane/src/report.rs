@@ -6,6 +6,8 @@ use host_wire::report::{Line, parse};
 
 /// Bound on the entries kept of each kind, should a paravisor run wild.
 const MAX_KEPT: usize = 1000;
+/// Bound on the counters of Drydock's guest, so that there is room for those of Drydock.
+const MOST_OF_GUEST: usize = MAX_KEPT / 2;
 
 /// The lines received so far.
 #[derive(Debug, Default)]
@@ -41,6 +43,7 @@ impl Report {
     fn take_of_guest(&mut self, line: &str) -> Option<String> {
         match parse(line)? {
             Line::Count(name, _) if self.counters.contains_key(name) => None,
+            Line::Count(..) if self.counters.len() >= MOST_OF_GUEST => None,
             Line::Digest(_) | Line::Guest(_) => None,
             line @ Line::Panic(_) => {
                 self.is_of_guest |= self.record.is_empty();
@@ -142,6 +145,20 @@ mod tests {
         assert_eq!(
             (&report.record[..], report.is_of_guest),
             (&["frame 0x200".to_owned(), "frame 0x400".to_owned()][..], false)
+        );
+    }
+
+    #[test]
+    fn a_guest_leaves_room_for_the_counters_of_drydock() {
+        let mut report = Report::default();
+        for number in 0..2 * MAX_KEPT {
+            report.take(&format!("guest count c{number} 1"));
+        }
+        report.take("count drydock.vc 5");
+        report.take("guest count c0 2");
+        assert_eq!(
+            (report.counters.get("drydock.vc"), report.counters.len()),
+            (Some(&5), MOST_OF_GUEST + 1)
         );
     }
 
