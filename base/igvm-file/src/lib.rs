@@ -33,4 +33,5 @@ pub use error::{Error, Fault};
 pub use file::{DEFAULT_POLICY, Directives, Igvm};
 pub use id_block::Identity;
 pub use manner::Manner;
+pub use measured::ZERO_PAGE;
 pub use memory::Memory;

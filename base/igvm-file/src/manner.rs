@@ -1,10 +1,11 @@
 //! How a file is measured, as far as loaders differ.
 
 use snp::digest::{LaunchDigest, LowerPermissions, Page as Measured};
+use snp::report::DIGEST_SIZE;
 
 use crate::directive::Directive;
 use crate::file::Igvm;
-use crate::measured::is_missing;
+use crate::measured::{Manners, ZERO_PAGE, is_missing};
 use crate::memory::Memory;
 
 /// How a loader measures a file.
@@ -47,21 +48,33 @@ impl Igvm<'_> {
 
     /// The digests by every manner.
     fn digests(&self, memory: &Memory) -> [LaunchDigest; Manner::ALL.len()] {
-        let mut digests = [LaunchDigest::EMPTY; Manner::ALL.len()];
-        // A small file can have many pages of zeros.
-        let zero = Measured::Normal(&[0; 4096]).contents();
-        self.measured_by_all(memory, &mut |gpa, page, manners| {
-            let contents = match page {
-                Measured::Normal(bytes) if is_missing(bytes) => zero,
-                _ => page.contents(),
-            };
-            for (digest, manner) in digests.iter_mut().zip(Manner::ALL) {
-                if manners(manner) {
-                    let none = LowerPermissions::default();
-                    digest.add_contents(page.page_type(), contents, gpa, none);
-                }
+        let zero = Measured::Normal(&ZERO_PAGE).contents();
+        let mut found = Digests { digests: [LaunchDigest::EMPTY; Manner::ALL.len()], zero };
+        self.measured_by_all(memory, &mut |gpa, page, manners| found.add(gpa, page, manners));
+        found.digests
+    }
+}
+
+/// The digests of a file by every manner.
+struct Digests {
+    digests: [LaunchDigest; Manner::ALL.len()],
+    /// The digest of a page of zeros, of which a small file can have many.
+    zero: [u8; DIGEST_SIZE],
+}
+
+impl Digests {
+    // Inlined, the hash would stand in each place that visits a page.
+    #[inline(never)]
+    fn add(&mut self, gpa: u64, page: Measured<'_>, manners: Manners) {
+        let contents = match page {
+            Measured::Normal(bytes) if is_missing(bytes) => self.zero,
+            _ => page.contents(),
+        };
+        for (digest, manner) in self.digests.iter_mut().zip(Manner::ALL) {
+            if manners(manner) {
+                let none = LowerPermissions::default();
+                digest.add_contents(page.page_type(), contents, gpa, none);
             }
-        });
-        digests
+        }
     }
 }

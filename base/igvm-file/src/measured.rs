@@ -10,13 +10,13 @@ use crate::manner::Manner;
 use crate::memory::Memory;
 
 /// The bytes of a page.
-pub(crate) type Bytes = [u8; 4096];
-/// A page of zeros, in place of one that has no bytes in the file.
-static ZERO: Bytes = [0; 4096];
+type Bytes = [u8; 4096];
+/// The bytes of a page that has none in the file.
+pub static ZERO_PAGE: Bytes = [0; 4096];
 
 /// Whether these are the bytes of a page that has none in the file.
 pub(crate) fn is_missing(bytes: &Bytes) -> bool {
-    ptr::eq(bytes, &raw const ZERO)
+    ptr::eq(bytes, &raw const ZERO_PAGE)
 }
 
 /// The manners of which something holds.
@@ -32,7 +32,7 @@ impl Manner {
         match (kind, bytes) {
             (PageKind::Normal, Some(bytes)) => Some(Measured::Normal(bytes)),
             (PageKind::Normal, None) if self.has_zero_pages => Some(Measured::Zero),
-            (PageKind::Normal, None) => Some(Measured::Normal(&ZERO)),
+            (PageKind::Normal, None) => Some(Measured::Normal(&ZERO_PAGE)),
             (PageKind::Unmeasured, _) => Some(Measured::Unmeasured),
             (PageKind::Secrets, _) => Some(Measured::Secrets),
             (PageKind::Cpuid, _) => Some(Measured::Cpuid),

@@ -10,7 +10,7 @@ use drydock_host::{Area, Host};
 use drydock_rmp::{Backing, GUEST_PAGES, GuestPage, PAGES_IN_LARGE, Size, SystemPage};
 use guest_memory::{Gpa, GuestMemory, PAGE_SIZE};
 use host_wire::chip::Chip;
-use igvm_file::{Directive, Igvm, Manner, Memory, Page, PageSize, VpContext};
+use igvm_file::{Directive, Igvm, Manner, Memory, Page, PageSize, VpContext, ZERO_PAGE};
 use kernel::paging::GUEST_BASE;
 use platform_api::{Files, HostFile};
 use snp::cpuid_page::{CpuidFunction, CpuidPage};
@@ -26,7 +26,6 @@ use crate::{Drydock, EXTRA_PAGES, State};
 
 /// The bytes of a page.
 type Bytes = [u8; PAGE_SIZE as usize];
-pub(crate) static ZERO: Bytes = [0; PAGE_SIZE as usize];
 /// The first of the guest pages that save areas without an address in RAM have in the owners'
 /// table: the last ones that an entry can name.
 const FAR_AREAS: u32 = GUEST_PAGES - EXTRA_PAGES;
@@ -121,7 +120,7 @@ impl Drydock {
             }
             let (Some(system), Some(to)) = (map.usual(page), map.shared_at(page)) else { continue };
             let from = Gpa(pool + u64::from(system.0) * PAGE_SIZE);
-            let mut bytes = Box::new(ZERO);
+            let mut bytes = Box::new(ZERO_PAGE);
             let memory = self.home.memory();
             // Both places are RAM of the home, as the division has made sure.
             let _ = memory.read(from, bytes.as_mut_slice());
@@ -263,7 +262,7 @@ impl Launch<'_, '_> {
             Directive::ParameterInsert { gpa, area } => self.insert(*gpa, *area),
             Directive::ErrorRange { gpa, size } => {
                 let mut pages = (0..size / PAGE_SIZE).map(|number| gpa + number * PAGE_SIZE);
-                pages.try_for_each(|page| self.share(page, &ZERO))
+                pages.try_for_each(|page| self.share(page, &ZERO_PAGE))
             }
             Directive::RequiredMemory { gpa, size } => {
                 let missing = LaunchError::RequiredMemory { gpa: *gpa, size: *size };
@@ -292,10 +291,10 @@ impl Launch<'_, '_> {
             let gpa = page.gpa + index * PAGE_SIZE;
             let bytes = contents.as_mut().and_then(Iterator::next);
             // The firmware changes pages of some kinds.
-            let mut own = Box::new(ZERO);
+            let mut own = Box::new(ZERO_PAGE);
             match self.manner.page(page.kind, bytes) {
                 None => {
-                    self.share(gpa, bytes.unwrap_or(&ZERO))?;
+                    self.share(gpa, bytes.unwrap_or(&ZERO_PAGE))?;
                     continue;
                 }
                 // A page directive never has a save area.
@@ -306,7 +305,7 @@ impl Launch<'_, '_> {
                 }
                 Some(Measured::Zero) => self.update(gpa, Update::Zero(&mut own))?,
                 Some(Measured::Unmeasured) => {
-                    *own = *bytes.unwrap_or(&ZERO);
+                    *own = *bytes.unwrap_or(&ZERO_PAGE);
                     self.update(gpa, Update::Unmeasured)?;
                 }
                 Some(Measured::Secrets) => self.update(gpa, Update::Secrets(&mut own))?,

@@ -5,10 +5,10 @@ use alloc::vec::Vec;
 use drydock_firmware::Update;
 use drydock_rmp::GuestPage;
 use guest_memory::{Gpa, GuestMemory, PAGE_SIZE};
-use igvm_file::{Directive, MemoryRange, ParameterArea, ParameterKind, device_tree};
+use igvm_file::{Directive, MemoryRange, ParameterArea, ParameterKind, ZERO_PAGE, device_tree};
 
 use crate::division::RAM_LIMIT;
-use crate::launch::{DEVICES, Launch, Parameters, ZERO};
+use crate::launch::{DEVICES, Launch, Parameters};
 use crate::launch_error::LaunchError;
 
 impl Launch<'_, '_> {
@@ -22,7 +22,7 @@ impl Launch<'_, '_> {
         let Some(ParameterArea { size, data, .. }) = found else { return Ok(()) };
         let mut contents = data.unwrap_or_default().chunks(PAGE_SIZE as usize);
         for page in 0..size / PAGE_SIZE {
-            let mut bytes = ZERO;
+            let mut bytes = ZERO_PAGE;
             for (to, from) in bytes.iter_mut().zip(contents.next().unwrap_or_default()) {
                 *to = *from;
             }
