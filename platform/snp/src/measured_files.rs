@@ -86,3 +86,6 @@ impl MeasuredFiles {
         self.of(file).map(|file| file.sha256)
     }
 }
+
+#[cfg(test)]
+mod tests;
